@@ -1,0 +1,216 @@
+"""Metrics survive kills, curves do not double, and the terminal says the truth."""
+
+import io
+import json
+import math
+import struct
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from vae_jax import logs
+from vae_jax.errors import InputError
+
+
+def row(step, run=0, **terms):
+    return {"step": step, "run": run, "seconds": 0.5, **terms}
+
+
+class TestMetrics:
+    def test_a_line_per_run_and_visit(self, tmp_path):
+        metrics = logs.Metrics(tmp_path / "new")
+        metrics.write([row(10, 0, train_elbo=-3.5), row(10, 1, train_elbo=-4.0)])
+        metrics.write([row(20, 0, train_elbo=-3.0), row(20, 1, train_elbo=-3.9)])
+        lines = metrics.path.read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [10, 10, 20, 20]
+        assert logs.read(metrics.path)[1] == row(10, 1, train_elbo=-4.0)
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, np.float32("nan"), None])
+    def test_what_is_not_finite_becomes_null(self, tmp_path, bad):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(1, valid_elbo=bad)])
+        assert '"valid_elbo": null' in metrics.path.read_text()
+
+    def test_numpy_numbers_keep_all_digits(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(np.int32(7), train_elbo=np.float32(0.1), train_kl=np.float64(0.1))])
+        (read,) = logs.read(metrics.path)
+        assert read["step"] == 7
+        assert np.float32(read["train_elbo"]) == np.float32(0.1)
+        assert read["train_kl"] == 0.1
+
+    def test_kill_and_resume_leaves_every_line_once(self, tmp_path):
+        straight, killed = logs.Metrics(tmp_path / "straight"), logs.Metrics(tmp_path / "killed")
+        visits = [[row(step, run, train_elbo=-step / 7) for run in (0, 1)] for step in (5, 10, 15)]
+        for visit in visits:
+            straight.write(visit)
+            killed.write(visit)
+        with killed.path.open("a") as file:
+            file.write('{"step": 20, "run": 0, "train_')
+        killed.truncate_after(5)
+        for visit in visits[1:]:
+            killed.write(visit)
+        assert killed.path.read_bytes() == straight.path.read_bytes()
+        assert [path.name for path in killed.path.parent.iterdir()] == ["metrics.jsonl"]
+
+    @pytest.mark.parametrize("cut", range(1, 12))
+    def test_a_last_line_cut_anywhere_is_dropped(self, tmp_path, cut):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(5), row(6)])
+        metrics.path.write_text(metrics.path.read_text()[: -1 - cut])
+        metrics.truncate_after(6)
+        assert logs.read(metrics.path) == [row(5)]
+
+    def test_a_last_line_without_line_feed_gets_one_back(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(5)])
+        metrics.path.write_text(metrics.path.read_text().rstrip("\n"))
+        metrics.truncate_after(5)
+        metrics.write([row(6)])
+        assert logs.read(metrics.path) == [row(5), row(6)]
+
+    def test_without_a_checkpoint_nothing_is_kept(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.truncate_after(-1)
+        assert not metrics.path.exists()
+        metrics.write([row(0), row(5)])
+        metrics.truncate_after(-1)
+        assert logs.read(metrics.path) == []
+
+    def test_damage_before_the_last_line_names_line_and_fix(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(5)])
+        metrics.path.write_text("{oops\n" + metrics.path.read_text())
+        with pytest.raises(InputError, match=r"^--workdir=.*: line 1 of metrics\.jsonl .* delete"):
+            logs.read(metrics.path)
+
+
+def events(folder):
+    """Reads event files back: records of length, checksum, bytes, checksum."""
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            yield Event.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+
+
+def curves(folder):
+    """What TensorBoard draws: a START of step s purges what came before it at steps >= s."""
+    points = []
+    for event in events(folder):
+        if event.session_log.status == SessionLog.START:
+            points = [point for point in points if point[1] < event.step]
+        points += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+    return points
+
+
+class TestTensorBoard:
+    def test_a_folder_per_run_and_a_group_per_term(self, tmp_path):
+        with logs.TensorBoard(tmp_path) as board:
+            board.write([row(5, i, train_elbo=-1.0 - i, valid_log_likelihood=-2.0) for i in (0, 1)])
+        assert curves(tmp_path / "tensorboard" / "run_1") == [
+            ("elbo/train", 5, -2.0),
+            ("log_likelihood/valid", 5, -2.0),
+        ]
+
+    def test_what_is_not_finite_is_left_out(self, tmp_path):
+        with logs.TensorBoard(tmp_path) as board:
+            board.write([row(5, train_elbo=math.nan, train_kl=None, valid_kl=np.float32(1.5))])
+        assert curves(tmp_path / "tensorboard" / "run_0") == [("kl/valid", 5, 1.5)]
+
+    @pytest.mark.parametrize("resumed_from", [-1, 5])
+    def test_a_resumed_curve_does_not_double(self, tmp_path, monkeypatch, resumed_from):
+        with logs.TensorBoard(tmp_path) as board:
+            for step in (5, 10, 15):
+                board.write([row(step, train_elbo=-float(step))])
+        later = time.time() + 2
+        monkeypatch.setattr(time, "time", lambda: later)
+        with logs.TensorBoard(tmp_path, resumed_from) as board:
+            for step in (5, 10, 15):
+                if step > resumed_from:
+                    board.write([row(step, train_elbo=-float(step))])
+        expected = [("elbo/train", step, -float(step)) for step in (5, 10, 15)]
+        assert curves(tmp_path / "tensorboard" / "run_0") == expected
+
+    def test_a_visit_is_on_disk_before_the_files_are_closed(self, tmp_path):
+        with logs.TensorBoard(tmp_path) as board:
+            board.write([row(5, train_elbo=-1.0)])
+            assert curves(tmp_path / "tensorboard" / "run_0") == [("elbo/train", 5, -1.0)]
+
+    def test_no_visit_leaves_no_file(self, tmp_path):
+        with logs.TensorBoard(tmp_path):
+            pass
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestInShort:
+    def test_one_run_shows_its_terms(self):
+        terms = row(5, train_elbo=-99.123, train_kl=25.0, valid_elbo=-100.0, valid_kl=24.5)
+        assert logs.in_short([terms]) == "train elbo -99.12  valid elbo -100.00  valid kl 24.50"
+
+    def test_one_run_without_valid(self):
+        assert logs.in_short([row(5, train_elbo=-9.0, train_kl=2.0)]) == (
+            "train elbo -9.00  train kl 2.00"
+        )
+
+    def test_one_run_that_diverged(self):
+        assert logs.in_short([row(5, train_elbo=math.nan)]) == "train elbo -"
+
+    def test_several_runs_show_best_median_and_diverged(self):
+        values = [-100.0, -98.0, -104.0, math.nan, None]
+        rows = [row(5, run, train_elbo=0.0, valid_elbo=value) for run, value in enumerate(values)]
+        assert logs.in_short(rows) == (
+            "valid elbo best -98.00 (run 1), median -100.00, 2 of 5 diverged"
+        )
+
+    def test_several_runs_all_diverged(self):
+        rows = [row(5, run, train_elbo=math.nan) for run in range(2)]
+        assert logs.in_short(rows) == "2 of 2 diverged"
+
+
+class TestProgress:
+    def test_plain_lines_one_per_visit_when_there_is_no_terminal(self):
+        console = Console(file=io.StringIO(), width=20)
+        with logs.Progress(2000, start=500, console=console) as progress:
+            progress.say("data: mnist_5k [28, 28, 1]")
+            progress.advance(1000, 3.4567)
+            progress.write([row(1000, train_elbo=-120.0, valid_elbo=-121.0)])
+            progress.advance(1500, 3.4)
+        lines = console.file.getvalue().splitlines()
+        assert lines[0] == "data: mnist_5k [28, 28, 1]"
+        assert lines[1].startswith(
+            "step 1,000 of 2,000  train elbo -120.00  valid elbo -121.00  3.46 ms/step"
+        )
+        assert len(lines) == 2
+
+    def test_plain_lines_give_the_time_left(self, monkeypatch):
+        console = Console(file=io.StringIO())
+        with logs.Progress(1000, console=console) as progress:
+            monkeypatch.setattr(progress._bar, "get_time", iter(range(0, 1000, 10)).__next__)
+            for step in (100, 200, 300):
+                progress.advance(step, 100.0)
+            progress.write([row(300, train_elbo=-1.0)])
+        assert "1 min 10 s left" in console.file.getvalue()
+
+    def test_a_terminal_gets_a_bar_with_terms_under_it(self):
+        console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        with logs.Progress(2000, console=console) as progress:
+            progress.advance(1000, 3.4)
+            progress.write([row(1000, train_elbo=-120.0, train_kl=20.0)])
+            progress.write([row(1000, valid_elbo=-121.0, valid_kl=21.0)])
+        text = console.file.getvalue()
+        assert "step 1,000 of 2,000" in text
+        assert "3.4 ms/step" in text
+        assert "train elbo -120.00  valid elbo -121.00  valid kl 21.00" in text
+
+    def test_the_bar_stops_when_training_fails(self):
+        console = Console(file=io.StringIO(), force_terminal=True)
+        progress = logs.Progress(10, console=console)
+        with pytest.raises(KeyboardInterrupt), progress:
+            raise KeyboardInterrupt
+        assert progress._bar.finished is False
+        assert not progress._bar.live.is_started

@@ -1,0 +1,86 @@
+"""Which examples an update sees, and which pixels of them.
+
+Everything is a function of (seed, step), computed on the device from resident uint8 images.
+"""
+
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, UInt16
+
+from vae_jax import keys
+from vae_jax.hparams import HParams
+from vae_jax.types import Images, Pixels, PRNGKey, default_float
+
+BINARIZATIONS = ("none", "threshold", "static", "dynamic")
+Split: TypeAlias = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+def epochs_touched(max_steps: int, batch_size: int, num_examples: int) -> int:
+    """Most epochs that ``max_steps`` consecutive batches can reach into."""
+    return (max_steps * batch_size - 1) // num_examples + 2
+
+
+def epoch_orders(
+    hparams: HParams, first_epoch: Int[Array, ""], num_epochs: int, num_examples: int
+) -> Int[Array, "epochs examples"]:
+    """A uniformly random order of all examples for each of the following epochs."""
+
+    def order(epoch: Int[Array, ""]) -> Int[Array, "examples"]:  # noqa: UP037
+        return jax.random.permutation(keys.stream(hparams.seed, "shuffle", epoch), num_examples)
+
+    return jax.vmap(order)(first_epoch + jnp.arange(num_epochs))
+
+
+def batch_indices(
+    orders: Int[Array, "epochs examples"],
+    first_epoch: Int[Array, ""],
+    step: Int[Array, ""],
+    batch_size: int,
+) -> Int[Array, "batch"]:  # noqa: UP037
+    """Examples of one update.
+
+    Batches are cut from the endless sequence of epoch orders, so within an epoch every example is
+    seen exactly once, nothing is dropped, and only a batch that spans two epochs may hold an
+    example twice.
+    """
+    num_examples = orders.shape[1]
+    position = step * batch_size + jnp.arange(batch_size)
+    return orders[position // num_examples - first_epoch, position % num_examples]
+
+
+def binarize(key: PRNGKey, pixels: Pixels) -> Bool[Array, "*batch height width channels"]:
+    """Draw each pixel from Bernoulli(pixel / 255), exactly 0 at 0 and 1 at 255.
+
+    Sixteen random bits a pixel are compared with 257 times the pixel: the probability is right to
+    2^-16, half the random words are saved, and black stays black.
+    """
+    threshold = pixels.astype(jnp.uint32) * 257 + (pixels > 0)
+    return _random_uint16(key, pixels.shape).astype(jnp.uint32) < threshold
+
+
+def _random_uint16(key: PRNGKey, shape: tuple[int, ...]) -> UInt16[Array, "..."]:
+    return jax.random.bits(key, shape, jnp.uint16)
+
+
+def stored_pixels(mode: str, split: Split, pixels: np.ndarray) -> np.ndarray:
+    """Pixels of a split as they lie on the device.
+
+    ``none`` keeps gray levels, ``threshold`` cuts at one half, ``static`` draws each pixel once
+    with a fixed key. ``dynamic`` keeps the gray levels of ``train``, which are drawn anew at each
+    update, and draws ``valid`` and ``test`` once, as ``static`` does.
+    """
+    if mode == "none" or (mode == "dynamic" and split == "train"):
+        return pixels
+    if mode == "threshold":
+        return np.where(pixels > 127, np.uint8(255), np.uint8(0))
+    key = keys.stream(0, "binarize", SPLITS.index(split))
+    return np.asarray(jax.jit(binarize)(key, pixels)).astype(np.uint8) * np.uint8(255)
+
+
+def as_images(pixels: Pixels) -> Images:
+    """Gray levels 0..255 as numbers in [0, 1]."""
+    return pixels.astype(default_float()) / 255

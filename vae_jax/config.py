@@ -1,0 +1,225 @@
+"""The command line's flags: one field of :class:`Config` each, with its range and its meaning.
+
+absl reads flagfiles and arguments; the values are parsed and checked here, so that every mistake
+gets one line in the same words, before anything is compiled.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from vae_jax.batches import BINARIZATIONS
+from vae_jax.errors import InputError
+from vae_jax.networks import ACTIVATIONS
+from vae_jax.optimizers import SCHEDULES
+
+FLAGFILE_FOLDER = "experiments"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A set of values that a flag may take: how they are read, which are allowed, in words."""
+
+    parse: Callable[[str], Any]
+    is_valid: Callable[[Any], bool]
+    words: str
+
+
+def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> Kind:
+    """Numbers from ``low`` on (or above it)."""
+    words = f"a number {'above' if is_open else 'of at least'} {low:g}"
+
+    def is_valid(value: float) -> bool:
+        above = value > low if is_open else value >= low
+        return above and (or_infinite or math.isfinite(value))
+
+    return Kind(float, is_valid, words)
+
+
+def whole(low: int, high: int = 2**31 - 1) -> Kind:
+    """Whole numbers from ``low`` to ``high``."""
+    return Kind(int, lambda value: low <= value <= high, f"a whole number of at least {low}")
+
+
+def sizes(low: int) -> Kind:
+    """Comma-separated positive whole numbers, at least ``low`` of them."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+
+    words = "whole numbers of at least 1, separated by commas" + (" (or nothing)" if not low else "")
+    return Kind(parse, lambda value: len(value) >= low and all(n >= 1 for n in value), words)
+
+
+def one_of(*names: str) -> Kind:
+    """One of some words."""
+    return Kind(str, lambda value: value in names, "one of " + ", ".join(names))
+
+
+TEXT = Kind(str, lambda value: True, "text")
+NON_EMPTY = Kind(str, bool, "not empty")
+
+
+def _flag(default: Any, kind: Kind, words: str, *, changes_run: bool = True) -> Any:
+    metadata = {"kind": kind, "help": words, "changes_run": changes_run}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All flags with their defaults. ``changes_run`` says which ones decide what is trained."""
+
+    workdir: str = _flag("", TEXT, "where the run lives", changes_run=False)
+    dataset: str = _flag(
+        "mnist", NON_EMPTY, "tfds name, mnist_5k, digits, or a path: .npz, IDX or image folder"
+    )
+    data_dir: str = _flag("", TEXT, "where prepared data sets live", changes_run=False)
+    offline_dataset: str = _flag("", TEXT, "what to use where --dataset cannot be had")
+    binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
+    network: str = _flag("mlp", one_of("mlp", "conv"), "architecture of encoder and decoder")
+    hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")
+    channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions 4x4 stride 2 (conv only)")
+    activation: str = _flag("relu", one_of(*ACTIVATIONS), "between the layers")
+    output_bias: str = _flag(
+        "data_mean", one_of("data_mean", "zeros"), "where the decoder's per-pixel bias starts"
+    )
+    latent_size: int = _flag(20, whole(1), "active coordinates of z")
+    likelihood: str = _flag("bernoulli", one_of("bernoulli"), "p(x|z)")
+    posterior: str = _flag("gaussian", one_of("gaussian"), "q(z|x)")
+    prior: str = _flag("normal", one_of("normal"), "p(z)")
+    objective: str = _flag("elbo", one_of("elbo"), "the bound that is maximised")
+    beta: float = _flag(1.0, real(0), "weight of the KL term")
+    num_particles: int = _flag(1, whole(1), "samples of z per example in the objective")
+    batch_size: int = _flag(128, whole(1), "examples per update")
+    num_steps: int = _flag(5000, whole(1), "updates", changes_run=False)
+    learning_rate: float = _flag(1e-3, real(0, is_open=True), "Adam's step size, at its peak")
+    schedule: str = _flag("constant", one_of(*SCHEDULES), "learning rate after the warm-up")
+    warmup_steps: int = _flag(0, whole(0), "updates over which the learning rate rises")
+    clip_norm: float = _flag(
+        math.inf, real(0, is_open=True, or_infinite=True), "largest norm of the gradient"
+    )
+    seed: int = _flag(0, whole(0), "of weights, order, pixels and noise")
+    compute_dtype: str = _flag(
+        "float32",
+        one_of("float32", "bfloat16", "float64"),
+        "float64: everything; bfloat16: networks only",
+    )
+    chunk_steps: int = _flag(500, whole(1), "most updates between host visits", changes_run=False)
+    eval_every: int = _flag(500, whole(1), "updates between looks at valid", changes_run=False)
+    checkpoint_every: int = _flag(1000, whole(1), "updates between checkpoints", changes_run=False)
+    eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def parse_value(name: str, text: str) -> Any:
+    """The value of one flag from its text.
+
+    Raises:
+        InputError: text that does not parse or lies outside the flag's range.
+    """
+    kind: Kind = FIELDS[name].metadata["kind"]
+    try:
+        value = kind.parse(text)
+    except ValueError:
+        value = None
+    if value is None or not kind.is_valid(value):
+        raise InputError(f"--{name}={text}: must be {kind.words}")
+    return value
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, frozenset[str]]:
+    """Flags of a command line (without the program's name), and the names that were given.
+
+    Raises:
+        InputError: unknown flags, values out of range, combinations without effect.
+    """
+    values = _absl_values([_found(argument) for argument in argv])
+    given = {name: text for name, text in values.items() if text is not None}
+    config = Config(**{name: parse_value(name, text) for name, text in given.items()})
+    for name, reason in without_effect(config).items():
+        if name in given:
+            raise InputError(f"--{name}={given[name]}: has no effect {reason}; leave it out")
+    _check_combination(config)
+    return config, frozenset(given)
+
+
+def without_effect(config: Config) -> dict[str, str]:
+    """Flags that do nothing in this combination, each with the reason."""
+    reasons = {}
+    if config.network != "conv":
+        reasons["channels"] = f"with --network={config.network}"
+    return reasons
+
+
+def _check_combination(config: Config) -> None:
+    if config.num_steps * config.batch_size >= 2**31:
+        raise InputError(
+            f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
+            f"2^31 examples; give at most {2**31 // config.batch_size} steps"
+        )
+    if config.network == "conv" and not config.hidden_sizes:
+        raise InputError("--hidden_sizes=: must name a size with --network=conv, for example 256")
+
+
+def _absl_values(argv: Sequence[str]) -> dict[str, str | None]:
+    """Texts of the flags as absl reads them: nested flagfiles, comments, later flags win."""
+    values = flags.FlagValues()
+    for field in FIELDS.values():
+        flags.DEFINE_string(field.name, None, field.metadata["help"], flag_values=values)
+    try:
+        rest = values(["run.py", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        hint = f"did you mean --{error.suggestions[0]}?" if error.suggestions else "see --help"
+        raise InputError(f"--{error.flagname}: unknown flag; {hint}") from None
+    except flags.Error as error:
+        raise InputError(" ".join(str(error).split())) from None
+    if rest:
+        raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
+    return {name: values[name].value for name in FIELDS}
+
+
+def flagfile_of(argv: Sequence[str]) -> str:
+    """Name of the (last) flagfile without its ending; ``vae`` if there is none."""
+    files = [argument for argument in argv if argument.startswith("--flagfile=")]
+    return Path(files[-1].partition("=")[2]).stem if files else "vae"
+
+
+def _found(argument: str) -> str:
+    """A ``--flagfile=`` argument with the file's place, looked up here and in experiments/."""
+    if not argument.startswith("--flagfile="):
+        return argument
+    name = argument.partition("=")[2]
+    beside = Path(__file__).parent.parent / FLAGFILE_FOLDER
+    for place in (Path(name), beside / name):
+        if place.is_file():
+            return f"--flagfile={place}"
+    known = ", ".join(sorted(path.name for path in beside.glob("*.flags")))
+    raise InputError(f"{argument}: no such file here or in {FLAGFILE_FOLDER}/; there are {known}")
+
+
+def as_text(value: Any) -> str:
+    """A flag's value as one would type it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def as_flags(config: Config) -> dict[str, str]:
+    """Every flag that has an effect, as typed text; with these the run repeats."""
+    idle = without_effect(config)
+    return {name: as_text(getattr(config, name)) for name in FIELDS if name not in idle}
+
+
+def help_text() -> str:
+    """One line for each flag: name, default, meaning, allowed values."""
+    lines = ["python run.py --flagfile=NAME.flags [--name=value ...]", ""]
+    for field in FIELDS.values():
+        default = as_text(field.default)
+        kind: Kind = field.metadata["kind"]
+        lines.append(f"  --{field.name}={default}\n      {field.metadata['help']}; {kind.words}")
+    return "\n".join(lines)

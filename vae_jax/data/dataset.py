@@ -1,0 +1,65 @@
+"""The containers of data: what a source reads (`Raw`) and what a run is given (`Dataset`)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+
+class Part(NamedTuple):
+    """Images of one split as the source has them, with one label each or none at all."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "Part":
+        """The images `rows`, in that order, with their labels."""
+        return Part(self.images[rows], None if self.labels is None else self.labels[rows])
+
+
+class Raw(NamedTuple):
+    """What a source gives, not yet checked: parts by split (`train`, `valid`, `test`)."""
+
+    parts: dict[str, Part]
+    source: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where the data came from.
+
+    Attributes:
+        asked: the data set that was asked for.
+        used: the data set that was really used; another one after a substitution.
+        source: one sentence on the origin of the images.
+        splits: one sentence on how train, valid and test came to be.
+        substitution: a sentence when `used` stands in for `asked`, otherwise empty.
+        warnings: sentences on what is allowed but suspicious.
+    """
+
+    asked: str
+    used: str
+    source: str
+    splits: str
+    substitution: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits of images with values 0 to 255; labels are None where the source has none."""
+
+    train: UInt8[np.ndarray, "num_train height width channels"]
+    valid: UInt8[np.ndarray, "num_valid height width channels"]
+    test: UInt8[np.ndarray, "num_test height width channels"]
+    train_labels: Int32[np.ndarray, " num_train"] | None
+    valid_labels: Int32[np.ndarray, " num_valid"] | None
+    test_labels: Int32[np.ndarray, " num_test"] | None
+    record: Record
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        height, width, channels = self.train.shape[1:]
+        return height, width, channels

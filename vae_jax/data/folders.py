@@ -1,0 +1,127 @@
+"""Images from a folder of PNG or JPEG files, with or without splits and classes as subfolders."""
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vae_jax.data.arrays import permutation
+from vae_jax.data.dataset import Part, Raw
+from vae_jax.errors import InputError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+_MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every PNG and JPEG file below a folder as a sorted relative path; hidden ones left out."""
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if name.lower().endswith(_SUFFIXES)]
+    return sorted(path.relative_to(folder) for path in found if not path.name.startswith("."))
+
+
+def fingerprint(folder: Path, files: list[Path]) -> str:
+    """A digest of names, sizes and times of change: another one when any file changes."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = (folder / file).stat()
+        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def read_image_folder(folder: Path, files: list[Path], flag: str) -> Raw:
+    """Decodes `files` (relative to `folder`): gray to 1 channel, colour to 3, with alpha one more.
+
+    Subfolders `train`, `valid` (`val`, `validation`) and `test` are splits when `train` is there.
+    Subfolders below that are classes, numbered in the order of their names.
+
+    Raises:
+        InputError: no images, files of different shapes, damaged or 16-bit files.
+    """
+    if not files:
+        raise InputError(f"{flag}: no PNG, JPEG or IDX files in this folder; give another one")
+    members = _by_split(files, flag)
+    pixels = _decode(folder, files, flag)
+    labels = _labels(files, flag)
+    everything = Part(pixels, labels)
+    # Shuffled, because files sorted by class would show a single class in every figure.
+    parts = {
+        split: everything.take(np.array(rows)[permutation(len(rows))])
+        for split, rows in members.items()
+    }
+    return Raw(parts, f"{len(files):,} image files of the folder {folder.name}")
+
+
+def _is_split(files: list[Path]) -> bool:
+    return any(_first_folder(file) == "train" for file in files)
+
+
+def _by_split(files: list[Path], flag: str) -> dict[str, list[int]]:
+    """The positions in `files` of every split's images."""
+    if not _is_split(files):
+        return {"train": list(range(len(files)))}
+    splits: dict[str, list[int]] = {}
+    for row, file in enumerate(files):
+        split = _SPLIT_NAMES.get(_first_folder(file))
+        if split is None:
+            raise InputError(
+                f"{flag}: {file} lies beside the folder train; use only train, valid and test"
+            )
+        splits.setdefault(split, []).append(row)
+    return splits
+
+
+def _first_folder(file: Path) -> str:
+    return file.parts[0] if len(file.parts) > 1 else ""
+
+
+def _labels(files: list[Path], flag: str) -> np.ndarray | None:
+    """The number of every file's class folder, or None where there are no class folders."""
+    depth = 1 if _is_split(files) else 0
+    names = [_first_folder(Path(*file.parts[depth:])) for file in files]
+    classes = sorted(set(names) - {""})
+    if not classes:
+        return None
+    if "" in names:
+        stray = files[names.index("")]
+        raise InputError(f"{flag}: {stray} lies beside folders of classes; move it into one")
+    return np.array([classes.index(name) for name in names])
+
+
+def _decode(folder: Path, files: list[Path], flag: str) -> np.ndarray:
+    """All images, `[n, height, width, channels]`."""
+    first = _pixels(folder / files[0], flag)
+    images = np.empty((len(files), *first.shape), np.uint8)
+    for image, file in zip(images, files, strict=True):
+        pixels = _pixels(folder / file, flag)
+        if pixels.shape != first.shape:
+            raise InputError(
+                f"{flag}: {files[0]} has shape {first.shape} but {file} {pixels.shape}; "
+                "bring all to one size and one number of channels"
+            )
+        image[:] = pixels
+    return images
+
+
+def _pixels(path: Path, flag: str) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            mode = _MODES.get(image.mode)
+            pixels = np.asarray(image.convert(mode)) if mode else None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise InputError(f"{flag}: {path.name} cannot be decoded ({error}); remove it") from None
+    if pixels is None:
+        raise InputError(f"{flag}: {path.name} is not an 8-bit gray or RGB image; convert it")
+    return pixels if pixels.ndim == 3 else pixels[..., None]

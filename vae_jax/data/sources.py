@@ -1,0 +1,98 @@
+"""From the name of a data set to the data set: which source reads it, and what stands in for it."""
+
+import hashlib
+from pathlib import Path
+
+from vae_jax.data.arrays import build
+from vae_jax.data.cache import cached
+from vae_jax.data.catalog import read_named
+from vae_jax.data.dataset import Dataset, Raw, Record
+from vae_jax.data.download import DOWNLOADABLE, UnavailableError
+from vae_jax.data.files import has_idx, read_idx, read_npz
+from vae_jax.data.folders import fingerprint, image_files, read_image_folder
+from vae_jax.data.packaged import PACKAGED
+from vae_jax.errors import InputError
+
+DEFAULT_DATA_DIR = "~/.cache/vae_jax"
+
+
+def load(name: str, *, data_dir: str = DEFAULT_DATA_DIR, offline_dataset: str = "") -> Dataset:
+    """Loads a data set by name or path.
+
+    Args:
+        name: `mnist_5k`, `digits`, the name of an image data set of tensorflow-datasets (`mnist`,
+            `cifar10`, `emnist/letters`, ...), or the path of an `.npz` file, a folder of IDX files
+            or a folder of images. For a folder called like a data set write `./mnist`.
+        data_dir: where prepared data sets live, downloads go and decoded copies are kept.
+        offline_dataset: what to use if `name` has to be downloaded and cannot be.
+
+    Returns:
+        The three splits; `record` says where they came from and whether they were substituted.
+
+    Raises:
+        InputError: anything that the user can mend, in one line.
+    """
+    folder, flag = Path(data_dir).expanduser(), f"--dataset={name}"
+    try:
+        raw = _read(name, folder, flag)
+    except UnavailableError as error:
+        reason = str(error)
+    else:
+        return build(raw, Record(asked=name, used=name, source=raw.source, splits=""), flag)
+    if not offline_dataset:
+        raise InputError(
+            f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={data_dir}; "
+            "connect to a network or give --offline_dataset=mnist_5k"
+        )
+    return _substitute(name, offline_dataset, folder, reason)
+
+
+def _substitute(asked: str, used: str, data_dir: Path, reason: str) -> Dataset:
+    flag = f"--offline_dataset={used}"
+    try:
+        raw = _read(used, data_dir, flag)
+    except UnavailableError as error:
+        raise InputError(
+            f"{flag}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
+        ) from None
+    sentence = f"--dataset={asked} cannot be had ({reason}); using {flag} instead"
+    return build(raw, Record(asked, used, raw.source, splits="", substitution=sentence), flag)
+
+
+def _read(name: str, data_dir: Path, flag: str) -> Raw:
+    """Names of data sets that need no preparation come first, then paths, then other names."""
+    if name in PACKAGED:
+        return PACKAGED[name](flag)
+    path = Path(name).expanduser()
+    if name not in DOWNLOADABLE and (name == "" or path.exists() or _is_meant_as_path(name)):
+        return _read_path(path, name, data_dir, flag)
+    return read_named(name, data_dir, flag)
+
+
+def _is_meant_as_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith((".npz", "/"))
+
+
+def _read_path(path: Path, name: str, data_dir: Path, flag: str) -> Raw:
+    if not name or not path.exists():
+        raise InputError(
+            f"{flag}: no such file or folder; give a path that exists or the name of a data set "
+            f"({', '.join([*PACKAGED, *DOWNLOADABLE])})"
+        )
+    if path.is_dir():
+        return _read_folder(path, data_dir, flag)
+    if path.suffix != ".npz":
+        raise InputError(f"{flag}: neither .npz nor a folder; save the arrays with numpy.savez")
+    return read_npz(path, flag)
+
+
+def _read_folder(folder: Path, data_dir: Path, flag: str) -> Raw:
+    if has_idx(folder):
+        paths = {path.name: path for path in folder.iterdir()}
+        return read_idx(paths, f"IDX files of the folder {folder.name}", flag)
+    files = image_files(folder)
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
+    mark = fingerprint(folder, files)
+    return cached(
+        data_dir, f"folder-{digest[:16]}", mark, lambda: read_image_folder(folder, files, flag)
+    )

@@ -1,0 +1,9 @@
+"""The one exception that is the user's to mend."""
+
+
+class InputError(ValueError):
+    """A flag, file or combination that cannot be used.
+
+    The message is one line: the flag (`--name=value`), what is wrong with it, and what to do
+    instead. The command line prints it without a traceback and exits with status 2.
+    """

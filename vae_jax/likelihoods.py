@@ -1,0 +1,57 @@
+"""Observation models p(x|z): what the decoder's outputs mean.
+
+A likelihood is a frozen dataclass. Its decoder gives ``num_outputs`` numbers for each pixel and
+channel, in a trailing axis. ``log_prob`` is normalised and sums over pixels and channels, so it is
+in nats per image.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.types import Images, PRNGKey
+
+Outputs = Float[Array, "*batch height width channels outputs"]
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """p(x|z) = prod_d s_d^x_d (1 - s_d)^(1 - x_d) with s = sigmoid(logits).
+
+    Normalised over binary x. For gray x in (0, 1) the same expression is a cross-entropy: usable
+    as a loss, but neither a density nor a probability of the image.
+    """
+
+    num_outputs: ClassVar[int] = 1
+
+    def log_prob(self, outputs: Outputs, x: Images) -> Float[Array, "*batch"]:
+        """log p(x|z) = sum_d x_d l_d - log(1 + exp(l_d)), in nats; exact for any logit l."""
+        logits = outputs[..., 0]
+        return jnp.sum(x * logits - _softplus(logits), axis=(-3, -2, -1))
+
+    def mean(self, outputs: Outputs) -> Images:
+        """E[x|z] = sigmoid(logits)."""
+        return jax.nn.sigmoid(outputs[..., 0])
+
+    def sample(self, outputs: Outputs, key: PRNGKey) -> Images:
+        """Binary images drawn from p(x|z)."""
+        mean = self.mean(outputs)
+        return jax.random.bernoulli(key, mean).astype(mean.dtype)
+
+    def initial_bias(
+        self, data_mean: Float[Array, "height width channels"]
+    ) -> Float[Array, "height width channels outputs"]:
+        """Output bias under which an untrained decoder already knows each pixel's mean.
+
+        logit of the training mean, clipped to [0.001, 0.999] (Burda et al. 2016, released code).
+        """
+        clipped = jnp.clip(data_mean, 1e-3, 1.0 - 1e-3)
+        return (jnp.log(clipped) - jnp.log1p(-clipped))[..., None]
+
+
+def _softplus(logits: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + exp(l)) without overflow: max(l, 0) + log1p(exp(-|l|))."""
+    return jnp.maximum(logits, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))

@@ -1,0 +1,257 @@
+"""What a run tells while it trains: `metrics.jsonl`, TensorBoard curves and the terminal.
+
+All three take the same *rows*: one mapping per run of the study, with `step`, `run`, `seconds`
+and terms in nats per example (`train_elbo`, `valid_kl`, ...). A term that is absent, None or
+not finite is left out of the curves and written as `null`.
+"""
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import rich.progress
+from rich.console import Console, RenderableType
+from rich.text import Text
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import (  # protobuf makes these names when imported
+    Event,  # pyright: ignore[reportAttributeAccessIssue]
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
+
+from vae_jax import records
+from vae_jax.errors import InputError
+
+Row = Mapping[str, Any]
+
+_SPLITS = ("train_", "valid_", "test_")
+_SHOWN = ("train_elbo", "valid_elbo", "train_kl", "valid_kl")
+_SPEED_SECONDS = 300.0  # long enough to hold several chunks of a slow model
+
+
+class Metrics:
+    """The file `<workdir>/metrics.jsonl`: one JSON line per run per visit.
+
+    A visit's lines must be written before the checkpoint of its step. Then
+    `truncate_after(step of the checkpoint)` leaves a resumed run with no line twice and none
+    missing. The file is open only while it is written, so a kill loses at most the visit at hand.
+    """
+
+    def __init__(self, workdir: Path):
+        self.path = workdir / "metrics.jsonl"
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Appends one visit: a line for each row."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(map(records.json_line, rows)))
+
+    def truncate_after(self, step: int) -> None:
+        """Drops the lines of later steps and a half-written last line; step -1 drops all."""
+        if self.path.exists():
+            kept = [row for row in read(self.path) if row["step"] <= step]
+            records.write_text(self.path, "".join(map(records.json_line, kept)))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Reads the rows of a `metrics.jsonl`, also of a run that is still writing or was killed.
+
+    Raises:
+      InputError: a line before the last is not a JSON object.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [_parse(line) for line in lines]
+    if rows and rows[-1] is None:
+        rows.pop()
+    if None in rows:
+        raise InputError(
+            f"--workdir={path.parent}: line {rows.index(None) + 1} of {path.name} is damaged; "
+            "delete that line, or the whole folder to start anew"
+        )
+    return [row for row in rows if row is not None]
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """Returns the row that a line holds, None where it holds no whole row."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
+
+
+class TensorBoard:
+    """Event files `<workdir>/tensorboard/run_<i>/`, with train and valid in one group.
+
+    The term `valid_elbo` is the curve `elbo/valid`. A run that resumes from `resumed_from`
+    purges what an earlier process wrote for later steps, so that no curve doubles back; -1 means
+    that there was no checkpoint. A context manager.
+    """
+
+    def __init__(self, workdir: Path, resumed_from: int = -1):
+        self._folder = workdir / "tensorboard"
+        self._resumed_from = resumed_from
+        self._writers: dict[int, EventsWriter] = {}
+
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Adds one visit to the curves of each row's run, and flushes them to disk."""
+        for row in rows:
+            writer = self._writer(row["run"])
+            for name, value in row.items():
+                if name.startswith(_SPLITS) and _is_number(value):
+                    writer.write_event(_scalar_event(row["step"], name, float(value)))
+            writer.flush()
+
+    def _writer(self, run: int) -> EventsWriter:
+        if run not in self._writers:
+            self._writers[run] = self._open(self._folder / f"run_{run}")
+        return self._writers[run]
+
+    def _open(self, folder: Path) -> EventsWriter:
+        """Starts an event file whose first event purges the later steps of older files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        first = self._resumed_from + 1
+        # Files are named by the second they were made in; the suffix keeps a quick resume apart.
+        writer = EventsWriter(str(folder / "events"), filename_suffix=f".step_{first}")
+        start = SessionLog(status=SessionLog.START)
+        writer.write_event(Event(step=first, wall_time=time.time(), session_log=start))
+        return writer
+
+
+def _scalar_event(step: int, name: str, value: float) -> Event:
+    split, term = name.split("_", maxsplit=1)
+    scalar = summary.scalar(f"{term}/{split}", value)
+    return Event(step=step, wall_time=time.time(), summary=scalar)
+
+
+class Progress:
+    """A live bar of steps, ms per step, time left and current terms; a context manager.
+
+    Where standard output is no terminal there is no bar, and each visit prints one plain line.
+    `start` is the step that the run resumes from.
+    """
+
+    def __init__(self, num_steps: int, start: int = 0, console: Console | None = None):
+        self._console = console or Console()
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._bar = _Bar(
+            *_bar_columns(),
+            console=self._console,
+            disable=not self._console.is_interactive,
+            speed_estimate_period=_SPEED_SECONDS,
+        )
+        self._task = self._bar.add_task("step", total=num_steps, completed=start, ms="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int, ms_per_step: float) -> None:
+        """Moves the bar to `step`; `ms_per_step` is the time of one training step of the study."""
+        self._bar.update(self._task, completed=step, ms=f"{ms_per_step:.3g} ms/step")
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Shows one visit: under the bar, or as a plain line where there is no bar."""
+        for row in rows:
+            self._rows.setdefault(row["run"], {}).update(row)
+        if self._bar.disable:
+            self.say(self._plain_line(rows))
+        else:
+            self._bar.terms = in_short(list(self._rows.values()))
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _plain_line(self, rows: Sequence[Row]) -> str:
+        task = self._bar.tasks[0]
+        left = task.time_remaining
+        parts = [
+            f"step {rows[0]['step']:,} of {task.total:,.0f}",
+            in_short(rows),
+            task.fields["ms"],
+            "" if left is None else f"{_duration(round(left))} left",
+        ]
+        return "  ".join(part for part in parts if part)
+
+
+class _Bar(rich.progress.Progress):
+    """rich's bar with a line of terms under it."""
+
+    terms = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.terms:
+            yield Text(self.terms)
+
+
+def _bar_columns() -> list[rich.progress.ProgressColumn]:
+    return [
+        rich.progress.TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
+        rich.progress.BarColumn(bar_width=28),
+        rich.progress.TextColumn("{task.fields[ms]}"),
+        rich.progress.TimeRemainingColumn(compact=True),
+        rich.progress.TextColumn("left"),
+    ]
+
+
+def in_short(rows: Sequence[Row]) -> str:
+    """Returns one line about a visit: the terms of a single run, or best and median of several.
+
+    Runs are compared by `valid_elbo`, or by `train_elbo` before there is any.
+    """
+    if len(rows) == 1:
+        return _terms(rows[0])
+    name = "valid_elbo" if any("valid_elbo" in row for row in rows) else "train_elbo"
+    alive = [row for row in rows if _is_number(row.get(name))]
+    parts = [f"{len(rows) - len(alive)} of {len(rows)} diverged"]
+    if alive:
+        best = max(alive, key=lambda row: row[name])
+        median = statistics.median(float(row[name]) for row in alive)
+        label = name.replace("_", " ")
+        parts = [f"{label} best {best[name]:.2f} (run {best['run']}), median {median:.2f}", *parts]
+    return ", ".join(parts)
+
+
+def _terms(row: Row) -> str:
+    """Returns the ELBO of both splits and the KL of the last one that has it."""
+    known = {name: row[name] for name in _SHOWN if name in row}
+    if "valid_kl" in known:
+        known.pop("train_kl", None)
+    texts = {name: f"{value:.2f}" if _is_number(value) else "-" for name, value in known.items()}
+    return "  ".join(f"{name.replace('_', ' ')} {text}" for name, text in texts.items())
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

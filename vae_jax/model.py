@@ -1,0 +1,95 @@
+"""The model: where posterior, prior, likelihood and network meet.
+
+A variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014) is three densities, the
+encoder q(z|x), the prior p(z) and the decoder p(x|z). :class:`VAE` says which; it holds no arrays
+and hashes by value, so it is a static argument that compiles once.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax import keys
+from vae_jax.hparams import HParams
+from vae_jax.likelihoods import Bernoulli, Outputs
+from vae_jax.networks import MLP, Decoder, Encoder, Network
+from vae_jax.posteriors import DiagonalGaussian, Gaussian
+from vae_jax.priors import StandardNormal
+from vae_jax.types import Active, Images, Latents, Params, default_float
+
+
+@dataclass(frozen=True)
+class VAE:
+    """Static description of a latent variable model and its inference network.
+
+    Attributes:
+        image_shape: (height, width, channels) of x.
+        max_latents: width of z; a run uses its first ``hparams.latent_size`` coordinates.
+        network: architecture of encoder and decoder.
+        posterior: family of q(z|x).
+        prior: p(z).
+        likelihood: p(x|z).
+        starts_at_mean: whether the output bias starts at the training mean rather than at zero.
+    """
+
+    image_shape: tuple[int, int, int]
+    max_latents: int
+    network: Network = MLP()
+    posterior: DiagonalGaussian = DiagonalGaussian()
+    prior: StandardNormal = StandardNormal()
+    likelihood: Bernoulli = Bernoulli()
+    starts_at_mean: bool = True
+
+    def init(
+        self, hparams: HParams, data_mean: Float[Array, "height width channels"]
+    ) -> Params:
+        """Initial parameters from the seed's stream ``params``.
+
+        Args:
+            hparams: of one run; seed and latent_size are used.
+            data_mean: each pixel's mean over the training images, in [0, 1].
+        """
+        encoder_key = keys.stream(hparams.seed, "params", 0)
+        decoder_key = keys.stream(hparams.seed, "params", 1)
+        x = jnp.zeros((1, *self.image_shape), default_float())
+        z = jnp.zeros((1, self.max_latents), default_float())
+        bias = self.likelihood.initial_bias(data_mean)
+        return {
+            "encoder": self._encoder().init(encoder_key, x)["params"],
+            "decoder": self._decoder().init(decoder_key, z, self.active(hparams))["params"],
+            "output_bias": bias if self.starts_at_mean else jnp.zeros_like(bias),
+        }
+
+    def active(self, hparams: HParams) -> Active:
+        """Which coordinates of z this run uses: the first ``latent_size``."""
+        return jnp.arange(self.max_latents) < hparams.latent_size
+
+    def encode(self, hparams: HParams, params: Params, x: Images) -> Gaussian:
+        """q(z|x), equal to the prior on inactive coordinates."""
+        heads = self._encoder().apply({"params": params["encoder"]}, x)
+        heads = (jnp.asarray(head, default_float()) for head in heads)
+        return self.posterior(*heads).restrict(self.active(hparams))
+
+    def decode(self, hparams: HParams, params: Params, z: Latents) -> Outputs:
+        """Parameters of p(x|z), as ``likelihood`` reads them."""
+        active = self.active(hparams)
+        outputs = self._decoder().apply({"params": params["decoder"]}, z, active)
+        shape = (*outputs.shape[:-1], self.image_shape[-1], self.likelihood.num_outputs)
+        return jnp.asarray(outputs, default_float()).reshape(shape) + params["output_bias"]
+
+    def reconstruct(self, hparams: HParams, params: Params, x: Images) -> Images:
+        """E[x'|z] at the mean of q(z|x)."""
+        return self.generate(hparams, params, self.encode(hparams, params, x).mean)
+
+    def generate(self, hparams: HParams, params: Params, z: Latents) -> Images:
+        """E[x|z] for given z; with z from ``prior.sample``, the mean of a sample of the model."""
+        return self.likelihood.mean(self.decode(hparams, params, z))
+
+    def _encoder(self) -> Encoder:
+        body = self.network.encoder_body()
+        return Encoder(body, self.posterior.heads, self.max_latents, self.network.dtype)
+
+    def _decoder(self) -> Decoder:
+        height, width, channels = self.image_shape
+        return self.network.decoder((height, width, channels * self.likelihood.num_outputs))

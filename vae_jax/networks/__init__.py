@@ -1,0 +1,79 @@
+"""Architectures, as values: a frozen dataclass that builds an encoder and a decoder.
+
+A new architecture is a dataclass here with ``encoder_body`` and ``decoder`` and the linen modules
+that they build in a file beside ``mlp.py``. It learns neither what the posterior is nor what the
+pixels mean: the heads come from the posterior, the number of outputs from the likelihood.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import flax.linen as nn
+
+from vae_jax.networks.conv import ConvDecoder, ConvEncoder
+from vae_jax.networks.layers import ACTIVATIONS, Decoder, Encoder
+from vae_jax.networks.mlp import MLPDecoder, MLPEncoder
+
+__all__ = ["ACTIVATIONS", "MLP", "Conv", "Decoder", "Encoder", "Network"]
+
+ImageShape = tuple[int, int, int]
+
+
+class Network(Protocol):
+    """What the model asks of an architecture."""
+
+    @property
+    def dtype(self) -> str | None:
+        """Type of the computation inside the network; None follows the parameters."""
+        ...
+
+    def encoder_body(self) -> nn.Module:
+        """Module from images to features."""
+        ...
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """Module from (z, active) to outputs of the given shape, up to the per-pixel bias."""
+        ...
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Dense layers of the given sizes, mirrored in the decoder; none makes a linear model."""
+
+    hidden_sizes: tuple[int, ...] = (400,)
+    activation: str = "relu"
+    dtype: str | None = None
+
+    def encoder_body(self) -> nn.Module:
+        """Pixels -> hidden_sizes."""
+        return MLPEncoder(self.hidden_sizes, ACTIVATIONS[self.activation], self.dtype)
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """z -> reversed hidden_sizes -> pixels."""
+        sizes = self.hidden_sizes[::-1]
+        body = MLPDecoder(image_shape, sizes, ACTIVATIONS[self.activation], self.dtype)
+        width = sizes[0] if sizes else math.prod(image_shape)
+        return Decoder(width, body, use_bias=bool(sizes), dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Convolutions 4x4 of stride 2, then dense layers; mirrored in the decoder."""
+
+    channels: tuple[int, ...] = (32, 64)
+    hidden_sizes: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    dtype: str | None = None
+
+    def encoder_body(self) -> nn.Module:
+        """Pixels -> channels -> hidden_sizes."""
+        activation = ACTIVATIONS[self.activation]
+        return ConvEncoder(self.channels, self.hidden_sizes, activation, self.dtype)
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """z -> reversed hidden_sizes -> reversed channels -> pixels."""
+        activation = ACTIVATIONS[self.activation]
+        sizes = self.hidden_sizes[::-1]
+        body = ConvDecoder(image_shape, self.channels[::-1], sizes, activation, self.dtype)
+        return Decoder(sizes[0], body, dtype=self.dtype)

@@ -1,0 +1,114 @@
+"""Pieces that every network shares: dense layers, the posterior's heads, the decoder's entrance.
+
+The layers that touch the latent axis are *prefix-stable*: a network built for 17 latents starts,
+on its first 3, with the very numbers of one built for 3. That is half of what makes a row of a
+study over latent sizes equal to the run alone (the other half is the mask).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.types import Active, Latents, PRNGKey
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+    "leaky_relu": nn.leaky_relu,
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "softplus": nn.softplus,
+    "tanh": nn.tanh,
+}
+
+Dense = functools.partial(nn.Dense, param_dtype=float)
+"""Linen's dense layer with parameters in the default float (float64 in x64 mode)."""
+
+
+def _prefix_stable_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any) -> Array:
+    """LeCun-normal kernel ``[features, latents]``, drawn with the latent axis leading."""
+    draw = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", -1, -2)
+    return draw(key, shape[::-1], dtype).T
+
+
+def _active_fan_in_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any, active: Active) -> Array:
+    """LeCun-normal kernel ``[latents, features]`` whose fan-in counts active latents only."""
+    truncated_std = 0.87962566103423978  # of N(0, 1) cut at +-2, as in linen's initializers
+    unit = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) / truncated_std
+    return unit * jax.lax.rsqrt(jnp.sum(active, dtype=dtype))
+
+
+class Encoder(nn.Module):
+    """x -> body -> one linear head per parameter of the posterior.
+
+    Attributes:
+        body: module from images to features.
+        heads: names of the posterior's parameters, e.g. ``("mean", "log_var")``.
+        max_latents: width of each head.
+        dtype: of the computation; None follows the parameters.
+    """
+
+    body: nn.Module
+    heads: tuple[str, ...]
+    max_latents: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*batch height width channels"]
+    ) -> tuple[Float[Array, "*batch latents"], ...]:
+        """Values of the heads, in their order."""
+        features = self.body(x)
+        head = functools.partial(
+            Dense, self.max_latents, dtype=self.dtype, kernel_init=_prefix_stable_lecun
+        )
+        return tuple(head(name=name)(features) for name in self.heads)
+
+
+class LatentDense(nn.Module):
+    """Affine map z -> R^features; its initial scale depends on the active latents alone."""
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: Latents, active: Active) -> Float[Array, "*batch features"]:
+        """``where(active, z, 0) @ kernel + bias``: inactive coordinates cannot reach the decoder."""
+        shape = (z.shape[-1], self.features)
+        kernel = self.param("kernel", _active_fan_in_lecun, shape, float, active)
+        z, kernel = nn.dtypes.promote_dtype(jnp.where(active, z, 0.0), kernel, dtype=self.dtype)
+        h = z @ kernel
+        if not self.use_bias:
+            return h
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), float)
+        return h + bias.astype(h.dtype)
+
+
+class Decoder(nn.Module):
+    """z -> :class:`LatentDense` -> body -> likelihood outputs, up to the per-pixel output bias.
+
+    Attributes:
+        width: features of the first layer.
+        body: module from those features to ``[*batch, height, width, channels]``.
+        use_bias: whether the first layer has a bias (a linear decoder needs none).
+        dtype: of the computation; None follows the parameters.
+    """
+
+    width: int
+    body: nn.Module
+    use_bias: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, z: Latents, active: Active
+    ) -> Float[Array, "*batch height width channels"]:
+        """Outputs before the per-pixel bias."""
+        first = LatentDense(self.width, self.use_bias, self.dtype, name="latent")
+        return self.body(first(z, active))

@@ -1,0 +1,61 @@
+"""Files that other programs read, each written whole or not at all: JSON, CSV, text, bytes."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` in one step: a reader, or a kill, sees the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` in UTF-8 in one step; line ends are written as they are."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, obj: object) -> None:
+    """Writes `obj` as indented JSON; numbers that are not finite become `null`."""
+    write_text(path, json.dumps(finite(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Writes the named `columns` of `rows`; a cell that is absent or not finite stays empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [finite(row.get(column)) for column in columns]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    write_text(path, text.getvalue())
+
+
+def json_line(obj: object) -> str:
+    """Returns `obj` as one line of JSON, line feed included."""
+    return json.dumps(finite(obj), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def finite(obj: object) -> object:
+    """Returns `obj` in the types of JSON, with None wherever a number is not finite.
+
+    numpy scalars and arrays become Python numbers and lists, at full precision.
+    """
+    if isinstance(obj, np.ndarray | np.generic):
+        return finite(obj.tolist())
+    if isinstance(obj, Mapping):
+        return {str(key): finite(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [finite(value) for value in obj]
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    return obj
