@@ -3,12 +3,13 @@
 Everything is a function of (seed, step), computed on the device from resident uint8 images.
 """
 
+import math
 from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt16
+from jaxtyping import Array, Bool, Int, UInt32
 
 from vae_jax import keys
 from vae_jax.hparams import HParams
@@ -29,7 +30,7 @@ def epoch_orders(
 ) -> Int[Array, "epochs examples"]:
     """A uniformly random order of all examples for each of the following epochs."""
 
-    def order(epoch: Int[Array, ""]) -> Int[Array, "examples"]:  # noqa: UP037
+    def order(epoch: Int[Array, ""]) -> Int[Array, " examples"]:
         return jax.random.permutation(keys.stream(hparams.seed, "shuffle", epoch), num_examples)
 
     return jax.vmap(order)(first_epoch + jnp.arange(num_epochs))
@@ -40,7 +41,7 @@ def batch_indices(
     first_epoch: Int[Array, ""],
     step: Int[Array, ""],
     batch_size: int,
-) -> Int[Array, "batch"]:  # noqa: UP037
+) -> Int[Array, " batch"]:
     """Examples of one update.
 
     Batches are cut from the endless sequence of epoch orders, so within an epoch every example is
@@ -55,15 +56,18 @@ def batch_indices(
 def binarize(key: PRNGKey, pixels: Pixels) -> Bool[Array, "*batch height width channels"]:
     """Draw each pixel from Bernoulli(pixel / 255), exactly 0 at 0 and 1 at 255.
 
-    Sixteen random bits a pixel are compared with 257 times the pixel: the probability is right to
-    2^-16, half the random words are saved, and black stays black.
+    Sixteen random bits a pixel are compared with 257 times the pixel, so the probability is right
+    to 2^-16 at half the random words of a uniform draw.
     """
     threshold = pixels.astype(jnp.uint32) * 257 + (pixels > 0)
-    return _random_uint16(key, pixels.shape).astype(jnp.uint32) < threshold
+    return _random_uint16(key, pixels.shape) < threshold
 
 
-def _random_uint16(key: PRNGKey, shape: tuple[int, ...]) -> UInt16[Array, "..."]:
-    return jax.random.bits(key, shape, jnp.uint16)
+def _random_uint16(key: PRNGKey, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
+    """Whole numbers below 2^16: the upper halves of random words, then their lower halves."""
+    size = math.prod(shape)
+    words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
+    return jnp.concatenate([words >> 16, words & 0xFFFF])[:size].reshape(shape)
 
 
 def stored_pixels(mode: str, split: Split, pixels: np.ndarray) -> np.ndarray:

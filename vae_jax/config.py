@@ -52,7 +52,9 @@ def sizes(low: int) -> Kind:
     def parse(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",")) if text else ()
 
-    words = "whole numbers of at least 1, separated by commas" + (" (or nothing)" if not low else "")
+    words = "whole numbers of at least 1, separated by commas" + (
+        " (or nothing)" if not low else ""
+    )
     return Kind(parse, lambda value: len(value) >= low and all(n >= 1 for n in value), words)
 
 
@@ -134,20 +136,20 @@ def parse_value(name: str, text: str) -> Any:
     return value
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, frozenset[str]]:
-    """Flags of a command line (without the program's name), and the names that were given.
+def parse(argv: Sequence[str]) -> Config:
+    """Flags of a command line (without the program's name); ``workdir`` is filled in.
 
     Raises:
         InputError: unknown flags, values out of range, combinations without effect.
     """
-    values = _absl_values([_found(argument) for argument in argv])
-    given = {name: text for name, text in values.items() if text is not None}
-    config = Config(**{name: parse_value(name, text) for name, text in given.items()})
+    texts = _absl_texts([_found(argument) for argument in argv])
+    texts.setdefault("workdir", f"runs/{flagfile_of(argv)}")
+    config = Config(**{name: parse_value(name, text) for name, text in texts.items()})
     for name, reason in without_effect(config).items():
-        if name in given:
-            raise InputError(f"--{name}={given[name]}: has no effect {reason}; leave it out")
+        if name in texts:
+            raise InputError(f"--{name}={texts[name]}: has no effect {reason}; leave it out")
     _check_combination(config)
-    return config, frozenset(given)
+    return config
 
 
 def without_effect(config: Config) -> dict[str, str]:
@@ -168,8 +170,8 @@ def _check_combination(config: Config) -> None:
         raise InputError("--hidden_sizes=: must name a size with --network=conv, for example 256")
 
 
-def _absl_values(argv: Sequence[str]) -> dict[str, str | None]:
-    """Texts of the flags as absl reads them: nested flagfiles, comments, later flags win."""
+def _absl_texts(argv: Sequence[str]) -> dict[str, str]:
+    """Texts of the given flags as absl reads them: flagfiles, comments, later flags win."""
     values = flags.FlagValues()
     for field in FIELDS.values():
         flags.DEFINE_string(field.name, None, field.metadata["help"], flag_values=values)
@@ -182,7 +184,7 @@ def _absl_values(argv: Sequence[str]) -> dict[str, str | None]:
         raise InputError(" ".join(str(error).split())) from None
     if rest:
         raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
-    return {name: values[name].value for name in FIELDS}
+    return {name: values[name].value for name in FIELDS if values[name].present}
 
 
 def flagfile_of(argv: Sequence[str]) -> str:

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import keys
+from vae_jax import keys, objectives
 from vae_jax.batches import as_images
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
+from vae_jax.objectives import Weighed
 from vae_jax.posteriors import Gaussian
 from vae_jax.types import Images, Latents, Params, PRNGKey, UInt8, default_float
 
@@ -127,44 +128,42 @@ def _terms(
     x: Images,
     q: Gaussian,
     key: PRNGKey,
-    examples: Int[Array, "batch"],  # noqa: UP037
+    examples: Int[Array, " batch"],
 ) -> ExampleTerms:
     """Stream over the particles: a running sum of log p(x|z) and a running logsumexp of log w."""
-    model, active = spec.model, spec.model.active(hparams)
-    at_once = min(spec.particles_at_once, spec.num_particles)
+    num_particles = spec.num_particles
+    at_once = min(spec.particles_at_once, num_particles)
+
+    def weigh(particle: Int[Array, ""]) -> Weighed:
+        z = q.sample(example_noise(key, examples, particle, spec.model.max_latents))
+        return objectives.weigh(spec.model, hparams, params, x, q, z)
 
     def body(carry: tuple[Array, Array], chunk: Array) -> tuple[tuple[Array, Array], None]:
         total, log_sum = carry
         particles = chunk * at_once + jnp.arange(at_once)
-        is_real = (particles < spec.num_particles)[:, None]
-        z = q.sample(particle_noise(key, examples, particles, model.max_latents))
-        log_likelihood = model.likelihood.log_prob(model.decode(hparams, params, z), x)
-        log_w = log_likelihood + model.prior.log_prob(z, active) - q.log_prob(z, active)
+        log_likelihood, log_w = jax.vmap(weigh)(particles)
+        is_real = jnp.broadcast_to((particles < num_particles)[:, None], log_w.shape)
         total += jnp.sum(jnp.where(is_real, log_likelihood, 0.0), axis=0)
         chunk_log_sum = jax.nn.logsumexp(jnp.where(is_real, log_w, -jnp.inf), axis=0)
         return (total, jnp.logaddexp(log_sum, chunk_log_sum)), None
 
     zeros = jnp.zeros(len(examples), default_float())
-    num_chunks = -(-spec.num_particles // at_once)
+    num_chunks = -(-num_particles // at_once)
     (total, log_sum), _ = jax.lax.scan(body, (zeros, zeros - jnp.inf), jnp.arange(num_chunks))
-    bound = log_sum - math.log(spec.num_particles)
-    return ExampleTerms(total / spec.num_particles, jnp.sum(model.prior.kl(q), axis=-1), bound)
+    kl = jnp.sum(spec.model.prior.kl(q), axis=-1)
+    return ExampleTerms(total / num_particles, kl, log_sum - math.log(num_particles))
 
 
-def particle_noise(
-    key: PRNGKey,
-    examples: Int[Array, "batch"],  # noqa: UP037
-    particles: Int[Array, "particles"],  # noqa: UP037
-    max_latents: int,
-) -> Float[Array, "particles batch latents"]:
+def example_noise(
+    key: PRNGKey, examples: Int[Array, " batch"], particle: Int[Array, ""], max_latents: int
+) -> Float[Array, "batch latents"]:
     """Standard normal noise that depends on nothing but the key, the example and the particle."""
 
-    def draw(particle: Int[Array, ""], example: Int[Array, ""]) -> Float[Array, "latents"]:  # noqa: UP037
+    def draw(example: Int[Array, ""]) -> Float[Array, " latents"]:
         own = jax.random.fold_in(jax.random.fold_in(key, example), particle)
         return jax.random.normal(own, (max_latents,), default_float())
 
-    over_examples = jax.vmap(draw, in_axes=(None, 0))
-    return jax.vmap(over_examples, in_axes=(0, None))(particles, examples)
+    return jax.vmap(draw)(examples)
 
 
 def _moment_shapes(spec: EvalSpec) -> LatentMoments:
@@ -176,15 +175,15 @@ def _moment_shapes(spec: EvalSpec) -> LatentMoments:
 def _moments(
     q: Gaussian,
     kl: Latents,
-    is_real: Bool[Array, "batch"],  # noqa: UP037
+    is_real: Bool[Array, " batch"],
 ) -> LatentMoments:
     """Moments of one batch, padding left out."""
     weight = is_real.astype(kl.dtype)
     count = jnp.sum(weight)
-    share = (weight / jnp.maximum(count, 1.0))[:, None]
-    mean = jnp.sum(share * q.mean, axis=0)
-    variance = jnp.sum(share * (q.mean - mean) ** 2, axis=0)
-    return LatentMoments(count, jnp.sum(share * kl, axis=0), mean, variance)
+    share = weight / jnp.maximum(count, 1.0)
+    mean = share @ q.mean
+    deviation = q.mean - jnp.broadcast_to(mean, q.mean.shape)
+    return LatentMoments(count, share @ kl, mean, share @ deviation**2)
 
 
 def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
@@ -200,11 +199,13 @@ def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
     )
 
 
-def summarize(evaluation: Evaluation, num_particles: int) -> dict[str, Any]:
+def summarize(evaluation: Evaluation, latent_size: int, num_particles: int) -> dict[str, Any]:
     """Means over examples with their standard errors, as Python numbers, in nats per example.
 
     ``elbo``, ``log_likelihood``, ``kl`` and ``nll`` (minus the bound of K particles), each with
-    ``_se`` = s / sqrt(n), and ``active_units``. Sums are made in float64 on the host.
+    ``_se`` = s / sqrt(n); ``active_units``; and for each of the run's latents ``kl_per_latent``
+    and ``variance_per_latent``, the variance of the posterior mean over the examples. Sums over
+    examples are made in float64 on the host.
     """
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
     examples = {
@@ -215,11 +216,14 @@ def summarize(evaluation: Evaluation, num_particles: int) -> dict[str, Any]:
     }
     row: dict[str, Any] = {}
     for name, values in examples.items():
-        row[name] = float(values.mean())
-        row[f"{name}_se"] = standard_error(values)
-    row["eval_particles"] = num_particles
-    row["active_units"] = int(np.sum(np.asarray(evaluation.latents.variance) > ACTIVE_THRESHOLD))
-    return row
+        row |= {name: float(values.mean()), f"{name}_se": standard_error(values)}
+    variance = np.asarray(evaluation.latents.variance)[:latent_size]
+    return row | {
+        "eval_particles": num_particles,
+        "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
+        "kl_per_latent": evaluation.latents.kl[:latent_size].tolist(),
+        "variance_per_latent": variance.tolist(),
+    }
 
 
 def standard_error(values: np.ndarray) -> float:

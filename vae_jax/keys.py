@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Integer
 
 from vae_jax.types import PRNGKey
 
@@ -29,7 +29,9 @@ StreamName: TypeAlias = Literal[
 ]
 
 
-def stream(seed: Int[Array, ""] | int, name: StreamName, index: Int[Array, ""] | int = 0) -> PRNGKey:
+def stream(
+    seed: Integer[Array, ""] | int, name: StreamName, index: Integer[Array, ""] | int = 0
+) -> PRNGKey:
     """Key of one stream at one index: ``fold_in(fold_in(key(seed), crc32(name)), index)``.
 
     Args:

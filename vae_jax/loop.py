@@ -4,7 +4,6 @@ Between chunks the host only looks (terms, valid) and hands the state to whoever
 called. Which steps it visits changes no number that is trained.
 """
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from vae_jax import batches, sweep
 from vae_jax.data import Dataset
@@ -62,64 +60,77 @@ class Visit(NamedTuple):
         state: of all runs; gone when the next chunk starts, so copy what is to be kept.
         rows: one mapping per run: step, run, seconds, ``train_*`` and, if due, ``valid_*`` terms.
         ms_per_step: of the chunk just done, all runs together.
+        compile_seconds: spent before the first chunk on building its program.
     """
 
     step: int
     state: TrainState
     rows: list[Row]
     ms_per_step: float
+    compile_seconds: float
 
 
 def initial_state(spec: TrainSpec, hparams: HParams, data: Dataset) -> TrainState:
     """State of all runs before the first update; every array leads with ``runs``."""
-    return sweep.init(spec, _as_study(hparams), data_mean(data.train))
+    mean = data.train.mean(axis=0, dtype=np.float64) / 255
+    return sweep.init(spec, _as_study(hparams), jnp.asarray(mean, default_float()))
 
 
-def data_mean(pixels: np.ndarray) -> Float[Array, "height width channels"]:
-    """Mean of each pixel in [0, 1]."""
-    return jnp.asarray(pixels.mean(axis=0, dtype=np.float64) / 255, default_float())
-
-
-def fit(
-    spec: TrainSpec,
-    hparams: HParams,
-    data: Dataset,
-    visits: Visits | int,
-    *,
-    state: TrainState | None = None,
-    on_visit: Callable[[Visit], None] = lambda visit: None,
-    seconds: float = 0.0,
-) -> TrainState:
-    """Train all runs of a study up to a number of updates.
+def fit(spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int) -> TrainState:
+    """Train all runs of a study from their seeds.
 
     Args:
         spec: what is trained and how.
         hparams: of one run (scalars) or of a study (``[runs]``).
         data: images.
-        visits: when the host looks, or just the number of updates.
-        state: where to go on from; None starts from the seeds.
-        on_visit: called between chunks, for logs and checkpoints.
-        seconds: training time already spent, to which the rows' ``seconds`` add.
+        num_steps: updates.
 
     Returns:
         The state of all runs; every array leads with ``runs``.
     """
-    visits = Visits(visits) if isinstance(visits, int) else visits
-    hparams = _as_study(hparams)
-    state = initial_state(spec, hparams, data) if state is None else state
+    state = initial_state(spec, hparams, data)
+    visits = Visits(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
+    for visit in train(spec, hparams, data, visits, state):
+        state = visit.state
+    return state
+
+
+def train(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    visits: Visits,
+    state: TrainState,
+    *,
+    seconds: float = 0.0,
+) -> Iterator[Visit]:
+    """Train from a state on, chunk by chunk; the caller looks in between.
+
+    Args:
+        spec: what is trained and how.
+        hparams: of one run (scalars) or of a study (``[runs]``).
+        data: images.
+        visits: when the host looks.
+        state: where to go on from; it is donated.
+        seconds: training time already spent, to which the rows' ``seconds`` add.
+    """
+    hparams, start = _as_study(hparams), int(state.step[0])
+    if start >= visits.num_steps:
+        return
     pixels = jnp.asarray(batches.stored_pixels(spec.binarize, "train", data.train))
-    start, before = int(state.step[0]), seconds
+    valid = _resident(spec, data, "valid")
+    advance, compile_seconds = _compiled(spec, hparams, state, pixels, visits.chunk_steps)
     for stop in visits.after(start):
         began = time.perf_counter()
-        state, terms = _advance(spec, hparams, state, pixels, stop - start, visits.chunk_steps)
+        state, terms = advance(hparams, state, pixels, jnp.int32(stop - start))
+        terms = jax.device_get(terms)
         elapsed = time.perf_counter() - began
-        before += elapsed
-        rows = _rows(stop, before, terms)
+        seconds += elapsed
+        rows = _rows(stop, seconds, terms)
         if visits.is_due(stop, visits.eval_every):
-            _add_valid(rows, score(spec, hparams, state, data, "valid"))
-        on_visit(Visit(stop, state, rows, 1e3 * elapsed / (stop - start)))
-        start = stop
-    return state
+            _add_valid(rows, _score(EvalSpec(spec.model), hparams, state, valid))
+        yield Visit(stop, state, rows, 1e3 * elapsed / (stop - start), compile_seconds)
+        start, compile_seconds = stop, 0.0
 
 
 def score(
@@ -133,7 +144,7 @@ def score(
 ) -> list[Row]:
     """Terms of every run on a split, in nats per example, with their standard errors.
 
-    Each row is :func:`vae_jax.evaluate.summarize`'s, with ``kl_per_latent`` added.
+    Each row is :func:`vae_jax.evaluate.summarize`'s.
 
     Args:
         spec: as trained.
@@ -143,44 +154,44 @@ def score(
         split: ``train``, ``valid`` or ``test``.
         num_particles: K of the importance-weighted bound behind ``nll``.
     """
-    pixels = _resident_batches(data, split, spec.binarize, EvalSpec.batch_size)
-    evaluation = sweep.evaluate(
-        EvalSpec(spec.model, num_particles),
-        _as_study(hparams),
-        state.params,
-        pixels,
-        num_examples=len(getattr(data, split)),
+    eval_spec = EvalSpec(spec.model, num_particles)
+    return _score(eval_spec, _as_study(hparams), state, _resident(spec, data, split))
+
+
+class _Resident(NamedTuple):
+    """A split on the device, in padded batches."""
+
+    pixels: jax.Array
+    num_examples: int
+
+
+def _resident(spec: TrainSpec, data: Dataset, split: batches.Split) -> _Resident:
+    images = getattr(data, split)
+    pixels = batches.stored_pixels(spec.binarize, split, images)
+    return _Resident(jnp.asarray(in_batches(pixels, EvalSpec.batch_size)), len(images))
+
+
+def _score(eval_spec: EvalSpec, hparams: HParams, state: TrainState, split: _Resident) -> list[Row]:
+    evaluation = jax.device_get(
+        sweep.evaluate(
+            eval_spec, hparams, state.params, split.pixels, num_examples=split.num_examples
+        )
     )
-    evaluation = jax.device_get(evaluation)
-    num_runs = len(evaluation.latents.count)
-    runs = [sweep.take(evaluation, run) for run in range(num_runs)]
     return [
-        summarize(run, num_particles) | {"kl_per_latent": run.latents.kl.tolist()} for run in runs
+        summarize(sweep.take(evaluation, run), int(latent_size), eval_spec.num_particles)
+        for run, latent_size in enumerate(hparams.latent_size)
     ]
 
 
-@functools.lru_cache(maxsize=4)
-def _resident_batches(
-    data: Dataset, split: batches.Split, binarize: str, batch_size: int
-) -> jax.Array:
-    """A split on the device, kept there between visits."""
-    pixels = batches.stored_pixels(binarize, split, getattr(data, split))
-    return jnp.asarray(in_batches(pixels, batch_size))
-
-
-def _advance(
-    spec: TrainSpec,
-    hparams: HParams,
-    state: TrainState,
-    pixels: jax.Array,
-    num_steps: int,
-    max_steps: int,
-) -> tuple[TrainState, Any]:
-    """One chunk, and its terms on the host."""
-    state, terms = sweep.train_chunk(
-        spec, hparams, state, pixels, jnp.int32(num_steps), max_steps=max_steps
+def _compiled(
+    spec: TrainSpec, hparams: HParams, state: TrainState, pixels: jax.Array, max_steps: int
+) -> tuple[Callable[..., tuple[TrainState, Any]], float]:
+    """The program of a chunk, and the seconds it took to build."""
+    began = time.perf_counter()
+    lowered = sweep.train_chunk.lower(
+        spec, hparams, state, pixels, jnp.int32(0), max_steps=max_steps
     )
-    return state, jax.device_get(terms)
+    return lowered.compile(), time.perf_counter() - began
 
 
 def _rows(step: int, seconds: float, terms: Any) -> list[Row]:

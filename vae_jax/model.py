@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax import keys
+from vae_jax import keys, latents
 from vae_jax.hparams import HParams
-from vae_jax.likelihoods import Bernoulli, Outputs
+from vae_jax.likelihoods import Bernoulli, Likelihood, Outputs
 from vae_jax.networks import MLP, Decoder, Encoder, Network
 from vae_jax.posteriors import DiagonalGaussian, Gaussian
 from vae_jax.priors import StandardNormal
@@ -38,12 +38,10 @@ class VAE:
     network: Network = MLP()
     posterior: DiagonalGaussian = DiagonalGaussian()
     prior: StandardNormal = StandardNormal()
-    likelihood: Bernoulli = Bernoulli()
+    likelihood: Likelihood = Bernoulli()
     starts_at_mean: bool = True
 
-    def init(
-        self, hparams: HParams, data_mean: Float[Array, "height width channels"]
-    ) -> Params:
+    def init(self, hparams: HParams, data_mean: Float[Array, "height width channels"]) -> Params:
         """Initial parameters from the seed's stream ``params``.
 
         Args:
@@ -63,7 +61,7 @@ class VAE:
 
     def active(self, hparams: HParams) -> Active:
         """Which coordinates of z this run uses: the first ``latent_size``."""
-        return jnp.arange(self.max_latents) < hparams.latent_size
+        return latents.active(self.max_latents, hparams.latent_size)
 
     def encode(self, hparams: HParams, params: Params, x: Images) -> Gaussian:
         """q(z|x), equal to the prior on inactive coordinates."""
@@ -75,8 +73,9 @@ class VAE:
         """Parameters of p(x|z), as ``likelihood`` reads them."""
         active = self.active(hparams)
         outputs = self._decoder().apply({"params": params["decoder"]}, z, active)
-        shape = (*outputs.shape[:-1], self.image_shape[-1], self.likelihood.num_outputs)
-        return jnp.asarray(outputs, default_float()).reshape(shape) + params["output_bias"]
+        bias = params["output_bias"]
+        outputs = jnp.asarray(outputs, default_float()).reshape(*z.shape[:-1], *bias.shape)
+        return outputs + jnp.broadcast_to(bias, outputs.shape)
 
     def reconstruct(self, hparams: HParams, params: Params, x: Images) -> Images:
         """E[x'|z] at the mean of q(z|x)."""

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
-from vae_jax.types import Images, Params
+from vae_jax.posteriors import Gaussian
+from vae_jax.types import Images, Latents, Params
 
 Noise = Float[Array, "particles batch latents"]
 
@@ -41,9 +42,7 @@ class Terms(NamedTuple):
         return self.log_likelihood - self.kl
 
 
-def elbo_terms(
-    model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise
-) -> Terms:
+def elbo_terms(model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise) -> Terms:
     """Terms of the ELBO for each example (Kingma & Welling 2014, eq. 7).
 
     Args:
@@ -54,28 +53,56 @@ def elbo_terms(
         noise: standard normal; the expectation is a mean over its leading axis.
     """
     q = model.encode(hparams, params, x)
-    outputs = model.decode(hparams, params, q.sample(noise))
-    log_likelihood = jnp.mean(model.likelihood.log_prob(outputs, x), axis=0)
-    return Terms(log_likelihood, jnp.sum(model.prior.kl(q), axis=-1))
+
+    def log_likelihood(noise: Latents) -> Float[Array, " batch"]:
+        outputs = model.decode(hparams, params, q.sample(noise))
+        return model.likelihood.log_prob(outputs, x)
+
+    expectation = jnp.mean(jax.vmap(log_likelihood)(noise), axis=0)
+    return Terms(expectation, jnp.sum(model.prior.kl(q), axis=-1))
 
 
 def log_weights(
     model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise
 ) -> Float[Array, "particles batch"]:
-    """log w = log p(x|z) + log p(z) - log q(z|x) with z ~ q(z|x) made from the noise.
+    """Log w = log p(x|z) + log p(z) - log q(z|x) with z ~ q(z|x) made from the noise.
 
     E[w] = p(x), so the mean of log w is an ELBO and the log of the mean of w a tighter bound.
     """
     q = model.encode(hparams, params, x)
-    z, active = q.sample(noise), model.active(hparams)
+
+    def one(noise: Latents) -> Float[Array, " batch"]:
+        return weigh(model, hparams, params, x, q, q.sample(noise)).log_weight
+
+    return jax.vmap(one)(noise)
+
+
+class Weighed(NamedTuple):
+    """One particle of each example.
+
+    Attributes:
+        log_likelihood: log p(x|z), in nats.
+        log_weight: log p(x|z) + log p(z) - log q(z|x), in nats.
+    """
+
+    log_likelihood: Float[Array, "*batch"]
+    log_weight: Float[Array, "*batch"]
+
+
+def weigh(
+    model: VAE, hparams: HParams, params: Params, x: Images, q: Gaussian, z: Latents
+) -> Weighed:
+    """Likelihood and importance weight of latents z drawn from q."""
+    active = model.active(hparams)
     log_likelihood = model.likelihood.log_prob(model.decode(hparams, params, z), x)
-    return log_likelihood + model.prior.log_prob(z, active) - q.log_prob(z, active)
+    log_ratio = model.prior.log_prob(z, active) - q.log_prob(z, active)
+    return Weighed(log_likelihood, log_likelihood + log_ratio)
 
 
 def importance_weighted_bound(
     log_w: Float[Array, "particles *batch"],
 ) -> Float[Array, "*batch"]:
-    """log (1/K sum_k w_k) <= log p(x) in expectation, in nats; K = 1 is an ELBO.
+    """Log (1/K sum_k w_k) <= log p(x) in expectation, in nats; K = 1 is an ELBO.
 
     Rises with K to log p(x) (Burda et al. 2016, eq. 8 and theorem 1).
     """
@@ -96,7 +123,7 @@ class Elbo:
 
     def __call__(
         self, model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise
-    ) -> tuple[Float[Array, "batch"], Terms]:  # noqa: UP037
+    ) -> tuple[Float[Array, " batch"], Terms]:
         """Value to be maximised and the terms to be reported, per example."""
         terms = elbo_terms(model, hparams, params, x, noise)
         return terms.log_likelihood - hparams.beta * terms.kl, terms

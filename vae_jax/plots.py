@@ -99,7 +99,7 @@ def _curves_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], term: str) -> N
         steps, values = _curve(rows, f"{split}_{term}")
         if len(steps):
             marker = "o" if len(steps) < 25 else None
-            label = f"{split}, last {values[-1]:.2f}"
+            label = f"{split}, last {_minus(f'{values[-1]:.2f}')}"
             axes.plot(steps, values, color=color, marker=marker, markersize=3, label=label)
             curves.append(values)
     axes.grid(axis="y")
@@ -107,8 +107,8 @@ def _curves_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], term: str) -> N
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if curves:
         axes.set_ylim(*robust_limits(curves))
-        axes.legend(loc="best")
-        _note_points_outside(axes, np.concatenate(curves))
+        style = {"title_fontproperties": {"size": 7}, "alignment": "left"}
+        axes.legend(loc="best", title=_outside(axes.get_ylim(), curves), **style)
 
 
 def _curve(
@@ -125,13 +125,13 @@ def _curve(
 def robust_limits(curves: Sequence[Float[np.ndarray, " _"]]) -> tuple[float, float]:
     """Returns limits of the y axis that the first values and single spikes do not stretch.
 
-    They hold the middle 90 % of what comes after each curve's first quarter, a margin of a fifth
-    of that, and the last value of each curve, but reach no further than the data.
+    They hold the middle 90 % of what comes after each curve's first quarter, a margin of a quarter
+    of that or 5 % of the median, and the last values, but reach no further than the data.
     """
     tails = np.concatenate([values[len(values) // 4 :] for values in curves])
     last = [values[-1] for values in curves]
-    low, high = np.percentile(tails, (5, 95))
-    margin = 0.2 * (high - low)
+    low, middle, high = np.percentile(tails, (5, 50, 95))
+    margin = max(0.25 * (high - low), 0.05 * abs(middle))
     low, high = min(low - margin, *last), max(high + margin, *last)
     everything = np.concatenate(curves)
     low, high = max(low, everything.min()), min(high, everything.max())
@@ -139,14 +139,11 @@ def robust_limits(curves: Sequence[Float[np.ndarray, " _"]]) -> tuple[float, flo
     return float(low - pad), float(high + pad)
 
 
-def _note_points_outside(axes: Axes, values: Float[np.ndarray, " points"]) -> None:
-    low, high = axes.get_ylim()
-    outside = int(np.sum((values < low) | (values > high)))
-    if outside:
-        text = f"{_count(outside)} early or extreme value{'s' * (outside > 1)} not shown"
-        axes.annotate(
-            text, (0.99, 0.02), xycoords="axes fraction", color=_MUTED, fontsize=7, ha="right"
-        )
+def _outside(limits: tuple[float, float], curves: Sequence[Float[np.ndarray, " _"]]) -> str | None:
+    """Says how many values the limits of an axis hide, None where they hide none."""
+    values = np.concatenate(curves)
+    count = int(np.sum((values < limits[0]) | (values > limits[1])))
+    return f"{count} value{'s' * (count > 1)} outside" if count else None
 
 
 @matplotlib.rc_context(_STYLE)
@@ -183,8 +180,8 @@ def manifold(
       values: ascending; z1 grows to the right and z2 upwards.
     """
     figure, axes = _mosaic(images[::-1])
-    every = int(np.ceil(len(values) / 11))
-    labels = [_signed(value) if i % every == 0 else "" for i, value in enumerate(values)]
+    shown = np.linspace(0, len(values) - 1, min(len(values), 9)).round()
+    labels = [_signed(value) if i in shown else "" for i, value in enumerate(values)]
     _label_columns(axes, labels)
     _label_rows(axes, labels[::-1])
     axes.set_xlabel("z1")
@@ -211,7 +208,7 @@ def traversals(
       kl: KL of every latent of the model, nats per example.
     """
     figure, axes = _mosaic(images)
-    _label_rows(axes, [f"{_name(i)}, KL {kl[i]:.2f} nats" for i in latents])
+    _label_rows(axes, [f"{_name(i)}, KL {kl[i]:.2f} nats" for i in latents.tolist()])
     _label_columns(axes, [_signed(value) for value in values])
     axes.set_xlabel("value of the latent")
     axes.set_title("One latent moved at a time")
@@ -250,15 +247,20 @@ def kl_per_latent(
 ) -> None:
     """Draws the KL of each latent in nats per example, largest first, inactive ones coloured."""
     order = np.argsort(-kl, kind="stable")
-    colors = np.where(active[order], _VALID, _INACTIVE)
+    places, heights, inactive = np.arange(len(kl)), kl[order], ~active[order]
     figure = Figure(figsize=(max(5.0, min(10.0, 0.3 * len(kl))), 3.0))
     axes = figure.add_subplot()
-    axes.bar(np.arange(len(kl)), kl[order], color=colors, width=0.8)
+    axes.bar(places, heights, color=np.where(inactive, _INACTIVE, _VALID), width=0.8)
+    # A bar of height zero cannot be seen, so inactive latents get a dot as well.
+    if inactive.any():
+        (dots,) = axes.plot(places[inactive], heights[inactive], "o", color=_INACTIVE)
+        dots.set(markersize=4, clip_on=False, label="inactive")
+        axes.legend(loc="upper right")
     axes.grid(axis="y")
-    axes.margins(x=0.01)
-    every = int(np.ceil(len(kl) / 32))
-    shown = range(0, len(kl), every)
-    axes.set_xticks(shown, [_name(order[i]) for i in shown])
+    axes.set_xlim(-0.6, len(kl) - 0.4)
+    axes.set_ylim(bottom=0)
+    shown = places[:: int(np.ceil(len(kl) / 25))]
+    axes.set_xticks(shown, [_name(i) for i in order[shown].tolist()])
     axes.set_ylabel("KL (nats per example)")
     axes.set_title(_activity(int(active.sum()), len(kl)))
     _save(figure, path)
@@ -266,14 +268,14 @@ def kl_per_latent(
 
 def _activity(num_active: int, num_latents: int) -> str:
     inactive = num_latents - num_active
-    verb = "is" if inactive == 1 else "are"
-    return f"{num_active} of {num_latents} latents are active; {_count(inactive)} {verb} inactive"
+    count = _WORDS[inactive] if inactive < len(_WORDS) else inactive
+    return f"KL per latent: {num_active} of {num_latents} active, {count} inactive"
 
 
 def _mosaic(
     grid: Grid, row_breaks: Collection[int] = (), column_breaks: Collection[int] = ()
 ) -> tuple[Figure, Axes]:
-    """Returns a figure filled by a grid of images, wider apart before the rows and columns named."""
+    """Returns a figure filled by a grid of images, with wider gaps before the named lines."""
     rows, columns, height, width, _ = grid.shape
     scale = max(1, min(_GRID_PIXELS // (columns * width), _TILE_PIXELS // max(height, width)))
     tops = _offsets(rows, height * scale, row_breaks)
@@ -329,11 +331,12 @@ def _name(index: int) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    """Returns at most two decimals and never a minus zero."""
+    return _minus(f"{round(value, 2) + 0.0:g}")
 
 
-def _count(number: int) -> str:
-    return _WORDS[number] if number < len(_WORDS) else str(number)
+def _minus(number: str) -> str:
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _save(figure: Figure, path: Path) -> None:

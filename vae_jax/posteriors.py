@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vae_jax.latents import keep
 from vae_jax.types import Active, Latents
 
 LOG_2PI = 1.8378770664093453
@@ -20,7 +21,7 @@ LOG_2PI = 1.8378770664093453
 def normal_log_density(
     z: Float[Array, "*#shape"], mean: Float[Array, "*#shape"], log_var: Float[Array, "*#shape"]
 ) -> Float[Array, "*shape"]:
-    """log N(z; mean, exp(log_var)) for each coordinate, in nats, constants included."""
+    """Log N(z; mean, exp(log_var)) for each coordinate, in nats, constants included."""
     return -0.5 * (LOG_2PI + log_var + (z - mean) ** 2 * jnp.exp(-log_var))
 
 
@@ -40,20 +41,19 @@ class Gaussian(NamedTuple):
         made before any ``exp``: a runaway log-variance on an inactive coordinate can then put no
         NaN into the gradient of the active ones.
         """
-        return Gaussian(jnp.where(active, self.mean, 0.0), jnp.where(active, self.log_var, 0.0))
+        return Gaussian(keep(active, self.mean), keep(active, self.log_var))
 
     def sample(self, noise: Latents) -> Latents:
         """Reparameterization z = mean + exp(log_var / 2) * noise, with noise ~ N(0, I).
 
-        Noise may lead with further axes (particles); they lead the result too.
         Kingma & Welling 2014, section 2.4.
         """
         return self.mean + jnp.exp(0.5 * self.log_var) * noise
 
     def log_prob(self, z: Latents, active: Active) -> Float[Array, "*batch"]:
-        """log q(z|x) in nats, summed over the active coordinates."""
+        """Log q(z|x) in nats, summed over the active coordinates."""
         per_latent = normal_log_density(z, self.mean, self.log_var)
-        return jnp.sum(jnp.where(active, per_latent, 0.0), axis=-1)
+        return jnp.sum(keep(active, per_latent), axis=-1)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vae_jax.latents import keep
 from vae_jax.posteriors import Gaussian, normal_log_density
 from vae_jax.types import Active, Latents
 
@@ -18,9 +19,9 @@ class StandardNormal:
     """p(z) = N(0, I)."""
 
     def log_prob(self, z: Latents, active: Active) -> Float[Array, "*batch"]:
-        """log p(z) in nats, summed over the active coordinates."""
+        """Log p(z) in nats, summed over the active coordinates."""
         zero = jnp.zeros((), z.dtype)
-        return jnp.sum(jnp.where(active, normal_log_density(z, zero, zero), 0.0), axis=-1)
+        return jnp.sum(keep(active, normal_log_density(z, zero, zero)), axis=-1)
 
     def sample(self, noise: Latents) -> Latents:
         """Draw z from standard normal noise of z's shape: here the noise itself."""

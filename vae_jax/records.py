@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def json_line(obj: object) -> str:
     return json.dumps(finite(obj), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def finite(obj: object) -> object:
+def finite(obj: object) -> Any:
     """Returns `obj` in the types of JSON, with None wherever a number is not finite.
 
     numpy scalars and arrays become Python numbers and lists, at full precision.

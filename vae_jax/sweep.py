@@ -22,9 +22,7 @@ from vae_jax.types import Params, Pixels
 T = TypeVar("T")
 
 
-def over_runs(
-    fn: Callable[..., T], max_parallel_runs: int
-) -> Callable[..., T]:
+def over_runs(fn: Callable[..., T], max_parallel_runs: int) -> Callable[..., T]:
     """``fn`` mapped over the leading axis of all its arguments, so many runs at a time.
 
     With one run at a time the program of a run is the program of that run alone, to the bit.
@@ -82,9 +80,7 @@ def evaluate(
     max_parallel_runs: int = 1,
 ) -> Evaluation:
     """Evaluation of every run on one split; terms ``[runs, examples]``."""
-    measure = functools.partial(
-        evaluation.evaluate, spec, pixels=pixels, num_examples=num_examples
-    )
+    measure = functools.partial(evaluation.evaluate, spec, pixels=pixels, num_examples=num_examples)
     return over_runs(measure, max_parallel_runs)(hparams, params)
 
 

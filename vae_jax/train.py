@@ -105,7 +105,7 @@ def train_chunk(
     def body(_: Int[Array, ""], carry: tuple[TrainState, Terms]) -> tuple[TrainState, Terms]:
         state, sums = carry
         indices = batches.batch_indices(orders, first_epoch, state.step, spec.batch_size)
-        x = draw_images(spec, hparams, state.step, pixels[indices])
+        x = draw_images(spec, hparams, state.step, pixels.at[indices].get(mode="promise_in_bounds"))
         noise = draw_noise(spec, hparams, state.step)
         state, terms = train_step(spec, hparams, state, x, noise)
         return state, jax.tree.map(jnp.add, sums, terms)
@@ -115,9 +115,7 @@ def train_chunk(
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 
 
-def draw_images(
-    spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels: Pixels
-) -> Images:
+def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels: Pixels) -> Images:
     """The batch as the model sees it at this update."""
     if spec.binarize != "dynamic":
         return batches.as_images(pixels)

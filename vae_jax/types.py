@@ -28,9 +28,9 @@ __all__ = [
     "Images",
     "Int",
     "Latents",
+    "PRNGKey",
     "Params",
     "Pixels",
-    "PRNGKey",
     "Scalar",
     "UInt8",
     "UInt32",
@@ -47,7 +47,7 @@ Pixels: TypeAlias = UInt8[Array, "*batch height width channels"]
 Images: TypeAlias = Float[Array, "*batch height width channels"]
 """Images as a model sees them, in [0, 1]."""
 Latents: TypeAlias = Float[Array, "*batch latents"]
-Active: TypeAlias = Bool[Array, "latents"]  # noqa: UP037  (an axis name, not a forward reference)
+Active: TypeAlias = Bool[Array, " latents"]
 """True on the first ``latent_size`` coordinates, the ones a run uses."""
 
 

@@ -34,13 +34,13 @@ def cached(data_dir: Path, name: str, fingerprint: str, read: Callable[[], Raw])
 def _restore(path: Path, mark: str) -> Raw | None:
     """The copy, or None if it is not there, damaged or made from something else."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["mark"]) != mark:
                 return None
             splits = [str(split) for split in arrays["splits"]]
             parts = {split: _part(arrays, split) for split in splits}
             return Raw(parts, str(arrays["source"]))
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
         return None
 
 

@@ -31,51 +31,54 @@ def read_named(name: str, data_dir: Path, flag: str) -> Raw:
     copy = re.sub("[^A-Za-z0-9_.-]", "-", name)
     if prepared is not None:
         mark = str(prepared.relative_to(data_dir))
-        return cached(data_dir, copy, mark, lambda: _read_prepared(prepared, name, data_dir, flag))
+        return cached(data_dir, copy, mark, lambda: _read_prepared(prepared, flag))
     if name in DOWNLOADABLE:
         return cached(data_dir, copy, "download", lambda: download(name, data_dir, flag))
     raise _not_prepared(name, data_dir, flag)
 
 
 def _prepared_folder(name: str, data_dir: Path, flag: str) -> Path | None:
-    """Where tfds prepared this data set, if it did."""
-    base, _, version = name.partition(":")
-    found = [path.parent for path in sorted((data_dir / base).rglob("dataset_info.json"))]
-    found = [folder for folder in found if version in ("", folder.name)]
+    """Where tfds prepared this data set as `array_record`, if it did."""
+    folders = _tfds_folders(name, data_dir)
+    found = [folder for folder in folders if any(folder.glob("*.array_record*"))]
     if len(found) > 1:
         names = [f"{f.parent.relative_to(data_dir).as_posix()}:{f.name}" for f in found]
         raise InputError(f"{flag}: prepared more than once; name one of {', '.join(names)}")
     return found[0] if found else None
 
 
-def _read_prepared(folder: Path, name: str, data_dir: Path, flag: str) -> Raw:
+def _tfds_folders(name: str, data_dir: Path) -> list[Path]:
+    base, _, version = name.partition(":")
+    found = [path.parent for path in sorted((data_dir / base).rglob("dataset_info.json"))]
+    return [folder for folder in found if version in ("", folder.name)]
+
+
+def _read_prepared(folder: Path, flag: str) -> Raw:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
     if "image" not in builder.info.features:
         raise InputError(f"{flag}: has no feature `image`; give a data set of images")
-    try:
-        sources = builder.as_data_source()
-    except NotImplementedError:
-        raise _not_prepared(name, data_dir, flag) from None
+    sources = builder.as_data_source()
     known = {ours: sources[theirs] for theirs, ours in _SPLIT_NAMES.items() if theirs in sources}
     if "train" not in known:
         raise InputError(f"{flag}: has splits {', '.join(sources)} but no `train`; give another")
-    parts = {split: _part(source, flag) for split, source in known.items()}
+    parts = {split: _part(source, flag) for split, source in known.items() if len(source)}
     return Raw(parts, f"{builder.info.full_name} as tensorflow-datasets prepared it")
 
 
 def _part(source: Any, flag: str) -> Part:
-    """The field `image` of all examples, and `label` if it is there."""
+    """The field `image` of all examples, and `label` where that is a whole number."""
     first = source[0]
     images = np.empty((len(source), *first["image"].shape), first["image"].dtype)
-    labels = np.empty(len(source), np.int32) if "label" in first else None
+    has_labels = np.asarray(first.get("label")).dtype.kind in "iu" and not np.ndim(first["label"])
+    labels = np.empty(len(source), np.int32) if has_labels else None
     for index in range(len(source)):
         example = source[index]
         if example["image"].shape != first["image"].shape:
             raise InputError(
                 f"{flag}: images of shapes {first['image'].shape} and {example['image'].shape}; "
-                "resize them to one and give the folder"
+                "save them at one size and give the folder"
             )
         images[index] = example["image"]
         if labels is not None:
@@ -88,18 +91,19 @@ def _not_prepared(name: str, data_dir: Path, flag: str) -> InputError:
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
-    if re.split("[/:]", name)[0] in known:
-        return InputError(
-            f"{flag}: not prepared in --data_dir={data_dir}; run once `pip install tensorflow` and "
-            f"`tfds build {name} --data_dir={data_dir} --file_format=array_record`"
-        )
-    close = difflib.get_close_matches(name, [*PACKAGED, *known], n=3)
-    advice = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else (
-            "give a path that exists or a name "
-            f"({', '.join([*PACKAGED, *DOWNLOADABLE])} or another one of tensorflow-datasets)"
-        )
+    if re.split("[/:]", name)[0] not in known:
+        return _unknown(name, known, flag)
+    # tfds refuses to build beside a copy in another format.
+    stale = [f"delete {folder}, then " for folder in _tfds_folders(name, data_dir)]
+    return InputError(
+        f"{flag}: not prepared as array_record in --data_dir={data_dir}; {''.join(stale)}"
+        "run once `pip install tensorflow` and "
+        f"`tfds build {name} --data_dir={data_dir} --file_format=array_record`"
     )
+
+
+def _unknown(name: str, known: list[str], flag: str) -> InputError:
+    ours = [*PACKAGED, *DOWNLOADABLE]
+    close = difflib.get_close_matches(name, [*PACKAGED, *known], n=3)
+    advice = f"did you mean {' or '.join(close)}?" if close else f"give a path or {', '.join(ours)}"
     return InputError(f"{flag}: neither a file or folder here nor the name of a data set; {advice}")

@@ -39,7 +39,7 @@ def download(name: str, data_dir: Path, flag: str) -> Raw:
     paths = _held(url_infos, data_dir / "downloads")
     if len(paths) < len(url_infos):
         paths = _fetch(name, url_infos, data_dir)
-    files = {url.rpartition("/")[2]: Path(path) for url, path in paths.items()}
+    files = {url.rpartition("/")[2]: path for url, path in paths.items()}
     return DOWNLOADABLE[name](files, f"the original files of {name}, from {_host(url_infos)}", flag)
 
 
@@ -72,11 +72,14 @@ def _fetch(name: str, url_infos: Mapping[str, Any], data_dir: Path) -> dict[str,
             manager = tfds.download.DownloadManager(
                 download_dir=data_dir / "downloads", url_infos=dict(url_infos), dataset_name=name
             )
-            return manager.download({url: url for url in url_infos})
+            fetched = manager.download({url: url for url in url_infos})
         except requests.RequestException as error:
             raise UnavailableError(_reason(error, _host(url_infos))) from None
-        except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
-            raise UnavailableError(" ".join(str(error).split())) from None
+        except tfds.download.DownloadError as error:
+            raise UnavailableError(" ".join(str(error).split()).rstrip(".")) from None
+        except NonMatchingChecksumError:
+            raise UnavailableError(f"{_host(url_infos)} gives files of another checksum") from None
+    return {url: Path(path) for url, path in fetched.items()}
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> str:

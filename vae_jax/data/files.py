@@ -29,12 +29,12 @@ def read_npz(path: Path, flag: str) -> Raw:
         InputError: no `x_train`, an unknown `x_*` or `y_*`, object arrays, a damaged file.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             _refuse_unknown_arrays(arrays.files, flag)
             parts = {split: _npz_part(arrays, split) for split in _npz_splits(arrays.files)}
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{flag}: cannot be read as .npz ({reason}); save it anew") from None
     return Raw(parts, f"arrays of the file {path.name}")

@@ -23,25 +23,31 @@ _SPLIT_NAMES = {
 _MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[str]:
     """Every PNG and JPEG file below a folder as a sorted relative path; hidden ones left out."""
     found = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if name.lower().endswith(_SUFFIXES)]
-    return sorted(path.relative_to(folder) for path in found if not path.name.startswith("."))
+        inside = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        found += [prefix + name for name in names if _is_image(name)]
+    return sorted(found)
 
 
-def fingerprint(folder: Path, files: list[Path]) -> str:
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def fingerprint(folder: Path, files: list[str]) -> str:
     """A digest of names, sizes and times of change: another one when any file changes."""
     digest = hashlib.sha256()
     for file in files:
-        status = (folder / file).stat()
+        status = os.stat(f"{folder}/{file}")
         digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def read_image_folder(folder: Path, files: list[Path], flag: str) -> Raw:
+def read_image_folder(folder: Path, files: list[str], flag: str) -> Raw:
     """Decodes `files` (relative to `folder`): gray to 1 channel, colour to 3, with alpha one more.
 
     Subfolders `train`, `valid` (`val`, `validation`) and `test` are splits when `train` is there.
@@ -64,11 +70,11 @@ def read_image_folder(folder: Path, files: list[Path], flag: str) -> Raw:
     return Raw(parts, f"{len(files):,} image files of the folder {folder.name}")
 
 
-def _is_split(files: list[Path]) -> bool:
+def _is_split(files: list[str]) -> bool:
     return any(_first_folder(file) == "train" for file in files)
 
 
-def _by_split(files: list[Path], flag: str) -> dict[str, list[int]]:
+def _by_split(files: list[str], flag: str) -> dict[str, list[int]]:
     """The positions in `files` of every split's images."""
     if not _is_split(files):
         return {"train": list(range(len(files)))}
@@ -83,24 +89,24 @@ def _by_split(files: list[Path], flag: str) -> dict[str, list[int]]:
     return splits
 
 
-def _first_folder(file: Path) -> str:
-    return file.parts[0] if len(file.parts) > 1 else ""
+def _first_folder(file: str) -> str:
+    first, slash, _ = file.partition("/")
+    return first if slash else ""
 
 
-def _labels(files: list[Path], flag: str) -> np.ndarray | None:
+def _labels(files: list[str], flag: str) -> np.ndarray | None:
     """The number of every file's class folder, or None where there are no class folders."""
-    depth = 1 if _is_split(files) else 0
-    names = [_first_folder(Path(*file.parts[depth:])) for file in files]
-    classes = sorted(set(names) - {""})
-    if not classes:
+    inside = [file.partition("/")[2] for file in files] if _is_split(files) else files
+    names = [_first_folder(file) for file in inside]
+    if not any(names):
         return None
     if "" in names:
         stray = files[names.index("")]
         raise InputError(f"{flag}: {stray} lies beside folders of classes; move it into one")
-    return np.array([classes.index(name) for name in names])
+    return np.unique(names, return_inverse=True)[1]
 
 
-def _decode(folder: Path, files: list[Path], flag: str) -> np.ndarray:
+def _decode(folder: Path, files: list[str], flag: str) -> np.ndarray:
     """All images, `[n, height, width, channels]`."""
     first = _pixels(folder / files[0], flag)
     images = np.empty((len(files), *first.shape), np.uint8)
@@ -118,10 +124,17 @@ def _decode(folder: Path, files: list[Path], flag: str) -> np.ndarray:
 def _pixels(path: Path, flag: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            mode = _MODES.get(image.mode)
+            mode = _mode(image)
             pixels = np.asarray(image.convert(mode)) if mode else None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{flag}: {path.name} cannot be decoded ({error}); remove it") from None
     if pixels is None:
         raise InputError(f"{flag}: {path.name} is not an 8-bit gray or RGB image; convert it")
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _mode(image: Image.Image) -> str | None:
+    """The 8-bit mode that holds all of an image, or None for 16 bits and other colour spaces."""
+    if image.mode == "P" and "transparency" in image.info:
+        return "RGBA"
+    return _MODES.get(image.mode)

@@ -7,11 +7,11 @@ pixels mean: the heads come from the posterior, the number of outputs from the l
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
-
 from vae_jax.networks.conv import ConvDecoder, ConvEncoder
+
 from vae_jax.networks.layers import ACTIVATIONS, Decoder, Encoder
 from vae_jax.networks.mlp import MLPDecoder, MLPEncoder
 
@@ -20,6 +20,7 @@ __all__ = ["ACTIVATIONS", "MLP", "Conv", "Decoder", "Encoder", "Network"]
 ImageShape = tuple[int, int, int]
 
 
+@runtime_checkable
 class Network(Protocol):
     """What the model asks of an architecture."""
 
@@ -50,7 +51,7 @@ class MLP:
         return MLPEncoder(self.hidden_sizes, ACTIVATIONS[self.activation], self.dtype)
 
     def decoder(self, image_shape: ImageShape) -> Decoder:
-        """z -> reversed hidden_sizes -> pixels."""
+        """Z -> reversed hidden_sizes -> pixels."""
         sizes = self.hidden_sizes[::-1]
         body = MLPDecoder(image_shape, sizes, ACTIVATIONS[self.activation], self.dtype)
         width = sizes[0] if sizes else math.prod(image_shape)
@@ -72,7 +73,7 @@ class Conv:
         return ConvEncoder(self.channels, self.hidden_sizes, activation, self.dtype)
 
     def decoder(self, image_shape: ImageShape) -> Decoder:
-        """z -> reversed hidden_sizes -> reversed channels -> pixels."""
+        """Z -> reversed hidden_sizes -> reversed channels -> pixels."""
         activation = ACTIVATIONS[self.activation]
         sizes = self.hidden_sizes[::-1]
         body = ConvDecoder(image_shape, self.channels[::-1], sizes, activation, self.dtype)

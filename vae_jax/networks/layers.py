@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vae_jax.latents import keep
 from vae_jax.types import Active, Latents, PRNGKey
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -79,15 +80,15 @@ class LatentDense(nn.Module):
 
     @nn.compact
     def __call__(self, z: Latents, active: Active) -> Float[Array, "*batch features"]:
-        """``where(active, z, 0) @ kernel + bias``: inactive coordinates cannot reach the decoder."""
+        """``keep(active, z) @ kernel + bias``: inactive coordinates reach no decoder."""
         shape = (z.shape[-1], self.features)
         kernel = self.param("kernel", _active_fan_in_lecun, shape, float, active)
-        z, kernel = nn.dtypes.promote_dtype(jnp.where(active, z, 0.0), kernel, dtype=self.dtype)
+        z, kernel = nn.dtypes.promote_dtype(keep(active, z), kernel, dtype=self.dtype)
         h = z @ kernel
         if not self.use_bias:
             return h
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), float)
-        return h + bias.astype(h.dtype)
+        return h + jnp.broadcast_to(bias.astype(h.dtype), h.shape)
 
 
 class Decoder(nn.Module):
@@ -106,9 +107,7 @@ class Decoder(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(
-        self, z: Latents, active: Active
-    ) -> Float[Array, "*batch height width channels"]:
+    def __call__(self, z: Latents, active: Active) -> Float[Array, "*batch height width channels"]:
         """Outputs before the per-pixel bias."""
         first = LatentDense(self.width, self.use_bias, self.dtype, name="latent")
         return self.body(first(z, active))

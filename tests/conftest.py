@@ -1,0 +1,18 @@
+"""Strictness for every test: warnings and rank promotion raise, float64 is opt-in, no network."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def float64():
+    """Everything in double precision, as under ``--compute_dtype=float64``."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,111 @@
+"""Exact models and slow, obvious computations to hold the package against."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vae_jax.data import Dataset, Record
+from vae_jax.hparams import HParams
+from vae_jax.likelihoods import Bernoulli
+from vae_jax.model import VAE
+from vae_jax.networks import MLP
+from vae_jax.posteriors import normal_log_density
+
+
+@dataclass(frozen=True)
+class UnitGaussian:
+    """p(x|z) = N(outputs, variance): a likelihood whose linear model has a known evidence."""
+
+    variance: float = 0.25
+    num_outputs: ClassVar[int] = 1
+
+    def log_prob(self, outputs: Array, x: Array) -> Float[Array, "*batch"]:
+        log_var = jnp.full((), math.log(self.variance), outputs.dtype)
+        return normal_log_density(x, outputs[..., 0], log_var).sum(axis=(-3, -2, -1))
+
+    def mean(self, outputs: Array) -> Array:
+        return outputs[..., 0]
+
+    def sample(self, outputs: Array, key: Array) -> Array:
+        noise = jax.random.normal(key, outputs.shape[:-1], outputs.dtype)
+        return outputs[..., 0] + self.variance**0.5 * noise
+
+    def initial_bias(self, data_mean: Array) -> Array:
+        return data_mean[..., None]
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """x = W z + b + noise with orthogonal columns of W, whose posterior is diagonal and exact."""
+
+    weights: np.ndarray
+    variance: float
+
+    @classmethod
+    def random(cls, num_pixels: int, num_latents: int, variance: float, seed: int = 0):
+        basis, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(num_pixels, num_latents)))
+        return cls(basis * np.linspace(0.5, 1.5, num_latents), variance)
+
+    @property
+    def vae(self) -> VAE:
+        shape = (1, len(self.weights), 1)
+        return VAE(shape, self.weights.shape[1], MLP(()), likelihood=UnitGaussian(self.variance))
+
+    @property
+    def params(self) -> dict:
+        """Decoder W; encoder mean (s^2 + W'W)^-1 W'x and variance s^2 / (s^2 + W'W)."""
+        gains = (self.weights**2).sum(axis=0)
+        mean = self.weights / (gains + self.variance)
+        log_var = np.log(self.variance / (gains + self.variance))
+        zeros = np.zeros_like(log_var)
+        encoder = {
+            "mean": {"kernel": mean, "bias": zeros},
+            "log_var": {"kernel": 0 * mean, "bias": log_var},
+        }
+        shape = (1, len(self.weights), 1, 1)
+        bias = {"output_bias": np.zeros(shape)}
+        return {"encoder": encoder, "decoder": {"latent": {"kernel": self.weights.T}}} | bias
+
+    def log_evidence(self, x: np.ndarray) -> np.ndarray:
+        """log N(x; 0, W W' + s^2 I) by a dense determinant."""
+        covariance = self.weights @ self.weights.T + self.variance * np.eye(len(self.weights))
+        _, log_det = np.linalg.slogdet(covariance)
+        quadratic = np.einsum("ni,ij,nj->n", x, np.linalg.inv(covariance), x)
+        return -0.5 * (x.shape[1] * math.log(2 * math.pi) + log_det + quadratic)
+
+
+def log_evidence_by_grid(model: VAE, hparams: HParams, params, x: Array) -> np.ndarray:
+    """log p(x) of a model with one or two latents: the trapezoid rule on [-8, 8]^d in float64."""
+    side = np.linspace(-8, 8, 4001 if model.max_latents == 1 else 401)
+    axes = np.meshgrid(*[side] * model.max_latents, indexing="ij")
+    z = np.stack([axis.ravel() for axis in axes], axis=-1)
+    outputs = model.decode(hparams, params, jnp.asarray(z))
+    log_prior = -0.5 * (z**2 + math.log(2 * math.pi)).sum(axis=-1)
+    cell = (side[1] - side[0]) ** model.max_latents
+    evidence = []
+    for image in x:
+        images = jnp.broadcast_to(image, (len(z), *image.shape))
+        log_joint = np.asarray(model.likelihood.log_prob(outputs, images)) + log_prior
+        top = log_joint.max()
+        evidence.append(top + math.log(np.exp(log_joint - top).sum() * cell))
+    return np.array(evidence)
+
+
+def tiny_vae(max_latents: int = 4, hidden_sizes: tuple[int, ...] = (8,)) -> VAE:
+    """A model of 3x4 images, small enough for any test."""
+    return VAE((3, 4, 1), max_latents, MLP(hidden_sizes, "tanh"), likelihood=Bernoulli())
+
+
+def tiny_data(num_train: int = 64, shape: tuple[int, int, int] = (3, 4, 1)) -> Dataset:
+    """Random gray images with a common structure, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    gray = rng.uniform(size=(num_train + 40, 1, 1, 1)) * rng.uniform(size=(1, *shape))
+    pixels = (255 * gray).astype(np.uint8)
+    parts = pixels[:num_train], pixels[num_train : num_train + 17], pixels[num_train + 17 :]
+    record = Record("tiny", "tiny", "random numbers", "cut in order")
+    return Dataset(*parts, None, None, None, record)

@@ -1,0 +1,23 @@
+"""The command line: flags in, exit status out."""
+
+import sys
+from collections.abc import Sequence
+
+from vae_jax import config, job
+from vae_jax.errors import InputError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command line (without the program's name) and return its exit status.
+
+    0 when the workdir is complete, 2 after a mistake in flags or data, told in one line.
+    """
+    if {"-h", "--help", "--helpfull"} & set(argv):
+        print(config.help_text())
+        return 0
+    try:
+        job.complete(config.parse(argv))
+    except InputError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,154 @@
+"""Pieces of a self-contained HTML page; they know nothing of models.
+
+The page needs no script and makes no request, reads well in light and dark mode, and prints.
+Arguments are plain text and are escaped here, except those said to be HTML.
+"""
+
+import base64
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body><main>
+$body
+</main></body>
+</html>
+"""
+
+_CSS = """
+:root { color-scheme: light dark; --ink: #22303c; --soft: #5f6c7b; --rule: #dfe4ea;
+  --page: #ffffff; --card: #f4f7fa; --accent: #1c5d99; --warn: #fff4dc; --warn-edge: #d99a1c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e3e8ee; --soft: #9aa7b5; --rule: #34414f;
+  --page: #161c23; --card: #1f2831; --accent: #7fb4e6; --warn: #3a2f17; --warn-edge: #d99a1c; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 58rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0; }
+h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
+p { margin: .5rem 0; max-width: 46rem; }
+p.lead { max-width: none; }
+.lead, .small, figcaption, dt, .cards span, small { color: var(--soft); }
+.small, figcaption { font-size: .9rem; }
+.cards { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 1.4rem; }
+.cards div { flex: 1 1 13rem; background: var(--card); border-radius: 8px; padding: .9rem 1.1rem; }
+.cards span, .cards strong { display: block; }
+.cards span { font-size: .82rem; }
+.cards strong { font-size: 1.7rem; font-variant-numeric: tabular-nums; color: var(--accent); }
+.cards small { font-size: 1rem; font-weight: 400; }
+.notice, .note { border-left: 4px solid var(--rule); background: var(--card);
+  padding: .7rem 1.1rem; margin: 1.4rem 0 0; border-radius: 0 8px 8px 0; }
+.notice { border-color: var(--warn-edge); background: var(--warn); }
+.notice p, .note p { margin: .15rem 0; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .4rem .8rem .4rem .5rem; white-space: nowrap;
+  border-bottom: 1px solid var(--rule); }
+th { color: var(--soft); font-weight: 500; }
+td:last-child { white-space: normal; }
+.best td { background: var(--card); font-weight: 600; }
+figure { margin: 2rem 0 0; }
+img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--rule);
+  border-radius: 6px; }
+figcaption { margin-top: .4rem; max-width: 46rem; }
+figcaption b { color: var(--ink); }
+pre { background: var(--card); padding: .9rem 1.1rem; border-radius: 8px; overflow-x: auto; }
+pre, dd { font-family: ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace;
+  font-size: .85rem; }
+dl { columns: 20rem auto; column-gap: 2.5rem; margin: 0; }
+dl div { display: flex; gap: 1rem; justify-content: space-between; break-inside: avoid;
+  border-bottom: 1px solid var(--rule); padding: .25rem 0; }
+dt { font-size: .9rem; white-space: nowrap; }
+dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
+@media print { :root { --ink: #000; --soft: #444; --rule: #ccc; --page: #fff; --card: #f6f6f6;
+  --accent: #000; --warn: #fff; } main { max-width: none; padding: 0; } body { font-size: 11pt; }
+  figure, tr, pre, .cards { break-inside: avoid; } h2 { break-after: avoid; }
+  pre { white-space: pre-wrap; } }
+"""
+
+
+class Figure(NamedTuple):
+    """A PNG file with the words that go with it."""
+
+    path: Path
+    title: str
+    caption: str
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """Returns the whole page; `parts` are HTML."""
+    return Template(_PAGE).substitute(title=escape(title), style=_CSS, body="\n".join(parts))
+
+
+def section(title: str, body: str) -> str:
+    """Returns `body`, which is HTML, under a heading; nothing where it is empty."""
+    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
+
+
+def paragraphs(sentences: Iterable[str]) -> str:
+    """Returns a paragraph per sentence."""
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+
+
+def box(kind: str, body: str) -> str:
+    """Returns `body`, which is HTML, in a box of kind "notice" (prominent) or "note"."""
+    return f"<div class='{kind}'>{body}</div>" if body else ""
+
+
+def card(name: str, value: str, note: str) -> str:
+    """Returns a number that is read first; `value` is HTML."""
+    above, below = f"<span>{escape(name)}</span>", f"<span>{escape(note)}</span>"
+    return f"<div>{above}<strong>{value}</strong>{below}</div>"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], marked: int | None = None) -> str:
+    """Returns a table whose row `marked` stands out; the cells of `rows` are HTML."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    lines = [f"<tr>{head}</tr>"]
+    for i, row in enumerate(rows):
+        cells = "".join(f"<td>{cell}</td>" for cell in row)
+        lines.append(f"<tr class='best'>{cells}</tr>" if i == marked else f"<tr>{cells}</tr>")
+    return f"<div class='wide'><table>{''.join(lines)}</table></div>"
+
+
+def figure(content: Figure) -> str:
+    """Returns a figure with its PNG inside, at three quarters of its size so that it is sharp."""
+    png = content.path.read_bytes()
+    (width,) = struct.unpack(">I", png[16:20])  # where the header of every PNG has it
+    return (
+        f"<figure><img alt='{escape(content.title)}' width='{width * 3 // 4}' "
+        f"src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
+        f"<figcaption><b>{escape(content.title)}.</b> {escape(content.caption)}</figcaption>"
+        "</figure>"
+    )
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Returns names and values as a list in columns, leaving out what is empty."""
+    items = [
+        f"<div><dt>{escape(name)}</dt><dd>{escape(short(value))}</dd></div>"
+        for name, value in values.items()
+        if value not in (None, "")
+    ]
+    return f"<dl>{''.join(items)}</dl>" if items else ""
+
+
+def short(value: Any) -> str:
+    """Returns a value as text: reals with six digits, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
