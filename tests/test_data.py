@@ -146,6 +146,7 @@ def test_image_folder_with_splits_and_classes(tmp_path, read):
     assert data.train.shape == (12, 3, 4, 1)
     assert (len(data.valid), len(data.test)) == (4, 4)
     np.testing.assert_array_equal(data.train_labels, data.train[:, 0, 0, 0] >= 100)
+    assert np.any(np.diff(data.train_labels) < 0), "sorted by class"
     np.testing.assert_array_equal(data.test_labels, data.test[:, 0, 0, 0] >= 100)
 
 

@@ -25,9 +25,6 @@ def read(tmp_path):
     return functools.partial(load, data_dir=str(tmp_path / "store"))
 
 
-# What cannot be used, and what the error must say of it.
-
-
 def npz_with(**arrays):
     return lambda folder: save_npz(folder, **arrays)
 
@@ -72,11 +69,8 @@ def text_file(folder: Path) -> Path:
 
 
 NAN = np.full((9, 4, 5), np.nan)
-GRAY, SMALL, COLOUR = (
-    np.zeros((4, 5), np.uint8),
-    np.zeros((3, 5), np.uint8),
-    np.zeros((4, 5, 3), "u1"),
-)
+GRAY, SMALL = np.zeros((4, 5), np.uint8), np.zeros((3, 5), np.uint8)
+COLOUR = np.zeros((4, 5, 3), np.uint8)
 IMAGES, SQUARE = numbered(9), np.zeros((2, 5, 5), np.uint8)
 TRAIN_IDX = idx_bytes(IMAGES)
 TRAIN_GZ = gzip.compress(TRAIN_IDX)

@@ -76,6 +76,7 @@ def _url_info(path: Path):
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
     running = []
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # importing it raises
 
     def start(files: dict[str, bytes]) -> Served:
         running.append(Served(write_files(tmp_path / "served", files)))
@@ -93,7 +94,6 @@ def test_mnist_is_downloaded_once_without_tensorflow(serve, read, tmp_path):
     served.close()
     assert numbers(first.test) == [12, 13, 14]
     assert first.record.used == "mnist"
-    assert "tensorflow" not in sys.modules
     np.testing.assert_array_equal(read("mnist").train, first.train)
     (tmp_path / "store" / "decoded" / "mnist.npz").write_bytes(b"damaged")
     np.testing.assert_array_equal(read("mnist").train, first.train)  # from the files kept

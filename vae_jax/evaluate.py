@@ -38,8 +38,8 @@ class EvalSpec:
 
     model: VAE
     num_particles: int = 1
-    batch_size: int = 250
-    particles_at_once: int = 8
+    batch_size: int = 1000
+    particles_at_once: int = 1
 
 
 class ExampleTerms(NamedTuple):
@@ -81,6 +81,7 @@ class Evaluation(NamedTuple):
 
 def in_batches(pixels: UInt8[np.ndarray, "n h w c"], batch_size: int) -> np.ndarray:
     """Pixels as ``[batches, batch, h, w, c]``, the last batch padded with black images."""
+    batch_size = min(batch_size, len(pixels))
     num_batches = -(-len(pixels) // batch_size)
     padding = num_batches * batch_size - len(pixels)
     padded = np.pad(pixels, ((0, padding), (0, 0), (0, 0), (0, 0)))

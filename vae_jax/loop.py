@@ -196,7 +196,7 @@ def _compiled(
 
 def _rows(step: int, seconds: float, terms: Any) -> list[Row]:
     """Training terms of the last chunk, one row per run."""
-    columns = terms._asdict() | {"elbo": terms.elbo}
+    columns = terms._asdict() | {"elbo": terms.log_likelihood - terms.kl}
     return [
         {"step": step, "run": run, "seconds": round(seconds, 3)}
         | {f"train_{name}": float(values[run]) for name, values in columns.items()}

@@ -6,6 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def _part(arrays: np.lib.npyio.NpzFile, split: str) -> Part:
 
 def _keep(path: Path, mark: str, raw: Raw) -> None:
     """Writes beside `path` and then renames, so that no reader ever sees half a copy."""
-    arrays = {f"x_{split}": part.images for split, part in raw.parts.items()}
+    arrays: dict[str, Any] = {f"x_{split}": part.images for split, part in raw.parts.items()}
     for split, part in raw.parts.items():
         if part.labels is not None:
             arrays[f"y_{split}"] = part.labels

@@ -56,7 +56,7 @@ def _tfds_folders(name: str, data_dir: Path) -> list[Path]:
 def _read_prepared(folder: Path, flag: str) -> Raw:
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
+    builder: Any = tfds.builder_from_directory(folder)
     if "image" not in builder.info.features:
         raise InputError(f"{flag}: has no feature `image`; give a data set of images")
     sources = builder.as_data_source()

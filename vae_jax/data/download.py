@@ -35,7 +35,8 @@ def download(name: str, data_dir: Path, flag: str) -> Raw:
     """
     import tensorflow_datasets as tfds
 
-    url_infos = tfds.builder_cls(name).url_infos
+    builder: Any = tfds.builder_cls(name)
+    url_infos = builder.url_infos
     paths = _held(url_infos, data_dir / "downloads")
     if len(paths) < len(url_infos):
         paths = _fetch(name, url_infos, data_dir)

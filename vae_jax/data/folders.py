@@ -110,14 +110,14 @@ def _decode(folder: Path, files: list[str], flag: str) -> np.ndarray:
     """All images, `[n, height, width, channels]`."""
     first = _pixels(folder / files[0], flag)
     images = np.empty((len(files), *first.shape), np.uint8)
-    for image, file in zip(images, files, strict=True):
+    for row, file in enumerate(files):
         pixels = _pixels(folder / file, flag)
         if pixels.shape != first.shape:
             raise InputError(
                 f"{flag}: {files[0]} has shape {first.shape} but {file} {pixels.shape}; "
                 "bring all to one size and one number of channels"
             )
-        image[:] = pixels
+        images[row] = pixels
     return images
 
 

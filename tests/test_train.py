@@ -1,0 +1,160 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.oracles import tiny_data, tiny_vae
+from vae_jax import loop, sweep, train
+from vae_jax.hparams import HParams
+from vae_jax.loop import Visits
+from vae_jax.networks import MLP
+from vae_jax.objectives import Elbo
+from vae_jax.optimizers import Adam
+from vae_jax.train import TrainSpec
+
+SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
+DATA = tiny_data()
+
+
+def _leaves(state) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def _assert_same(left, right) -> None:
+    for a, b in zip(_leaves(left), _leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_step_is_adams_first_step(float64):
+    """Adam's first update is -lr * g / (|g| + eps): checked against a gradient by hand."""
+    hparams = HParams.of(latent_size=4, learning_rate=0.01, seed=2)
+    state = train.init(SPEC, hparams, jnp.full((3, 4, 1), 0.4))
+    x, noise = jnp.ones((16, 3, 4, 1)), train.draw_noise(SPEC, hparams, state.step)
+
+    def loss(params):
+        terms = Elbo()(SPEC.model, hparams, params, x, noise)[1]
+        return -terms.elbo.mean()
+
+    gradient = jax.grad(loss)(state.params)
+    stepped, terms = train.train_step(SPEC, hparams, state, x, noise)
+    expected = jax.tree.map(lambda p, g: p - 0.01 * g / (abs(g) + 1e-8), state.params, gradient)
+    for a, b in zip(_leaves(stepped.params), _leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    assert float(terms.elbo) == pytest.approx(-float(loss(state.params)))
+
+
+def test_training_raises_the_elbo():
+    hparams = HParams.of(latent_size=2, learning_rate=0.01)
+    start = loop.initial_state(SPEC, hparams, DATA)
+    before = loop.score(SPEC, hparams, start, DATA)[0]["elbo"]
+    after = loop.score(SPEC, hparams, loop.fit(SPEC, hparams, DATA, 200), DATA)[0]["elbo"]
+    assert after > before + 0.5
+
+
+@pytest.mark.parametrize("visits", [Visits(13, 13, 13, 13), Visits(13, 4, 5, 6), Visits(13, 1)])
+def test_visits_change_no_bit(visits):
+    hparams = HParams.of(latent_size=3)
+    straight = loop.fit(SPEC, hparams, DATA, 13)
+    state = loop.initial_state(SPEC, hparams, DATA)
+    steps = []
+    for visit in loop.train(SPEC, hparams, DATA, visits, state):
+        steps.append(visit.step)
+        state = visit.state
+    _assert_same(state, straight)
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 13
+
+
+def test_training_on_from_a_state_is_training_straight():
+    hparams = HParams.of(latent_size=3)
+    state = loop.fit(SPEC, hparams, DATA, 5)
+    for visit in loop.train(SPEC, hparams, DATA, Visits(9), state):
+        state = visit.state
+    _assert_same(state, loop.fit(SPEC, hparams, DATA, 9))
+
+
+def test_new_values_do_not_compile_anew():
+    state = loop.fit(SPEC, HParams.of(latent_size=3), DATA, 2)
+    pixels = jnp.asarray(DATA.train)
+    before = sweep.train_chunk._cache_size()
+    for hparams, steps in [
+        (HParams.of(latent_size=[3]), 2),
+        (HParams.of(latent_size=[1], beta=7, learning_rate=0.5, seed=9, warmup_steps=4), 3),
+    ]:
+        spec = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
+        state, _ = sweep.train_chunk(spec, hparams, state, pixels, jnp.int32(steps), max_steps=4)
+    assert sweep.train_chunk._cache_size() == before + 1
+
+
+def test_a_run_that_diverges_says_at_which_update():
+    state = loop.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6)
+    assert 0 < int(state.diverged[0]) < 6
+    assert int(loop.fit(SPEC, HParams.of(latent_size=3), DATA, 6).diverged[0]) == -1
+
+
+def test_the_terms_of_a_chunk_are_means_over_its_updates(float64):
+    hparams = HParams.of(latent_size=[3])
+    rows = []
+    for visits in (Visits(4, 1), Visits(4)):
+        state = loop.initial_state(SPEC, hparams, DATA)
+        rows.append([v.rows[0] for v in loop.train(SPEC, hparams, DATA, visits, state)])
+    single, whole = rows
+    for name in ("train_elbo", "train_kl", "train_log_likelihood"):
+        assert whole[-1][name] == pytest.approx(np.mean([row[name] for row in single]), rel=1e-12)
+
+
+def test_many_particles_lower_the_noise_of_the_objective():
+    spread = []
+    for num_particles in (1, 64):
+        spec = TrainSpec(tiny_vae(), Elbo(num_particles), batch_size=8)
+        hparams = HParams.of(latent_size=4)
+        params = train.init(spec, hparams, jnp.full((3, 4, 1), 0.4)).params
+        x = jnp.ones((8, 3, 4, 1))
+        values = [
+            Elbo()(spec.model, hparams, params, x, train.draw_noise(spec, hparams, jnp.int32(s)))[0]
+            for s in range(20)
+        ]
+        spread.append(np.std(values, axis=0).mean())
+    assert spread[1] < 0.3 * spread[0]
+
+
+def test_schedule_and_warm_up():
+    hparams = HParams.of(warmup_steps=10)
+    rates = [float(Adam().rate(hparams, jnp.int32(step))) for step in (0, 4, 9, 50)]
+    np.testing.assert_allclose(rates, [0.1, 0.5, 1, 1], rtol=1e-6)
+    cosine = Adam("cosine", num_steps=110)
+    rates = [float(cosine.rate(hparams, jnp.int32(step))) for step in (0, 10, 60, 110)]
+    np.testing.assert_allclose(rates, [0.1, 1, 0.5, 0], atol=1e-6)
+    reference = optax.cosine_decay_schedule(1.0, 110)
+    unwarmed = HParams.of()
+    for step in (0, 17, 109):
+        assert float(cosine.rate(unwarmed, jnp.int32(step))) == pytest.approx(
+            float(reference(step)), rel=1e-5
+        )
+
+
+def test_clipping_bounds_the_gradient_and_infinity_does_nothing():
+    params = {"w": jnp.zeros(2)}
+    gradient = {"w": jnp.array([3.0, 4.0])}
+    for clip_norm, expected in ((1.0, [0.6, 0.8]), (jnp.inf, [3.0, 4.0])):
+        clip = optax.clip_by_global_norm(HParams.of(clip_norm=clip_norm).clip_norm)
+        clipped, _ = clip.update(gradient, clip.init(params))
+        np.testing.assert_allclose(clipped["w"], expected, rtol=1e-6)
+    hparams = HParams.of(latent_size=4, clip_norm=1e-9)
+    spec = TrainSpec(tiny_vae(), optimizer=Adam(is_clipped=True), batch_size=16)
+    state = loop.fit(spec, hparams, DATA, 1)
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim > 1]
+    assert max(float(abs(leaf).max()) for leaf in moments) <= 1e-10
+
+
+def test_noise_is_prefix_stable():
+    hparams, step = HParams.of(seed=4), jnp.int32(3)
+    narrow = train.draw_noise(TrainSpec(tiny_vae(3)), hparams, step)
+    wide = train.draw_noise(TrainSpec(tiny_vae(17)), hparams, step)
+    np.testing.assert_array_equal(narrow, wide[..., :3])
+
+
+def test_spec_of_another_architecture_is_another_value():
+    assert TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic") == SPEC
+    assert SPEC.model.network != MLP((9,), "tanh")
