@@ -82,6 +82,9 @@ class Config:
     )
     data_dir: str = _flag("", TEXT, "where prepared data sets live", changes_run=False)
     offline_dataset: str = _flag("", TEXT, "what to use where --dataset cannot be had")
+    num_valid: int = _flag(
+        0, whole(0), "images held out for valid where the data have none; 0: a sixth or a tenth"
+    )
     binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
     network: str = _flag("mlp", one_of("mlp", "conv"), "architecture of encoder and decoder")
     hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")

@@ -82,6 +82,7 @@ def _load(config: Config) -> Dataset:
         config.dataset,
         data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
         offline_dataset=config.offline_dataset,
+        num_valid=config.num_valid,
     )
     if config.batch_size > len(dataset.train):
         raise InputError(

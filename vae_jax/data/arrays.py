@@ -14,7 +14,7 @@ SPLIT_KEY = 20131220
 _DARK = 128  # a brightest pixel below this suggests data on another scale
 
 
-def build(raw: Raw, record: Record, flag: str) -> Dataset:
+def build(raw: Raw, record: Record, flag: str, num_valid: int = 0) -> Dataset:
     """Checks what a source read and cuts the splits that it lacks.
 
     Args:
@@ -22,6 +22,7 @@ def build(raw: Raw, record: Record, flag: str) -> Dataset:
             integers within 0..255 (if the largest is 1, binary) or floats within [0, 1].
         record: `splits` and `warnings` are filled in here.
         flag: `--name=value`, how an error names the data.
+        num_valid: images to cut from train for a valid split; 0 for the customary share.
 
     Returns:
         A dataset of uint8 images, binary ones as 0 and 255.
@@ -29,7 +30,7 @@ def build(raw: Raw, record: Record, flag: str) -> Dataset:
     Raises:
         InputError: for anything else.
     """
-    parts, sentence = _with_all_splits(_checked(raw.parts, flag), flag)
+    parts, sentence = _with_all_splits(_checked(raw.parts, flag), flag, num_valid)
     warnings = _repeats(parts) + _darkness(parts)
     return Dataset(
         train=parts["train"].images,
@@ -138,22 +139,39 @@ def _to_labels(part: Part, where: str) -> Int32[np.ndarray, " n"] | None:
     return whole
 
 
-def _with_all_splits(parts: dict[str, Part], flag: str) -> tuple[dict[str, Part], str]:
+def _with_all_splits(
+    parts: dict[str, Part], flag: str, num_valid: int
+) -> tuple[dict[str, Part], str]:
     """Adds the splits that are missing and says in a sentence how all three came to be."""
     total = len(parts["train"].images)
     missing = [split for split in ("valid", "test") if split not in parts]
-    if total <= len(missing):
-        raise InputError(f"{flag}: {total} images cannot be cut into splits; give at least 3")
-    # Sixths make MNIST's customary 50,000 and 10,000; a source without any split gives tenths.
-    held_out = _rounded(total, 10 if len(missing) == 2 else 6)
-    stop = total - held_out * len(missing)
+    sizes = _held_out(total, missing, flag, num_valid)
     rows = permutation(total) if missing else np.arange(total)
-    cut = {"train": parts["train"].take(rows[:stop])} if missing else {}
-    for index, split in enumerate(missing):
-        start = stop + index * held_out
-        cut[split] = parts["train"].take(rows[start : start + held_out])
-    complete = parts | cut
+    complete, stop = dict(parts), total
+    for split in reversed(missing):
+        complete[split] = parts["train"].take(rows[stop - sizes[split] : stop])
+        stop -= sizes[split]
+    if missing:
+        complete["train"] = parts["train"].take(rows[:stop])
     return complete, _sentence(complete, missing, total)
+
+
+def _held_out(total: int, missing: list[str], flag: str, num_valid: int) -> dict[str, int]:
+    """How many of the training images each missing split gets."""
+    if num_valid and "valid" not in missing:
+        raise InputError(
+            f"--num_valid={num_valid}: has no effect on {flag}, which has a valid split; "
+            "leave it out"
+        )
+    # Sixths make MNIST's customary 50,000 and 10,000; a source without any split gives tenths.
+    sizes = dict.fromkeys(missing, _rounded(total, 10 if len(missing) == 2 else 6))
+    if num_valid:
+        sizes["valid"] = num_valid
+    if sum(sizes.values()) >= total:
+        advice = "give fewer" if num_valid else "give at least 3 images"
+        name = f"--num_valid={num_valid}" if num_valid else flag
+        raise InputError(f"{name}: {total} images cannot be cut into splits; {advice}")
+    return sizes
 
 
 def _rounded(total: int, denominator: int) -> int:

@@ -46,7 +46,7 @@ class Record:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Three splits of images with values 0 to 255; labels are None where the source has none."""
 

@@ -16,7 +16,13 @@ from vae_jax.errors import InputError
 DEFAULT_DATA_DIR = "~/.cache/vae_jax"
 
 
-def load(name: str, *, data_dir: str = DEFAULT_DATA_DIR, offline_dataset: str = "") -> Dataset:
+def load(
+    name: str,
+    *,
+    data_dir: str = DEFAULT_DATA_DIR,
+    offline_dataset: str = "",
+    num_valid: int = 0,
+) -> Dataset:
     """Loads a data set by name or path.
 
     Args:
@@ -25,6 +31,8 @@ def load(name: str, *, data_dir: str = DEFAULT_DATA_DIR, offline_dataset: str = 
             or a folder of images. For a folder called like a data set write `./mnist`.
         data_dir: where prepared data sets live, downloads go and decoded copies are kept.
         offline_dataset: what to use if `name` has to be downloaded and cannot be.
+        num_valid: images to hold out of train where the source has no valid split; 0 for the
+            customary share (a sixth, or a tenth where there is no test split either).
 
     Returns:
         The three splits; `record` says where they came from and whether they were substituted.
@@ -38,16 +46,18 @@ def load(name: str, *, data_dir: str = DEFAULT_DATA_DIR, offline_dataset: str = 
     except UnavailableError as error:
         reason = str(error)
     else:
-        return build(raw, Record(asked=name, used=name, source=raw.source, splits=""), flag)
+        return build(
+            raw, Record(asked=name, used=name, source=raw.source, splits=""), flag, num_valid
+        )
     if not offline_dataset:
         raise InputError(
             f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={data_dir}; "
             "connect to a network or give --offline_dataset=mnist_5k"
         )
-    return _substitute(name, offline_dataset, folder, reason)
+    return _substitute(name, offline_dataset, folder, reason, num_valid)
 
 
-def _substitute(asked: str, used: str, data_dir: Path, reason: str) -> Dataset:
+def _substitute(asked: str, used: str, data_dir: Path, reason: str, num_valid: int) -> Dataset:
     flag = f"--offline_dataset={used}"
     try:
         raw = _read(used, data_dir, flag)
@@ -56,7 +66,9 @@ def _substitute(asked: str, used: str, data_dir: Path, reason: str) -> Dataset:
             f"{flag}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
         ) from None
     sentence = f"--dataset={asked} cannot be had ({reason}); using {flag} instead"
-    return build(raw, Record(asked, used, raw.source, splits="", substitution=sentence), flag)
+    return build(
+        raw, Record(asked, used, raw.source, splits="", substitution=sentence), flag, num_valid
+    )
 
 
 def _read(name: str, data_dir: Path, flag: str) -> Raw:

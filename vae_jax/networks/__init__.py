@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
-from vae_jax.networks.conv import ConvDecoder, ConvEncoder
 
+from vae_jax.networks.conv import ConvDecoder, ConvEncoder
 from vae_jax.networks.layers import ACTIVATIONS, Decoder, Encoder
 from vae_jax.networks.mlp import MLPDecoder, MLPEncoder
 
