@@ -102,7 +102,7 @@ def ours(setup: Setup, pixels: jax.Array, num_runs: int) -> Advance:
             pixels,
             jnp.asarray(steps, jnp.int32),
             max_steps=steps,
-            max_parallel_runs=num_runs,
+            layout=sweep.Layout(max_parallel_runs=num_runs),
         )
         jax.block_until_ready(state)
 
@@ -294,9 +294,11 @@ def _is_part(name: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--net", choices=SETUPS, default="mlp")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7, help="rounds")
+    parser.add_argument("--steps", type=int, help="updates per contender and round")
     args = parser.parse_args()
     setup = SETUPS[args.net]()
+    setup = setup._replace(steps=args.steps or setup.steps)
     print(
         f"{args.net}, batch {setup.spec.batch_size}, {os.cpu_count()} cores, jax {jax.__version__}"
     )

@@ -60,8 +60,8 @@ class LinearModel:
     def params(self) -> dict:
         """Decoder W; encoder mean (s^2 + W'W)^-1 W'x and variance s^2 / (s^2 + W'W)."""
         gains = (self.weights**2).sum(axis=0)
-        mean = self.weights / (gains + self.variance)
-        log_var = np.log(self.variance / (gains + self.variance))
+        mean = self._wide(self.weights / (gains + self.variance))
+        log_var = self._wide(np.log(self.variance / (gains + self.variance)))
         zeros = np.zeros_like(log_var)
         encoder = {
             "mean": {"kernel": mean, "bias": zeros},
@@ -69,7 +69,14 @@ class LinearModel:
         }
         shape = (1, len(self.weights), 1, 1)
         bias = {"output_bias": np.zeros(shape)}
-        return {"encoder": encoder, "decoder": {"latent": {"kernel": self.weights.T}}} | bias
+        return {
+            "encoder": encoder,
+            "decoder": {"latent": {"kernel": self._wide(self.weights).T}},
+        } | bias
+
+    def _wide(self, values: np.ndarray) -> np.ndarray:
+        missing = self.vae.width - values.shape[-1]
+        return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
 
     def log_evidence(self, x: np.ndarray) -> np.ndarray:
         """log N(x; 0, W W' + s^2 I) by a dense determinant."""

@@ -27,9 +27,7 @@ def test_every_example_is_seen_once_per_epoch(num_examples, batch_size):
 def test_a_later_start_sees_the_same_batches():
     def batch(first_epoch: int, step: int) -> np.ndarray:
         orders = batches.epoch_orders(HParams.of(seed=1), jnp.int32(first_epoch), 4, 10)
-        return np.asarray(
-            batches.batch_indices(orders, jnp.int32(first_epoch), jnp.int32(step), 4)
-        )
+        return np.asarray(batches.batch_indices(orders, jnp.int32(first_epoch), jnp.int32(step), 4))
 
     for step in range(5, 10):
         assert (batch(0, step) == batch(step * 4 // 10, step)).all()

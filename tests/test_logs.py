@@ -50,7 +50,7 @@ class TestMetrics:
             killed.write(visit)
         with killed.path.open("a") as file:
             file.write('{"step": 20, "run": 0, "train_')
-        killed.truncate_after(5)
+        killed.truncate_after({0: 5, 1: 5})
         for visit in visits[1:]:
             killed.write(visit)
         assert killed.path.read_bytes() == straight.path.read_bytes()
@@ -61,24 +61,51 @@ class TestMetrics:
         metrics = logs.Metrics(tmp_path)
         metrics.write([row(5), row(6)])
         metrics.path.write_text(metrics.path.read_text()[: -1 - cut])
-        metrics.truncate_after(6)
+        metrics.truncate_after({0: 6})
         assert logs.read(metrics.path) == [row(5)]
 
     def test_a_last_line_without_line_feed_gets_one_back(self, tmp_path):
         metrics = logs.Metrics(tmp_path)
         metrics.write([row(5)])
         metrics.path.write_text(metrics.path.read_text().rstrip("\n"))
-        metrics.truncate_after(5)
+        metrics.truncate_after({0: 5})
         metrics.write([row(6)])
         assert logs.read(metrics.path) == [row(5), row(6)]
 
     def test_without_a_checkpoint_nothing_is_kept(self, tmp_path):
         metrics = logs.Metrics(tmp_path)
-        metrics.truncate_after(-1)
+        metrics.truncate_after({0: -1})
         assert not metrics.path.exists()
         metrics.write([row(0), row(5)])
-        metrics.truncate_after(-1)
+        metrics.truncate_after({0: -1})
         assert logs.read(metrics.path) == []
+
+    def test_each_run_is_cut_at_its_own_checkpoint_and_others_keep_all(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        for step in (5, 10, 15):
+            metrics.write([row(step, run) for run in range(4)])
+        metrics.truncate_after({0: 10, 1: -1, 3: 99})
+        kept = [(line["run"], line["step"]) for line in logs.read(metrics.path)]
+        assert sorted(kept) == [
+            *((0, 5), (0, 10)),
+            *((2, 5), (2, 10), (2, 15)),
+            *((3, 5), (3, 10), (3, 15)),
+        ]
+        assert [step for _, step in kept] == [5, 5, 5, 10, 10, 10, 15, 15]
+
+    def test_no_run_to_cut_still_drops_the_half_written_line(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(5), row(6)])
+        metrics.path.write_text(metrics.path.read_text()[:-5])
+        metrics.truncate_after({})
+        assert metrics.path.read_text() == json.dumps(row(5)) + "\n"
+
+    def test_a_line_without_its_run_is_damage(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(5)])
+        metrics.path.write_text('{"step": 1}\n' + metrics.path.read_text())
+        with pytest.raises(InputError, match=r"line 1 of metrics\.jsonl is damaged"):
+            logs.read(metrics.path)
 
     def test_damage_before_the_last_line_names_line_and_fix(self, tmp_path):
         metrics = logs.Metrics(tmp_path)
@@ -129,12 +156,25 @@ class TestTensorBoard:
                 board.write([row(step, train_elbo=-float(step))])
         later = time.time() + 2
         monkeypatch.setattr(time, "time", lambda: later)
-        with logs.TensorBoard(tmp_path, resumed_from) as board:
+        with logs.TensorBoard(tmp_path, {0: resumed_from}) as board:
             for step in (5, 10, 15):
                 if step > resumed_from:
                     board.write([row(step, train_elbo=-float(step))])
         expected = [("elbo/train", step, -float(step)) for step in (5, 10, 15)]
         assert curves(tmp_path / "tensorboard" / "run_0") == expected
+
+    def test_only_runs_that_write_are_purged_each_from_its_own_step(self, tmp_path, monkeypatch):
+        with logs.TensorBoard(tmp_path) as board:
+            for step in (5, 10):
+                board.write([row(step, run, train_elbo=-1.0) for run in range(3)])
+        later = time.time() + 2
+        monkeypatch.setattr(time, "time", lambda: later)
+        with logs.TensorBoard(tmp_path, {0: 5, 2: 5}) as board:
+            board.write([row(10, run, train_elbo=-2.0) for run in (0, 1)])
+        first, second = ("elbo/train", 5, -1.0), ("elbo/train", 10, -1.0)
+        assert curves(tmp_path / "tensorboard" / "run_0") == [first, ("elbo/train", 10, -2.0)]
+        assert curves(tmp_path / "tensorboard" / "run_1") == [("elbo/train", 10, -2.0)]
+        assert curves(tmp_path / "tensorboard" / "run_2") == [first, second]
 
     def test_a_visit_is_on_disk_before_the_files_are_closed(self, tmp_path):
         with logs.TensorBoard(tmp_path) as board:
@@ -171,6 +211,18 @@ class TestInShort:
         rows = [row(5, run, train_elbo=math.nan) for run in range(2)]
         assert logs.in_short(rows) == "2 of 2 diverged"
 
+    def test_a_run_that_waits_for_its_first_valid_has_not_diverged(self):
+        rows = [row(5, 0, train_elbo=-9.0, valid_elbo=-8.0), row(5, 1, train_elbo=-7.0)]
+        assert logs.in_short(rows) == (
+            "valid elbo best -8.00 (run 0), median -8.00, 0 of 2 diverged"
+        )
+
+    def test_a_run_that_diverged_since_its_last_valid_is_not_the_best(self):
+        rows = [row(5, 0, train_elbo=None, valid_elbo=-8.0), row(5, 1, train_elbo=-9.0)]
+        assert logs.in_short(rows) == (
+            "train elbo best -9.00 (run 1), median -9.00, 1 of 2 diverged"
+        )
+
 
 class TestProgress:
     def test_plain_lines_one_per_visit_when_there_is_no_terminal(self):
@@ -195,6 +247,17 @@ class TestProgress:
                 progress.advance(step, 100.0)
             progress.write([row(300, train_elbo=-1.0)])
         assert "1 min 10 s left" in console.file.getvalue()
+
+    @pytest.mark.parametrize("is_terminal", [False, True])
+    def test_a_study_shows_all_runs_seen_and_what_is_trained(self, is_terminal):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
+        with logs.Progress(2000, label="program 2 of 3", console=console) as progress:
+            progress.advance(1000, 3.4)
+            progress.write([row(1000, run, train_elbo=-100.0 - run) for run in (3, 4)])
+            progress.write([row(1000, run, train_elbo=-100.0 - run) for run in (5, 6)])
+        text = console.file.getvalue()
+        assert "program 2 of 3" in text
+        assert "train elbo best -103.00 (run 3), median -104.50, 0 of 4 diverged" in text
 
     def test_a_terminal_gets_a_bar_with_terms_under_it(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=100)

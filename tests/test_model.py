@@ -51,7 +51,7 @@ def test_inactive_latents_change_nothing(name):
     np.testing.assert_allclose(padded.mean[:, :3], q.mean, rtol=1e-6)
     assert not padded.mean[:, 3:].any()
     assert not padded.log_var[:, 3:].any()
-    noise = jax.random.normal(jax.random.key(1), (17, 2)).T
+    noise = wide.noise(jax.random.key(1), 2)
     outputs = wide.decode(hparams, large, noise)
     np.testing.assert_allclose(
         outputs, narrow.decode(hparams, small, noise[:, :3]), rtol=1e-5, atol=1e-6
@@ -60,7 +60,9 @@ def test_inactive_latents_change_nothing(name):
 
 def test_the_decoders_first_layer_scales_with_active_latents():
     deviations = [
-        _vae("mlp", 500).init(HParams.of(latent_size=size), MEAN)["decoder"]["latent"]["kernel"].std()
+        _vae("mlp", 500)
+        .init(HParams.of(latent_size=size), MEAN)["decoder"]["latent"]["kernel"]
+        .std()
         for size in (5, 500)
     ]
     assert deviations[0] / deviations[1] == pytest.approx(10, rel=1e-5)

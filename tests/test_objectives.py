@@ -16,7 +16,7 @@ IMAGES = np.random.default_rng(1).normal(size=(5, 6))
 
 
 def _draws(model, num_particles, batch, seed=0):
-    return jax.random.normal(jax.random.key(seed), (num_particles, batch, model.max_latents))
+    return model.noise(jax.random.key(seed), num_particles, batch)
 
 
 def _widened(params, ratio):

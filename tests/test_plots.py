@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from vae_jax import plots
+from vae_jax.plots import mosaic, style
+from vae_jax.plots.run import robust_limits
 
 RNG = np.random.default_rng(0)
 
@@ -63,7 +65,7 @@ def test_the_same_figure_has_the_same_bytes_and_leaves_no_settings(tmp_path):
 def test_a_figure_too_large_gets_a_coarser_resolution(tmp_path, monkeypatch):
     noise = images(16, 16, 16, 3)
     plots.samples(tmp_path / "fine.png", noise)
-    monkeypatch.setattr(plots, "_MAX_BYTES", (tmp_path / "fine.png").stat().st_size - 1)
+    monkeypatch.setattr(style, "MAX_BYTES", (tmp_path / "fine.png").stat().st_size - 1)
     plots.samples(tmp_path / "coarse.png", noise)
     fine = matplotlib.image.imread(tmp_path / "fine.png")
     coarse = matplotlib.image.imread(tmp_path / "coarse.png")
@@ -74,7 +76,7 @@ def test_a_figure_too_large_gets_a_coarser_resolution(tmp_path, monkeypatch):
 def drawn(monkeypatch):
     """The axes of each figure that is saved."""
     saved = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: saved.append(figure.axes))
+    monkeypatch.setattr(style, "save", lambda figure, path: saved.append(figure.axes))
     return saved
 
 
@@ -95,7 +97,7 @@ def test_reconstructions_stand_under_their_images(tmp_path, drawn):
 def test_images_are_copied_pixel_by_pixel_and_gray_stays_gray():
     grid = images(2, 3, 4, 5, 1)
     tops, lefts = np.array([0, 10]), np.array([0, 12, 24])
-    canvas = plots._canvas(grid, 2, tops, lefts)
+    canvas = mosaic._canvas(grid, 2, tops, lefts)
     assert canvas.shape == (18, 34, 3)
     np.testing.assert_array_equal(
         canvas[10:18:2, 12:22:2], np.broadcast_to(np.round(255 * grid[1, 1]), (4, 5, 3))
@@ -104,7 +106,7 @@ def test_images_are_copied_pixel_by_pixel_and_gray_stays_gray():
 
 
 def test_a_run_that_diverged_still_gets_a_picture():
-    canvas = plots._canvas(np.full((1, 1, 2, 2, 3), np.nan), 1, np.array([0]), np.array([0]))
+    canvas = mosaic._canvas(np.full((1, 1, 2, 2, 3), np.nan), 1, np.array([0]), np.array([0]))
     assert np.all(canvas == 255)
 
 
@@ -172,20 +174,20 @@ class TestRobustLimits:
     def test_first_values_and_spikes_do_not_flatten_the_rest(self):
         values = -100 - 900 * np.exp(-np.arange(100) / 3) + 0.2 * np.sin(np.arange(100))
         values[60] = -1e6
-        low, high = plots.robust_limits([values])
+        low, high = robust_limits([values])
         assert -115 < low < -100.2
         assert -99.8 < high < -95
 
     def test_the_last_value_is_always_inside(self):
         values = np.concatenate([np.full(99, -100.0), [-500.0]])
-        low, _ = plots.robust_limits([values, np.array([-90.0])])
+        low, _ = robust_limits([values, np.array([-90.0])])
         assert low < -500
 
     def test_no_further_than_the_data(self):
-        low, high = plots.robust_limits([np.linspace(10, 20, 50)])
+        low, high = robust_limits([np.linspace(10, 20, 50)])
         assert 10 - 1 < low < 11
         assert 20 <= high < 20 + 1
 
     def test_a_constant_curve_has_a_range(self):
-        low, high = plots.robust_limits([np.full(4, 3.0)])
+        low, high = robust_limits([np.full(4, 3.0)])
         assert low < 3.0 < high

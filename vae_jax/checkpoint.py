@@ -10,6 +10,11 @@ import orbax.checkpoint as ocp
 from vae_jax.train import TrainState
 
 
+def newest_step(folder: Path) -> int | None:
+    """Step of the newest whole checkpoint in a folder, None if there is none; changes nothing."""
+    return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.exists() else None
+
+
 class Checkpoints:
     """Numbered checkpoints of a :class:`TrainState` in a folder; the newest two are kept.
 

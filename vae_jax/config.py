@@ -5,7 +5,9 @@ gets one line in the same words, before anything is compiled.
 """
 
 import dataclasses
+import difflib
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from vae_jax.networks import ACTIVATIONS
 from vae_jax.optimizers import SCHEDULES
 
 FLAGFILE_FOLDER = "experiments"
+LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,19 @@ class Kind:
 
 def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> Kind:
     """Numbers from ``low`` on (or above it)."""
-    words = f"a number {'above' if is_open else 'of at least'} {low:g}"
+    words = f"a finite number {'above' if is_open else 'of at least'} {low:g}"
+    words += ", or inf" if or_infinite else ""
 
     def is_valid(value: float) -> bool:
         above = value > low if is_open else value >= low
-        return above and (or_infinite or math.isfinite(value))
+        return above and (value <= LARGEST_REAL or (or_infinite and math.isinf(value)))
 
     return Kind(float, is_valid, words)
 
 
 def whole(low: int, high: int = 2**31 - 1) -> Kind:
     """Whole numbers from ``low`` to ``high``."""
-    return Kind(int, lambda value: low <= value <= high, f"a whole number of at least {low}")
+    return Kind(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
 
 
 def sizes(low: int) -> Kind:
@@ -55,7 +59,11 @@ def sizes(low: int) -> Kind:
     words = "whole numbers of at least 1, separated by commas" + (
         " (or nothing)" if not low else ""
     )
-    return Kind(parse, lambda value: len(value) >= low and all(n >= 1 for n in value), words)
+
+    def is_valid(value: tuple[int, ...]) -> bool:
+        return len(value) >= low and all(1 <= n < 2**31 for n in value)
+
+    return Kind(parse, is_valid, words)
 
 
 def one_of(*names: str) -> Kind:
@@ -63,8 +71,13 @@ def one_of(*names: str) -> Kind:
     return Kind(str, lambda value: value in names, "one of " + ", ".join(names))
 
 
-TEXT = Kind(str, lambda value: True, "text")
-NON_EMPTY = Kind(str, bool, "not empty")
+def _is_plain(value: str) -> bool:
+    """Whether a line of a flagfile gives the value back as it was."""
+    return value.isprintable() and value == value.strip()
+
+
+TEXT = Kind(str, _is_plain, "printable text (or nothing)")
+NON_EMPTY = Kind(str, lambda value: bool(value) and _is_plain(value), "printable text")
 
 
 def _flag(default: Any, kind: Kind, words: str, *, changes_run: bool = True) -> Any:
@@ -76,7 +89,9 @@ def _flag(default: Any, kind: Kind, words: str, *, changes_run: bool = True) -> 
 class Config:
     """All flags with their defaults. ``changes_run`` says which ones decide what is trained."""
 
-    workdir: str = _flag("", TEXT, "where the run lives", changes_run=False)
+    workdir: str = _flag(
+        "", NON_EMPTY, "where the run lives; runs/NAME of NAME.flags", changes_run=False
+    )
     dataset: str = _flag(
         "mnist", NON_EMPTY, "tfds name, mnist_5k, digits, or a path: .npz, IDX or image folder"
     )
@@ -98,15 +113,15 @@ class Config:
     posterior: str = _flag("gaussian", one_of("gaussian"), "q(z|x)")
     prior: str = _flag("normal", one_of("normal"), "p(z)")
     objective: str = _flag("elbo", one_of("elbo"), "the bound that is maximised")
-    beta: float = _flag(1.0, real(0), "weight of the KL term")
+    beta: float = _flag(1.0, real(0.0), "weight of the KL term")
     num_particles: int = _flag(1, whole(1), "samples of z per example in the objective")
     batch_size: int = _flag(128, whole(1), "examples per update")
     num_steps: int = _flag(5000, whole(1), "updates", changes_run=False)
-    learning_rate: float = _flag(1e-3, real(0, is_open=True), "Adam's step size, at its peak")
+    learning_rate: float = _flag(1e-3, real(0.0, is_open=True), "Adam's step size, at its peak")
     schedule: str = _flag("constant", one_of(*SCHEDULES), "learning rate after the warm-up")
     warmup_steps: int = _flag(0, whole(0), "updates over which the learning rate rises")
     clip_norm: float = _flag(
-        math.inf, real(0, is_open=True, or_infinite=True), "largest norm of the gradient"
+        math.inf, real(0.0, is_open=True, or_infinite=True), "largest norm of the gradient"
     )
     seed: int = _flag(0, whole(0), "of weights, order, pixels and noise")
     compute_dtype: str = _flag(
@@ -145,8 +160,9 @@ def parse(argv: Sequence[str]) -> Config:
     Raises:
         InputError: unknown flags, values out of range, combinations without effect.
     """
-    texts = _absl_texts([_found(argument) for argument in argv])
-    texts.setdefault("workdir", f"runs/{flagfile_of(argv)}")
+    arguments, flagfiles = _expanded(argv)
+    texts = _absl_texts(arguments)
+    texts.setdefault("workdir", f"runs/{flagfiles[-1].stem if flagfiles else 'vae'}")
     config = Config(**{name: parse_value(name, text) for name, text in texts.items()})
     for name, reason in without_effect(config).items():
         if name in texts:
@@ -160,6 +176,8 @@ def without_effect(config: Config) -> dict[str, str]:
     reasons = {}
     if config.network != "conv":
         reasons["channels"] = f"with --network={config.network}"
+        if not config.hidden_sizes:
+            reasons["activation"] = "without --hidden_sizes"
     return reasons
 
 
@@ -167,7 +185,7 @@ def _check_combination(config: Config) -> None:
     if config.num_steps * config.batch_size >= 2**31:
         raise InputError(
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
-            f"2^31 examples; give at most {2**31 // config.batch_size} steps"
+            f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
         )
     if config.network == "conv" and not config.hidden_sizes:
         raise InputError("--hidden_sizes=: must name a size with --network=conv, for example 256")
@@ -181,32 +199,54 @@ def _absl_texts(argv: Sequence[str]) -> dict[str, str]:
     try:
         rest = values(["run.py", *argv])[1:]
     except flags.UnrecognizedFlagError as error:
-        hint = f"did you mean --{error.suggestions[0]}?" if error.suggestions else "see --help"
+        close = difflib.get_close_matches(error.flagname, FIELDS, 1)
+        hint = f"did you mean --{close[0]}?" if close else "see --help"
         raise InputError(f"--{error.flagname}: unknown flag; {hint}") from None
     except flags.Error as error:
-        raise InputError(" ".join(str(error).split())) from None
+        raise InputError(f"{error}; flags look like --name=value") from None
     if rest:
         raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
     return {name: values[name].value for name in FIELDS if values[name].present}
 
 
-def flagfile_of(argv: Sequence[str]) -> str:
-    """Name of the (last) flagfile without its ending; ``vae`` if there is none."""
-    files = [argument for argument in argv if argument.startswith("--flagfile=")]
-    return Path(files[-1].partition("=")[2]).stem if files else "vae"
+def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[str], list[Path]]:
+    """Arguments with the lines of each flagfile in its place, and the flagfiles.
+
+    A line may name another flagfile, which is looked up in the same places.
+    """
+    arguments, flagfiles, rest = [], [], iter(argv)
+    for argument in rest:
+        flag, equals, name = argument.partition("=")
+        if flag not in ("--flagfile", "-flagfile"):
+            arguments.append(argument)
+            continue
+        path = _found(name if equals else next(rest, ""))
+        if path in opened:
+            raise InputError(f"--flagfile={name}: leads back to itself; remove that line from it")
+        flagfiles.append(path)
+        arguments += _expanded(_flag_lines(path), (*opened, path))[0]
+    return arguments, flagfiles
 
 
-def _found(argument: str) -> str:
-    """A ``--flagfile=`` argument with the file's place, looked up here and in experiments/."""
-    if not argument.startswith("--flagfile="):
-        return argument
-    name = argument.partition("=")[2]
+def _found(name: str) -> Path:
+    """The flagfile's place, looked up here and in experiments/."""
     beside = Path(__file__).parent.parent / FLAGFILE_FOLDER
     for place in (Path(name), beside / name):
-        if place.is_file():
-            return f"--flagfile={place}"
+        if os.path.isfile(place):  # unlike Path.is_file it bears a name of any length
+            return place
     known = ", ".join(sorted(path.name for path in beside.glob("*.flags")))
-    raise InputError(f"{argument}: no such file here or in {FLAGFILE_FOLDER}/; there are {known}")
+    raise InputError(
+        f"--flagfile={name}: no such file here or in {FLAGFILE_FOLDER}/; give one of {known}"
+    )
+
+
+def _flag_lines(path: Path) -> list[str]:
+    """Lines of a flagfile without comments and blank ones."""
+    try:
+        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--flagfile={path}: cannot be read as text ({error})") from None
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
 
 
 def as_text(value: Any) -> str:

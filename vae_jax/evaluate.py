@@ -136,40 +136,40 @@ def _terms(
     at_once = min(spec.particles_at_once, num_particles)
 
     def weigh(particle: Int[Array, ""]) -> Weighed:
-        z = q.sample(example_noise(key, examples, particle, spec.model.max_latents))
+        z = q.sample(example_noise(spec.model, key, examples, particle))
         return objectives.weigh(spec.model, hparams, params, x, q, z)
 
-    def body(carry: tuple[Array, Array], chunk: Array) -> tuple[tuple[Array, Array], None]:
+    def body(chunk: Int[Array, ""], carry: tuple[Array, Array]) -> tuple[Array, Array]:
         total, log_sum = carry
         particles = chunk * at_once + jnp.arange(at_once)
         log_likelihood, log_w = jax.vmap(weigh)(particles)
         is_real = jnp.broadcast_to((particles < num_particles)[:, None], log_w.shape)
         total += jnp.sum(jnp.where(is_real, log_likelihood, 0.0), axis=0)
         chunk_log_sum = jax.nn.logsumexp(jnp.where(is_real, log_w, -jnp.inf), axis=0)
-        return (total, jnp.logaddexp(log_sum, chunk_log_sum)), None
+        return total, jnp.logaddexp(log_sum, chunk_log_sum)
 
     zeros = jnp.zeros(len(examples), default_float())
     num_chunks = -(-num_particles // at_once)
-    (total, log_sum), _ = jax.lax.scan(body, (zeros, zeros - jnp.inf), jnp.arange(num_chunks))
+    total, log_sum = jax.lax.fori_loop(0, num_chunks, body, (zeros, zeros - jnp.inf))
     kl = jnp.sum(spec.model.prior.kl(q), axis=-1)
     return ExampleTerms(total / num_particles, kl, log_sum - math.log(num_particles))
 
 
 def example_noise(
-    key: PRNGKey, examples: Int[Array, " batch"], particle: Int[Array, ""], max_latents: int
+    model: VAE, key: PRNGKey, examples: Int[Array, " batch"], particle: Int[Array, ""]
 ) -> Float[Array, "batch latents"]:
     """Standard normal noise that depends on nothing but the key, the example and the particle."""
 
     def draw(example: Int[Array, ""]) -> Float[Array, " latents"]:
         own = jax.random.fold_in(jax.random.fold_in(key, example), particle)
-        return jax.random.normal(own, (max_latents,), default_float())
+        return model.noise(own)
 
     return jax.vmap(draw)(examples)
 
 
 def _moment_shapes(spec: EvalSpec) -> LatentMoments:
     scalar = jnp.zeros((), default_float())
-    vector = jnp.zeros(spec.model.max_latents, default_float())
+    vector = jnp.zeros(spec.model.width, default_float())
     return LatentMoments(scalar, vector, vector, vector)
 
 

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
+from jaxtyping import Float
 
 from vae_jax import keys, plots
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.report import Figure
-from vae_jax.types import Images, Latents, Params, default_float
+from vae_jax.types import Latents, Params
 
 NUM_SAMPLES = 100
 NUM_PAIRS = 6
@@ -78,16 +78,10 @@ def _reconstructions(
 
 def _samples(folder: Path, model: VAE, hparams: HParams, params: Params) -> Figure:
     path = folder / "samples.png"
-    noise = generation_noise(model, hparams, NUM_SAMPLES)
+    noise = model.noise(keys.stream(hparams.seed, "generate"), NUM_SAMPLES)
     images = model.generate(hparams, params, model.prior.sample(noise))
     plots.samples(path, np.asarray(images))
     return Figure(path, "Samples", "E[x|z] for z drawn from the prior.")
-
-
-def generation_noise(model: VAE, hparams: HParams, num_samples: int) -> Latents:
-    """Standard normal noise of the run's stream ``generate``, latent axis drawn leading."""
-    key = keys.stream(hparams.seed, "generate")
-    return jax.random.normal(key, (model.max_latents, num_samples), default_float()).T
 
 
 def _space(
@@ -116,10 +110,9 @@ def along_axes(start: Latents, latents: np.ndarray, values: np.ndarray) -> Laten
 def _manifold(folder: Path, model: VAE, hparams: HParams, params: Params) -> Figure:
     path = folder / "manifold.png"
     shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
-    values = np.asarray(norm.ppf(shares))
+    values = np.asarray(norm.ppf(shares), np.float64)
     z = np.stack(np.meshgrid(values, values), axis=-1)
-    padded = np.pad(z, ((0, 0), (0, 0), (0, model.max_latents - 2)))
-    plots.manifold(path, _decoded(model, hparams, params, jnp.asarray(padded)), values)
+    plots.manifold(path, _decoded(model, hparams, params, jnp.asarray(z)), values)
     caption = "Decoder means on a grid with equal prior mass in every cell."
     return Figure(path, "The latent space", caption)
 
@@ -142,5 +135,7 @@ def straight_paths(ends: Latents, num_steps: int) -> Latents:
     return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
 
 
-def _decoded(model: VAE, hparams: HParams, params: Params, z: Latents) -> Images:
+def _decoded(
+    model: VAE, hparams: HParams, params: Params, z: Latents
+) -> Float[np.ndarray, "*batch height width channels"]:
     return np.asarray(model.generate(hparams, params, z))

@@ -114,7 +114,7 @@ def _train(
     metrics, compile_seconds = logs.Metrics(folder), 0.0
     state = loop.initial_state(spec, hparams, dataset)
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
+        checkpoints = stack.enter_context(Checkpoints(folder / workdir.CHECKPOINTS))
         start = checkpoints.latest_step
         if start is not None:
             state = _resumed(checkpoints, start, state, visits.num_steps)
@@ -135,11 +135,6 @@ def _train(
 
 
 def _resumed(checkpoints: Checkpoints, start: int, like: TrainState, num_steps: int) -> TrainState:
-    if start > num_steps:
-        raise InputError(
-            f"--num_steps={num_steps}: the workdir already holds {start} updates; "
-            "give at least that many, or another --workdir"
-        )
     done = "finished" if start == num_steps else "resuming"
     print(f"{done}: checkpoint at step {start:,} of {num_steps:,}", flush=True)
     return checkpoints.restore(like)

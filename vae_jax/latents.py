@@ -1,8 +1,9 @@
-"""The latent axis: ``max_latents`` coordinates, of which a run uses the first ``latent_size``.
+"""The latent axis: how wide it is, and which of its coordinates a run uses.
 
-Because ``latent_size`` is an array, runs of different widths are rows of one program. The mask is
-applied where a density is summed over latents, where the posterior is made and where z enters the
-decoder; an inactive coordinate then adds exactly zero to every term and every gradient.
+A run uses the first ``latent_size`` coordinates. Because that is an array, runs of different sizes
+are rows of one program. The mask is applied where a density is summed over latents, where the
+posterior is made and where z enters the decoder; an inactive coordinate then adds exactly zero to
+every term and every gradient.
 """
 
 import jax.numpy as jnp
@@ -11,9 +12,19 @@ from jaxtyping import Array, Int
 from vae_jax.types import Active, Latents
 
 
-def active(max_latents: int, latent_size: Int[Array, ""]) -> Active:
+def padded_width(max_latents: int) -> int:
+    """Columns of z in a model whose runs use at most ``max_latents``: 48, 64, 80, ...
+
+    In which order a matrix product sums depends on its shape, so a run of 3 latents would feel in
+    its last bits whether its neighbours have 8 or 30. From 48 on, in steps of 16, zeros beyond the
+    active latents changed no bit on a CPU (all sizes tried, 2 to 100, in widths 48 to 256).
+    """
+    return max(48, -(-max_latents // 16) * 16)
+
+
+def active(width: int, latent_size: Int[Array, ""]) -> Active:
     """True on the first ``latent_size`` coordinates."""
-    return jnp.arange(max_latents) < latent_size
+    return jnp.arange(width) < latent_size
 
 
 def keep(mask: Active, values: Latents) -> Latents:
@@ -22,3 +33,9 @@ def keep(mask: Active, values: Latents) -> Latents:
     ``where`` and not a product: 0 * inf would be NaN, in the value or in its gradient.
     """
     return jnp.where(jnp.broadcast_to(mask, values.shape), values, 0.0)
+
+
+def widen(values: Latents, width: int) -> Latents:
+    """The values with zeros behind them, up to ``width`` coordinates."""
+    missing = width - values.shape[-1]
+    return jnp.pad(values, ((0, 0),) * (values.ndim - 1) + ((0, missing),))

@@ -55,8 +55,7 @@ class Bernoulli:
 
     def log_prob(self, outputs: Outputs, x: Images) -> Float[Array, "*batch"]:
         """Log p(x|z) = sum_d x_d l_d - log(1 + exp(l_d)), in nats; exact for any logit l."""
-        logits = outputs[..., 0]
-        return jnp.sum(_bernoulli_log_density(logits, x), axis=(-3, -2, -1))
+        return jnp.sum(_bernoulli_log_density(_flat(outputs[..., 0]), _flat(x)), axis=-1)
 
     def mean(self, outputs: Outputs) -> Images:
         """E[x|z] = sigmoid(logits)."""
@@ -76,6 +75,11 @@ class Bernoulli:
         """
         clipped = jnp.clip(data_mean, 1e-3, 1.0 - 1e-3)
         return (jnp.log(clipped) - jnp.log1p(-clipped))[..., None]
+
+
+def _flat(images: Images) -> Float[Array, "*batch pixels"]:
+    """Pixels in one axis: a loop over it is vectorised, one over three short axes is not."""
+    return images.reshape(*images.shape[:-3], -1)
 
 
 @jax.custom_jvp

@@ -38,8 +38,9 @@ class Metrics:
     """The file `<workdir>/metrics.jsonl`: one JSON line per run per visit.
 
     A visit's lines must be written before the checkpoint of its step. Then
-    `truncate_after(step of the checkpoint)` leaves a resumed run with no line twice and none
-    missing. The file is open only while it is written, so a kill loses at most the visit at hand.
+    `truncate_after({run: step of its checkpoint})` leaves a resumed study with no line twice and
+    none missing. The file is open only while it is written, so a kill loses at most the visit at
+    hand.
     """
 
     def __init__(self, workdir: Path):
@@ -51,10 +52,14 @@ class Metrics:
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(map(records.json_line, rows)))
 
-    def truncate_after(self, step: int) -> None:
-        """Drops the lines of later steps and a half-written last line; step -1 drops all."""
+    def truncate_after(self, steps: Mapping[int, int]) -> None:
+        """Drops what runs wrote for steps later than theirs, and a half-written last line.
+
+        Args:
+          steps: the last step to keep of each run, -1 for none; a run that is absent keeps all.
+        """
         if self.path.exists():
-            kept = [row for row in read(self.path) if row["step"] <= step]
+            kept = [r for r in read(self.path) if r["step"] <= steps.get(r["run"], r["step"])]
             records.write_text(self.path, "".join(map(records.json_line, kept)))
 
 
@@ -82,20 +87,24 @@ def _parse(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return row if isinstance(row, dict) and "step" in row else None
+    return row if isinstance(row, dict) and {"step", "run"} <= row.keys() else None
 
 
 class TensorBoard:
     """Event files `<workdir>/tensorboard/run_<i>/`, with train and valid in one group.
 
-    The term `valid_elbo` is the curve `elbo/valid`. A run that resumes from `resumed_from`
-    purges what an earlier process wrote for later steps, so that no curve doubles back; -1 means
-    that there was no checkpoint. A context manager.
+    The term `valid_elbo` is the curve `elbo/valid`. A run that writes first purges what an earlier
+    process wrote for steps after the one it resumes from, so that no curve doubles back; the
+    curves of runs that do not write stay. A context manager.
+
+    Args:
+      workdir: where the folder `tensorboard` goes.
+      resumed_from: the step of each run's checkpoint; a run that is absent starts anew, as with -1.
     """
 
-    def __init__(self, workdir: Path, resumed_from: int = -1):
+    def __init__(self, workdir: Path, resumed_from: Mapping[int, int] | None = None):
         self._folder = workdir / "tensorboard"
-        self._resumed_from = resumed_from
+        self._resumed_from = resumed_from or {}
         self._writers: dict[int, EventsWriter] = {}
 
     def __enter__(self) -> "TensorBoard":
@@ -121,18 +130,19 @@ class TensorBoard:
 
     def _writer(self, run: int) -> EventsWriter:
         if run not in self._writers:
-            self._writers[run] = self._open(self._folder / f"run_{run}")
+            first = self._resumed_from.get(run, -1) + 1
+            self._writers[run] = _open(self._folder / f"run_{run}", first)
         return self._writers[run]
 
-    def _open(self, folder: Path) -> EventsWriter:
-        """Starts an event file whose first event purges the later steps of older files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        first = self._resumed_from + 1
-        # Files are named by the second they were made in; the suffix keeps a quick resume apart.
-        writer = EventsWriter(str(folder / "events"), filename_suffix=f".step_{first}")
-        start = SessionLog(status=SessionLog.START)
-        writer.write_event(Event(step=first, wall_time=time.time(), session_log=start))
-        return writer
+
+def _open(folder: Path, first: int) -> EventsWriter:
+    """Starts an event file whose first event purges older files from step `first` on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Files are named by the second they were made in; the suffix keeps a quick resume apart.
+    writer = EventsWriter(str(folder / "events"), filename_suffix=f".step_{first}")
+    start = SessionLog(status=SessionLog.START)
+    writer.write_event(Event(step=first, wall_time=time.time(), session_log=start))
+    return writer
 
 
 def _scalar_event(step: int, name: str, value: float) -> Event:
@@ -145,19 +155,27 @@ class Progress:
     """A live bar of steps, ms per step, time left and current terms; a context manager.
 
     Where standard output is no terminal there is no bar, and each visit prints one plain line.
-    `start` is the step that the run resumes from.
+    A visit may bring any of a study's runs; the terms shown are those of all runs seen so far.
+
+    Args:
+      num_steps: that the runs are trained for.
+      start: the step they resume from.
+      label: what is being trained, where that must be said, such as "program 2 of 3".
+      console: to write to; standard output by default.
     """
 
-    def __init__(self, num_steps: int, start: int = 0, console: Console | None = None):
+    def __init__(
+        self, num_steps: int, start: int = 0, label: str = "", console: Console | None = None
+    ):
         self._console = console or Console()
         self._rows: dict[int, dict[str, Any]] = {}
         self._bar = _Bar(
-            *_bar_columns(),
+            *_bar_columns(label),
             console=self._console,
             disable=not self._console.is_interactive,
             speed_estimate_period=_SPEED_SECONDS,
         )
-        self._task = self._bar.add_task("step", total=num_steps, completed=start, ms="")
+        self._task = self._bar.add_task(label, total=num_steps, completed=start, ms="")
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -182,18 +200,22 @@ class Progress:
         if self._bar.disable:
             self.say(self._plain_line(rows))
         else:
-            self._bar.terms = in_short(list(self._rows.values()))
+            self._bar.terms = self._terms()
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def _terms(self) -> str:
+        return in_short(list(self._rows.values()))
+
     def _plain_line(self, rows: Sequence[Row]) -> str:
         task = self._bar.tasks[0]
         left = task.time_remaining
         parts = [
+            task.description,
             f"step {rows[0]['step']:,} of {task.total:,.0f}",
-            in_short(rows),
+            in_short(rows) if len(self._rows) == 1 else self._terms(),
             task.fields["ms"],
             "" if left is None else f"{_duration(round(left))} left",
         ]
@@ -211,8 +233,9 @@ class _Bar(rich.progress.Progress):
             yield Text(self.terms)
 
 
-def _bar_columns() -> list[rich.progress.ProgressColumn]:
+def _bar_columns(label: str) -> list[rich.progress.ProgressColumn]:
     return [
+        *([rich.progress.TextColumn("{task.description}")] if label else []),
         rich.progress.TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
         rich.progress.BarColumn(bar_width=28),
         rich.progress.TextColumn("{task.fields[ms]}"),
@@ -222,21 +245,30 @@ def _bar_columns() -> list[rich.progress.ProgressColumn]:
 
 
 def in_short(rows: Sequence[Row]) -> str:
-    """Returns one line about a visit: the terms of a single run, or best and median of several.
+    """Returns one line: the terms of a single run, or best and median of several.
 
-    Runs are compared by `valid_elbo`, or by `train_elbo` before there is any.
+    Runs are compared by `valid_elbo`, or by `train_elbo` before there is any. A run with an ELBO
+    that is None or not finite has diverged.
     """
     if len(rows) == 1:
         return _terms(rows[0])
-    name = "valid_elbo" if any("valid_elbo" in row for row in rows) else "train_elbo"
-    alive = [row for row in rows if _is_number(row.get(name))]
-    parts = [f"{len(rows) - len(alive)} of {len(rows)} diverged"]
-    if alive:
-        best = max(alive, key=lambda row: row[name])
-        median = statistics.median(float(row[name]) for row in alive)
-        label = name.replace("_", " ")
-        parts = [f"{label} best {best[name]:.2f} (run {best['run']}), median {median:.2f}", *parts]
-    return ", ".join(parts)
+    alive = [row for row in rows if not _has_diverged(row)]
+    name = "valid_elbo" if any("valid_elbo" in row for row in alive) else "train_elbo"
+    diverged = f"{len(rows) - len(alive)} of {len(rows)} diverged"
+    return ", ".join([*_best_and_median([row for row in alive if name in row], name), diverged])
+
+
+def _has_diverged(row: Row) -> bool:
+    return any(name in row and not _is_number(row[name]) for name in ("train_elbo", "valid_elbo"))
+
+
+def _best_and_median(rows: Sequence[Row], name: str) -> list[str]:
+    if not rows:
+        return []
+    best = max(rows, key=lambda row: row[name])
+    median = statistics.median(float(row[name]) for row in rows)
+    label = name.replace("_", " ")
+    return [f"{label} best {best[name]:.2f} (run {best['run']})", f"median {median:.2f}"]
 
 
 def _terms(row: Row) -> str:

@@ -4,6 +4,8 @@ Between chunks the host only looks (terms, valid) and hands the state to whoever
 called. Which steps it visits changes no number that is trained.
 """
 
+import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,14 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import batches, sweep
+from vae_jax import batches, parallel, sweep
+from vae_jax import train as train_room
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec, in_batches, summarize
 from vae_jax.hparams import HParams
+from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
 from vae_jax.types import default_float
 
 Row = dict[str, Any]
+_NOT_TERMS = ("step", "run", "seconds", "eval_particles")
 
 
 @dataclass(frozen=True)
@@ -70,27 +75,67 @@ class Visit(NamedTuple):
     compile_seconds: float
 
 
-def initial_state(spec: TrainSpec, hparams: HParams, data: Dataset) -> TrainState:
+def initial_state(
+    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout | None = None
+) -> TrainState:
     """State of all runs before the first update; every array leads with ``runs``."""
+    hparams = _as_study(hparams)
+    layout = layout or layout_for(spec, hparams)
     mean = data.train.mean(axis=0, dtype=np.float64) / 255
-    return sweep.init(spec, _as_study(hparams), jnp.asarray(mean, default_float()))
+    padded, data_mean = _placed(layout, hparams, jnp.asarray(mean, default_float()))
+    state = sweep.init(spec, padded, data_mean, layout=layout)
+    return parallel.drop_padding(state, len(hparams.seed))
 
 
-def fit(spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int) -> TrainState:
+def layout_for(spec: TrainSpec, hparams: HParams, max_parallel_runs: int = 0) -> Layout:
+    """All local devices, and on each as many runs at a time as asked or, for 0, as is best.
+
+    Best is 1 on a CPU, whose cores one run already fills, and elsewhere what the memory allows.
+    """
+    num_runs = len(_as_study(hparams).seed)
+    num_devices = parallel.devices_for(num_runs)
+    share = -(-num_runs // num_devices)
+    fitting = max_parallel_runs or parallel.runs_that_fit(bytes_per_run(spec))
+    return Layout(min(share, fitting), num_devices)
+
+
+def bytes_per_run(spec: TrainSpec) -> int:
+    """A generous estimate of the memory that one more run at a time needs.
+
+    Six copies of its state (old, new, gradients, temporaries) and forty numbers per pixel of a
+    batch for each particle.
+    """
+    shape = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
+    one = jax.eval_shape(functools.partial(train_room.init, spec), HParams.of(), shape)
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    pixels = spec.batch_size * spec.objective.num_particles * math.prod(spec.model.image_shape)
+    return 6 * state + 40 * pixels * default_float().itemsize
+
+
+def fit(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    num_steps: int,
+    *,
+    max_parallel_runs: int = 0,
+) -> TrainState:
     """Train all runs of a study from their seeds.
 
     Args:
         spec: what is trained and how.
-        hparams: of one run (scalars) or of a study (``[runs]``).
+        hparams: of one run (scalars) or of a study (``[runs]``, see :func:`vae_jax.grid`).
         data: images.
         num_steps: updates.
+        max_parallel_runs: runs that advance together; 0 for the best of the device.
 
     Returns:
         The state of all runs; every array leads with ``runs``.
     """
-    state = initial_state(spec, hparams, data)
+    layout = layout_for(spec, hparams, max_parallel_runs)
+    state = initial_state(spec, hparams, data, layout)
     visits = Visits(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
-    for visit in train(spec, hparams, data, visits, state):
+    for visit in train(spec, hparams, data, visits, state, layout=layout):
         state = visit.state
     return state
 
@@ -102,6 +147,7 @@ def train(
     visits: Visits,
     state: TrainState,
     *,
+    layout: Layout | None = None,
     seconds: float = 0.0,
 ) -> Iterator[Visit]:
     """Train from a state on, chunk by chunk; the caller looks in between.
@@ -112,24 +158,28 @@ def train(
         data: images.
         visits: when the host looks.
         state: where to go on from; it is donated.
+        layout: where the runs are computed; None for the best of the device.
         seconds: training time already spent, to which the rows' ``seconds`` add.
     """
     hparams, start = _as_study(hparams), int(state.step[0])
     if start >= visits.num_steps:
         return
-    pixels = jnp.asarray(batches.stored_pixels(spec.binarize, "train", data.train))
+    layout = layout or layout_for(spec, hparams)
+    pixels = batches.stored_pixels(spec.binarize, "train", data.train)
+    (padded, state), pixels = _placed(layout, (hparams, state), pixels)
     valid = _resident(spec, data, "valid")
-    advance, compile_seconds = _compiled(spec, hparams, state, pixels, visits.chunk_steps)
+    advance, compile_seconds = _compiled(spec, padded, state, pixels, visits.chunk_steps, layout)
     for stop in visits.after(start):
         began = time.perf_counter()
-        state, terms = advance(hparams, state, pixels, jnp.int32(stop - start))
-        terms = jax.device_get(terms)
+        state, terms = advance(padded, state, pixels, jnp.int32(stop - start))
+        whole, terms = parallel.drop_padding((state, jax.device_get(terms)), len(hparams.seed))
         elapsed = time.perf_counter() - began
         seconds += elapsed
         rows = _rows(stop, seconds, terms)
         if visits.is_due(stop, visits.eval_every):
-            _add_valid(rows, _score(EvalSpec(spec.model), hparams, state, valid))
-        yield Visit(stop, state, rows, 1e3 * elapsed / (stop - start), compile_seconds)
+            _add_valid(rows, _score(EvalSpec(spec.model), hparams, whole, valid, layout))
+        _blank_diverged(rows, whole)
+        yield Visit(stop, whole, rows, 1e3 * elapsed / (stop - start), compile_seconds)
         start, compile_seconds = stop, 0.0
 
 
@@ -141,10 +191,11 @@ def score(
     split: batches.Split = "test",
     *,
     num_particles: int = 1,
+    layout: Layout | None = None,
 ) -> list[Row]:
     """Terms of every run on a split, in nats per example, with their standard errors.
 
-    Each row is :func:`vae_jax.evaluate.summarize`'s.
+    Each row is :func:`vae_jax.evaluate.summarize`'s; the terms of a diverged run are None.
 
     Args:
         spec: as trained.
@@ -153,45 +204,75 @@ def score(
         data: images.
         split: ``train``, ``valid`` or ``test``.
         num_particles: K of the importance-weighted bound behind ``nll``.
+        layout: where the runs are computed; None for the best of the device.
     """
+    hparams = _as_study(hparams)
+    layout = layout or layout_for(spec, hparams)
     eval_spec = EvalSpec(spec.model, num_particles)
-    return _score(eval_spec, _as_study(hparams), state, _resident(spec, data, split))
+    rows = _score(eval_spec, hparams, state, _resident(spec, data, split), layout)
+    _blank_diverged(rows, state)
+    return rows
+
+
+def _placed(layout: Layout, mapped: Any, shared: Any) -> tuple[Any, Any]:
+    """Arrays of the runs split over the devices (padded), and the others on each of them."""
+    return (
+        parallel.pad_runs(mapped, layout.num_devices),
+        parallel.replicate(shared, layout.num_devices),
+    )
 
 
 class _Resident(NamedTuple):
-    """A split on the device, in padded batches."""
+    """A split on the host, in padded batches."""
 
-    pixels: jax.Array
+    pixels: np.ndarray
     num_examples: int
 
 
 def _resident(spec: TrainSpec, data: Dataset, split: batches.Split) -> _Resident:
     images = getattr(data, split)
     pixels = batches.stored_pixels(spec.binarize, split, images)
-    return _Resident(jnp.asarray(in_batches(pixels, EvalSpec.batch_size)), len(images))
+    return _Resident(in_batches(pixels, EvalSpec.batch_size), len(images))
 
 
-def _score(eval_spec: EvalSpec, hparams: HParams, state: TrainState, split: _Resident) -> list[Row]:
+def _score(
+    eval_spec: EvalSpec, hparams: HParams, state: TrainState, split: _Resident, layout: Layout
+) -> list[Row]:
+    num_runs = len(hparams.seed)
+    (padded, params), pixels = _placed(layout, (hparams, state.params), split.pixels)
     evaluation = jax.device_get(
         sweep.evaluate(
-            eval_spec, hparams, state.params, split.pixels, num_examples=split.num_examples
+            eval_spec, padded, params, pixels, num_examples=split.num_examples, layout=layout
         )
     )
     return [
         summarize(sweep.take(evaluation, run), int(latent_size), eval_spec.num_particles)
-        for run, latent_size in enumerate(hparams.latent_size)
+        for run, latent_size in zip(range(num_runs), hparams.latent_size, strict=True)
     ]
 
 
 def _compiled(
-    spec: TrainSpec, hparams: HParams, state: TrainState, pixels: jax.Array, max_steps: int
+    spec: TrainSpec,
+    hparams: HParams,
+    state: TrainState,
+    pixels: jax.Array,
+    max_steps: int,
+    layout: Layout,
 ) -> tuple[Callable[..., tuple[TrainState, Any]], float]:
     """The program of a chunk, and the seconds it took to build."""
     began = time.perf_counter()
     lowered = sweep.train_chunk.lower(
-        spec, hparams, state, pixels, jnp.int32(0), max_steps=max_steps
+        spec, hparams, state, pixels, jnp.int32(0), max_steps=max_steps, layout=layout
     )
     return lowered.compile(), time.perf_counter() - began
+
+
+def _blank_diverged(rows: list[Row], state: TrainState) -> None:
+    """A diverged run keeps its place and loses its numbers."""
+    for row, diverged in zip(rows, state.diverged.tolist(), strict=True):
+        if diverged >= 0:
+            kept = {name: row[name] for name in _NOT_TERMS if name in row}
+            row.update(dict.fromkeys(row) | kept)
 
 
 def _rows(step: int, seconds: float, terms: Any) -> list[Row]:

@@ -7,6 +7,7 @@ and hashes by value, so it is a static argument that compiles once.
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -16,7 +17,7 @@ from vae_jax.likelihoods import Bernoulli, Likelihood, Outputs
 from vae_jax.networks import MLP, Decoder, Encoder, Network
 from vae_jax.posteriors import DiagonalGaussian, Gaussian
 from vae_jax.priors import StandardNormal
-from vae_jax.types import Active, Images, Latents, Params, default_float
+from vae_jax.types import Active, Images, Latents, Params, PRNGKey, default_float
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class VAE:
 
     Attributes:
         image_shape: (height, width, channels) of x.
-        max_latents: width of z; a run uses its first ``hparams.latent_size`` coordinates.
+        max_latents: most coordinates of z that a run may use; it uses ``hparams.latent_size``.
         network: architecture of encoder and decoder.
         posterior: family of q(z|x).
         prior: p(z).
@@ -41,6 +42,11 @@ class VAE:
     likelihood: Likelihood = Bernoulli()
     starts_at_mean: bool = True
 
+    @property
+    def width(self) -> int:
+        """Columns of z and of q(z|x): ``max_latents``, filled up with inactive ones."""
+        return latents.padded_width(self.max_latents)
+
     def init(self, hparams: HParams, data_mean: Float[Array, "height width channels"]) -> Params:
         """Initial parameters from the seed's stream ``params``.
 
@@ -51,7 +57,7 @@ class VAE:
         encoder_key = keys.stream(hparams.seed, "params", 0)
         decoder_key = keys.stream(hparams.seed, "params", 1)
         x = jnp.zeros((1, *self.image_shape), default_float())
-        z = jnp.zeros((1, self.max_latents), default_float())
+        z = jnp.zeros((1, self.width), default_float())
         bias = self.likelihood.initial_bias(data_mean)
         return {
             "encoder": self._encoder().init(encoder_key, x)["params"],
@@ -61,7 +67,7 @@ class VAE:
 
     def active(self, hparams: HParams) -> Active:
         """Which coordinates of z this run uses: the first ``latent_size``."""
-        return latents.active(self.max_latents, hparams.latent_size)
+        return latents.active(self.width, hparams.latent_size)
 
     def encode(self, hparams: HParams, params: Params, x: Images) -> Gaussian:
         """q(z|x), equal to the prior on inactive coordinates."""
@@ -70,12 +76,22 @@ class VAE:
         return self.posterior(*heads).restrict(self.active(hparams))
 
     def decode(self, hparams: HParams, params: Params, z: Latents) -> Outputs:
-        """Parameters of p(x|z), as ``likelihood`` reads them."""
-        active = self.active(hparams)
-        outputs = self._decoder().apply({"params": params["decoder"]}, z, active)
+        """Parameters of p(x|z), as ``likelihood`` reads them; z may leave out inactive columns."""
+        batch, z = z.shape[:-1], latents.widen(z, self.width)
+        arguments = {"params": params["decoder"]}, z.reshape(-1, self.width), self.active(hparams)
+        outputs = self._decoder().apply(*arguments)
         bias = params["output_bias"]
-        outputs = jnp.asarray(outputs, default_float()).reshape(*z.shape[:-1], *bias.shape)
-        return outputs + jnp.broadcast_to(bias, outputs.shape)
+        flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
+        flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
+        return flat.reshape(*batch, *bias.shape)
+
+    def noise(self, key: PRNGKey, *shape: int) -> Latents:
+        """Standard normal noise ``[*shape, width]``, zero from ``max_latents`` on.
+
+        Drawn with the latent axis leading: the first coordinates do not depend on ``max_latents``.
+        """
+        drawn = jax.random.normal(key, (self.max_latents, *shape), default_float())
+        return latents.widen(jnp.moveaxis(drawn, 0, -1), self.width)
 
     def reconstruct(self, hparams: HParams, params: Params, x: Images) -> Images:
         """E[x'|z] at the mean of q(z|x)."""
@@ -87,7 +103,7 @@ class VAE:
 
     def _encoder(self) -> Encoder:
         body = self.network.encoder_body()
-        return Encoder(body, self.posterior.heads, self.max_latents, self.network.dtype)
+        return Encoder(body, self.posterior.heads, self.width, self.network.dtype)
 
     def _decoder(self) -> Decoder:
         height, width, channels = self.image_shape

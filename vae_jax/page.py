@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -45,22 +45,24 @@ p.lead { max-width: none; }
 .lead, .small, figcaption, dt, .cards span, small { color: var(--soft); }
 .small, figcaption { font-size: .9rem; }
 .cards { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 1.4rem; }
-.cards div { flex: 1 1 13rem; background: var(--card); border-radius: 8px; padding: .9rem 1.1rem; }
+.cards div { flex: 1 1 12rem; background: var(--card); border-radius: 8px; padding: .9rem 1rem; }
 .cards span, .cards strong { display: block; }
 .cards span { font-size: .82rem; }
-.cards strong { font-size: 1.7rem; font-variant-numeric: tabular-nums; color: var(--accent); }
-.cards small { font-size: 1rem; font-weight: 400; }
+.cards strong { font-size: 1.5rem; white-space: nowrap; font-variant-numeric: tabular-nums;
+  color: var(--accent); }
+.cards small { font-size: .9rem; font-weight: 400; }
 .notice, .note { border-left: 4px solid var(--rule); background: var(--card);
   padding: .7rem 1.1rem; margin: 1.4rem 0 0; border-radius: 0 8px 8px 0; }
 .notice { border-color: var(--warn-edge); background: var(--warn); }
 .notice p, .note p { margin: .15rem 0; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .4rem .8rem .4rem .5rem; white-space: nowrap;
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .4rem .6rem .4rem .4rem; white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 500; }
 td:last-child { white-space: normal; }
 .best td { background: var(--card); font-weight: 600; }
+.lost td { color: var(--soft); opacity: .7; }
 figure { margin: 2rem 0 0; }
 img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--rule);
   border-radius: 6px; }
@@ -115,13 +117,18 @@ def card(name: str, value: str, note: str) -> str:
     return f"<div>{above}<strong>{value}</strong>{below}</div>"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], marked: int | None = None) -> str:
-    """Returns a table whose row `marked` stands out; the cells of `rows` are HTML."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    kinds: Mapping[int, Literal["best", "lost"]] | None = None,
+) -> str:
+    """Returns a table; the cells of `rows` are HTML, and `kinds` marks rows by their place."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     lines = [f"<tr>{head}</tr>"]
     for i, row in enumerate(rows):
         cells = "".join(f"<td>{cell}</td>" for cell in row)
-        lines.append(f"<tr class='best'>{cells}</tr>" if i == marked else f"<tr>{cells}</tr>")
+        kind = (kinds or {}).get(i)
+        lines.append(f"<tr class='{kind}'>{cells}</tr>" if kind else f"<tr>{cells}</tr>")
     return f"<div class='wide'><table>{''.join(lines)}</table></div>"
 
 

@@ -1,18 +1,20 @@
 """Runs side by side; the only room that maps over them.
 
 Every array here leads with a ``runs`` axis, and a single run is a study of one. ``jax.lax.map``
-goes through the runs ``max_parallel_runs`` at a time inside one compiled program.
+goes through the runs ``Layout.max_parallel_runs`` at a time inside one compiled program.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
 from jaxtyping import Array, Float, Int
 
 from vae_jax import evaluate as evaluation
-from vae_jax import train
+from vae_jax import parallel, train
 from vae_jax.evaluate import EvalSpec, Evaluation
 from vae_jax.hparams import HParams
 from vae_jax.objectives import Terms
@@ -22,32 +24,59 @@ from vae_jax.types import Params, Pixels
 T = TypeVar("T")
 
 
-def over_runs(fn: Callable[..., T], max_parallel_runs: int) -> Callable[..., T]:
-    """``fn`` mapped over the leading axis of all its arguments, so many runs at a time.
+@dataclass(frozen=True)
+class Layout:
+    """Where the runs of a study are computed; in float64 no result depends on it.
 
-    With one run at a time the program of a run is the program of that run alone, to the bit.
+    Attributes:
+        max_parallel_runs: runs that one device advances together. With 1 the program of a run is
+            that of the run alone, to the bit; more pay where a run cannot fill the device.
+        num_devices: devices over which the runs are split.
     """
-    batch_size = None if max_parallel_runs == 1 else max_parallel_runs
-    return lambda *args: jax.lax.map(lambda run: fn(*run), args, batch_size=batch_size)
+
+    max_parallel_runs: int = 1
+    num_devices: int = 1
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "max_parallel_runs"))
+def grid(**values: Any) -> HParams:
+    """Hyperparameters ``[runs]`` of all combinations; the last name varies fastest.
+
+    ``grid(beta=[0.5, 1], seed=range(3))`` has six runs. A number stands for a list of one.
+    """
+    lists = [v if hasattr(v, "__iter__") else [v] for v in values.values()]
+    columns = zip(*itertools.product(*lists), strict=True)
+    return HParams.of(**dict(zip(values, map(list, columns), strict=True)))
+
+
+def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
+    """``fn(shared, *mapped)`` over the leading axis of every array of ``mapped``."""
+    batch_size = None if layout.max_parallel_runs == 1 else layout.max_parallel_runs
+
+    def on_one_device(shared: tuple[Any, ...], mapped: tuple[Any, ...]) -> T:
+        return jax.lax.map(lambda run: fn(shared, *run), mapped, batch_size=batch_size)
+
+    on_all = parallel.over_devices(on_one_device, layout.num_devices)
+    return lambda shared, *mapped: on_all(shared, mapped)
+
+
+@functools.partial(jax.jit, static_argnames=("spec", "layout"))
 def init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "height width channels"],
     *,
-    max_parallel_runs: int = 1,
+    layout: Layout = Layout(),
 ) -> TrainState:
     """States of all runs before the first update; every array ``[runs, ...]``."""
-    start = functools.partial(train.init, spec, data_mean=data_mean)
-    return over_runs(start, max_parallel_runs)(hparams)
+
+    def start(data_mean: Array, hparams: HParams) -> TrainState:
+        return train.init(spec, hparams, data_mean)
+
+    return over_runs(start, layout)(data_mean, hparams)
 
 
 @functools.partial(
-    jax.jit,
-    static_argnames=("spec", "max_steps", "max_parallel_runs"),
-    donate_argnames="state",
+    jax.jit, static_argnames=("spec", "max_steps", "layout"), donate_argnames="state"
 )
 def train_chunk(
     spec: TrainSpec,
@@ -57,19 +86,22 @@ def train_chunk(
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
-    max_parallel_runs: int = 1,
+    layout: Layout = Layout(),
 ) -> tuple[TrainState, Terms]:
     """``num_steps`` updates of every run; terms ``[runs]`` are means over these updates.
 
     The state is donated: the caller's is gone afterwards.
     """
-    advance = functools.partial(
-        train.train_chunk, spec, pixels=pixels, num_steps=num_steps, max_steps=max_steps
-    )
-    return over_runs(advance, max_parallel_runs)(hparams, state)
+
+    def advance(
+        shared: tuple[Array, Array], hparams: HParams, state: TrainState
+    ) -> tuple[TrainState, Terms]:
+        return train.train_chunk(spec, hparams, state, *shared, max_steps=max_steps)
+
+    return over_runs(advance, layout)((pixels, num_steps), hparams, state)
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "num_examples", "max_parallel_runs"))
+@functools.partial(jax.jit, static_argnames=("spec", "num_examples", "layout"))
 def evaluate(
     spec: EvalSpec,
     hparams: HParams,
@@ -77,11 +109,14 @@ def evaluate(
     pixels: Pixels,
     *,
     num_examples: int,
-    max_parallel_runs: int = 1,
+    layout: Layout = Layout(),
 ) -> Evaluation:
     """Evaluation of every run on one split; terms ``[runs, examples]``."""
-    measure = functools.partial(evaluation.evaluate, spec, pixels=pixels, num_examples=num_examples)
-    return over_runs(measure, max_parallel_runs)(hparams, params)
+
+    def measure(pixels: Array, hparams: HParams, params: Params) -> Evaluation:
+        return evaluation.evaluate(spec, hparams, params, pixels, num_examples)
+
+    return over_runs(measure, layout)(pixels, hparams, params)
 
 
 def take(tree: Any, run: int) -> Any:

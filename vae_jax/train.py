@@ -4,8 +4,9 @@
 run; ``sweep.py`` maps them over a study.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,10 @@ def init(
 def train_step(
     spec: TrainSpec, hparams: HParams, state: TrainState, x: Images, noise: Noise
 ) -> tuple[TrainState, Terms]:
-    """One update on one batch; the terms are its means, before the update."""
+    """One update on one batch; the terms are its means, before the update.
+
+    From the first objective on that is not finite, parameters and optimizer stay as they were.
+    """
 
     def loss_fn(params: Params) -> tuple[Scalar, Terms]:
         objective, terms = spec.objective(spec.model, hparams, params, x, noise)
@@ -80,6 +84,11 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     is_first = (state.diverged < 0) & ~jnp.isfinite(loss)
     diverged = jnp.where(is_first, state.step, state.diverged)
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(diverged < 0, new, old),
+        (params, opt_state),
+        (state.params, state.opt_state),
+    )
     return TrainState(state.step + 1, params, opt_state, diverged), jax.tree.map(jnp.mean, terms)
 
 
@@ -107,6 +116,8 @@ def train_chunk(
         indices = batches.batch_indices(orders, first_epoch, state.step, spec.batch_size)
         x = draw_images(spec, hparams, state.step, pixels.at[indices].get(mode="promise_in_bounds"))
         noise = draw_noise(spec, hparams, state.step)
+        # Without the barrier XLA draws the batch anew in each of the five loops that read it.
+        x, noise = jax.lax.optimization_barrier((x, noise))
         state, terms = train_step(spec, hparams, state, x, noise)
         return state, jax.tree.map(jnp.add, sums, terms)
 
@@ -124,10 +135,43 @@ def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels:
 
 
 def draw_noise(spec: TrainSpec, hparams: HParams, step: Int[Array, ""]) -> Noise:
-    """Standard normal noise of one update.
-
-    Drawn with the latent axis leading: its first rows do not depend on ``max_latents``.
-    """
+    """Standard normal noise of one update."""
     key = keys.stream(hparams.seed, "posterior", step)
-    shape = (spec.model.max_latents, spec.objective.num_particles, spec.batch_size)
-    return jnp.moveaxis(jax.random.normal(key, shape, default_float()), 0, -1)
+    return spec.model.noise(key, spec.objective.num_particles, spec.batch_size)
+
+
+def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, pixels: Pixels) -> str:
+    """Name of the first array that is not finite at the update where a run diverged.
+
+    Looks, in the order of computation, at parameters, posterior, z, outputs, terms and gradients
+    of the state that was kept.
+    """
+    step, num_examples = state.diverged, pixels.shape[0]
+    epoch = step * spec.batch_size // num_examples
+    orders = batches.epoch_orders(hparams, epoch, 2, num_examples)
+    indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
+    x = draw_images(spec, hparams, step, pixels[indices])
+    noise = draw_noise(spec, hparams, step)
+    for name, tree in _stages(spec, hparams, state.params, x, noise):
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            if not jnp.isfinite(leaf).all():
+                return f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}".strip("/")
+    return "objective"
+
+
+def _stages(
+    spec: TrainSpec, hparams: HParams, params: Params, x: Images, noise: Noise
+) -> Iterator[tuple[str, Any]]:
+    """Named intermediate values of one update, in the order in which they are computed."""
+    model = spec.model
+    yield "params", params
+    q = model.encode(hparams, params, x)
+    yield "posterior", q
+    z = q.sample(noise[0])
+    yield "z", z
+    yield "outputs", model.decode(hparams, params, z)
+    yield "terms", spec.objective(model, hparams, params, x, noise)[1]
+    yield (
+        "gradient",
+        jax.grad(lambda p: spec.objective(model, hparams, p, x, noise)[0].mean())(params),
+    )

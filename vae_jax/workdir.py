@@ -2,25 +2,28 @@
 
 from pathlib import Path
 
-from vae_jax import records
+from vae_jax import checkpoint, records
 from vae_jax.config import FIELDS, Config, as_flags
 from vae_jax.errors import InputError
 
 FLAGS_FILE = "flags.txt"
+CHECKPOINTS = "checkpoints"
 
 
 def claim(workdir: Path, config: Config) -> None:
     """Make the folder this run's own, with ``flags.txt`` in it.
 
     Raises:
-        InputError: the folder holds a run that other flags describe, or cannot be written.
+        InputError: the folder holds a run that other flags describe, or more updates than asked
+            for, or cannot be written.
     """
     path = workdir / FLAGS_FILE
     flags = as_flags(config)
-    if path.exists():
-        _check_same(workdir, _read(path), flags)
     lines = [f"--{name}={value}\n" for name, value in flags.items()]
     try:
+        if path.exists():
+            _check_same(workdir, _read(path), flags)
+            _check_length(workdir, config.num_steps)
         records.write_text(path, "".join(lines))
     except OSError as error:
         raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror})") from None
@@ -30,6 +33,15 @@ def _read(path: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = (line.removeprefix("--").partition("=") for line in lines if line)
     return {name: value for name, _, value in pairs}
+
+
+def _check_length(workdir: Path, num_steps: int) -> None:
+    done = checkpoint.newest_step(workdir / CHECKPOINTS)
+    if done is not None and done > num_steps:
+        raise InputError(
+            f"--num_steps={num_steps}: --workdir={workdir} already holds {done} updates; "
+            "give at least that many, or another --workdir"
+        )
 
 
 def _check_same(workdir: Path, old: dict[str, str], new: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """From the name of a data set to the data set: which source reads it, and what stands in for it."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from vae_jax.data.arrays import build
@@ -40,7 +41,7 @@ def load(
     Raises:
         InputError: anything that the user can mend, in one line.
     """
-    folder, flag = Path(data_dir).expanduser(), f"--dataset={name}"
+    folder, flag = Path(os.path.expanduser(data_dir)), f"--dataset={name}"
     try:
         raw = _read(name, folder, flag)
     except UnavailableError as error:
@@ -75,8 +76,8 @@ def _read(name: str, data_dir: Path, flag: str) -> Raw:
     """Names of data sets that need no preparation come first, then paths, then other names."""
     if name in PACKAGED:
         return PACKAGED[name](flag)
-    path = Path(name).expanduser()
-    if name not in DOWNLOADABLE and (name == "" or path.exists() or _is_meant_as_path(name)):
+    path = Path(os.path.expanduser(name))  # os.path, unlike pathlib, bears any name
+    if name not in DOWNLOADABLE and (name == "" or os.path.exists(path) or _is_meant_as_path(name)):
         return _read_path(path, name, data_dir, flag)
     return read_named(name, data_dir, flag)
 
@@ -86,7 +87,7 @@ def _is_meant_as_path(name: str) -> bool:
 
 
 def _read_path(path: Path, name: str, data_dir: Path, flag: str) -> Raw:
-    if not name or not path.exists():
+    if not name or not os.path.exists(path):
         raise InputError(
             f"{flag}: no such file or folder; give a path that exists or the name of a data set "
             f"({', '.join([*PACKAGED, *DOWNLOADABLE])})"

@@ -50,13 +50,13 @@ class Encoder(nn.Module):
     Attributes:
         body: module from images to features.
         heads: names of the posterior's parameters, e.g. ``("mean", "log_var")``.
-        max_latents: width of each head.
+        width: columns of each head.
         dtype: of the computation; None follows the parameters.
     """
 
     body: nn.Module
     heads: tuple[str, ...]
-    max_latents: int
+    width: int
     dtype: Any = None
 
     @nn.compact
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         """Values of the heads, in their order."""
         features = self.body(x)
         head = functools.partial(
-            Dense, self.max_latents, dtype=self.dtype, kernel_init=_prefix_stable_lecun
+            Dense, self.width, dtype=self.dtype, kernel_init=_prefix_stable_lecun
         )
         return tuple(head(name=name)(features) for name in self.heads)
 

@@ -1,0 +1,37 @@
+"""Figures as PNG files, of a run and of a study; the only rooms with matplotlib.
+
+Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
+black) or three. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
+"""
+
+from vae_jax.plots.run import (
+    interpolations,
+    kl_per_latent,
+    manifold,
+    reconstructions,
+    samples,
+    training_curves,
+    traversals,
+)
+from vae_jax.plots.study import (
+    curves_over_axis,
+    grid_of_images,
+    heat_maps,
+    rate_distortion,
+    study_figures,
+)
+
+__all__ = [
+    "curves_over_axis",
+    "grid_of_images",
+    "heat_maps",
+    "interpolations",
+    "kl_per_latent",
+    "manifold",
+    "rate_distortion",
+    "reconstructions",
+    "samples",
+    "study_figures",
+    "training_curves",
+    "traversals",
+]
