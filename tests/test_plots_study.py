@@ -142,6 +142,7 @@ class TestCurvesOverAxis:
         elbo, distortion = drawn[0][0], drawn[0][3]
         assert elbo.get_xscale() == "log"
         dots, mean = elbo.get_lines()
+        assert mean.get_linestyle() == "-"
         assert dots.get_xdata().tolist() == [0.5, 0.5, 1.0, 1.0, 8.0, 8.0]
         np.testing.assert_allclose(mean.get_ydata(), [-105.0, -100.0, -170.0])
         segments = elbo.collections[0].get_segments()
@@ -162,6 +163,7 @@ class TestCurvesOverAxis:
         plots.curves_over_axis(tmp_path / "x.png", rows, "h")
         assert labels(drawn[0][0], "x") == ["9", "400,200", "1"]
         assert drawn[0][0].get_xticks().tolist() == [0.0, 1.0, 2.0]
+        assert drawn[0][0].get_lines()[1].get_linestyle() == "None"
 
     def test_labels_that_would_collide_are_left_out(self):
         assert _apart(np.array([0.0, 1.0, 2.0, 3.0, 90.0, 100.0])) == [0, 4]

@@ -13,12 +13,12 @@ The usual way in::
 from vae_jax.data import Dataset, load
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
-from vae_jax.loop import Visits, fit, score, train
+from vae_jax.loop import Visits, fit, score
 from vae_jax.model import VAE
 from vae_jax.networks import MLP, Conv
 from vae_jax.objectives import Elbo
 from vae_jax.optimizers import Adam
-from vae_jax.sweep import take
+from vae_jax.sweep import grid, take
 from vae_jax.train import TrainSpec, TrainState
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "TrainState",
     "Visits",
     "fit",
+    "grid",
     "load",
     "score",
     "take",
-    "train",
 ]

@@ -1,5 +1,7 @@
 """From flags to values of the package: the static spec, the hyperparameters, the visits."""
 
+from collections.abc import Sequence
+
 from vae_jax.config import Config
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import Bernoulli
@@ -41,9 +43,11 @@ def network(config: Config) -> Network:
     return MLP(config.hidden_sizes, config.activation, dtype)
 
 
-def hparams(config: Config) -> HParams:
-    """The array half of the flags, as a study of one run."""
-    return HParams.of(**{name: [getattr(config, name)] for name in HParams._fields})
+def hparams(configs: Sequence[Config]) -> HParams:
+    """The array half of the flags, ``[runs]``."""
+    return HParams.of(
+        **{name: [getattr(config, name) for config in configs] for name in HParams._fields}
+    )
 
 
 def visits(config: Config) -> Visits:

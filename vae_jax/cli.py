@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from vae_jax import config, job
+from vae_jax import arguments, config, job
 from vae_jax.errors import InputError
 
 
@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
         print(config.help_text())
         return 0
     try:
-        job.complete(config.parse(argv))
+        job.complete(arguments.parse(argv))
     except InputError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2

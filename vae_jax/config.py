@@ -1,26 +1,20 @@
-"""The command line's flags: one field of :class:`Config` each, with its range and its meaning.
+"""The flags: one field of :class:`Config` each, with its range and its meaning.
 
-absl reads flagfiles and arguments; the values are parsed and checked here, so that every mistake
-gets one line in the same words, before anything is compiled.
+All values are parsed and checked here, so that every mistake gets one line in the same words,
+before anything is compiled.
 """
 
 import dataclasses
-import difflib
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from absl import flags
 
 from vae_jax.batches import BINARIZATIONS
 from vae_jax.errors import InputError
 from vae_jax.networks import ACTIVATIONS
 from vae_jax.optimizers import SCHEDULES
 
-FLAGFILE_FOLDER = "experiments"
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
 
@@ -80,25 +74,46 @@ TEXT = Kind(str, _is_plain, "printable text (or nothing)")
 NON_EMPTY = Kind(str, lambda value: bool(value) and _is_plain(value), "printable text")
 
 
-def _flag(default: Any, kind: Kind, words: str, *, changes_run: bool = True) -> Any:
-    metadata = {"kind": kind, "help": words, "changes_run": changes_run}
+def _flag(
+    default: Any,
+    kind: Kind,
+    words: str,
+    *,
+    changes_run: bool = True,
+    is_sweepable: bool | None = None,
+) -> Any:
+    is_sweepable = changes_run if is_sweepable is None else is_sweepable
+    metadata = {"kind": kind, "help": words}
+    metadata |= {"changes_run": changes_run, "is_sweepable": is_sweepable}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Config:
-    """All flags with their defaults. ``changes_run`` says which ones decide what is trained."""
+    """All flags with their defaults.
+
+    ``changes_run`` says which ones decide what is trained, ``is_sweepable`` which ones may differ
+    between the runs of a study. ``sweep`` holds the texts of ``--sweep``, which may be repeated.
+    """
 
     workdir: str = _flag(
         "", NON_EMPTY, "where the run lives; runs/NAME of NAME.flags", changes_run=False
     )
     dataset: str = _flag(
-        "mnist", NON_EMPTY, "tfds name, mnist_5k, digits, or a path: .npz, IDX or image folder"
+        "mnist",
+        NON_EMPTY,
+        "tfds name, mnist_5k, digits, or a path: .npz, IDX or image folder",
+        is_sweepable=False,
     )
     data_dir: str = _flag("", TEXT, "where prepared data sets live", changes_run=False)
-    offline_dataset: str = _flag("", TEXT, "what to use where --dataset cannot be had")
+    offline_dataset: str = _flag(
+        "", TEXT, "what to use where --dataset cannot be had", changes_run=False
+    )
     num_valid: int = _flag(
-        0, whole(0), "images held out for valid where the data have none; 0: a sixth or a tenth"
+        0,
+        whole(0),
+        "images held out for valid where the data have none; 0: a sixth or a tenth",
+        is_sweepable=False,
     )
     binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
     network: str = _flag("mlp", one_of("mlp", "conv"), "architecture of encoder and decoder")
@@ -128,14 +143,19 @@ class Config:
         "float32",
         one_of("float32", "bfloat16", "float64"),
         "float64: everything; bfloat16: networks only",
+        is_sweepable=False,
     )
     chunk_steps: int = _flag(500, whole(1), "most updates between host visits", changes_run=False)
     eval_every: int = _flag(500, whole(1), "updates between looks at valid", changes_run=False)
     checkpoint_every: int = _flag(1000, whole(1), "updates between checkpoints", changes_run=False)
+    max_parallel_runs: int = _flag(
+        0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
+    )
     eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
+    sweep: tuple[str, ...] = ()
 
 
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
 
 
 def parse_value(name: str, text: str) -> Any:
@@ -154,23 +174,6 @@ def parse_value(name: str, text: str) -> Any:
     return value
 
 
-def parse(argv: Sequence[str]) -> Config:
-    """Flags of a command line (without the program's name); ``workdir`` is filled in.
-
-    Raises:
-        InputError: unknown flags, values out of range, combinations without effect.
-    """
-    arguments, flagfiles = _expanded(argv)
-    texts = _absl_texts(arguments)
-    texts.setdefault("workdir", f"runs/{flagfiles[-1].stem if flagfiles else 'vae'}")
-    config = Config(**{name: parse_value(name, text) for name, text in texts.items()})
-    for name, reason in without_effect(config).items():
-        if name in texts:
-            raise InputError(f"--{name}={texts[name]}: has no effect {reason}; leave it out")
-    _check_combination(config)
-    return config
-
-
 def without_effect(config: Config) -> dict[str, str]:
     """Flags that do nothing in this combination, each with the reason."""
     reasons = {}
@@ -181,7 +184,12 @@ def without_effect(config: Config) -> dict[str, str]:
     return reasons
 
 
-def _check_combination(config: Config) -> None:
+def check_combination(config: Config) -> None:
+    """Refuse values that are allowed one by one but not together.
+
+    Raises:
+        InputError: naming the flags.
+    """
     if config.num_steps * config.batch_size >= 2**31:
         raise InputError(
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
@@ -191,73 +199,21 @@ def _check_combination(config: Config) -> None:
         raise InputError("--hidden_sizes=: must name a size with --network=conv, for example 256")
 
 
-def _absl_texts(argv: Sequence[str]) -> dict[str, str]:
-    """Texts of the given flags as absl reads them: flagfiles, comments, later flags win."""
-    values = flags.FlagValues()
-    for field in FIELDS.values():
-        flags.DEFINE_string(field.name, None, field.metadata["help"], flag_values=values)
-    try:
-        rest = values(["run.py", *argv])[1:]
-    except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, FIELDS, 1)
-        hint = f"did you mean --{close[0]}?" if close else "see --help"
-        raise InputError(f"--{error.flagname}: unknown flag; {hint}") from None
-    except flags.Error as error:
-        raise InputError(f"{error}; flags look like --name=value") from None
-    if rest:
-        raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
-    return {name: values[name].value for name in FIELDS if values[name].present}
-
-
-def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[str], list[Path]]:
-    """Arguments with the lines of each flagfile in its place, and the flagfiles.
-
-    A line may name another flagfile, which is looked up in the same places.
-    """
-    arguments, flagfiles, rest = [], [], iter(argv)
-    for argument in rest:
-        flag, equals, name = argument.partition("=")
-        if flag not in ("--flagfile", "-flagfile"):
-            arguments.append(argument)
-            continue
-        path = _found(name if equals else next(rest, ""))
-        if path in opened:
-            raise InputError(f"--flagfile={name}: leads back to itself; remove that line from it")
-        flagfiles.append(path)
-        arguments += _expanded(_flag_lines(path), (*opened, path))[0]
-    return arguments, flagfiles
-
-
-def _found(name: str) -> Path:
-    """The flagfile's place, looked up here and in experiments/."""
-    beside = Path(__file__).parent.parent / FLAGFILE_FOLDER
-    for place in (Path(name), beside / name):
-        if os.path.isfile(place):  # unlike Path.is_file it bears a name of any length
-            return place
-    known = ", ".join(sorted(path.name for path in beside.glob("*.flags")))
-    raise InputError(
-        f"--flagfile={name}: no such file here or in {FLAGFILE_FOLDER}/; give one of {known}"
-    )
-
-
-def _flag_lines(path: Path) -> list[str]:
-    """Lines of a flagfile without comments and blank ones."""
-    try:
-        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--flagfile={path}: cannot be read as text ({error})") from None
-    return [line for line in lines if line and not line.startswith(("#", "//"))]
-
-
 def as_text(value: Any) -> str:
     """A flag's value as one would type it."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def as_flags(config: Config) -> dict[str, str]:
-    """Every flag that has an effect, as typed text; with these the run repeats."""
-    idle = without_effect(config)
+    """Every flag that has an effect, as typed text; swept ones have none of their own."""
+    idle = without_effect(config).keys() | {text.partition("=")[0] for text in config.sweep}
     return {name: as_text(getattr(config, name)) for name in FIELDS if name not in idle}
+
+
+def as_lines(config: Config) -> list[str]:
+    """The command line that repeats a run or study, a flag a line."""
+    flags = [f"--{name}={value}" for name, value in as_flags(config).items()]
+    return flags + [f"--sweep={text}" for text in config.sweep]
 
 
 def help_text() -> str:
@@ -267,4 +223,5 @@ def help_text() -> str:
         default = as_text(field.default)
         kind: Kind = field.metadata["kind"]
         lines.append(f"  --{field.name}={default}\n      {field.metadata['help']}; {kind.words}")
+    lines.append("  --sweep=NAME=V1,V2,...\n      repeatable; the study is the product of all")
     return "\n".join(lines)

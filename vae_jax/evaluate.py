@@ -231,4 +231,5 @@ def standard_error(values: np.ndarray) -> float:
     """Standard error of the mean of independent values; NaN for a single one."""
     if len(values) < 2:
         return math.nan
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
+    with np.errstate(invalid="ignore"):
+        return float(values.std(ddof=1) / math.sqrt(len(values)))

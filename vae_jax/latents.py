@@ -7,7 +7,7 @@ every term and every gradient.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from vae_jax.types import Active, Latents
 
@@ -35,7 +35,7 @@ def keep(mask: Active, values: Latents) -> Latents:
     return jnp.where(jnp.broadcast_to(mask, values.shape), values, 0.0)
 
 
-def widen(values: Latents, width: int) -> Latents:
+def widen(values: Latents, width: int) -> Float[Array, "*batch width"]:
     """The values with zeros behind them, up to ``width`` coordinates."""
     missing = width - values.shape[-1]
     return jnp.pad(values, ((0, 0),) * (values.ndim - 1) + ((0, missing),))

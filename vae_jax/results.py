@@ -4,12 +4,13 @@ import importlib.metadata
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from vae_jax.config import Config, as_text
 from vae_jax.hparams import HParams
 
 COLUMNS = (
@@ -94,18 +95,29 @@ def notes(binarize: str, is_binary: bool, likelihood: str) -> list[str]:
     return []
 
 
+def columns(swept: Sequence[str]) -> list[str]:
+    """Columns of ``results.csv``: the fixed ones, then swept flags that are not among them."""
+    return [*COLUMNS, *(name for name in swept if name not in COLUMNS)]
+
+
 def table_row(
-    hparams: HParams, last: dict[str, Any], test: dict[str, Any], diverged: int
+    config: Config,
+    swept: Sequence[str],
+    last: dict[str, Any],
+    test: dict[str, Any],
+    diverged: int,
 ) -> dict[str, Any]:
-    """One run's row: its hyperparameters, its last visit and its test terms.
+    """One run's row: its settings, its last visit and its test terms.
 
     Args:
-        hparams: of the run.
+        config: of the run.
+        swept: names of the flags that differ in the study.
         last: its last row of ``metrics.jsonl``.
         test: its score on test.
         diverged: update at which its objective was first not finite, -1 for none.
     """
-    settings = {name: _shortest(value) for name, value in hparams._asdict().items()}
+    names = dict.fromkeys([*HParams._fields, *swept])
+    settings = {name: _plain(getattr(config, name)) for name in names}
     own = {"eval_particles", "active_units", "kl_per_latent", "variance_per_latent"}
     terms = {name if name in own else f"test_{name}": value for name, value in test.items()}
     milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
@@ -113,7 +125,5 @@ def table_row(
     return settings | last | terms | extra
 
 
-def _shortest(value: jax.Array) -> float | int:
-    """The number as it was typed: 0.001, although float32 has no such number."""
-    number = np.asarray(value)
-    return float(str(number)) if number.dtype.kind == "f" else int(number)
+def _plain(value: Any) -> Any:
+    return as_text(value) if isinstance(value, tuple) else value

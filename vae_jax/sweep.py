@@ -52,7 +52,7 @@ def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
     """``fn(shared, *mapped)`` over the leading axis of every array of ``mapped``."""
     batch_size = None if layout.max_parallel_runs == 1 else layout.max_parallel_runs
 
-    def on_one_device(shared: tuple[Any, ...], mapped: tuple[Any, ...]) -> T:
+    def on_one_device(shared: Any, mapped: tuple[Any, ...]) -> T:
         return jax.lax.map(lambda run: fn(shared, *run), mapped, batch_size=batch_size)
 
     on_all = parallel.over_devices(on_one_device, layout.num_devices)

@@ -153,7 +153,7 @@ def _over_seeds(runs: Sequence[Row], term: str) -> tuple[float, float]:
     numbers = np.array([row[term] for row in known], dtype=np.float64)
     if len(numbers) > 1:
         return float(numbers.mean()), float(numbers.std(ddof=1) / np.sqrt(len(numbers)))
-    error = known[0].get(f"{term}_se")
+    error = known[0].get(f"{term}_se", math.nan)
     return float(numbers[0]), float(error) if is_number(error) else math.nan
 
 

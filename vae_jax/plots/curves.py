@@ -43,6 +43,7 @@ def curves_over_axis(path: Path, rows: Sequence[Row], axis: str) -> None:
         places = _scale(panel, means.values[0])
         _dots(panel, rows, axis, term, dict(zip(means.values[0], places, strict=True)))
         bars = panel.errorbar(places, means.mean, means.error, color=style.STRONG, marker="o")
+        bars[0].set_linestyle("-" if _is_scale(means.values[0]) else "none")
         bars[0].set_markersize(4)
         _cross_diverged(panel, places, means)
         unit = "" if term is terms.ACTIVE else " (nats per example)"
@@ -54,19 +55,22 @@ def curves_over_axis(path: Path, rows: Sequence[Row], axis: str) -> None:
 
 def _scale(panel: Axes, values: Sequence[Any]) -> Float[np.ndarray, " values"]:
     """Sets the horizontal scale for an axis and returns the places of its values."""
-    numbers = [float(value) for value in values if table.is_number(value)]
-    if len(numbers) < len(values):
+    if _is_scale(values):
+        places = np.array(values, dtype=np.float64)
+        if places[0] > 0 and places[-1] >= _WIDE * places[0]:
+            panel.set_xscale("log")
+    else:
         places = np.arange(len(values), dtype=np.float64)
         panel.set_xlim(-0.4, len(values) - 0.6)
-    else:
-        places = np.array(numbers)
-        if numbers[0] > 0 and numbers[-1] >= _WIDE * numbers[0]:
-            panel.set_xscale("log")
     panel.xaxis.set_minor_locator(NullLocator())
     shown = _apart(np.log(places) if panel.get_xscale() == "log" else places)
     labels = [terms.tick(value) if i in shown else "" for i, value in enumerate(values)]
     panel.set_xticks(places, labels)
     return places
+
+
+def _is_scale(values: Sequence[Any]) -> bool:
+    return all(table.is_number(value) for value in values)
 
 
 def _apart(places: Float[np.ndarray, " values"]) -> list[int]:
@@ -139,7 +143,7 @@ def rate_distortion(path: Path, rows: Sequence[Row], by: str = "") -> None:
     _write_betas(axes, curves)
     axes.set(xlabel="rate: KL to the prior (nats per example)")
     axes.set(ylabel="distortion: minus log-likelihood (nats per example)")
-    axes.set_title("Rate and distortion, beta beside each point")
+    axes.set_title("Rate and distortion, beta beside the points")
     if by:
         look = {"frameon": True, "framealpha": 1.0, "edgecolor": "white"}
         axes.legend(title=terms.name(by), alignment="left", loc="upper right", **look)

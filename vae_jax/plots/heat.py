@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -105,7 +106,7 @@ def _write(panel: Axes, cells: Cells, place: tuple[int, int], digits: int, ink: 
     digits = digits or int(mean != round(mean))
     has_error = bool(np.isfinite(error) and error > 0)
     text = style.minus(f"{mean:.{digits}f}")
-    middle = {"ha": "center", "va": "center", "color": ink}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     panel.text(x, y - 0.14 * has_error, text, fontsize=8, **middle)
     if has_error:
         panel.text(x, y + 0.25, f"± {error:.{2 if error < 1 else 1}f}", fontsize=6, **middle)
@@ -117,7 +118,7 @@ def _cross_out(panel: Axes, row: int, column: int) -> None:
     square = Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, hatch="////")
     square.set(facecolor="white", edgecolor=style.RULE, linewidth=0)
     panel.add_patch(square)
-    middle = {"ha": "center", "va": "center", "color": style.ALARM}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "color": style.ALARM}
     panel.text(column + 0.5, row + 0.5, style.CROSS, fontsize=11, **middle)
 
 

@@ -70,7 +70,8 @@ def _rate_distortion(folder: Path, rows: Sequence[Row], swept: Sequence[str]) ->
     names = ("beta", by) if by else ("beta",)
     errors = terms.error_words([terms.RATE.cells(here, names)])
     reading = (
-        "Each point is one setting on the test set. The nearer to the lower left, the better: grey "
+        "Each point is one setting on the test set, named by its beta unless that would cover "
+        "another. The nearer to the lower left, the better: grey "
         f"lines have equal ELBO. Bars are {errors}."
     )
     return Figure(path, "Rate and distortion", _sentences(reading, held_words(held)))
@@ -149,5 +150,5 @@ def _label_cells(
 def _cross_empty(axes: Axes, images: Tiles) -> None:
     empty = np.isnan(images).all(axis=(2, 3, 4, 5))
     for i, j in np.argwhere(empty):
-        place = axes.get_xticks()[j], axes.get_yticks()[i]
-        axes.text(*place, style.CROSS, color=style.ALARM, fontsize=12, ha="center", va="center")
+        x, y = float(axes.get_xticks()[j]), float(axes.get_yticks()[i])
+        axes.text(x, y, style.CROSS, color=style.ALARM, fontsize=12, ha="center", va="center")

@@ -1,0 +1,94 @@
+"""From the words of a command line to a ``Config``; the only room with absl."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from vae_jax import study
+from vae_jax.config import FIELDS, Config, parse_value, without_effect
+from vae_jax.errors import InputError
+
+FLAGFILE_FOLDER = "experiments"
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Flags of a command line (without the program's name); ``workdir`` is filled in.
+
+    Raises:
+        InputError: unknown flags, values out of range, combinations without effect.
+    """
+    arguments, flagfiles = _expanded(argv)
+    texts, sweep = _absl_texts(arguments)
+    texts.setdefault("workdir", f"runs/{flagfiles[-1].stem if flagfiles else 'vae'}")
+    values = {name: parse_value(name, text) for name, text in texts.items()}
+    config = Config(**values, sweep=tuple(sweep))
+    rows = study.rows(config)
+    idle = [without_effect(row) for row in rows]
+    for name in texts.keys() | {axis.name for axis in study.axes(config)}:
+        if all(name in reasons for reasons in idle):
+            value = texts.get(name, "...")
+            raise InputError(f"--{name}={value}: has no effect {idle[0][name]}; leave it out")
+    return config
+
+
+def _absl_texts(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Texts of the given flags as absl reads them, later ones winning, and of ``--sweep``."""
+    values = flags.FlagValues()
+    for field in FIELDS.values():
+        flags.DEFINE_string(field.name, None, field.metadata["help"], flag_values=values)
+    flags.DEFINE_multi_string("sweep", [], "NAME=V1,V2,...", flag_values=values)
+    try:
+        rest = values(["run.py", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        close = difflib.get_close_matches(error.flagname, [*FIELDS, "sweep"], 1)
+        hint = f"did you mean --{close[0]}?" if close else "see --help"
+        raise InputError(f"--{error.flagname}: unknown flag; {hint}") from None
+    except flags.Error as error:
+        raise InputError(f"{error}; flags look like --name=value") from None
+    if rest:
+        raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
+    given = {name: values[name].value for name in FIELDS if values[name].present}
+    return given, values["sweep"].value
+
+
+def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[str], list[Path]]:
+    """Arguments with the lines of each flagfile in its place, and the flagfiles.
+
+    A line may name another flagfile, which is looked up in the same places.
+    """
+    arguments, flagfiles, rest = [], [], iter(argv)
+    for argument in rest:
+        flag, equals, name = argument.partition("=")
+        if flag not in ("--flagfile", "-flagfile"):
+            arguments.append(argument)
+            continue
+        path = _found(name if equals else next(rest, ""))
+        if path in opened:
+            raise InputError(f"--flagfile={name}: leads back to itself; remove that line from it")
+        flagfiles.append(path)
+        arguments += _expanded(_flag_lines(path), (*opened, path))[0]
+    return arguments, flagfiles
+
+
+def _found(name: str) -> Path:
+    """The flagfile's place, looked up here and in experiments/."""
+    beside = Path(__file__).parent.parent / FLAGFILE_FOLDER
+    for place in (Path(name), beside / name):
+        if os.path.isfile(place):  # unlike Path.is_file it bears a name of any length
+            return place
+    known = ", ".join(sorted(path.name for path in beside.glob("*.flags")))
+    raise InputError(
+        f"--flagfile={name}: no such file here or in {FLAGFILE_FOLDER}/; give one of {known}"
+    )
+
+
+def _flag_lines(path: Path) -> list[str]:
+    """Lines of a flagfile without comments and blank ones."""
+    try:
+        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--flagfile={path}: cannot be read as text ({error})") from None
+    return [line for line in lines if line and not line.startswith(("#", "//"))]

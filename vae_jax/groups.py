@@ -1,0 +1,162 @@
+"""The runs of a workdir, in groups that are trained by one compiled program each.
+
+Runs that differ only in hyperparameters that are arrays share a group; any other difference starts
+another. A group is written down in ``checkpoints/NUMBER/group.json`` before it is trained and stays
+as it began: a study that grows gets further groups, and its old runs keep numbers and results.
+"""
+
+import dataclasses
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from vae_jax import build, checkpoint, loop, records
+from vae_jax.config import FIELDS, Config, as_flags
+from vae_jax.data import Dataset
+from vae_jax.errors import InputError
+from vae_jax.hparams import HParams
+from vae_jax.train import TrainSpec
+
+FORMAT = 1
+CHECKPOINTS = "checkpoints"
+
+Identity = dict[str, str]
+"""The flags of a run that decide what is trained, as text, and a mark of the data."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs trained by one program.
+
+    Attributes:
+        folder: of its checkpoints.
+        runs: their numbers in the study.
+        configs: one for each run.
+        max_parallel_runs: how many advance together, for as long as the group exists.
+    """
+
+    folder: Path
+    runs: tuple[int, ...]
+    configs: tuple[Config, ...]
+    max_parallel_runs: int
+
+    def spec(self, image_shape: tuple[int, int, int]) -> TrainSpec:
+        """What the runs have in common: the widest latent space, clipping if any run clips."""
+        widest = max(config.latent_size for config in self.configs)
+        clip_norm = min(config.clip_norm for config in self.configs)
+        common = dataclasses.replace(self.configs[0], latent_size=widest, clip_norm=clip_norm)
+        return build.train_spec(common, image_shape)
+
+    @property
+    def hparams(self) -> HParams:
+        """What the runs do not have in common, ``[runs]``."""
+        return build.hparams(self.configs)
+
+
+def plan(
+    workdir: Path, configs: list[Config], dataset: Dataset, max_parallel_runs: int
+) -> list[Group]:
+    """Groups that hold just the given runs: those of the workdir first, then new ones.
+
+    Raises:
+        InputError: the workdir holds runs that are not among the given ones.
+    """
+    folder, mark = workdir / CHECKPOINTS, _mark(dataset)
+    wanted = {_key(identity(config, mark)): config for config in configs}
+    old = [_load(path, wanted, workdir) for path in sorted(folder.glob("*/group.json"))]
+    known = {_key(identity(config, mark)) for group in old for config in group.configs}
+    fresh = [config for key, config in wanted.items() if key not in known]
+    first = sum(len(group.runs) for group in old)
+    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset.image_shape)
+    for group in new:
+        _write(group, mark)
+    return [*old, *new]
+
+
+def identity(config: Config, mark: str) -> Identity:
+    """What makes two runs the same run."""
+    flags = as_flags(config)
+    deciding = {name for name, field in FIELDS.items() if field.metadata["changes_run"]}
+    if config.schedule != "constant":
+        deciding.add("num_steps")
+    return {name: flags[name] for name in FIELDS if name in flags and name in deciding} | {
+        "data": mark
+    }
+
+
+def _mark(dataset: Dataset) -> str:
+    """Name and checksum of the training images: a substituted data set is another one."""
+    checksum = zlib.crc32(dataset.train.tobytes())
+    return f"{dataset.record.used} ({len(dataset.train)} images, crc32 {checksum:08x})"
+
+
+def _key(identity: Identity) -> str:
+    return json.dumps(identity, sort_keys=True)
+
+
+def _grouped(
+    folder: Path,
+    configs: list[Config],
+    first_run: int,
+    first_group: int,
+    max_parallel_runs: int,
+    image_shape: tuple[int, int, int],
+) -> list[Group]:
+    """New runs by what their program depends on, in the order of their first run."""
+    members: dict[str, list[tuple[int, Config]]] = {}
+    for run, config in enumerate(configs, first_run):
+        flags = identity(config, "")
+        program = _key({n: v for n, v in flags.items() if n not in HParams._fields})
+        members.setdefault(program, []).append((run, config))
+    groups = []
+    for number, rows in enumerate(members.values(), first_group):
+        runs, own = zip(*rows, strict=True)
+        group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
+        layout = loop.layout_for(group.spec(image_shape), group.hparams, max_parallel_runs)
+        groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
+    return groups
+
+
+def _write(group: Group, mark: str) -> None:
+    rows = [
+        {"run": run, "flags": identity(config, mark)}
+        for run, config in zip(group.runs, group.configs, strict=True)
+    ]
+    facts = {"format": FORMAT, "max_parallel_runs": group.max_parallel_runs, "runs": rows}
+    records.write_json(group.folder / "group.json", facts)
+
+
+def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> Group:
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    keys = [_key(row["flags"]) for row in facts["runs"]]
+    for key, row in zip(keys, facts["runs"], strict=True):
+        if key not in wanted:
+            raise InputError(_left_out(workdir, row["flags"], [json.loads(k) for k in wanted]))
+    configs = tuple(wanted[key] for key in keys)
+    _check_length(workdir, path.parent, configs[0].num_steps)
+    runs = tuple(row["run"] for row in facts["runs"])
+    return Group(path.parent, runs, configs, facts["max_parallel_runs"])
+
+
+def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:
+    done = checkpoint.newest_step(folder)
+    if done is not None and done > num_steps:
+        raise InputError(
+            f"--num_steps={num_steps}: --workdir={workdir} already holds {done} updates; "
+            "give at least that many, or another --workdir"
+        )
+
+
+def _left_out(workdir: Path, there: Identity, wanted: list[Identity]) -> str:
+    """Which flags keep a run of the workdir from being one of the wanted ones."""
+    nearest = min(wanted, key=lambda flags: len(flags.items() ^ there.items()))
+    names = [name for name in there | nearest if there.get(name) != nearest.get(name)]
+    differences = "; ".join(
+        f"{name}={there.get(name, '(none)')} there but {nearest.get(name, '(none)')} now"
+        for name in names
+    )
+    return (
+        f"--workdir={workdir}: holds a run with other flags ({differences}); "
+        "give another --workdir, or a --sweep that keeps what is there"
+    )
