@@ -188,7 +188,7 @@ def test_when_nothing_is_coded_the_nll_is_that_of_independent_pixels():
 
 def test_a_beta_that_forbids_coding_ends_at_independent_pixels(float64):
     """Trained, not set: the KL goes to zero and with it what the decoder makes of z."""
-    data, num_steps = tiny_data(), 1500
+    data, num_steps = tiny_data(640), 1500
     fading = Adam("cosine", num_steps)
     spec = TrainSpec(tiny_vae(), optimizer=fading, batch_size=64, binarize="static")
     hparams = HParams.of(latent_size=3, beta=1e4, learning_rate=0.01)

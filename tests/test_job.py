@@ -58,7 +58,7 @@ def without_seconds(rows: list[dict]) -> list[dict]:
 
 
 def saved_arrays(workdir: Path, step: int) -> list[np.ndarray]:
-    folder = (workdir / "checkpoints" / str(step) / "default").absolute()
+    folder = (workdir / "checkpoints" / "000" / str(step) / "default").absolute()
     return [
         np.asarray(leaf) for leaf in jax.tree.leaves(ocp.StandardCheckpointer().restore(folder))
     ]
@@ -107,7 +107,8 @@ def test_the_workdir_is_complete(finished):
     figures = {path.stem for path in (finished / "figures").glob("*.png")}
     expected = ("training_curves", "reconstructions", "samples", "interpolations", "kl_per_latent")
     assert figures == {*expected, "traversals"}
-    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["12", "8"]
+    checkpoints = {path.name for path in (finished / "checkpoints" / "000").iterdir()}
+    assert checkpoints == {"group.json", "8", "12"}
 
 
 def test_results_csv_has_the_columns_of_the_contract(finished):

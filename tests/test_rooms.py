@@ -26,8 +26,8 @@ HOST = [
     *("data.download", "data.catalog", "data.sources", "data"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
-    *("loop", "checkpoint", "logs", "report", "config", "build"),
-    *("figures", "results", "workdir", "job", "cli"),
+    *("loop", "checkpoint", "logs", "findings", "report", "config", "study", "arguments", "build"),
+    *("groups", "figures", "results", "workdir", "job", "cli"),
 ]
 ROOMS = [*PURE, *HOST, ""]
 """From the ground up; the last is the package itself, the public names."""
@@ -39,7 +39,7 @@ OWNERS = {
     "requests": {"data"},
     "PIL": {"data"},
     "orbax": {"checkpoint"},
-    "absl": {"config"},
+    "absl": {"arguments"},
     "matplotlib": {"plots"},
     "rich": {"logs"},
     "tensorboardX": {"logs"},

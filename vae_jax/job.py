@@ -72,6 +72,7 @@ def complete(config: Config) -> None:
     clock, folder = Clock(), Path(config.workdir)
     configs = study.rows(config)
     dataset = _load(config, configs)
+    workdir.make(folder)
     planned = groups.plan(folder, configs, dataset, config.max_parallel_runs)
     workdir.write_flags(folder, config)
     clock.lap("data")

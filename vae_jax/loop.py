@@ -7,7 +7,7 @@ called. Which steps it visits changes no number that is trained.
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -168,7 +168,12 @@ def train(
     pixels = batches.stored_pixels(spec.binarize, "train", data.train)
     (padded, state), pixels = _placed(layout, (hparams, state), pixels)
     valid = _resident(spec, data, "valid")
-    advance, compile_seconds = _compiled(spec, padded, state, pixels, visits.chunk_steps, layout)
+    advance = functools.partial(
+        sweep.train_chunk, spec, max_steps=visits.chunk_steps, layout=layout
+    )
+    began = time.perf_counter()
+    state, _ = advance(padded, state, pixels, jnp.int32(0))  # no update: only builds the program
+    compile_seconds = time.perf_counter() - began
     for stop in visits.after(start):
         began = time.perf_counter()
         state, terms = advance(padded, state, pixels, jnp.int32(stop - start))
@@ -249,22 +254,6 @@ def _score(
         summarize(sweep.take(evaluation, run), int(latent_size), eval_spec.num_particles)
         for run, latent_size in zip(range(num_runs), hparams.latent_size, strict=True)
     ]
-
-
-def _compiled(
-    spec: TrainSpec,
-    hparams: HParams,
-    state: TrainState,
-    pixels: jax.Array,
-    max_steps: int,
-    layout: Layout,
-) -> tuple[Callable[..., tuple[TrainState, Any]], float]:
-    """The program of a chunk, and the seconds it took to build."""
-    began = time.perf_counter()
-    lowered = sweep.train_chunk.lower(
-        spec, hparams, state, pixels, jnp.int32(0), max_steps=max_steps, layout=layout
-    )
-    return lowered.compile(), time.perf_counter() - began
 
 
 def _blank_diverged(rows: list[Row], state: TrainState) -> None:
