@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import arguments, loop, study, sweep
+from vae_jax import arguments, loop, study, sweep, train
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
 from vae_jax.loop import Visits
@@ -58,11 +58,11 @@ def test_vmapped_rows_agree_in_float32_for_twenty_steps(network):
     _assert_rows(rows, expected, 1e-3)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["mlp", pytest.param("conv", marks=pytest.mark.slow)])
 def test_in_float64_no_layout_matters(float64, network):
     hparams, spec = grid(beta=[0.5, 4.0], latent_size=[3, 17]), _spec(17, network)
     _, expected = _trained(spec, hparams, 300, Layout())
-    for layout in (Layout(4, 1), Layout(1, 4), Layout(2, 2), Layout(1, 3)):
+    for layout in (Layout(4, 1), Layout(2, 3)):
         _, rows = _trained(spec, hparams, 300, layout)
         _assert_rows(rows, expected, 1e-6)
 
@@ -113,8 +113,8 @@ def test_a_run_that_diverges_moves_no_bit_of_its_neighbours(layout):
     assert state.diverged.tolist()[::2] == [-1, -1]
     assert 0 < int(state.diverged[1]) < 8
     assert {rows[1][name] for name in ("elbo", "nll", "kl", "active_units")} == {None}
-    kept = jax.tree.leaves(take(state.params, 1))
-    assert all(np.isfinite(leaf).all() or True for leaf in kept)
+    name = train.first_not_finite(spec, take(wild, 1), take(state, 1), jnp.asarray(DATA.train))
+    assert name.split("/")[0] in ("params", "posterior", "z", "outputs", "terms")
 
 
 def test_grid_order_and_defaults():
@@ -122,10 +122,7 @@ def test_grid_order_and_defaults():
     assert hparams.beta.tolist() == [1, 1, 1, 2, 2, 2]
     assert hparams.seed.tolist() == [0, 1, 2, 0, 1, 2]
     assert hparams.latent_size.tolist() == [5] * 6
-    assert (
-        hparams.learning_rate.tolist()
-        == HParams.of(learning_rate=[1e-3] * 6).learning_rate.tolist()
-    )
+    assert (hparams.learning_rate == HParams.of().learning_rate).all()
 
 
 def _values(text: str) -> tuple:
