@@ -292,7 +292,7 @@ def _is_part(name: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--net", choices=SETUPS, default="mlp")
     parser.add_argument("--repeats", type=int, default=7, help="rounds")
     parser.add_argument("--steps", type=int, help="updates per contender and round")

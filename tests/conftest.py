@@ -9,6 +9,8 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# The tests spend their time compiling tiny programs, not running them.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

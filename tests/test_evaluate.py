@@ -76,7 +76,7 @@ def test_neither_batches_nor_chunks_of_particles_change_a_number(float64, option
 def test_padding_is_counted_nowhere(float64):
     """A split that fills its batches, against the same one with a ragged end."""
     whole, ragged = _measured(PIXELS[:20], batch_size=10), _measured(batch_size=10)
-    assert ragged.latents.count == 23
+    assert ragged.latents.num_examples == 23
     for a, b in zip(whole.terms, ragged.terms, strict=True):
         assert b.shape == (23,)
         np.testing.assert_allclose(b[:20], a, rtol=1e-12)

@@ -50,8 +50,8 @@ def _absl_texts(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         raise InputError(f"{error}; flags look like --name=value") from None
     if rest:
         raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
-    given = {name: values[name].value for name in FIELDS if values[name].present}
-    return given, values["sweep"].value
+    given = {name: str(values[name].value) for name in FIELDS if values[name].present}
+    return given, list(values["sweep"].value or [])
 
 
 def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[str], list[Path]]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -55,4 +56,5 @@ class Checkpoints:
 
     def restore(self, like: TrainState) -> TrainState:
         """Newest state, with the shapes, dtypes and placement of ``like`` (abstract or not)."""
-        return self._manager.restore(self.latest_step, args=ocp.args.StandardRestore(like))
+        args = ocp.args.StandardRestore(like)
+        return cast(TrainState, self._manager.restore(self.latest_step, args=args))

@@ -60,13 +60,13 @@ class LatentMoments(NamedTuple):
     """Statistics of each latent over a set of examples, mergeable without cancellation.
 
     Attributes:
-        count: examples seen.
+        num_examples: examples seen.
         kl: mean KL, in nats.
         mean: mean of the posterior mean.
         variance: variance of the posterior mean.
     """
 
-    count: Float[Array, "*runs"]
+    num_examples: Float[Array, "*runs"]
     kl: Float[Array, "*runs latents"]
     mean: Float[Array, "*runs latents"]
     variance: Float[Array, "*runs latents"]
@@ -189,8 +189,8 @@ def _moments(
 
 def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
     """Moments of the union of two sets (Chan, Golub & LeVeque 1983, eq. 2.1)."""
-    count = a.count + b.count
-    share = b.count / jnp.maximum(count, 1.0)
+    count = a.num_examples + b.num_examples
+    share = b.num_examples / jnp.maximum(count, 1.0)
     shift = b.mean - a.mean
     return LatentMoments(
         count,

@@ -1,6 +1,6 @@
 """The pictures of a trained run: what the model is asked, and which plot shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from vae_jax import keys, plots, table
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
+from vae_jax.plots.study import held_words
 from vae_jax.report import Figure
 from vae_jax.types import Latents, Params
 
@@ -55,7 +56,7 @@ def draw(
     model: Model,
     test: np.ndarray,
     metrics: Sequence[dict[str, Any]],
-    row: dict[str, Any],
+    row: Mapping[str, Any],
 ) -> list[Figure]:
     """Write all figures of one run and name them for the report.
 
@@ -171,7 +172,7 @@ def draw_study(
     if not table.axes(swept) or table.best(rows) is None:
         return drawn
     place = table.pictured(rows, swept)
-    where = plots.study.held_words(place.fixed)
+    where = held_words(place.fixed)
     samples, images = {}, test[:GRID_TILES]
     reconstructions = {}
     for index in set(place.runs.ravel().tolist()) - {-1}:

@@ -1,8 +1,10 @@
 """Hyperparameters that are arrays: new values never compile anew, and a study vmaps over them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt32
 
 from vae_jax.types import default_float
@@ -34,12 +36,12 @@ class HParams(NamedTuple):
     def of(
         cls,
         *,
-        beta=1.0,
-        latent_size=20,
-        learning_rate=1e-3,
-        warmup_steps=0,
-        clip_norm=float("inf"),
-        seed=0,
+        beta: ArrayLike | Sequence[float] = 1.0,
+        latent_size: ArrayLike | Sequence[int] = 20,
+        learning_rate: ArrayLike | Sequence[float] = 1e-3,
+        warmup_steps: ArrayLike | Sequence[int] = 0,
+        clip_norm: ArrayLike | Sequence[float] = float("inf"),
+        seed: ArrayLike | Sequence[int] = 0,
     ) -> "HParams":
         """Hyperparameters from numbers or equally long lists, a list giving one run per entry."""
         real, whole = default_float(), jnp.int32

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from vae_jax.latents import keep
@@ -83,7 +84,7 @@ class LatentDense(nn.Module):
         """``keep(active, z) @ kernel + bias``: inactive coordinates reach no decoder."""
         shape = (z.shape[-1], self.features)
         kernel = self.param("kernel", _active_fan_in_lecun, shape, float, active)
-        z, kernel = nn.dtypes.promote_dtype(keep(active, z), kernel, dtype=self.dtype)
+        z, kernel = promote_dtype(keep(active, z), kernel, dtype=self.dtype)
         h = z @ kernel
         if not self.use_bias:
             return h
