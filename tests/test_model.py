@@ -18,6 +18,8 @@ NETWORKS = {
     "conv": Conv((3, 4), (5,)),
 }
 MEAN = jnp.full((5, 4, 2), 0.3)
+METHODS = VAE.init, VAE.encode, VAE.decode, VAE.reconstruct, VAE.generate
+init, encode, decode, reconstruct, generate = (jax.jit(f, static_argnums=0) for f in METHODS)
 
 
 def _vae(name: str, max_latents: int) -> VAE:
@@ -28,7 +30,7 @@ def _vae(name: str, max_latents: int) -> VAE:
 def test_the_first_latents_start_as_in_the_narrow_model(name):
     hparams = HParams.of(latent_size=3, seed=5)
     models = _vae(name, 3), _vae(name, 60)
-    (narrow, wide), width = (model.init(hparams, MEAN) for model in models), models[0].width
+    (narrow, wide), width = (init(model, hparams, MEAN) for model in models), models[0].width
     assert models[1].width > width
     for head in ("mean", "log_var"):
         kernels = [params["encoder"][head]["kernel"] for params in (narrow, wide)]
@@ -48,23 +50,23 @@ def test_inactive_latents_change_nothing(name):
     hparams = HParams.of(latent_size=3, seed=5)
     x = jax.random.uniform(jax.random.key(0), (2, 5, 4, 2))
     narrow, wide = _vae(name, 3), _vae(name, 60)
-    small, large = narrow.init(hparams, MEAN), wide.init(hparams, MEAN)
-    q, padded = narrow.encode(hparams, small, x), wide.encode(hparams, large, x)
+    small, large = init(narrow, hparams, MEAN), init(wide, hparams, MEAN)
+    q, padded = encode(narrow, hparams, small, x), encode(wide, hparams, large, x)
     np.testing.assert_allclose(padded.mean[:, :3], q.mean[:, :3], rtol=1e-6)
     assert not padded.mean[:, 3:].any()
     assert not padded.log_var[:, 3:].any()
     noise = wide.noise(jax.random.key(1), 2)
-    outputs = wide.decode(hparams, large, noise)
+    outputs = decode(wide, hparams, large, noise)
     np.testing.assert_allclose(
-        outputs, narrow.decode(hparams, small, noise[:, :3]), rtol=1e-5, atol=1e-6
+        outputs, decode(narrow, hparams, small, noise[:, :3]), rtol=1e-5, atol=1e-6
     )
 
 
 def test_the_decoders_first_layer_scales_with_active_latents():
     deviations = [
-        _vae("mlp", 500)
-        .init(HParams.of(latent_size=size), MEAN)["decoder"]["latent"]["kernel"]
-        .std()
+        init(_vae("mlp", 500), HParams.of(latent_size=size), MEAN)["decoder"]["latent"][
+            "kernel"
+        ].std()
         for size in (5, 500)
     ]
     assert deviations[0] / deviations[1] == pytest.approx(10, rel=1e-5)
@@ -74,11 +76,11 @@ def test_the_decoders_first_layer_scales_with_active_latents():
 def test_an_untrained_decoder_knows_the_mean_image():
     vae, hparams = tiny_vae(), HParams.of(latent_size=4)
     data_mean = jnp.linspace(0.05, 0.95, 12).reshape(3, 4, 1)
-    params = vae.init(hparams, data_mean)
+    params = init(vae, hparams, data_mean)
     silent = params | {"decoder": jax.tree.map(jnp.zeros_like, params["decoder"])}
-    image = vae.generate(hparams, silent, jnp.zeros((1, 4)))[0]
+    image = generate(vae, hparams, silent, jnp.zeros((1, 4)))[0]
     np.testing.assert_allclose(image, data_mean, rtol=1e-5)
-    plain = VAE((3, 4, 1), 4, starts_at_mean=False).init(hparams, data_mean)
+    plain = init(VAE((3, 4, 1), 4, starts_at_mean=False), hparams, data_mean)
     assert not plain["output_bias"].any()
 
 
@@ -86,9 +88,9 @@ def test_an_untrained_decoder_knows_the_mean_image():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_any_image_shape_goes_in_and_out(name, shape):
     vae, hparams = VAE(shape, 2, NETWORKS[name]), HParams.of(latent_size=2)
-    params = vae.init(hparams, jnp.full(shape, 0.5))
-    assert vae.reconstruct(hparams, params, jnp.ones((4, *shape))).shape == (4, *shape)
-    paths = vae.generate(hparams, params, jnp.ones((3, 5, 2)))
+    params = init(vae, hparams, jnp.full(shape, 0.5))
+    assert reconstruct(vae, hparams, params, jnp.ones((4, *shape))).shape == (4, *shape)
+    paths = generate(vae, hparams, params, jnp.ones((3, 5, 2)))
     assert paths.shape == (3, 5, *shape)
 
 
@@ -101,12 +103,12 @@ def test_specs_hash_by_value():
 def test_bfloat16_stays_inside_the_networks():
     vae = VAE((5, 4, 2), 3, MLP((8,), dtype="bfloat16"))
     hparams = HParams.of(latent_size=3)
-    params = vae.init(hparams, MEAN)
+    params = init(vae, hparams, MEAN)
     x = jnp.full((2, 5, 4, 2), 0.7)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    q, exact = vae.encode(hparams, params, x), _vae("mlp", 3).encode(hparams, params, x)
+    q, exact = encode(vae, hparams, params, x), encode(_vae("mlp", 3), hparams, params, x)
     assert q.mean.dtype == jnp.float32
-    assert vae.decode(hparams, params, q.mean).dtype == jnp.float32
+    assert decode(vae, hparams, params, q.mean).dtype == jnp.float32
     assert (q.mean == q.mean.astype(jnp.bfloat16)).all()
     assert (exact.mean != exact.mean.astype(jnp.bfloat16)).any()
 

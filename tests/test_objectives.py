@@ -9,9 +9,11 @@ import pytest
 
 from tests.oracles import LinearModel, log_evidence_by_grid, tiny_vae
 from vae_jax.hparams import HParams
+from vae_jax.model import VAE
 from vae_jax.objectives import Elbo, elbo_terms, importance_weighted_bound, log_weights
 
 LINEAR = LinearModel.random(num_pixels=6, num_latents=3, variance=0.25)
+init = jax.jit(VAE.init, static_argnums=0)
 IMAGES = np.random.default_rng(1).normal(size=(5, 6))
 
 
@@ -55,7 +57,7 @@ def test_a_misscaled_posterior_leaves_the_known_gap(float64, ratio):
 @pytest.mark.parametrize("num_latents", [1, 2])
 def test_the_bound_rises_with_particles_to_the_evidence(float64, num_latents):
     vae, hparams = tiny_vae(num_latents), HParams.of(latent_size=num_latents, seed=1)
-    params = jax.tree.map(lambda a: 0.7 * a, vae.init(hparams, jnp.full((3, 4, 1), 0.4)))
+    params = jax.tree.map(lambda a: 0.7 * a, init(vae, hparams, jnp.full((3, 4, 1), 0.4)))
     x = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 3, 4, 1)).astype(float)
     truth = log_evidence_by_grid(vae, hparams, params, x)
     log_w = log_weights(vae, hparams, params, x, _draws(vae, 2**16, 3))
@@ -76,7 +78,7 @@ def test_the_bound_rises_with_particles_to_the_evidence(float64, num_latents):
 def test_one_particle_is_the_elbo_up_to_the_noise_of_the_kl(float64):
     """For the same noise, log w and the ELBO differ by log q/p - KL, whose mean is zero."""
     vae, hparams = tiny_vae(), HParams.of(latent_size=4)
-    params = vae.init(hparams, jnp.full((3, 4, 1), 0.4))
+    params = init(vae, hparams, jnp.full((3, 4, 1), 0.4))
     x, noise = jnp.ones((2, 3, 4, 1)), _draws(vae, 1, 2)
     terms = elbo_terms(vae, hparams, params, x, noise)
     q = vae.encode(hparams, params, x)
@@ -89,7 +91,7 @@ def test_one_particle_is_the_elbo_up_to_the_noise_of_the_kl(float64):
 
 def test_the_elbo_of_many_particles_is_the_mean_over_them(float64):
     vae, hparams = tiny_vae(), HParams.of(latent_size=4)
-    params = vae.init(hparams, jnp.full((3, 4, 1), 0.4))
+    params = init(vae, hparams, jnp.full((3, 4, 1), 0.4))
     x, noise = jnp.ones((2, 3, 4, 1)), _draws(vae, 7, 2)
     every = [elbo_terms(vae, hparams, params, x, draw[None]).elbo for draw in noise]
     mean = elbo_terms(vae, hparams, params, x, noise).elbo
@@ -98,7 +100,7 @@ def test_the_elbo_of_many_particles_is_the_mean_over_them(float64):
 
 def test_beta_weighs_the_kl_but_not_the_reported_terms(float64):
     vae, plain = tiny_vae(), HParams.of(latent_size=4)
-    params = vae.init(plain, jnp.full((3, 4, 1), 0.4))
+    params = init(vae, plain, jnp.full((3, 4, 1), 0.4))
     arguments = (params, jnp.ones((2, 3, 4, 1)), _draws(vae, 1, 2))
     objective, terms = Elbo()(vae, plain, *arguments)
     heavy, same = Elbo()(vae, HParams.of(latent_size=4, beta=3.0), *arguments)
