@@ -63,12 +63,8 @@ def test_inactive_latents_change_nothing(name):
 
 
 def test_the_decoders_first_layer_scales_with_active_latents():
-    deviations = [
-        init(_vae("mlp", 500), HParams.of(latent_size=size), MEAN)["decoder"]["latent"][
-            "kernel"
-        ].std()
-        for size in (5, 500)
-    ]
+    params = [init(_vae("mlp", 500), HParams.of(latent_size=size), MEAN) for size in (5, 500)]
+    deviations = [each["decoder"]["latent"]["kernel"].std() for each in params]
     assert deviations[0] / deviations[1] == pytest.approx(10, rel=1e-5)
     assert deviations[1] == pytest.approx(500**-0.5, rel=0.05)
 

@@ -16,6 +16,10 @@ from vae_jax.train import TrainSpec
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
 DATA = tiny_data()
 
+_init = jax.jit(train.init, static_argnums=0)
+_step = jax.jit(train.train_step, static_argnums=0)
+_noise = jax.jit(train.draw_noise, static_argnums=0)
+
 
 def _leaves(state) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
@@ -29,15 +33,15 @@ def _assert_same(left, right) -> None:
 def test_one_step_is_adams_first_step(float64):
     """Adam's first update is -lr * g / (|g| + eps): checked against a gradient by hand."""
     hparams = HParams.of(latent_size=4, learning_rate=0.01, seed=2)
-    state = train.init(SPEC, hparams, jnp.full((3, 4, 1), 0.4))
-    x, noise = jnp.ones((16, 3, 4, 1)), train.draw_noise(SPEC, hparams, state.step)
+    state = _init(SPEC, hparams, jnp.full((3, 4, 1), 0.4))
+    x, noise = jnp.ones((16, 3, 4, 1)), _noise(SPEC, hparams, state.step)
 
     def loss(params):
         terms = Elbo()(SPEC.model, hparams, params, x, noise)[1]
         return -terms.elbo.mean()
 
-    gradient = jax.grad(loss)(state.params)
-    stepped, terms = train.train_step(SPEC, hparams, state, x, noise)
+    gradient = jax.jit(jax.grad(loss))(state.params)
+    stepped, terms = _step(SPEC, hparams, state, x, noise)
     expected = jax.tree.map(lambda p, g: p - 0.01 * g / (abs(g) + 1e-8), state.params, gradient)
     for a, b in zip(_leaves(stepped.params), _leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
@@ -105,14 +109,14 @@ def test_the_terms_of_a_chunk_are_means_over_its_updates(float64):
 
 
 def test_many_particles_lower_the_noise_of_the_objective():
-    spread = []
+    spread, objective = [], jax.jit(Elbo(), static_argnums=0)
     for num_particles in (1, 64):
         spec = TrainSpec(tiny_vae(), Elbo(num_particles), batch_size=8)
         hparams = HParams.of(latent_size=4)
-        params = train.init(spec, hparams, jnp.full((3, 4, 1), 0.4)).params
+        params = _init(spec, hparams, jnp.full((3, 4, 1), 0.4)).params
         x = jnp.ones((8, 3, 4, 1))
         values = [
-            Elbo()(spec.model, hparams, params, x, train.draw_noise(spec, hparams, jnp.int32(s)))[0]
+            objective(spec.model, hparams, params, x, _noise(spec, hparams, jnp.int32(s)))[0]
             for s in range(20)
         ]
         spread.append(np.std(values, axis=0).mean())
@@ -150,8 +154,8 @@ def test_clipping_bounds_the_gradient_and_infinity_does_nothing():
 
 def test_noise_is_prefix_stable():
     hparams, step = HParams.of(seed=4), jnp.int32(3)
-    narrow = train.draw_noise(TrainSpec(tiny_vae(3)), hparams, step)
-    wide = train.draw_noise(TrainSpec(tiny_vae(17)), hparams, step)
+    narrow = _noise(TrainSpec(tiny_vae(3)), hparams, step)
+    wide = _noise(TrainSpec(tiny_vae(17)), hparams, step)
     np.testing.assert_array_equal(narrow[..., :3], wide[..., :3])
 
 
