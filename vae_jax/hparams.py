@@ -36,11 +36,11 @@ class HParams(NamedTuple):
     def of(
         cls,
         *,
-        beta: ArrayLike | Sequence[float] = 1.0,
+        beta: ArrayLike | Sequence[float | int] = 1.0,
         latent_size: ArrayLike | Sequence[int] = 20,
-        learning_rate: ArrayLike | Sequence[float] = 1e-3,
+        learning_rate: ArrayLike | Sequence[float | int] = 1e-3,
         warmup_steps: ArrayLike | Sequence[int] = 0,
-        clip_norm: ArrayLike | Sequence[float] = float("inf"),
+        clip_norm: ArrayLike | Sequence[float | int] = float("inf"),
         seed: ArrayLike | Sequence[int] = 0,
     ) -> "HParams":
         """Hyperparameters from numbers or equally long lists, a list giving one run per entry."""
