@@ -53,12 +53,10 @@ def elbo_terms(model: VAE, hparams: HParams, params: Params, x: Images, noise: N
         noise: standard normal; the expectation is a mean over its leading axis.
     """
     q = model.encode(hparams, params, x)
-
-    def log_likelihood(noise: Latents) -> Float[Array, " batch"]:
-        outputs = model.decode(hparams, params, q.sample(noise))
-        return model.likelihood.log_prob(outputs, x)
-
-    expectation = jnp.mean(jax.vmap(log_likelihood)(noise), axis=0)
+    z = Gaussian(q.mean[None], q.log_var[None]).sample(noise)
+    outputs = model.decode(hparams, params, z)
+    seen = jnp.broadcast_to(x, (len(noise), *x.shape))
+    expectation = jnp.mean(model.likelihood.log_prob(outputs, seen), axis=0)
     return Terms(expectation, jnp.sum(model.prior.kl(q), axis=-1))
 
 

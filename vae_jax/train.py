@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import batches, keys
 from vae_jax.hparams import HParams
@@ -47,7 +47,7 @@ class TrainState(NamedTuple):
         step: updates done.
         params: of the model.
         opt_state: of the optimizer.
-        diverged: first update whose objective was not finite; -1 while there is none.
+        diverged: first update whose objective or gradient was not finite; -1 while there is none.
     """
 
     step: Int[Array, "*runs"]
@@ -71,7 +71,8 @@ def train_step(
 ) -> tuple[TrainState, Terms]:
     """One update on one batch; the terms are its means, before the update.
 
-    From the first objective on that is not finite, parameters and optimizer stay as they were.
+    From the first objective or gradient on that is not finite, parameters and optimizer stay as
+    they were before it.
     """
 
     def loss_fn(params: Params) -> tuple[Scalar, Terms]:
@@ -79,17 +80,17 @@ def train_step(
         return -jnp.mean(objective), terms
 
     (loss, terms), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    transformation = spec.optimizer.transformation(hparams, state.step)
+    is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
+    diverged = jnp.where(is_first, state.step, state.diverged)
+    transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    is_first = (state.diverged < 0) & ~jnp.isfinite(loss)
-    diverged = jnp.where(is_first, state.step, state.diverged)
-    params, opt_state = jax.tree.map(
-        lambda new, old: jnp.where(diverged < 0, new, old),
-        (params, opt_state),
-        (state.params, state.opt_state),
-    )
     return TrainState(state.step + 1, params, opt_state, diverged), jax.tree.map(jnp.mean, terms)
+
+
+def _are_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether every number is finite: then so is their sum, unless it overflows."""
+    return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def train_chunk(
