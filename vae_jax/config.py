@@ -44,6 +44,15 @@ def whole(low: int, high: int = 2**31 - 1) -> Kind:
     return Kind(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+TRUTH = Kind(_truth, lambda value: True, "true or false")
+
+
 def sizes(low: int) -> Kind:
     """Comma-separated positive whole numbers, at least ``low`` of them."""
 
@@ -152,6 +161,12 @@ class Config:
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
     eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
+    restart: bool = _flag(
+        False, TRUTH, "train anew what no checkpoint can bring back", changes_run=False
+    )
+    debug_nans: bool = _flag(
+        False, TRUTH, "name the operation at which a run diverged", changes_run=False
+    )
     sweep: tuple[str, ...] = ()
 
 
