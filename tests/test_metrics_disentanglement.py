@@ -211,6 +211,7 @@ def test_sap_of_names_is_a_gap_of_balanced_accuracies():
     shuffled = np.array([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
     assert sap(lambda f: shuffled[f[:, :4]], (False,) * 4) == pytest.approx(0.9, abs=0.05)
     assert sap(lambda f: noise(f)[:, :4], (False,) * 4) < 0.03
+    assert sap(lambda f: noise(f)[:, :1], (False,) * 4) < 0.03
 
 
 def test_squared_correlations_are_those_of_numpy():

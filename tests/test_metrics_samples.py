@@ -111,7 +111,7 @@ def test_neighbourhoods_are_those_of_brute_force(monkeypatch):
 
 
 def test_equal_distributions_have_density_one_and_coverage_below_one_by_two_to_the_k():
-    """Naeem et al. 2020, section 3.4; over repetitions, because one set's shares depend."""
+    """Naeem et al. 2020; over repetitions, because one set's shares depend."""
     pairs = [(normal(300, seed=s), normal(300, seed=100 + s)) for s in range(10)]
     found = [samples.neighbourhoods(real, fake, 3) for real, fake in pairs]
     density = mean_of(np.array([one.density.mean for one in found]))

@@ -2,5 +2,5 @@
 
 In JAX: `decomposition` (of the KL) and `evidence` (reductions of log-weights). On the host, with
 numpy and scikit-learn: `disentanglement` (with `codes`, `information`, `importance`, `separation`
-and `intervention`), `representation` and `samples`.
+and `intervention`), `representation`, and `samples` (in pixels or `features`).
 """

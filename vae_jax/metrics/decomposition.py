@@ -7,7 +7,7 @@ On a finite set with the aggregate posterior q(z) = 1/N sum_n q(z|x_n),
     + \underbrace{TC}_{E \log q(z)/\prod_j q(z_j)}
     + \underbrace{\text{dimension-wise KL}}_{E \log \prod_j q(z_j)/p(z)}
 
-(Hoffman & Johnson 2016, eq. 6; Chen et al. 2018, eq. 2). The expectation is over n and
+(Hoffman & Johnson 2016; Chen et al. 2018, eq. 2). The expectation is over n and
 z ~ q(z|x_n); nothing but it is estimated, since q(z) is the exact mixture of N components. All in
 nats.
 
@@ -132,7 +132,7 @@ def gaussian_total_correlation(
 ) -> float:
     """Total correlation of N(m, S): 1/2 (sum_j ln S_jj - ln det S), in nats.
 
-    A lower estimate of dependence from second moments alone (Locatello et al. 2019, section 5.2);
+    A lower estimate of dependence from second moments alone (Locatello et al. 2019);
     zero for a diagonal covariance.
     """
     _, log_determinant = np.linalg.slogdet(covariance.astype(np.float64))

@@ -5,7 +5,7 @@ With weights w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), the bound
 .. math::
     L_K = \log \frac1K \sum_{k=1}^K w_k, \qquad E[L_K] \le \log p(x),
 
-has a bias of about -var(w) / (2 K p(x)^2) (Nowozin 2018, proposition 1). The weights are kept as
+has a bias of about -var(w) / (2 K p(x)^2) (Nowozin 2018). The weights are kept as
 sums over a few blocks of particles, so that K may grow without memory and every quantity here is a
 function of those sums.
 """
@@ -87,7 +87,7 @@ def jackknife_bias(sums: WeightSums, num_particles: int) -> Float[Array, "*batch
     The bounds without one block each have fewer particles; how far they lie below L_K, taken as
     proportional to 1 / particles, gives the rest of the way to infinitely many. With blocks of one
     particle each, L_K minus this is the first-order jackknife estimate (Quenouille 1956; Nowozin
-    2018, eq. 11). An underestimate where few weights count. NaN for a single particle.
+    2018). An underestimate where few weights count. NaN for a single particle.
     """
     num_blocks = len(sums.log_sums)
     sizes = np.bincount(np.arange(num_particles) % num_blocks)

@@ -114,7 +114,7 @@ def _linear_accuracy(distances: Float[np.ndarray, "votes latents"], fixed: Fixed
 
 
 def irs(codes_at: CodesAt, sizes: tuple[int, ...], seed: int = 0) -> float:
-    """Interventional robustness score (Suter et al. 2019, section 4), 0 to 1.
+    """Interventional robustness score (Suter et al. 2019), 0 to 1.
 
     How far (0.99 quantile) a latent strays from its mean while one factor is held and the others
     move, a mean over the held factor's values, relative to the farthest it ever strays; one minus

@@ -64,7 +64,7 @@ def knn(train: Labelled, test: Labelled, num_labels: int | None = None, seed: in
     """Test accuracy of the majority of the 5 nearest training codes; draws as `linear_probe`.
 
     Of 1 where there are fewer than 5 labels a class: a majority of other classes would win.
-    Euclidean distance, as in Davidson et al. 2018, table 3.
+    Euclidean distance, as in Davidson et al. 2018.
     """
     given = len(train.labels) if num_labels is None else num_labels
     is_scarce = given < NUM_NEIGHBOURS * len(np.unique(train.labels))

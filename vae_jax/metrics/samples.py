@@ -105,7 +105,7 @@ def neighbourhoods(
 ) -> Neighbourhoods:
     """Precision and recall, density and coverage, of balls that reach to the k-th neighbour.
 
-    Kynkaanniemi et al. 2019, eq. 1 and 2, and Naeem et al. 2020, eq. 3 and 4. Outliers make large
+    Kynkaanniemi et al. 2019 and Naeem et al. 2020. Outliers make large
     balls, which flatter precision and recall more than density and coverage.
     """
     of_reference = _radii(reference, num_neighbours)

@@ -16,7 +16,8 @@ def sap(train: Coded, test: Coded, is_ordered: tuple[bool, ...]) -> float:
 
     The mean over factors of (best - second best) score of a single latent. The score of an ordered
     factor is the R^2 of its regression on the latent, that of a named one the balanced accuracy,
-    on `test`, of thresholds on the latent. Implementations that use a linear classifier for
+    on `test`, of thresholds on the latent, where the second best is at chance at least: perfect
+    codes of a name of three values score 2/3. Implementations that use a linear classifier for
     ordered factors too give values several times smaller: do not compare with those.
 
     Args:
@@ -31,12 +32,13 @@ def sap(train: Coded, test: Coded, is_ordered: tuple[bool, ...]) -> float:
 def _sap_scores(
     train: Coded, test: Coded, is_ordered: tuple[bool, ...]
 ) -> Float64[np.ndarray, "rows factors"]:
-    """Score of each latent for each factor, below a row of zeros: that of no latent at all."""
+    """Score of each latent for each factor, below that of no latent: zero, or chance for names."""
     scores = np.zeros((1 + train.codes.shape[1], len(is_ordered)))
     for factor, ordered in enumerate(is_ordered):
         if ordered:
             scores[1:, factor] = _r_squared(train, factor)
         else:
+            scores[0, factor] = 1 / len(np.unique(train.factors[:, factor]))
             scores[1:, factor] = _threshold_accuracies(train, test, factor)
     return scores
 
