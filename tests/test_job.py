@@ -58,7 +58,7 @@ def without_seconds(rows: list[dict]) -> list[dict]:
 
 
 def saved_arrays(workdir: Path, step: int) -> list[np.ndarray]:
-    folder = (workdir / "checkpoints" / "000" / str(step) / "default").absolute()
+    folder = (workdir / "checkpoints" / "000" / str(step) / "state").absolute()
     return [
         np.asarray(leaf) for leaf in jax.tree.leaves(ocp.StandardCheckpointer().restore(folder))
     ]
@@ -203,8 +203,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(start, tmp_path, monkeypa
     assert start(*SHORT, "--binarize=dynamic", straight)[0] == 0
     save = checkpoint.Checkpoints.save
 
-    def save_until_killed(self, step, state):
-        return save(self, step, state) if step < 8 else _interrupt()
+    def save_until_killed(self, step, *arguments):
+        return save(self, step, *arguments) if step < 8 else _interrupt()
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", save_until_killed)

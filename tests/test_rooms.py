@@ -21,13 +21,13 @@ PURE = [
     *("model", "objectives", "optimizers", "batches", "train", "evaluate", "parallel", "sweep"),
 ]
 HOST = [
-    *("errors", "records", "table", "page"),
-    *("data.dataset", "data.arrays", "data.files", "data.folders", "data.packaged", "data.cache"),
-    *("data.download", "data.catalog", "data.sources", "data"),
+    *("errors", "signals", "records", "seals", "owner", "table", "page"),
+    *("data.dataset", "data.arrays", "data.files", "data.folders", "data.packaged", "data.sprites"),
+    *("data.cache", "data.download", "data.catalog", "data.sources", "data"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
     *("loop", "checkpoint", "logs", "findings", "report", "config", "study", "arguments", "build"),
-    *("groups", "figures", "results", "workdir", "job", "cli"),
+    *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "job", "cli"),
 ]
 ROOMS = [*PURE, *HOST, ""]
 """From the ground up; the last is the package itself, the public names."""

@@ -38,7 +38,8 @@ def _absl_texts(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Texts of the given flags as absl reads them, later ones winning, and of ``--sweep``."""
     values = flags.FlagValues()
     for field in FIELDS.values():
-        flags.DEFINE_string(field.name, None, field.metadata["help"], flag_values=values)
+        define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
+        define(field.name, None, field.metadata["help"], flag_values=values)
     flags.DEFINE_multi_string("sweep", [], "NAME=V1,V2,...", flag_values=values)
     try:
         rest = values(["run.py", *argv])[1:]

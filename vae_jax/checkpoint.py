@@ -1,34 +1,60 @@
-"""Checkpoints of a study's state; the only room with orbax."""
+"""Checkpoints of a study's state; the only room with orbax.
 
+``NUMBER/state`` is what orbax wrote and ``NUMBER/seal.json`` its seal. A checkpoint is made under
+another name and gets its number when it is whole, sealed and on the disk.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
+from vae_jax import seals
 from vae_jax.train import TrainState
 
+FORMAT = 2
+WRITER = f"vae_jax with orbax-checkpoint {ocp.__version__}"
+KEPT = 2
 
-def newest_step(folder: Path) -> int | None:
-    """Step of the newest whole checkpoint in a folder, None if there is none; changes nothing."""
-    return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.exists() else None
+_STATE = "state"
+_UNFINISHED = (".partial", ".discarded")
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, whole or damaged; changes nothing."""
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 class Checkpoints:
     """Numbered checkpoints of a :class:`TrainState` in a folder; the newest two are kept.
 
     Saving is asynchronous: ``save`` returns when the state is copied, and writing goes on while
-    the training does. A checkpoint gets its final name only when it is whole. A context manager
-    that waits for the last write.
+    the training does. A context manager that waits for the last write.
     """
 
     def __init__(self, folder: Path):
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._folder = folder.absolute()
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> "Checkpoints":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in list(self._folder.iterdir()):
+            if path.suffix in _UNFINISHED:
+                shutil.rmtree(path)
         return self
 
     def __exit__(
@@ -37,24 +63,115 @@ class Checkpoints:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
 
     @property
-    def latest_step(self) -> int | None:
-        """Step of the newest whole checkpoint, None if there is none."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, whole or damaged."""
+        return steps(self._folder)
 
-    def save(self, step: int, state: TrainState) -> None:
-        """Start writing the state; a step that is already there is left alone.
+    def wait(self) -> None:
+        """Return when nothing is being written.
 
-        The arrays are copied on the device first, because the next chunk is given their memory.
+        Raises:
+            OSError: the last write failed.
         """
-        if step != self.latest_step:
-            args = ocp.args.StandardSave(jax.tree.map(jnp.copy, state))
-            self._manager.save(step, args=args)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
-    def restore(self, like: TrainState) -> TrainState:
-        """Newest state, with the shapes, dtypes and placement of ``like`` (abstract or not)."""
-        args = ocp.args.StandardRestore(like)
-        return cast(TrainState, self._manager.restore(self.latest_step, args=args))
+    def save(self, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
+        """Start writing the state, and facts in the types of JSON.
+
+        The arrays are copied to the host first, because the next chunk is given their memory. A
+        step that is already there is left alone.
+
+        Raises:
+            OSError: this write or the one before cannot be made.
+        """
+        self.wait()
+        if step in self.steps:
+            return
+        host = jax.tree.map(np.array, jax.device_get(state))
+        every = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(host), **facts}
+        self._pending = self._writer.submit(_write, self._folder, step, host, every)
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What was saved with the state.
+
+        Raises:
+            seals.DamagedError: a file of this checkpoint is missing or not what was written.
+        """
+        return seals.check(self._folder / str(step))
+
+    def set_aside(self, step: int) -> None:
+        """Take the checkpoint of a step out of the numbered ones; its files stay."""
+        aside = self._folder / f"{step}.damaged"
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.rename(self._folder / str(step), aside)
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of a step, on the default device; ``like`` gives its structure.
+
+        Raises:
+            seals.DamagedError: its arrays are not called and shaped like these.
+        """
+        if self.facts(step)["arrays"] != _shapes(like):
+            raise seals.DamagedError("its arrays are not those of this model")
+        empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
+        path, args = self._folder / str(step) / _STATE, ocp.args.StandardRestore(empty)
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            return jax.tree.map(jnp.array, reader.restore(path, args=args))
+
+
+def _shapes(state: TrainState) -> dict[str, str]:
+    """Path, dtype and shape of every array."""
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree.leaves_with_path(state)
+    }
+
+
+def _write(folder: Path, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
+    partial = folder / f"{step}.partial"
+    partial.mkdir()
+    _reserve(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+    _write_arrays(partial / _STATE, state)
+    seals.seal(partial, facts)
+    os.rename(partial, folder / str(step))
+    for old in steps(folder)[:-KEPT]:
+        discarded = folder / f"{old}.discarded"
+        os.rename(folder / str(old), discarded)
+        shutil.rmtree(discarded)
+
+
+def _reserve(folder: Path, num_bytes: int) -> None:
+    """Meet a full disk here, where it is one plain error, and not in orbax's threads."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, num_bytes)
+
+
+def _write_arrays(path: Path, state: TrainState) -> None:
+    with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
+        try:
+            writer.save(path, args=ocp.args.StandardSave(state))
+        except ValueError as error:  # how tensorstore tells of a failed write
+            raise OSError(errno.EIO, " ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without orbax's own log, whose tracebacks say again what the exception says."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -3,21 +3,26 @@
 import sys
 from collections.abc import Sequence
 
-from vae_jax import arguments, config, job
+from vae_jax import arguments, config, job, signals
 from vae_jax.errors import InputError
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a command line (without the program's name) and return its exit status.
 
-    0 when the workdir is complete, 2 after a mistake in flags or data, told in one line.
+    0 when the workdir is complete; 2 after a mistake in flags or data, or where the workdir cannot
+    be written, told in one line; 143 or 130 after SIGTERM or SIGINT.
     """
     if {"-h", "--help", "--helpfull"} & set(argv):
         print(config.help_text())
         return 0
     try:
-        job.complete(arguments.parse(argv))
+        with signals.watched() as stop:
+            job.complete(arguments.parse(argv), stop)
     except InputError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
+    except signals.StoppedError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return error.status
     return 0

@@ -7,19 +7,22 @@ as it began: a study that grows gets further groups, and its old runs keep numbe
 
 import dataclasses
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vae_jax import build, checkpoint, loop, records
+from vae_jax import build, checkpoint, loop, records, seals
 from vae_jax.config import FIELDS, Config, as_flags
 from vae_jax.data import Dataset
-from vae_jax.errors import InputError
+from vae_jax.errors import InputError, LostError
 from vae_jax.hparams import HParams
 from vae_jax.train import TrainSpec
 
-FORMAT = 1
 CHECKPOINTS = "checkpoints"
+GROUP_FILE = "group.json"
+CHUNK_SECONDS = 10.0  # a signal is obeyed between chunks, and in time for a machine that is taken
 
 Identity = dict[str, str]
 """The flags of a run that decide what is trained, as text, and a mark of the data."""
@@ -34,19 +37,25 @@ class Group:
         runs: their numbers in the study.
         configs: one for each run.
         max_parallel_runs: how many advance together, for as long as the group exists.
+        most_steps: most updates between host visits where these are slow, from the first start on;
+            None before it.
     """
 
     folder: Path
     runs: tuple[int, ...]
     configs: tuple[Config, ...]
     max_parallel_runs: int
+    most_steps: int | None = None
 
-    def spec(self, image_shape: tuple[int, int, int]) -> TrainSpec:
+    def spec(self, dataset: Dataset) -> TrainSpec:
         """What the runs have in common: the widest latent space, clipping if any run clips."""
-        widest = max(config.latent_size for config in self.configs)
-        clip_norm = min(config.clip_norm for config in self.configs)
-        common = dataclasses.replace(self.configs[0], latent_size=widest, clip_norm=clip_norm)
-        return build.train_spec(common, image_shape)
+        common = dataclasses.replace(
+            self.configs[0],
+            latent_size=max(config.latent_size for config in self.configs),
+            top_latent_size=max(config.top_latent_size for config in self.configs),
+            clip_norm=min(config.clip_norm for config in self.configs),
+        )
+        return build.train_spec(common, dataset.image_shape, dataset.num_classes)
 
     @property
     def hparams(self) -> HParams:
@@ -61,14 +70,15 @@ def plan(
 
     Raises:
         InputError: the workdir holds runs that are not among the given ones.
+        LostError: the workdir was used, and what its groups were cannot be read.
     """
     folder, mark = workdir / CHECKPOINTS, _mark(dataset)
     wanted = {_key(identity(config, mark)): config for config in configs}
-    old = [_load(path, wanted, workdir) for path in sorted(folder.glob("*/group.json"))]
+    old = [_load(path, wanted, workdir) for path in _group_files(workdir)]
     known = {_key(identity(config, mark)) for group in old for config in group.configs}
     fresh = [config for key, config in wanted.items() if key not in known]
     first = sum(len(group.runs) for group in old)
-    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset.image_shape)
+    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
     for group in new:
         _write(group, mark)
     return [*old, *new]
@@ -101,21 +111,28 @@ def _grouped(
     first_run: int,
     first_group: int,
     max_parallel_runs: int,
-    image_shape: tuple[int, int, int],
+    dataset: Dataset,
 ) -> list[Group]:
     """New runs by what their program depends on, in the order of their first run."""
     members: dict[str, list[tuple[int, Config]]] = {}
     for run, config in enumerate(configs, first_run):
         flags = identity(config, "")
-        program = _key({n: v for n, v in flags.items() if n not in HParams._fields})
+        program = _key({n: v for n, v in flags.items() if n not in HParams._fields} | _parts(config))
         members.setdefault(program, []).append((run, config))
     groups = []
     for number, rows in enumerate(members.values(), first_group):
         runs, own = zip(*rows, strict=True)
         group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
-        layout = loop.layout_for(group.spec(image_shape), group.hparams, max_parallel_runs)
+        layout = loop.layout_for(group.spec(dataset), group.hparams, max_parallel_runs)
         groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
     return groups
+
+
+def _parts(config: Config) -> Identity:
+    """Parts of a program that are there or not by a hyperparameter's being zero."""
+    penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
+    layers = "2" if config.top_latent_size else "1"
+    return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
 
 
 def _write(group: Group, mark: str) -> None:
@@ -123,12 +140,64 @@ def _write(group: Group, mark: str) -> None:
         {"run": run, "flags": identity(config, mark)}
         for run, config in zip(group.runs, group.configs, strict=True)
     ]
-    facts = {"format": FORMAT, "max_parallel_runs": group.max_parallel_runs, "runs": rows}
-    records.write_json(group.folder / "group.json", facts)
+    facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
+    facts |= {"max_parallel_runs": group.max_parallel_runs, "most_steps": group.most_steps}
+    records.write_json(group.folder / GROUP_FILE, seals.signed(facts))
+
+
+def settle_most_steps(group: Group, seconds_per_step: float) -> int:
+    """Most updates between two visits: the largest power of two within :data:`CHUNK_SECONDS`.
+
+    It is written down with the group, because the visits of a run must not depend on how fast the
+    machine was each time it was started.
+    """
+    affordable = CHUNK_SECONDS / max(seconds_per_step, 1e-9)
+    most_steps = 2 ** min(30, max(0, math.floor(math.log2(affordable))))
+    path = group.folder / GROUP_FILE
+    records.write_json(path, seals.signed(seals.read(path) | {"most_steps": most_steps}))
+    return most_steps
+
+
+def _group_files(workdir: Path) -> list[Path]:
+    """The files of groups 0, 1, ...; none in a fresh workdir.
+
+    Raises:
+        LostError: one is missing.
+    """
+    found = sorted((workdir / CHECKPOINTS).glob(f"*/{GROUP_FILE}"))
+    expected = [workdir / CHECKPOINTS / f"{i:03d}" / GROUP_FILE for i in range(len(found))]
+    is_used = any((workdir / name).exists() for name in ("metrics.jsonl", "results.csv"))
+    if found != expected or (is_used and not found):
+        missing = next(iter(set(expected) - set(found)), workdir / CHECKPOINTS)
+        raise LostError(_lost(workdir, f"{missing.relative_to(workdir)} is missing"))
+    return found
+
+
+def _lost(workdir: Path, problem: str) -> str:
+    return (
+        f"--workdir={workdir}: {problem}, so its runs cannot go on; restore it from a copy, or "
+        "give --restart to train all runs anew"
+    )
+
+
+def _facts(path: Path, workdir: Path) -> dict[str, Any]:
+    """What was written down about a group."""
+    try:
+        facts = seals.read(path)
+    except seals.DamagedError:
+        name = path.relative_to(workdir)
+        raise LostError(_lost(workdir, f"{name} is damaged or older than format 2")) from None
+    if facts["format"] != checkpoint.FORMAT:
+        raise InputError(
+            f"--workdir={workdir}: holds format {facts['format']}, written by "
+            f"{facts['written_by']}, where this version writes and reads {checkpoint.FORMAT}; "
+            "use that version, or give another --workdir"
+        )
+    return facts
 
 
 def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> Group:
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = _facts(path, workdir)
     keys = [_key(row["flags"]) for row in facts["runs"]]
     for key, row in zip(keys, facts["runs"], strict=True):
         if key not in wanted:
@@ -136,12 +205,12 @@ def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> Group:
     configs = tuple(wanted[key] for key in keys)
     _check_length(workdir, path.parent, configs[0].num_steps)
     runs = tuple(row["run"] for row in facts["runs"])
-    return Group(path.parent, runs, configs, facts["max_parallel_runs"])
+    return Group(path.parent, runs, configs, facts["max_parallel_runs"], facts["most_steps"])
 
 
 def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:
-    done = checkpoint.newest_step(folder)
-    if done is not None and done > num_steps:
+    done = max(checkpoint.steps(folder), default=0)
+    if done > num_steps:
         raise InputError(
             f"--num_steps={num_steps}: --workdir={workdir} already holds {done} updates; "
             "give at least that many, or another --workdir"

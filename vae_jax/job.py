@@ -6,8 +6,9 @@ Declarative: the same command resumes an interrupted run and only evaluates a fi
 import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,29 +16,31 @@ import numpy as np
 
 from vae_jax import (
     batches,
-    build,
     data,
+    diagnosis,
     figures,
     groups,
     logs,
     loop,
+    owner,
     records,
     report,
     results,
+    resume,
     study,
     sweep,
     table,
-    train,
+    trainer,
     workdir,
 )
-from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
-from vae_jax.errors import InputError
+from vae_jax.errors import InputError, LostError
 from vae_jax.groups import Group
-from vae_jax.hparams import HParams
+from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.loop import Row
-from vae_jax.train import TrainSpec, TrainState
+from vae_jax.signals import Stop, StoppedError
+from vae_jax.trainer import Trained
 
 
 class Clock:
@@ -54,30 +57,49 @@ class Clock:
         self._last = now
 
 
-class Trained(NamedTuple):
-    """A group of runs after training."""
-
-    group: Group
-    spec: TrainSpec
-    state: TrainState
-
-
-def complete(config: Config) -> None:
+def complete(config: Config, stop: Stop) -> None:
     """Bring ``config.workdir`` to the state that the flags describe.
 
     Raises:
         InputError: data or workdir that cannot be used.
+        StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
     jax.config.update("jax_enable_x64", config.compute_dtype == "float64")
     clock, folder = Clock(), Path(config.workdir)
     configs = study.rows(config)
+    owner.refuse_if_owned(folder)
     dataset = _load(config, configs)
     workdir.make(folder)
-    planned = groups.plan(folder, configs, dataset, config.max_parallel_runs)
+    with workdir.writing(folder), owner.owning(folder), _naming_checkpoints(folder):
+        _complete(config, configs, dataset, stop, clock)
+
+
+@contextlib.contextmanager
+def _naming_checkpoints(folder: Path) -> Iterator[None]:
+    """Let an error that nobody expected end by saying what it has not touched."""
+    with contextlib.ExitStack() as stack:
+
+        def note(kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+            if error is not None and not isinstance(error, InputError | StoppedError):
+                error.add_note(resume.in_words(folder))
+
+        stack.push(note)
+        yield
+
+
+def _complete(
+    config: Config, configs: list[Config], dataset: Dataset, stop: Stop, clock: Clock
+) -> None:
+    folder = Path(config.workdir)
+    planned = _plan(config, configs, dataset)
+    for change in workdir.changes(folder, config):
+        print(f"changed since the last start: {change}")
     workdir.write_flags(folder, config)
     clock.lap("data")
     _say_first(config, dataset, len(configs), len(planned))
-    trained, compile_seconds = _train_all(config, planned, dataset)
+    with stop.deferred():
+        trained = trainer.train_all(config, planned, dataset, stop)
+    stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
     clock.lap("train")
     rows = _test(config, trained, dataset)
     clock.lap("evaluate")
@@ -85,11 +107,25 @@ def complete(config: Config) -> None:
     drawn = _draw(folder, trained, dataset, rows, swept)
     clock.lap("figures")
     found = _describe(config, dataset, rows) | {"swept": swept}
-    found["seconds"] = clock.laps | {"compile": round(compile_seconds, 2)}
+    compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
+    found["seconds"] = clock.laps | {"compile": compile_seconds}
     records.write_csv(folder / "results.csv", rows, results.columns(swept))
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
     _say_last(folder, rows)
+
+
+def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[Group]:
+    """The groups; where those of the workdir cannot be read and may be restarted, all new ones."""
+    folder = Path(config.workdir)
+    try:
+        return groups.plan(folder, configs, dataset, config.max_parallel_runs)
+    except LostError as error:
+        if not config.restart:
+            raise
+        print(f"NOTE: {error}")
+    workdir.clear(folder)
+    return groups.plan(folder, configs, dataset, config.max_parallel_runs)
 
 
 def _load(config: Config, configs: list[Config]) -> Dataset:
@@ -118,97 +154,21 @@ def _check_fits(config: Config, dataset: Dataset) -> None:
         )
 
 
+    if config.conditional and not dataset.num_classes:
+        raise InputError(
+            f"--conditional: --dataset={config.dataset} has no labels; leave it out, or give a "
+            "data set with labels"
+        )
+    if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
+        raise InputError(
+            f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
+            f"{config.likelihood}; give --binarize=none, or --likelihood=bernoulli"
+        )
+
+
 def is_binary(dataset: Dataset) -> bool:
     """Whether every training pixel is 0 or 255."""
     return bool(np.isin(dataset.train, (0, 255)).all())
-
-
-def _train_all(
-    config: Config, planned: list[Group], dataset: Dataset
-) -> tuple[list[Trained], float]:
-    """All groups after ``num_steps`` updates, and the seconds that compiling took."""
-    folder, trained, compile_seconds = Path(config.workdir), [], 0.0
-    with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(Checkpoints(group.folder)) for group in planned]
-        starts = {
-            run: -1 if checkpoints.latest_step is None else checkpoints.latest_step
-            for group, checkpoints in zip(planned, opened, strict=True)
-            for run in group.runs
-        }
-        logs.Metrics(folder).truncate_after(starts)
-        board = stack.enter_context(logs.TensorBoard(folder, starts))
-        for number, (group, checkpoints) in enumerate(zip(planned, opened, strict=True), 1):
-            label = f"program {number} of {len(planned)}" if len(planned) > 1 else ""
-            done, seconds = _train(config, group, checkpoints, board, dataset, label)
-            trained.append(done)
-            compile_seconds += seconds
-    return trained, compile_seconds
-
-
-def _train(
-    config: Config,
-    group: Group,
-    checkpoints: Checkpoints,
-    board: logs.TensorBoard,
-    dataset: Dataset,
-    label: str,
-) -> tuple[Trained, float]:
-    """One group, from its newest checkpoint or from the seeds.
-
-    Rows are written before the checkpoint of their step, so after a kill none is missing and the
-    surplus is known.
-    """
-    visits, metrics = build.visits(config), logs.Metrics(Path(config.workdir))
-    spec, hparams = group.spec(dataset.image_shape), group.hparams
-    layout = loop.layout_for(spec, hparams, group.max_parallel_runs)
-    state = loop.initial_state(spec, hparams, dataset, layout)
-    start, compile_seconds = checkpoints.latest_step, 0.0
-    if start is not None:
-        state = _resumed(checkpoints, start, state, visits.num_steps)
-    before, diverged = _seconds_so_far(metrics, group.runs[0]), state.diverged.tolist()
-    with logs.Progress(visits.num_steps, start or 0, label) as progress:
-        for visit in loop.train(
-            spec, hparams, dataset, visits, state, layout=layout, seconds=before
-        ):
-            state = visit.state
-            compile_seconds += visit.compile_seconds
-            rows = [row | {"run": group.runs[row["run"]]} for row in visit.rows]
-            progress.advance(visit.step, visit.ms_per_step)
-            for log in (metrics, board, progress):
-                log.write(rows)
-            for place in _newly(diverged, state.diverged.tolist()):
-                reason = _reason(spec, hparams, state, dataset, place)
-                progress.say(f"run {group.runs[place]} diverged: {reason}")
-            diverged = state.diverged.tolist()
-            if visits.is_due(visit.step, visits.checkpoint_every):
-                checkpoints.save(visit.step, state)
-    return Trained(group, spec, state), compile_seconds
-
-
-def _newly(before: list[int], after: list[int]) -> list[int]:
-    """Places of the runs that diverged between two visits."""
-    return [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old < 0 <= new]
-
-
-def _reason(
-    spec: TrainSpec, hparams: HParams, state: TrainState, dataset: Dataset, place: int
-) -> str:
-    """At which update a run diverged, and the first array there that was not finite."""
-    own_hparams, own_state = sweep.take((hparams, state), place)
-    pixels = jnp.asarray(batches.stored_pixels(spec.binarize, "train", dataset.train))
-    name = train.first_not_finite(spec, own_hparams, own_state, pixels)
-    return f"{name} was not finite at update {int(own_state.diverged)}"
-
-
-def _resumed(checkpoints: Checkpoints, start: int, like: TrainState, num_steps: int) -> TrainState:
-    done = "finished" if start == num_steps else "resuming"
-    print(f"{done}: checkpoint at step {start:,} of {num_steps:,}", flush=True)
-    return checkpoints.restore(like)
-
-
-def _seconds_so_far(metrics: logs.Metrics, run: int) -> float:
-    rows = logs.read(metrics.path) if metrics.path.exists() else []
-    return max((row["seconds"] for row in rows if row["run"] == run), default=0.0)
 
 
 def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]:
@@ -220,9 +180,9 @@ def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]
 
 
 def _test_group(config: Config, done: Trained, dataset: Dataset, last: dict[int, Row]) -> list[Row]:
-    group, spec, state = done
+    group, spec, state, _ = done
     hparams, swept = group.hparams, [axis.name for axis in study.axes(config)]
-    layout = loop.layout_for(spec, hparams, group.max_parallel_runs)
+    layout = trainer.layout_of(group, spec)
     scores = loop.score(
         spec, hparams, state, dataset, num_particles=config.eval_particles, layout=layout
     )
@@ -230,7 +190,9 @@ def _test_group(config: Config, done: Trained, dataset: Dataset, last: dict[int,
     for place, (run, own, score) in enumerate(zip(group.runs, group.configs, scores, strict=True)):
         row = results.table_row(own, swept, last[run], score, int(state.diverged[place]))
         if row["diverged"] != "":
-            row["diverged_reason"] = _reason(spec, hparams, state, dataset, place)
+            row["diverged_reason"] = diagnosis.reason(
+                spec, hparams, state, dataset, place, by_operation=config.debug_nans
+            )
         rows.append(row)
     return rows
 
@@ -245,7 +207,9 @@ def _draw(
         for i, run in enumerate(done.group.runs)
     }
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:100])
-    test = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    labels = dataset.test_labels
+    test = figures.Pictured(images, None if labels is None else labels[:100])
     drawn = figures.draw_study(folder / "figures", models, test, rows, swept) if swept else []
     best = table.best(rows)
     if best is None:
@@ -291,9 +255,17 @@ def _say_last(folder: Path, rows: list[Row]) -> None:
         print("every run diverged; try a smaller --learning_rate or --clip_norm=1")
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""
-        print(
-            f"{which}test ELBO {best['test_elbo']:.2f} +- {best['test_elbo_se']:.2f}, "
-            f"NLL(K={best['eval_particles']}) {best['test_nll']:.2f} +- {best['test_nll_se']:.2f} "
-            f"nats per example, {best['active_units']} of {best['latent_size']} latents active"
-        )
+        print(which + _summary(best))
     print(f"report: {folder / 'report.html'}")
+
+
+def _summary(best: Row) -> str:
+    active = f"{best['active_units']} of {best['latent_size']} latents active"
+    if best["test_elbo"] is None:
+        error = f"{-best['test_log_likelihood']:.2f} +- {best['test_log_likelihood_se']:.2f}"
+        return f"test distortion {error} nats per example, {active}"
+    return (
+        f"test ELBO {best['test_elbo']:.2f} +- {best['test_elbo_se']:.2f}, "
+        f"NLL(K={best['eval_particles']}) {best['test_nll']:.2f} +- {best['test_nll_se']:.2f} "
+        f"nats per example, {active}"
+    )

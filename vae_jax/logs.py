@@ -7,6 +7,7 @@ not finite is left out of the curves and written as `null`.
 
 import json
 import math
+import os
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +40,8 @@ class Metrics:
 
     A visit's lines must be written before the checkpoint of its step. Then
     `truncate_after({run: step of its checkpoint})` leaves a resumed study with no line twice and
-    none missing. The file is open only while it is written, so a kill loses at most the visit at
-    hand.
+    none missing. The file is open only while it is written, and what is written is forced to the
+    disk, so a kill or a loss of power loses at most the visit at hand.
     """
 
     def __init__(self, workdir: Path):
@@ -51,16 +52,21 @@ class Metrics:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(map(records.json_line, rows)))
+            file.flush()
+            os.fsync(file.fileno())
 
     def truncate_after(self, steps: Mapping[int, int]) -> None:
-        """Drops what runs wrote for steps later than theirs, and a half-written last line.
+        """Drops what runs wrote for steps later than theirs, and what is no whole line.
 
         Args:
           steps: the last step to keep of each run, -1 for none; a run that is absent keeps all.
         """
         if self.path.exists():
-            kept = [r for r in read(self.path) if r["step"] <= steps.get(r["run"], r["step"])]
-            records.write_text(self.path, "".join(map(records.json_line, kept)))
+            rows = readable(self.path)
+            kept = [row for row in rows if row["step"] <= steps.get(row["run"], row["step"])]
+            text = "".join(map(records.json_line, kept))
+            if text.encode() != self.path.read_bytes():
+                records.write_text(self.path, text)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -69,8 +75,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises:
       InputError: a line before the last is not a JSON object.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [_parse(line) for line in lines]
+    rows = _parsed(path)
     if rows and rows[-1] is None:
         rows.pop()
     if None in rows:
@@ -81,13 +86,24 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if row is not None]
 
 
+def readable(path: Path) -> list[dict[str, Any]]:
+    """Reads the rows of a `metrics.jsonl` that are whole, wherever they stand; none without it."""
+    return [row for row in _parsed(path) if row is not None] if path.exists() else []
+
+
+def _parsed(path: Path) -> list[dict[str, Any] | None]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [_parse(line) for line in lines]
+
+
 def _parse(line: str) -> dict[str, Any] | None:
     """Returns the row that a line holds, None where it holds no whole row."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return row if isinstance(row, dict) and {"step", "run"} <= row.keys() else None
+    is_row = isinstance(row, dict) and all(type(row.get(name)) is int for name in ("step", "run"))
+    return row if is_row else None
 
 
 class TensorBoard:
@@ -138,8 +154,10 @@ class TensorBoard:
 def _open(folder: Path, first: int) -> EventsWriter:
     """Starts an event file whose first event purges older files from step `first` on."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Files are named by the second they were made in; the suffix keeps a quick resume apart.
-    writer = EventsWriter(str(folder / "events"), filename_suffix=f".step_{first}")
+    # TensorBoard reads files in the order of their names, which hold the time; a number before it
+    # keeps them in order through a quick resume or a clock that is set back.
+    number = len(list(folder.iterdir()))
+    writer = EventsWriter(str(folder / f"events.{number:06d}"))
     start = SessionLog(status=SessionLog.START)
     writer.write_event(Event(step=first, wall_time=time.time(), session_log=start))
     return writer

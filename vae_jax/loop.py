@@ -4,10 +4,11 @@ Between chunks the host only looks (terms, valid) and hands the state to whoever
 called. Which steps it visits changes no number that is trained.
 """
 
+import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from vae_jax.train import TrainSpec, TrainState, TrainTerms
 from vae_jax.types import Images, default_float
 
 Row = dict[str, Any]
+_PROBE_STEPS = 4
 _NOT_TERMS = ("step", "run", "seconds", "eval_particles")
 
 
@@ -38,18 +40,21 @@ class Visits:
         chunk_steps: most updates between two visits.
         eval_every: updates between evaluations on valid; the last update is always one.
         checkpoint_every: updates between checkpoints; the last update is always one.
+        most_steps: a bound on ``chunk_steps`` where updates are slow.
     """
 
     num_steps: int
     chunk_steps: int = 500
     eval_every: int = 500
     checkpoint_every: int = 1000
+    most_steps: int = 2**31 - 1
 
     def after(self, start: int) -> Iterator[int]:
-        """Steps to stop at: all multiples of the three intervals, and the end."""
+        """Steps to stop at: all multiples of the intervals, and the end."""
         step = start
         while step < self.num_steps:
-            intervals = (self.chunk_steps, self.eval_every, self.checkpoint_every)
+            chunk_steps = min(self.chunk_steps, self.most_steps)
+            intervals = (chunk_steps, self.eval_every, self.checkpoint_every)
             step = min(self.num_steps, *(step - step % n + n for n in intervals))
             yield step
 
@@ -160,6 +165,7 @@ def train(
     *,
     layout: Layout | None = None,
     seconds: float = 0.0,
+    bound: Callable[[float], int] | None = None,
 ) -> Iterator[Visit]:
     """Train from a state on, chunk by chunk; the caller looks in between.
 
@@ -171,6 +177,7 @@ def train(
         state: where to go on from; it is donated.
         layout: where the runs are computed; None for the best of the device.
         seconds: training time already spent, to which the rows' ``seconds`` add.
+        bound: from the seconds that an update takes here to ``visits.most_steps``; asked once.
     """
     hparams, start = _as_study(hparams), int(state.step[0])
     if start >= visits.num_steps:
@@ -184,6 +191,9 @@ def train(
     began = time.perf_counter()
     state, _ = advance(padded, state, examples, jnp.int32(0))  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
+    if bound is not None:
+        pace = _seconds_per_step(advance, padded, state, examples)
+        visits = dataclasses.replace(visits, most_steps=bound(pace))
     for stop in visits.after(start):
         began = time.perf_counter()
         state, terms = advance(padded, state, examples, jnp.int32(stop - start))
@@ -207,6 +217,21 @@ def resident(spec: TrainSpec, data: Dataset) -> Examples:
 def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray | None:
     """Labels of a split, for a model that is given them."""
     return data.labels_of(split) if spec.model.num_classes else None
+
+
+def _seconds_per_step(
+    advance: Callable[..., tuple[TrainState, Any]],
+    hparams: HParams,
+    state: TrainState,
+    examples: Examples,
+) -> float:
+    """Seconds of one update of all runs, tried on a copy of the state."""
+    copy, times = jax.tree.map(jnp.copy, state), []
+    for num_steps in (0, _PROBE_STEPS):
+        began = time.perf_counter()
+        copy, _ = jax.block_until_ready(advance(hparams, copy, examples, jnp.int32(num_steps)))
+        times.append(time.perf_counter() - began)
+    return max(0.0, times[1] - times[0]) / _PROBE_STEPS
 
 
 def score(

@@ -9,12 +9,16 @@ evenly spaced reals with both ends; values that hold commas themselves are parte
 import dataclasses
 import difflib
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vae_jax.config import FIELDS, Config, as_text, check_combination, parse_value
 from vae_jax.errors import InputError
+
+
+MOST_RUNS = 10_000
 
 
 class Axis(NamedTuple):
@@ -42,6 +46,8 @@ def axes(config: Config) -> list[Axis]:
 def rows(config: Config) -> list[Config]:
     """One configuration per run, without ``sweep``; a single one where nothing is swept."""
     found = axes(config)
+    if math.prod(len(axis.values) for axis in found) > MOST_RUNS:
+        raise InputError(f"--sweep: makes more than {MOST_RUNS} runs; give fewer values")
     products = itertools.product(*(axis.values for axis in found))
     names = [axis.name for axis in found]
     every = [
@@ -85,17 +91,25 @@ def _parts(name: str, text: str) -> list[str]:
 
 def _whole_range(name: str, text: str) -> list[str]:
     low, _, high = text.partition(":")
-    values = [str(value) for value in range(parse_value(name, low), parse_value(name, high))]
+    numbers = range(parse_value(name, low), parse_value(name, high))
+    if len(numbers) > MOST_RUNS:
+        raise InputError(f"{text} holds more than {MOST_RUNS} values; give fewer")
+    values = [str(number) for number in numbers]
     if not values:
         raise InputError(f"{text} is empty; the second number must exceed the first")
     return values
 
 
+def _is_number_of_values(text: str) -> bool:
+    return text.isdecimal() and len(text) < 9 and 2 <= int(text) <= MOST_RUNS
+
+
 def _spaced(name: str, text: str) -> list[str]:
     """Evenly spaced values, on a line or on a logarithmic scale, to six digits."""
     spacing, *numbers = text.split(":")
-    if len(numbers) != 3 or not numbers[2].isdecimal() or int(numbers[2]) < 2:
-        raise InputError(f"{text} must be {spacing}:LOW:HIGH:NUMBER, NUMBER at least 2")
+    if len(numbers) != 3 or not _is_number_of_values(numbers[2]):
+        words = f"NUMBER from 2 to {MOST_RUNS}"
+        raise InputError(f"{text} must be {spacing}:LOW:HIGH:NUMBER, {words}")
     low, high = (parse_value(name, number) for number in numbers[:2])
     if not np.isfinite([low, high]).all() or (spacing == "log" and low <= 0):
         raise InputError(f"{text} must lie between finite numbers, above 0 for log")

@@ -103,7 +103,7 @@ def _not_prepared(name: str, data_dir: Path, flag: str) -> InputError:
 
 
 def _unknown(name: str, known: list[str], flag: str) -> InputError:
-    ours = [*PACKAGED, *DOWNLOADABLE]
-    close = difflib.get_close_matches(name, [*PACKAGED, *known], n=3)
+    ours = [*PACKAGED, *DOWNLOADABLE, "sprites"]
+    close = difflib.get_close_matches(name, [*PACKAGED, "sprites", *known], n=3)
     advice = f"did you mean {' or '.join(close)}?" if close else f"give a path or {', '.join(ours)}"
     return InputError(f"{flag}: neither a file or folder here nor the name of a data set; {advice}")

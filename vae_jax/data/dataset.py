@@ -8,14 +8,22 @@ from jaxtyping import Int32, UInt8
 
 
 class Part(NamedTuple):
-    """Images of one split as the source has them, with one label each or none at all."""
+    """Images of one split as the source has them.
+
+    Attributes:
+        images: as `arrays.build` takes them.
+        labels: one for each image, or none at all.
+        factors: whole numbers from which each image was made, `[n, factors]`, if they are known.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None = None
+    factors: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "Part":
-        """The images `rows`, in that order, with their labels."""
-        return Part(self.images[rows], None if self.labels is None else self.labels[rows])
+        """The images `rows`, in that order, with what is known of them."""
+        known = (None if array is None else array[rows] for array in (self.labels, self.factors))
+        return Part(self.images[rows], *known)
 
 
 class Raw(NamedTuple):
@@ -48,7 +56,11 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits of images with values 0 to 255; labels are None where the source has none."""
+    """Three splits of images with values 0 to 255.
+
+    Labels are None where the source has none. So are factors, the whole numbers from which each
+    image of a generated data set was made, one column each.
+    """
 
     train: UInt8[np.ndarray, "num_train height width channels"]
     valid: UInt8[np.ndarray, "num_valid height width channels"]
@@ -57,6 +69,9 @@ class Dataset:
     valid_labels: Int32[np.ndarray, " num_valid"] | None
     test_labels: Int32[np.ndarray, " num_test"] | None
     record: Record
+    train_factors: Int32[np.ndarray, "num_train factors"] | None = None
+    valid_factors: Int32[np.ndarray, "num_valid factors"] | None = None
+    test_factors: Int32[np.ndarray, "num_test factors"] | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

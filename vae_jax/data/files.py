@@ -1,6 +1,7 @@
 """Images from files of arrays: `.npz` and IDX, the format of MNIST (`.gz` or not)."""
 
 import gzip
+import lzma
 import math
 import re
 import struct
@@ -19,6 +20,12 @@ _IDX_NAME = re.compile(
     r"(?:.*[-_.])?(train|valid|validation|t10k|test)-(images|labels)[-.]idx[0-9]-ubyte(\.gz)?"
 )
 _IDX_SPLIT = {"t10k": "test", "validation": "valid"}
+# What numpy and zipfile make of bytes that are no archive of arrays, or promise too many of them.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, TypeError, KeyError, RuntimeError, MemoryError),
+    *(OverflowError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+_MOST_AXES = 32  # of an array of any numpy
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -34,7 +41,7 @@ def read_npz(path: Path, flag: str) -> Raw:
             parts = {split: _npz_part(arrays, split) for split in _npz_splits(arrays.files)}
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{flag}: cannot be read as .npz ({reason}); save it anew") from None
     return Raw(parts, f"arrays of the file {path.name}")
@@ -110,7 +117,8 @@ def _idx_array(path: Path, name: str, flag: str) -> np.ndarray:
     Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", file formats.
     """
     content = _content(path, name, flag)
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES:
+    is_idx = len(content) >= 4 and content[:2] == b"\0\0" and content[2] in _IDX_DTYPES
+    if not is_idx or content[3] > _MOST_AXES:
         raise InputError(f"{flag}: {name} is not an IDX file; fetch it anew")
     dtype, rank = np.dtype(_IDX_DTYPES[content[2]]), content[3]
     start = 4 + 4 * rank

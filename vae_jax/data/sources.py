@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from vae_jax.data.arrays import build
@@ -12,6 +13,7 @@ from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.files import has_idx, read_idx, read_npz
 from vae_jax.data.folders import fingerprint, image_files, read_image_folder
 from vae_jax.data.packaged import PACKAGED
+from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.errors import InputError
 
 DEFAULT_DATA_DIR = "~/.cache/vae_jax"
@@ -27,9 +29,10 @@ def load(
     """Loads a data set by name or path.
 
     Args:
-        name: `mnist_5k`, `digits`, the name of an image data set of tensorflow-datasets (`mnist`,
-            `cifar10`, `emnist/letters`, ...), or the path of an `.npz` file, a folder of IDX files
-            or a folder of images. For a folder called like a data set write `./mnist`.
+        name: `mnist_5k`, `digits`, `sprites` (`sprites/N` for another number of training images),
+            the name of an image data set of tensorflow-datasets (`mnist`, `cifar10`,
+            `emnist/letters`, ...), or the path of an `.npz` file, a folder of IDX files or a
+            folder of images. For a folder called like a data set write `./mnist`.
         data_dir: where prepared data sets live, downloads go and decoded copies are kept.
         offline_dataset: what to use if `name` has to be downloaded and cannot be.
         num_valid: images to hold out of train where the source has no valid split; 0 for the
@@ -47,7 +50,7 @@ def load(
     except UnavailableError as error:
         reason = str(error)
     else:
-        return build(
+        return _build(
             raw, Record(asked=name, used=name, source=raw.source, splits=""), flag, num_valid
         )
     if not offline_dataset:
@@ -67,15 +70,23 @@ def _substitute(asked: str, used: str, data_dir: Path, reason: str, num_valid: i
             f"{flag}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
         ) from None
     sentence = f"--dataset={asked} cannot be had ({reason}); using {flag} instead"
-    return build(
+    return _build(
         raw, Record(asked, used, raw.source, splits="", substitution=sentence), flag, num_valid
     )
+
+
+def _build(raw: Raw, record: Record, flag: str, num_valid: int) -> Dataset:
+    """The data set with its factors: a source that knows them gives all splits, in their order."""
+    factors = {f"{split}_factors": part.factors for split, part in raw.parts.items()}
+    return replace(build(raw, record, flag, num_valid), **factors)
 
 
 def _read(name: str, data_dir: Path, flag: str) -> Raw:
     """Names of data sets that need no preparation come first, then paths, then other names."""
     if name in PACKAGED:
         return PACKAGED[name](flag)
+    if is_sprites(name):
+        return read_sprites(name, flag)
     path = Path(os.path.expanduser(name))  # os.path, unlike pathlib, bears any name
     if name not in DOWNLOADABLE and (name == "" or os.path.exists(path) or _is_meant_as_path(name)):
         return _read_path(path, name, data_dir, flag)
@@ -90,7 +101,7 @@ def _read_path(path: Path, name: str, data_dir: Path, flag: str) -> Raw:
     if not name or not os.path.exists(path):
         raise InputError(
             f"{flag}: no such file or folder; give a path that exists or the name of a data set "
-            f"({', '.join([*PACKAGED, *DOWNLOADABLE])})"
+            f"({', '.join([*PACKAGED, *DOWNLOADABLE, 'sprites'])})"
         )
     if path.is_dir():
         return _read_folder(path, data_dir, flag)

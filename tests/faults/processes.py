@@ -1,0 +1,121 @@
+"""Real processes of ``run.py`` on a study small enough to be killed often, and what they left."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parent.parent.parent
+STUDY = [
+    *("--hidden_sizes=8", "--batch_size=16", "--eval_particles=3", "--binarize=dynamic"),
+    *("--sweep=latent_size=2,3", "--chunk_steps=50", "--eval_every=100", "--checkpoint_every=100"),
+]
+_MAIN = """
+import signal, sys
+sys.modules["torch"] = None  # tensorboardX imports it where it is installed: seconds for nothing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if started in the background
+from vae_jax.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "PYTHONPATH": str(ROOT),
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Process:
+    """A running command line, whose output is gathered while it runs."""
+
+    def __init__(self, argv: list[str], **environment: str):
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, *argv],
+            env=os.environ | _ENVIRONMENT | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        for line in self._popen.stdout:
+            self.lines.append(line)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    def wait_for(self, words: str, seconds: float = 120.0) -> None:
+        """Return when the words were printed."""
+        end = time.monotonic() + seconds
+        while words not in self.output:
+            if time.monotonic() > end or not self.is_running:
+                raise AssertionError(f"no {words!r} in {self.output!r}")
+            time.sleep(0.005)
+
+    def send(self, signum: int) -> None:
+        self._popen.send_signal(signum)
+
+    def wait(self, seconds: float = 120.0) -> int:
+        """The exit status, with all output gathered; a process that hangs is killed."""
+        try:
+            status = self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            raise
+        finally:
+            self._reader.join(5.0)
+        return status
+
+
+def save_images(path: Path, num_train: int = 64) -> Path:
+    """A data set of 4x5 pixels."""
+    rng = np.random.default_rng(0)
+    splits = {"x_train": num_train, "x_valid": 8, "x_test": 16}
+    arrays = {name: rng.integers(0, 256, (count, 4, 5), np.uint8) for name, count in splits.items()}
+    np.savez(path, **arrays)
+    return path
+
+
+def what_is_left(workdir: Path, num_groups: int = 1) -> dict[str, list]:
+    """Final arrays, table and metrics of a finished study, without the times that they hold."""
+    table = list(csv.DictReader((workdir / "results.csv").read_text().splitlines()))
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return {
+        "arrays": [final_arrays(workdir, number) for number in range(num_groups)],
+        "results.csv": [_without_seconds(row) for row in table],
+        "metrics.jsonl": [_without_seconds(json.loads(line)) for line in lines],
+    }
+
+
+def final_arrays(workdir: Path, group: int = 0) -> list[list]:
+    """All numbers of the newest checkpoint, in lists that compare to the last bit."""
+    folder = workdir / "checkpoints" / f"{group:03d}"
+    step = max(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        state = reader.restore((folder / str(step) / "state").absolute())
+    return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(state)]
+
+
+def _without_seconds(row: dict) -> dict:
+    return {name: value for name, value in row.items() if name != "seconds"}

@@ -1,0 +1,62 @@
+"""Why a run diverged: the first array that was not finite, and the operation that made it."""
+
+import traceback
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import loop, sweep, train
+from vae_jax.batches import Examples
+from vae_jax.data import Dataset
+from vae_jax.hparams import HParams
+from vae_jax.train import TrainSpec, TrainState
+
+_PACKAGE = Path(__file__).parent
+
+
+def reason(
+    spec: TrainSpec,
+    hparams: HParams,
+    state: TrainState,
+    dataset: Dataset,
+    place: int,
+    *,
+    by_operation: bool = False,
+) -> str:
+    """At which update a run of a study diverged, and the first array there that was not finite.
+
+    Args:
+        spec: as trained.
+        hparams: of all runs.
+        state: of all runs; that of a diverged run is the one before the update.
+        dataset: as trained on.
+        place: of the run in the study.
+        by_operation: whether to repeat the update operation by operation and name the first that
+            gave NaN or, if none did, infinity.
+    """
+    own_hparams, own_state = sweep.take((hparams, state), place)
+    examples = loop.resident(spec, dataset)
+    name = train.first_not_finite(spec, own_hparams, own_state, examples)
+    words = f"{name} was not finite at update {int(own_state.diverged)}"
+    return f"{words}; {operation(spec, own_hparams, own_state, examples)}" if by_operation else words
+
+
+def operation(spec: TrainSpec, hparams: HParams, state: TrainState, examples: Examples) -> str:
+    """The first operation of the update of a diverged run whose result is NaN, or infinite."""
+    before = state._replace(step=state.diverged, diverged=jnp.full_like(state.diverged, -1))
+    for looks_for in (jax.debug_nans, jax.debug_infs):
+        try:
+            with looks_for(True), jax.disable_jit():
+                train.train_chunk(spec, hparams, before, examples, jnp.int32(1), max_steps=1)
+        except FloatingPointError as error:
+            return f"{str(error).splitlines()[0].rstrip('.')} at {_line(error)}"
+    return "no operation gave NaN or infinity when the update was repeated by itself"
+
+
+def _line(error: FloatingPointError) -> str:
+    """File, line and code of this package where an exception came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    name = Path(own[-1].filename).relative_to(_PACKAGE.parent).as_posix()
+    return f"{name}:{own[-1].lineno}: {own[-1].line}"

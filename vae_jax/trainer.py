@@ -1,0 +1,188 @@
+"""Training of a workdir's groups: from their checkpoints on, with every log, until a signal."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_jax import build, diagnosis, groups, logs, loop, resume
+from vae_jax.checkpoint import Checkpoints
+from vae_jax.config import Config
+from vae_jax.data import Dataset
+from vae_jax.errors import InputError
+from vae_jax.groups import Group
+from vae_jax.loop import Row, Visit
+from vae_jax.seals import DamagedError
+from vae_jax.signals import Stop
+from vae_jax.train import TrainSpec, TrainState
+
+
+class Trained(NamedTuple):
+    """A group of runs after training.
+
+    Attributes:
+        group: the runs.
+        spec: of their program.
+        state: of all of them.
+        compile_seconds: spent on building the program.
+    """
+
+    group: Group
+    spec: TrainSpec
+    state: TrainState
+    compile_seconds: float
+
+
+def train_all(config: Config, planned: list[Group], dataset: Dataset, stop: Stop) -> list[Trained]:
+    """All groups after ``num_steps`` updates.
+
+    Raises:
+        StoppedError: a signal came; what was trained is saved.
+        LostError: see :func:`vae_jax.resume.starts`.
+    """
+    folder = Path(config.workdir)
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(Checkpoints(group.folder)) for group in planned]
+        starts = resume.starts(folder, planned, opened, may_restart=config.restart)
+        last = {run: s for group, s in zip(planned, starts, strict=True) for run in group.runs}
+        metrics = logs.Metrics(folder)
+        metrics.truncate_after(last)
+        board = stack.enter_context(logs.TensorBoard(folder, last))
+        many = len(planned) > 1
+        return [
+            _Training(
+                config,
+                dataset,
+                stop,
+                group,
+                checkpoints,
+                start,
+                metrics,
+                board,
+                f"program {number} of {len(planned)}" if many else "",
+            ).run()
+            for number, (group, checkpoints, start) in enumerate(
+                zip(planned, opened, starts, strict=True), 1
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The training of one group."""
+
+    config: Config
+    dataset: Dataset
+    stop: Stop
+    group: Group
+    checkpoints: Checkpoints
+    start: int
+    metrics: logs.Metrics
+    board: logs.TensorBoard
+    label: str
+
+    @functools.cached_property
+    def spec(self) -> TrainSpec:
+        return self.group.spec(self.dataset)
+
+    @functools.cached_property
+    def visits(self) -> loop.Visits:
+        visits = build.visits(self.config)
+        if self.group.most_steps is None:
+            return visits
+        return dataclasses.replace(visits, most_steps=self.group.most_steps)
+
+    def run(self) -> Trained:
+        """Train, and save when that is due and when a signal asks for an end.
+
+        Rows are written before the checkpoint of their step, so after a kill none is missing and
+        the surplus is known.
+        """
+        self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
+        rows = [row for row in logs.readable(self.metrics.path) if row["run"] == self.group.runs[0]]
+        state, lines, compile_seconds = self._first_state(), len(rows), 0.0
+        seconds = max((row["seconds"] for row in rows), default=0.0)
+        diverged = state.diverged.tolist()
+        with logs.Progress(self.config.num_steps, max(0, self.start), self.label) as progress:
+            for visit in self._visit(state, seconds):
+                state, lines = visit.state, lines + 1
+                compile_seconds += visit.compile_seconds
+                self._tell(visit, progress)
+                self._tell_diverged(diverged, state, progress)
+                diverged = state.diverged.tolist()
+                self._save(visit.step, state, lines)
+        return Trained(self.group, self.spec, state, compile_seconds)
+
+    def _first_state(self) -> TrainState:
+        """From the checkpoint, or from the seeds."""
+        layout, num_steps = layout_of(self.group, self.spec), self.config.num_steps
+        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, layout)
+        if self.start == resume.FROM_SEEDS:
+            return state
+        done = "finished" if self.start == num_steps else "resuming"
+        print(f"{done}: checkpoint at step {self.start:,} of {num_steps:,}", flush=True)
+        try:
+            return self.checkpoints.restore(self.start, state)
+        except DamagedError as error:
+            raise InputError(
+                f"--workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
+                "the version of vae_jax that wrote it, or give another --workdir"
+            ) from None
+
+    def _visit(self, state: TrainState, seconds: float) -> Iterator[Visit]:
+        return loop.train(
+            self.spec,
+            self.group.hparams,
+            self.dataset,
+            self.visits,
+            state,
+            layout=layout_of(self.group, self.spec),
+            seconds=seconds,
+            bound=self._bound if self.group.most_steps is None else None,
+        )
+
+    def _bound(self, seconds_per_step: float) -> int:
+        most_steps = groups.settle_most_steps(self.group, seconds_per_step)
+        if most_steps < self.visits.chunk_steps:
+            print(f"updates are slow here: visits after at most {most_steps} of them", flush=True)
+        return most_steps
+
+    def _tell(self, visit: Visit, progress: logs.Progress) -> None:
+        """One visit, under the numbers that the runs have in the study."""
+        rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in visit.rows]
+        progress.advance(visit.step, visit.ms_per_step)
+        for log in (self.metrics, self.board, progress):
+            log.write(rows)
+
+    def _tell_diverged(self, before: list[int], state: TrainState, progress: logs.Progress) -> None:
+        """Which runs diverged since the visit before, and why."""
+        after = state.diverged.tolist()
+        for place, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old < 0 <= new:
+                why = diagnosis.reason(
+                    self.spec,
+                    self.group.hparams,
+                    state,
+                    self.dataset,
+                    place,
+                    by_operation=self.config.debug_nans,
+                )
+                progress.say(f"run {self.group.runs[place]} diverged: {why}")
+
+    def _save(self, step: int, state: TrainState, lines: int) -> None:
+        """If it is due, or if a signal asks for an end."""
+        is_stopping = self.stop.is_wanted
+        if is_stopping or self.visits.is_due(step, self.visits.checkpoint_every):
+            self.checkpoints.save(step, state, {"lines": lines})
+        if is_stopping:
+            self.checkpoints.wait()
+            words = f"stopped at step {step:,}; the same command goes on from there"
+            self.stop.raise_if_wanted(words)
+
+
+def layout_of(group: Group, spec: TrainSpec) -> loop.Layout:
+    """Where the runs of a group are computed."""
+    return loop.layout_for(spec, group.hparams, group.max_parallel_runs)
