@@ -5,6 +5,7 @@ before anything is compiled.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ class Config:
     conditional: bool = _flag(False, TRUTH, "give the labels to encoder, decoder and prior")
     network: str = _flag("mlp", one_of(*NETWORKS), "architecture of encoder and decoder")
     hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")
-    channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions 4x4 stride 2 (conv, resnet)")
+    channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions of stride 2 (conv, resnet)")
     num_blocks: int = _flag(1, whole(1), "residual blocks after each convolution (resnet)")
     activation: str = _flag("relu", one_of(*ACTIVATIONS), "between the layers")
     weight_norm: bool = _flag(False, TRUTH, "weight normalization of the hidden layers")
@@ -291,7 +292,8 @@ def check_combination(config: Config) -> None:
     Raises:
         InputError: naming the flags.
     """
-    for refusal in (*_refused_shapes(config), *_refused_bounds(config), *_refused_penalties(config)):
+    rules = (_refused_shapes, _refused_bounds, _refused_penalties)
+    for refusal in itertools.chain.from_iterable(rule(config) for rule in rules):
         raise InputError(refusal)
 
 

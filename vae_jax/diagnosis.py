@@ -39,7 +39,9 @@ def reason(
     examples = loop.resident(spec, dataset)
     name = train.first_not_finite(spec, own_hparams, own_state, examples)
     words = f"{name} was not finite at update {int(own_state.diverged)}"
-    return f"{words}; {operation(spec, own_hparams, own_state, examples)}" if by_operation else words
+    return (
+        f"{words}; {operation(spec, own_hparams, own_state, examples)}" if by_operation else words
+    )
 
 
 def operation(spec: TrainSpec, hparams: HParams, state: TrainState, examples: Examples) -> str:

@@ -89,9 +89,9 @@ def in_batches(
     num_batches = -(-len(pixels) // batch_size)
     padding = num_batches * batch_size - len(pixels)
 
-    def split(values: np.ndarray) -> np.ndarray:
+    def split(values: np.ndarray) -> Array:
         padded = np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1))
-        return padded.reshape(num_batches, batch_size, *values.shape[1:])
+        return jnp.asarray(padded.reshape(num_batches, batch_size, *values.shape[1:]))
 
     return Examples(split(pixels), None if labels is None else split(labels))
 

@@ -39,9 +39,7 @@ class Pictured(NamedTuple):
 
     def take(self, places: np.ndarray | slice) -> "Pictured":
         """Some of them."""
-        return Pictured(
-            self.images[places], None if self.labels is None else self.labels[places]
-        )
+        return Pictured(self.images[places], None if self.labels is None else self.labels[places])
 
 
 class Model(NamedTuple):
@@ -76,9 +74,7 @@ class Model(NamedTuple):
         """E[x|z] for z from the prior, by the run's stream ``generate``; classes take turns."""
         key = keys.stream(self.hparams.seed, "generate")
         labels = np.arange(num_samples) % max(self.vae.num_classes, 1)
-        z = self.vae.sample_prior(
-            self.hparams, self.params, key, num_samples, self._given(labels)
-        )
+        z = self.vae.sample_prior(self.hparams, self.params, key, num_samples, self._given(labels))
         return self.decode(z, labels)
 
     def _given(self, labels: np.ndarray | None) -> Labels | None:

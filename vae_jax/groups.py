@@ -117,7 +117,9 @@ def _grouped(
     members: dict[str, list[tuple[int, Config]]] = {}
     for run, config in enumerate(configs, first_run):
         flags = identity(config, "")
-        program = _key({n: v for n, v in flags.items() if n not in HParams._fields} | _parts(config))
+        program = _key(
+            {n: v for n, v in flags.items() if n not in HParams._fields} | _parts(config)
+        )
         members.setdefault(program, []).append((run, config))
     groups = []
     for number, rows in enumerate(members.values(), first_group):

@@ -153,7 +153,6 @@ def _check_fits(config: Config, dataset: Dataset) -> None:
             "pixels are binary already; give --binarize=none"
         )
 
-
     if config.conditional and not dataset.num_classes:
         raise InputError(
             f"--conditional: --dataset={config.dataset} has no labels; leave it out, or give a "
@@ -259,7 +258,7 @@ def _say_last(folder: Path, rows: list[Row]) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def _summary(best: Row) -> str:
+def _summary(best: table.Row) -> str:
     active = f"{best['active_units']} of {best['latent_size']} latents active"
     if best["test_elbo"] is None:
         error = f"{-best['test_log_likelihood']:.2f} +- {best['test_log_likelihood_se']:.2f}"

@@ -99,7 +99,9 @@ def _starting_images(spec: TrainSpec, data: Dataset) -> Images:
     """Training images, evenly spaced, for the priors that start from some."""
     num = min(spec.model.prior.num_examples, len(data.train))
     places = np.linspace(0, len(data.train), num, endpoint=False).astype(int)
-    pixels = batches.stored_pixels("static" if spec.binarize == "dynamic" else spec.binarize, "train", data.train[places])
+    pixels = batches.stored_pixels(
+        "static" if spec.binarize == "dynamic" else spec.binarize, "train", data.train[places]
+    )
     return batches.as_images(jnp.asarray(pixels))
 
 
@@ -211,7 +213,8 @@ def train(
 def resident(spec: TrainSpec, data: Dataset) -> Examples:
     """The training set as it lies on the device."""
     pixels = batches.stored_pixels(spec.binarize, "train", data.train)
-    return Examples(jnp.asarray(pixels), _labels(spec, data, "train"))
+    labels = _labels(spec, data, "train")
+    return Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels))
 
 
 def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray | None:

@@ -101,10 +101,10 @@ class VAE:
         """q(z|x), equal to the standard normal on inactive coordinates."""
         batch, shape = x.shape[:-3], x.shape[-3:]
         arguments = {"params": params["encoder"]}, x.reshape(-1, *shape), self._one_hot(y)
-        heads = self._encoder().apply(*arguments)
+        values: Params = self._encoder().apply(*arguments)
         heads = {
             name: jnp.asarray(head, default_float()).reshape(*batch, *head.shape[1:])
-            for name, head in heads.items()
+            for name, head in values.items()
         }
         own = params.get("posterior", {})
         return self.posterior(hparams, own, heads, self.active(hparams))

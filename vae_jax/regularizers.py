@@ -38,9 +38,7 @@ class Regularizer(Protocol):
         """What it learns, before the first update; {} for nothing."""
         ...
 
-    def __call__(
-        self, hparams: HParams, params: Params, draws: Draws, context: Context
-    ) -> Scalar:
+    def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
         """The penalty times its strength, in nats per example; the objective loses it.
 
         Args:

@@ -17,7 +17,6 @@ import numpy as np
 from vae_jax.config import FIELDS, Config, as_text, check_combination, parse_value
 from vae_jax.errors import InputError
 
-
 MOST_RUNS = 10_000
 
 

@@ -126,9 +126,8 @@ def train_step(
     diverged = jnp.where(is_first, state.step, state.diverged)
     transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    if "likelihood" in params:
-        params |= {"likelihood": _tracked(spec, params["likelihood"], value, batch.x, diverged)}
+    params: Any = optax.apply_updates(state.params, updates)
+    params = _tracked(spec, params, value, batch.x, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged), terms
 
 
@@ -153,10 +152,15 @@ def regularized(
 def _tracked(
     spec: TrainSpec, params: Params, value: Value, x: Images, diverged: Int[Array, ""]
 ) -> Params:
-    """Parameters of the likelihood that follow the batch instead of a gradient."""
+    """Parameters, those of the likelihood moved that follow the batch instead of a gradient."""
+    if "likelihood" not in params:
+        return params
     many = jnp.broadcast_to(x, (*value.draws.z.shape[:-1], *x.shape[1:]))
-    moved = spec.model.likelihood.track(params, value.seen, many)
-    return jax.tree.map(lambda new, old: jnp.where(diverged < 0, new, old), moved, params)
+    moved = spec.model.likelihood.track(params["likelihood"], value.seen, many)
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
+    )
+    return params | {"likelihood": kept}
 
 
 def _are_finite(tree: Any) -> Bool[Array, ""]:

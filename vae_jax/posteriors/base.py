@@ -121,7 +121,11 @@ class NothingLearned:
     """The part of a family that learns nothing beside the encoder and hides no column."""
 
     has_density: ClassVar[bool] = True
-    extra_width: ClassVar[int] = 0
+
+    @property
+    def extra_width(self) -> int:
+        """None."""
+        return 0
 
     def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
         """No parameters."""

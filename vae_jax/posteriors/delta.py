@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Draw, Head, NothingLearned
+from vae_jax.posteriors.base import Draw, Head, NothingLearned, Posterior
 from vae_jax.types import Active, Latents, Params
 
 
@@ -39,7 +39,7 @@ class Point(NamedTuple):
         """There is none."""
         raise NotImplementedError("a deterministic code has no density")
 
-    def component(self) -> "Point":
+    def component(self) -> Posterior:
         """Itself, which no mixture can use."""
         return self
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Draw, Head, NothingLearned
+from vae_jax.posteriors.base import Draw, Head, NothingLearned, Posterior
 from vae_jax.types import Active, Latents, Params
 
 LOG_2PI = 1.8378770664093453
@@ -74,7 +74,7 @@ class Gaussian(NamedTuple):
         del noise
         return jax.lax.stop_gradient(self).log_prob(z)
 
-    def component(self) -> "Gaussian":
+    def component(self) -> Posterior:
         """Itself."""
         return self
 

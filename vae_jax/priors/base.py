@@ -81,3 +81,19 @@ class PriorFamily(Protocol):
             y: labels, for priors that know them.
         """
         ...
+
+
+class NothingLearned:
+    """The part of a family without parameters, labels or examples."""
+
+    needs_labels: ClassVar[bool] = False
+
+    @property
+    def num_examples(self) -> int:
+        """None."""
+        return 0
+
+    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
+        """No parameters."""
+        del key, hparams, start
+        return {}

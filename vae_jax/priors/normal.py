@@ -1,7 +1,7 @@
 """The standard normal prior."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.posteriors import Gaussian, Posterior, normal_log_density
-from vae_jax.priors.base import Encode, Start
+from vae_jax.priors.base import Encode, NothingLearned
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey
 
 
@@ -40,16 +40,8 @@ class UnitNormal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StandardNormal:
+class StandardNormal(NothingLearned):
     """p(z) = N(0, I)."""
-
-    needs_labels: ClassVar[bool] = False
-    num_examples: ClassVar[int] = 0
-
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
-        """No parameters."""
-        del key, hparams, start
-        return {}
 
     def __call__(
         self,
