@@ -66,7 +66,7 @@ def test_fewer_samples_than_examples_keep_the_whole_aggregate():
     q = random_posteriors()
     z = samples(q)[:10]
     expected = [term[:10] for term in brute_force(q, samples(q))]
-    np.testing.assert_allclose(np.stack(terms_of(q, z, 8)), expected, atol=2e-5)
+    np.testing.assert_allclose(np.stack(terms_of(q, z)), expected, atol=2e-5)
 
 
 def test_the_sum_of_the_terms_is_the_kl_of_each_sample(float64):
@@ -100,17 +100,17 @@ def test_any_prior_changes_only_the_last_term():
 
 
 def test_one_posterior_for_all_has_no_information():
-    terms = terms_of(posteriors(np.tile([0.3, -1.0], (50, 1)), 0.7))
+    terms = terms_of(posteriors(np.tile([0.3, -1.0, 0.0], (37, 1)), 0.7))
     np.testing.assert_allclose(terms.mutual_information, 0, atol=1e-5)
     np.testing.assert_allclose(terms.total_correlation, 0, atol=1e-5)
 
 
 def test_separated_posteriors_tell_each_example():
     """In every latent too: TC = (latents - 1) ln N."""
-    far = 100.0 * np.arange(20)[:, None] * np.ones(3)
+    far = 100.0 * np.arange(37)[:, None] * np.ones(3)
     terms = terms_of(posteriors(far, 0.1))
-    np.testing.assert_allclose(terms.mutual_information, math.log(20), atol=1e-5)
-    np.testing.assert_allclose(terms.total_correlation, 2 * math.log(20), atol=1e-3)
+    np.testing.assert_allclose(terms.mutual_information, math.log(37), atol=1e-5)
+    np.testing.assert_allclose(terms.total_correlation, 2 * math.log(37), atol=1e-3)
 
 
 def test_a_product_of_marginals_has_no_total_correlation():

@@ -5,10 +5,19 @@ import math
 import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
+from threadpoolctl import threadpool_limits
 
 from vae_jax.data import sprites
 from vae_jax.metrics import disentanglement, importance, information, intervention, separation
 from vae_jax.metrics.codes import Coded, grid_lookup, standardized
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Problems this small are done before the threads of a busy machine have met."""
+    with threadpool_limits(1):
+        yield
+
 
 SIZES = (10,) * 10
 ORDERED = (True,) * 10

@@ -19,11 +19,15 @@ PURE = [
     *("types", "keys", "hparams", "latents", "posteriors", "priors", "likelihoods"),
     *("networks.layers", "networks.mlp", "networks.conv", "networks"),
     *("model", "objectives", "optimizers", "batches", "train", "evaluate", "parallel", "sweep"),
+    *("metrics.evidence", "metrics.decomposition"),
 ]
 HOST = [
     *("errors", "signals", "records", "seals", "owner", "table", "page"),
     *("data.dataset", "data.arrays", "data.files", "data.folders", "data.packaged", "data.sprites"),
     *("data.cache", "data.download", "data.catalog", "data.sources", "data"),
+    *("metrics.estimates", "metrics.codes", "metrics.information", "metrics.importance"),
+    *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
+    *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
     *("loop", "checkpoint", "logs", "findings", "report", "config", "study", "arguments", "build"),
@@ -40,6 +44,7 @@ OWNERS = {
     "PIL": {"data"},
     "orbax": {"checkpoint"},
     "absl": {"arguments"},
+    "sklearn": {"metrics"},
     "matplotlib": {"plots"},
     "rich": {"logs"},
     "tensorboardX": {"logs"},

@@ -92,9 +92,6 @@ def _complete(
 ) -> None:
     folder = Path(config.workdir)
     planned = _plan(config, configs, dataset)
-    for change in workdir.changes(folder, config):
-        print(f"changed since the last start: {change}")
-    workdir.write_flags(folder, config)
     clock.lap("data")
     _say_first(config, dataset, len(configs), len(planned))
     with stop.deferred():

@@ -27,7 +27,7 @@ from vae_jax.train import TrainSpec, TrainState, TrainTerms
 from vae_jax.types import Images, default_float
 
 Row = dict[str, Any]
-_PROBE_STEPS = 4
+_PROBE_SECONDS = 0.2
 _NOT_TERMS = ("step", "run", "seconds", "eval_particles")
 
 
@@ -194,7 +194,8 @@ def train(
     state, _ = advance(padded, state, examples, jnp.int32(0))  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
     if bound is not None:
-        pace = _seconds_per_step(advance, padded, state, examples)
+        run = functools.partial(advance, padded, data=examples)
+        pace = _seconds_per_step(run, state, visits.chunk_steps)
         visits = dataclasses.replace(visits, most_steps=bound(pace))
     for stop in visits.after(start):
         began = time.perf_counter()
@@ -223,18 +224,23 @@ def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray 
 
 
 def _seconds_per_step(
-    advance: Callable[..., tuple[TrainState, Any]],
-    hparams: HParams,
-    state: TrainState,
-    examples: Examples,
+    advance: Callable[..., tuple[TrainState, Any]], state: TrainState, most_steps: int
 ) -> float:
-    """Seconds of one update of all runs, tried on a copy of the state."""
-    copy, times = jax.tree.map(jnp.copy, state), []
-    for num_steps in (0, _PROBE_STEPS):
+    """Seconds of one update of all runs, tried on copies of the state.
+
+    As many updates are tried as take a while, twice, so that a hiccup of the machine counts little.
+    """
+
+    def seconds(num_steps: int) -> float:
+        copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
         began = time.perf_counter()
-        copy, _ = jax.block_until_ready(advance(hparams, copy, examples, jnp.int32(num_steps)))
-        times.append(time.perf_counter() - began)
-    return max(0.0, times[1] - times[0]) / _PROBE_STEPS
+        jax.block_until_ready(advance(copy, num_steps=jnp.int32(num_steps)))
+        return time.perf_counter() - began
+
+    fixed, num_steps = seconds(0), 1
+    while num_steps < most_steps and seconds(num_steps) - fixed < _PROBE_SECONDS:
+        num_steps = min(4 * num_steps, most_steps)
+    return max(0.0, min(seconds(num_steps), seconds(num_steps)) - fixed) / num_steps
 
 
 def score(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax import build, diagnosis, groups, logs, loop, resume
+from vae_jax import build, diagnosis, groups, logs, loop, resume, workdir
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import Config
 from vae_jax.data import Dataset
@@ -47,6 +47,9 @@ def train_all(config: Config, planned: list[Group], dataset: Dataset, stop: Stop
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(Checkpoints(group.folder)) for group in planned]
         starts = resume.starts(folder, planned, opened, may_restart=config.restart)
+        for change in workdir.changes(folder, config):
+            print(f"changed since the last start: {change}")
+        workdir.write_flags(folder, config)
         last = {run: s for group, s in zip(planned, starts, strict=True) for run in group.runs}
         metrics = logs.Metrics(folder)
         metrics.truncate_after(last)

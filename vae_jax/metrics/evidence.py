@@ -124,7 +124,7 @@ def distrust(
     return (
         f"On {share:.0%} of the examples fewer than {FEWEST_EFFECTIVE:.0f} of the "
         f"K = {num_particles:,} importance weights count (median effective sample size "
-        f"{np.median(effective):.1f}): the jackknife puts the bound {-np.mean(bias):.2f} nats below "
-        "log p(x) on average, and with so few it sees too little; raise --eval_particles or "
-        "compare with AIS."
+        f"{np.median(effective):.1f}): the jackknife puts the bound {-np.mean(bias):.2f} nats "
+        "below log p(x) on average, and with so few it sees too little; raise --eval_particles "
+        "or compare with AIS."
     )

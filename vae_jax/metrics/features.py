@@ -51,7 +51,7 @@ def train_classifier(
     model = MLPClassifier(HIDDEN_SIZES, random_state=seed)
     x, y, classes = _flat(pixels[:MOST_IMAGES]), labels[:MOST_IMAGES], np.unique(labels)
     for _ in range(NUM_EPOCHS):
-        model.partial_fit(x, y, classes)
+        model.partial_fit(x, y, classes=classes)
     accuracy = mean_of(model.predict(_flat(test_pixels)) == test_labels)
     kernels, biases = model.coefs_[:-1], model.intercepts_[:-1]
     return Classifier(tuple(kernels), tuple(biases), accuracy)

@@ -82,7 +82,7 @@ def _accuracy(
     known, seen = (standardized(codes, train.codes) for codes in (train.codes, test.codes))
     if num_labels is None:
         model.fit(known, train.labels)
-        return mean_of(model.predict(seen) == test.labels)
+        return mean_of(np.equal(model.predict(seen), test.labels))
     rng, scores = np.random.default_rng(seed), []
     for _ in range(NUM_DRAWS):
         rows = balanced_rows(rng, train.labels, num_labels)

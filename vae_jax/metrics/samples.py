@@ -26,6 +26,20 @@ Rows = Float[np.ndarray, "n columns"]
 OtherRows = Float[np.ndarray, "m columns"]
 
 
+def compare(reference: Rows, samples: OtherRows, space: str) -> dict[str, float]:
+    """All measures, each with its `_se`: `mmd_SPACE`, `precision_SPACE`, ... `coverage_SPACE`.
+
+    Args:
+        reference: rows of held-out data.
+        samples: as many rows of samples.
+        space: what the rows are, `pixels` or `features`.
+    """
+    row = mmd(reference, samples).columns(f"mmd_{space}")
+    for name, estimate in neighbourhoods(reference, samples)._asdict().items():
+        row |= estimate.columns(f"{name}_{space}")
+    return row
+
+
 def mmd(reference: Rows, samples: OtherRows) -> Estimate:
     """Squared maximum mean discrepancy, unbiased (Gretton et al. 2012, lemma 6 with m = n).
 

@@ -1,0 +1,89 @@
+"""Kill a study again and again: ``python -m tests.faults.soak --kills=100``.
+
+Six runs in two programs are trained by real processes that die by SIGKILL at seeded random
+moments, in any phase from the imports to the report. A killed study is started again until it is
+complete, and compared with one that nobody disturbed: final arrays, ``results.csv`` and
+``metrics.jsonl`` must be equal to the last bit, but for the seconds. Then the next study begins.
+"""
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults.processes import Process, save_images, what_is_left
+
+NUM_GROUPS = 2
+LONGEST_LIFE = 16.0  # seconds; a process needs some five before it trains
+STUDY = [
+    *("--batch_size=16", "--eval_particles=3", "--binarize=dynamic", "--num_steps=16000"),
+    *("--sweep=hidden_sizes=8/9", "--sweep=latent_size=2,3,4"),
+    *("--chunk_steps=500", "--eval_every=1000", "--checkpoint_every=2000"),
+]
+
+
+def soak(folder: Path, kills: int, seed: int) -> int:
+    """How many of the kills a study survived, to the last bit."""
+    chance, images = random.Random(seed), save_images(folder / "images.npz")
+    argv = [f"--dataset={images}", *STUDY]
+    began = time.monotonic()
+    straight = Process([*argv, f"--workdir={folder / 'straight'}"])
+    if straight.wait(600.0) != 0:
+        raise SystemExit(straight.output)
+    expected = what_is_left(folder / "straight", NUM_GROUPS)
+    print(f"undisturbed: {time.monotonic() - began:.0f} s", flush=True)
+    done = survived = 0
+    while done < kills:
+        died, problem = _one_study(argv, folder / "killed", kills - done, chance, expected)
+        done += died
+        survived += 0 if problem else died
+        print(f"{survived} of {done} kills survived{problem}", flush=True)
+    return survived
+
+
+def _one_study(
+    argv: list[str], workdir: Path, most: int, chance: random.Random, expected: dict
+) -> tuple[int, str]:
+    """One study to its end: how often it was killed, and what went wrong."""
+    shutil.rmtree(workdir, ignore_errors=True)
+    died = 0
+    while True:
+        process = Process([*argv, f"--workdir={workdir}"])
+        if died < most and _is_killed(process, chance.uniform(0.0, LONGEST_LIFE)):
+            died += 1
+            continue
+        status = process.wait(600.0)
+        if status != 0:
+            return max(1, died), f"; status {status}: {process.output}"
+        found = what_is_left(workdir, NUM_GROUPS)
+        wrong = [name for name in expected if found[name] != expected[name]]
+        return died, f"; other {', '.join(wrong)} than undisturbed" if wrong else ""
+
+
+def _is_killed(process: Process, seconds: float) -> bool:
+    """Kill the process after some time, unless it ends before."""
+    end = time.monotonic() + seconds
+    while process.is_running and time.monotonic() < end:
+        time.sleep(0.002)
+    process.send(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def main() -> int:
+    """Parse, soak and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        survived = soak(Path(folder), flags.kills, flags.seed)
+    print(f"{survived} of {flags.kills} kills survived, seed {flags.seed}")
+    return 0 if survived == flags.kills else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
