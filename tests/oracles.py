@@ -2,41 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from vae_jax.data import Dataset, Record
 from vae_jax.hparams import HParams
-from vae_jax.likelihoods import Bernoulli
+from vae_jax.likelihoods import Bernoulli, Gaussian
 from vae_jax.model import VAE
 from vae_jax.networks import MLP
-from vae_jax.posteriors import normal_log_density
-
-
-@dataclass(frozen=True)
-class UnitGaussian:
-    """p(x|z) = N(outputs, variance): a likelihood whose linear model has a known evidence."""
-
-    variance: float = 0.25
-    num_outputs: ClassVar[int] = 1
-
-    def log_prob(self, outputs: Array, x: Array) -> Float[Array, "*batch"]:
-        log_var = jnp.full((), math.log(self.variance), outputs.dtype)
-        return normal_log_density(x, outputs[..., 0], log_var).sum(axis=(-3, -2, -1))
-
-    def mean(self, outputs: Array) -> Array:
-        return outputs[..., 0]
-
-    def sample(self, outputs: Array, key: Array) -> Array:
-        noise = jax.random.normal(key, outputs.shape[:-1], outputs.dtype)
-        return outputs[..., 0] + self.variance**0.5 * noise
-
-    def initial_bias(self, data_mean: Array) -> Array:
-        return data_mean[..., None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +29,12 @@ class LinearModel:
     @property
     def vae(self) -> VAE:
         shape = (1, len(self.weights), 1)
-        return VAE(shape, self.weights.shape[1], MLP(()), likelihood=UnitGaussian(self.variance))
+        return VAE(shape, self.weights.shape[1], MLP(()), likelihood=Gaussian())
+
+    @property
+    def hparams(self) -> HParams:
+        """Of the exact model; the likelihood's scale is among them."""
+        return HParams.of(latent_size=self.weights.shape[1], scale=math.sqrt(self.variance))
 
     @property
     def params(self) -> dict:
@@ -91,13 +71,14 @@ def log_evidence_by_grid(model: VAE, hparams: HParams, params, x: Array) -> np.n
     side = np.linspace(-8, 8, 4001 if model.max_latents == 1 else 401)
     axes = np.meshgrid(*[side] * model.max_latents, indexing="ij")
     z = np.stack([axis.ravel() for axis in axes], axis=-1)
-    outputs = model.decode(hparams, params, jnp.asarray(z))
-    log_prior = -0.5 * (z**2 + math.log(2 * math.pi)).sum(axis=-1)
+    wide = jnp.pad(z, ((0, 0), (0, model.width - z.shape[-1])))
+    seen = model.decode(hparams, params, wide)
+    log_prior = np.asarray(model.prior_at(hparams, params).log_prob(wide))
     cell = (side[1] - side[0]) ** model.max_latents
     evidence = []
     for image in x:
         images = jnp.broadcast_to(image, (len(z), *image.shape))
-        log_joint = np.asarray(model.likelihood.log_prob(outputs, images)) + log_prior
+        log_joint = np.asarray(seen.log_prob(images)) + log_prior
         top = log_joint.max()
         evidence.append(top + math.log(np.exp(log_joint - top).sum() * cell))
     return np.array(evidence)

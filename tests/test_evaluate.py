@@ -37,7 +37,7 @@ _evaluate = jax.jit(evaluate, static_argnums=(0, 4))
 
 def _measured(pixels=PIXELS, **options) -> Evaluation:
     spec = EvalSpec(MODEL, **options)
-    batched = jnp.asarray(in_batches(pixels, spec.batch_size))
+    batched = in_batches(pixels, spec.batch_size)
     return _evaluate(spec, HPARAMS, _params(), batched, len(pixels))
 
 
@@ -50,12 +50,12 @@ def _params():
 def _log_weights(num_particles: int) -> tuple[np.ndarray, np.ndarray]:
     """log p(x|z) and log w, ``[particles, examples]``, one particle at a time without batches."""
     params, x = _params(), batches.as_images(jnp.asarray(PIXELS))
-    q = MODEL.encode(HPARAMS, params, x)
     key, examples = keys.stream(HPARAMS.seed, "evaluate"), jnp.arange(len(x))
-    draw = jax.jit(lambda k: q.sample(example_noise(MODEL, key, examples, k)))
-    weigh = jax.jit(lambda z: objectives.weigh(MODEL, HPARAMS, params, x, q, z))
-    weighed = [weigh(draw(jnp.int32(k))) for k in range(num_particles)]
-    return tuple(np.stack(column) for column in zip(*weighed, strict=True))
+    noise = jax.jit(lambda k: example_noise(MODEL, key, examples, k))
+    draw = jax.jit(lambda noise: objectives.draw(MODEL, HPARAMS, params, x, noise[None])[0])
+    drawn = [draw(noise(jnp.int32(k))) for k in range(num_particles)]
+    columns = [(each.log_likelihood[0], each.log_weight[0]) for each in drawn]
+    return tuple(np.stack(column) for column in zip(*columns, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,13 @@ def test_padding_is_counted_nowhere(float64):
 
 
 def test_in_batches_keeps_the_order_and_pads_the_end():
-    batched = in_batches(PIXELS, 10)
+    batched = in_batches(PIXELS, 10, np.arange(23)).pixels
     assert batched.shape == (3, 10, 3, 4, 1)
+    labels = in_batches(PIXELS, 10, np.arange(23)).labels
+    np.testing.assert_array_equal(labels.ravel(), [*range(23), *[0] * 7])
     np.testing.assert_array_equal(batched.reshape(30, 3, 4, 1)[:23], PIXELS)
     assert not batched[2, 3:].any()
-    assert in_batches(PIXELS, 1000).shape == (1, 23, 3, 4, 1)
+    assert in_batches(PIXELS, 1000).pixels.shape == (1, 23, 3, 4, 1)
 
 
 @pytest.mark.parametrize("particles_at_once", [1, 4])
@@ -118,8 +120,8 @@ def test_more_particles_keep_the_noise_of_the_first(float64):
 @pytest.mark.parametrize("num_particles", [1, 2, 33])
 def test_with_the_exact_posterior_the_nll_is_minus_the_log_evidence(float64, num_particles):
     pixels = np.random.default_rng(3).integers(0, 256, (5, 1, 6, 1)).astype(np.uint8)
-    spec, hparams = EvalSpec(LINEAR.vae, num_particles), HParams.of(latent_size=3)
-    batched = jnp.asarray(in_batches(pixels, 2))
+    spec, hparams = EvalSpec(LINEAR.vae, num_particles), LINEAR.hparams
+    batched = in_batches(pixels, 2)
     params = jax.tree.map(jnp.asarray, LINEAR.params)
     evaluation = _evaluate(spec, hparams, params, batched, 5)
     evidence = LINEAR.log_evidence(pixels.reshape(5, 6) / 255)
@@ -170,7 +172,7 @@ def test_memory_does_not_grow_with_particles():
     sizes = []
     for num_particles in (64, 4096):
         spec = EvalSpec(MODEL, num_particles)
-        batched = jnp.asarray(in_batches(PIXELS, spec.batch_size))
+        batched = in_batches(PIXELS, spec.batch_size)
         lowered = _evaluate.lower(spec, HPARAMS, _params(), batched, len(PIXELS))
         sizes.append(lowered.compile().memory_analysis().temp_size_in_bytes)
     assert sizes[0] == sizes[1] > 0

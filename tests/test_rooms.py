@@ -16,9 +16,16 @@ PACKAGE = Path(vae_jax.__file__).parent
 README = PACKAGE.parent / "README.md"
 
 PURE = [
-    *("types", "keys", "hparams", "latents", "posteriors", "priors", "likelihoods"),
+    *("types", "keys", "hparams", "latents"),
+    *("posteriors.base", "posteriors.gaussian", "posteriors.delta", "posteriors"),
+    *("priors.base", "priors.normal", "priors"),
+    *("likelihoods.base", "likelihoods.bernoulli", "likelihoods.inversion"),
+    *("likelihoods.continuous_bernoulli", "likelihoods.scales", "likelihoods.location_scale"),
+    *("likelihoods.gaussian", "likelihoods.laplace", "likelihoods.eight_bit"),
+    *("likelihoods.discretized_logistic", "likelihoods.categorical", "likelihoods"),
     *("networks.layers", "networks.mlp", "networks.conv", "networks"),
-    *("model", "objectives", "optimizers", "batches", "train", "evaluate", "parallel", "sweep"),
+    *("model", "estimators", "objectives", "regularizers", "optimizers", "batches", "train"),
+    *("evaluate", "parallel", "sweep"),
     *("metrics.evidence", "metrics.decomposition"),
 ]
 HOST = [

@@ -6,19 +6,25 @@ import pytest
 
 from tests.oracles import tiny_data, tiny_vae
 from vae_jax import loop, sweep, train
+from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.loop import Visits
 from vae_jax.networks import MLP
 from vae_jax.objectives import Elbo
 from vae_jax.optimizers import Adam
-from vae_jax.train import TrainSpec
+from vae_jax.train import Batch, TrainSpec
 
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
 DATA = tiny_data()
 
 _init = jax.jit(train.init, static_argnums=0)
-_step = jax.jit(train.train_step, static_argnums=0)
-_noise = jax.jit(train.draw_noise, static_argnums=0)
+_step = jax.jit(train.train_step, static_argnums=(0, 4))
+_batch = jax.jit(train.draw_batch, static_argnums=0)
+
+
+def _noise(spec, hparams, step):
+    data = Examples(jnp.zeros((spec.batch_size, 3, 4, 1), jnp.uint8))
+    return _batch(spec, hparams, step, data, jnp.arange(spec.batch_size)).noise
 
 
 def _leaves(state) -> list[np.ndarray]:
@@ -37,15 +43,15 @@ def test_one_step_is_adams_first_step(float64):
     x, noise = jnp.ones((16, 3, 4, 1)), _noise(SPEC, hparams, state.step)
 
     def loss(params):
-        terms = Elbo()(SPEC.model, hparams, params, x, noise)[1]
+        terms = Elbo()(SPEC.model, hparams, params, x, noise, state.step).terms
         return -terms.elbo.mean()
 
     gradient = jax.jit(jax.grad(loss))(state.params)
-    stepped, terms = _step(SPEC, hparams, state, x, noise)
+    stepped, terms = _step(SPEC, hparams, state, Batch(x, noise, jax.random.key(0)), 64)
     expected = jax.tree.map(lambda p, g: p - 0.01 * g / (abs(g) + 1e-8), state.params, gradient)
     for a, b in zip(_leaves(stepped.params), _leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-    assert float(terms.elbo) == pytest.approx(-float(loss(state.params)))
+    assert float(terms.objective) == pytest.approx(-float(loss(state.params)))
 
 
 def test_training_raises_the_elbo():
@@ -80,14 +86,14 @@ def test_training_on_from_a_state_is_training_straight():
 
 def test_new_values_do_not_compile_anew():
     state = loop.fit(SPEC, HParams.of(latent_size=3), DATA, 2)
-    pixels = jnp.asarray(DATA.train)
+    examples = loop.resident(SPEC, DATA)
     before = sweep.train_chunk._cache_size()
     for hparams, steps in [
         (HParams.of(latent_size=[3]), 2),
         (HParams.of(latent_size=[1], beta=7, learning_rate=0.5, seed=9, warmup_steps=4), 3),
     ]:
         spec = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
-        state, _ = sweep.train_chunk(spec, hparams, state, pixels, jnp.int32(steps), max_steps=4)
+        state, _ = sweep.train_chunk(spec, hparams, state, examples, jnp.int32(steps), max_steps=4)
     assert sweep.train_chunk._cache_size() == before + 1
 
 
@@ -95,6 +101,18 @@ def test_a_run_that_diverges_says_at_which_update():
     state = loop.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6)
     assert 0 < int(state.diverged[0]) < 6
     assert int(loop.fit(SPEC, HParams.of(latent_size=3), DATA, 6).diverged[0]) == -1
+
+
+def test_an_update_that_is_not_finite_leaves_the_state_before_it(float64):
+    hparams = HParams.of(latent_size=4)
+    state = _init(SPEC, hparams, jnp.full((3, 4, 1), 0.4))
+    encoder = state.params["encoder"]
+    head = encoder["log_var"] | {"bias": jnp.full_like(encoder["log_var"]["bias"], jnp.inf)}
+    broken = state._replace(params=state.params | {"encoder": encoder | {"log_var": head}})
+    batch = Batch(jnp.ones((16, 3, 4, 1)), _noise(SPEC, hparams, state.step), jax.random.key(0))
+    stepped, _ = _step(SPEC, hparams, broken, batch, 64)
+    assert int(stepped.diverged) == 0
+    _assert_same((stepped.params, stepped.opt_state), (broken.params, broken.opt_state))
 
 
 def test_the_terms_of_a_chunk_are_means_over_its_updates(float64):
@@ -116,10 +134,10 @@ def test_many_particles_lower_the_noise_of_the_objective():
         params = _init(spec, hparams, jnp.full((3, 4, 1), 0.4)).params
         x = jnp.ones((8, 3, 4, 1))
         values = [
-            objective(spec.model, hparams, params, x, _noise(spec, hparams, jnp.int32(s)))[0]
+            objective(spec.model, hparams, params, x, _noise(spec, hparams, jnp.int32(s)), s)
             for s in range(20)
         ]
-        spread.append(np.std(values, axis=0).mean())
+        spread.append(np.std([value.objective for value in values], axis=0).mean())
     assert spread[1] < 0.3 * spread[0]
 
 

@@ -16,7 +16,7 @@ from vae_jax.hparams import HParams
 from vae_jax.loop import Visits, fit, score
 from vae_jax.model import VAE
 from vae_jax.networks import MLP, Conv
-from vae_jax.objectives import Elbo
+from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.optimizers import Adam
 from vae_jax.sweep import grid, take
 from vae_jax.train import TrainSpec, TrainState
@@ -29,6 +29,7 @@ __all__ = [
     "Dataset",
     "Elbo",
     "HParams",
+    "ImportanceWeighted",
     "InputError",
     "TrainSpec",
     "TrainState",

@@ -3,7 +3,7 @@
 Everything is a function of (seed, step), computed on the device from resident uint8 images.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,23 @@ from jaxtyping import Array, Bool, Int, UInt32
 
 from vae_jax import keys
 from vae_jax.hparams import HParams
-from vae_jax.types import Images, Pixels, PRNGKey, default_float
+from vae_jax.types import Images, Labels, Pixels, PRNGKey, default_float
 
 BINARIZATIONS = ("none", "threshold", "static", "dynamic")
 Split: TypeAlias = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+class Examples(NamedTuple):
+    """A split as it lies on the device.
+
+    Attributes:
+        pixels: 0 to 255.
+        labels: classes, for conditional models only.
+    """
+
+    pixels: Pixels
+    labels: Labels | None = None
 
 
 def epochs_touched(max_steps: int, batch_size: int, num_examples: int) -> int:

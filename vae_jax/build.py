@@ -1,46 +1,69 @@
 """From flags to values of the package: the static spec, the hyperparameters, the visits."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 from vae_jax.config import Config
 from vae_jax.hparams import HParams
-from vae_jax.likelihoods import Bernoulli
+from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.loop import Visits
 from vae_jax.model import VAE
-from vae_jax.networks import MLP, Conv, Network
-from vae_jax.objectives import Elbo
+from vae_jax.networks import NETWORKS, Network
+from vae_jax.objectives import OBJECTIVES
 from vae_jax.optimizers import Adam
-from vae_jax.posteriors import DiagonalGaussian
-from vae_jax.priors import StandardNormal
+from vae_jax.posteriors import POSTERIORS
+from vae_jax.priors import PRIORS
+from vae_jax.regularizers import REGULARIZERS, Regularizer
 from vae_jax.train import TrainSpec
 
-LIKELIHOODS = {"bernoulli": Bernoulli()}
-POSTERIORS = {"gaussian": DiagonalGaussian()}
-PRIORS = {"normal": StandardNormal()}
+T = TypeVar("T")
 
 
-def train_spec(config: Config, image_shape: tuple[int, int, int]) -> TrainSpec:
+def train_spec(
+    config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
+) -> TrainSpec:
     """The static half of the flags."""
     model = VAE(
         image_shape=image_shape,
         max_latents=config.latent_size,
         network=network(config),
-        posterior=POSTERIORS[config.posterior],
-        prior=PRIORS[config.prior],
-        likelihood=LIKELIHOODS[config.likelihood],
+        posterior=member(POSTERIORS[config.posterior], config),
+        prior=member(PRIORS[config.prior], config),
+        likelihood=member(LIKELIHOODS[config.likelihood], config),
         starts_at_mean=config.output_bias == "data_mean",
+        num_classes=num_classes if config.conditional else 0,
     )
-    optimizer = Adam(config.schedule, config.num_steps, is_clipped=config.clip_norm < float("inf"))
-    objective = Elbo(config.num_particles)
-    return TrainSpec(model, objective, optimizer, config.batch_size, config.binarize)
+    return TrainSpec(
+        model,
+        member(OBJECTIVES[config.objective], config),
+        regularizers(config),
+        Adam(config.schedule, config.num_steps, is_clipped=config.clip_norm < float("inf")),
+        config.batch_size,
+        config.binarize,
+    )
+
+
+def member(family: type[T], config: Config, **more: object) -> T:
+    """A member of a registry; its dataclass fields are the flags of the same names."""
+    fields = {field.name for field in dataclasses.fields(family)}  # pyright: ignore[reportArgumentType]
+    own = {name: getattr(config, name) for name in fields - more.keys()}
+    return family(**own, **more)
 
 
 def network(config: Config) -> Network:
     """The architecture that the flags name."""
     dtype = "bfloat16" if config.compute_dtype == "bfloat16" else None
-    if config.network == "conv":
-        return Conv(config.channels, config.hidden_sizes, config.activation, dtype)
-    return MLP(config.hidden_sizes, config.activation, dtype)
+    return member(NETWORKS[config.network], config, dtype=dtype)
+
+
+def regularizers(config: Config) -> tuple[Regularizer, ...]:
+    """The penalties that have some strength."""
+    return tuple(
+        member(kind, config)
+        for kind in REGULARIZERS.values()
+        if any(getattr(config, name) for name in kind.strengths)
+    )
 
 
 def hparams(configs: Sequence[Config]) -> HParams:

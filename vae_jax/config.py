@@ -5,15 +5,22 @@ before anything is compiled.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from vae_jax.batches import BINARIZATIONS
 from vae_jax.errors import InputError
-from vae_jax.networks import ACTIVATIONS
+from vae_jax.estimators import ESTIMATORS
+from vae_jax.likelihoods import LIKELIHOODS, SCALE_MODES
+from vae_jax.networks import ACTIVATIONS, NETWORKS
+from vae_jax.objectives import KL_MODES, KL_PENALTIES, OBJECTIVES
 from vae_jax.optimizers import SCHEDULES
+from vae_jax.posteriors import POSTERIORS
+from vae_jax.priors import PRIORS
+from vae_jax.regularizers import REGULARIZERS
 
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
@@ -125,20 +132,55 @@ class Config:
         is_sweepable=False,
     )
     binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
-    network: str = _flag("mlp", one_of("mlp", "conv"), "architecture of encoder and decoder")
+    conditional: bool = _flag(False, TRUTH, "give the labels to encoder, decoder and prior")
+    network: str = _flag("mlp", one_of(*NETWORKS), "architecture of encoder and decoder")
     hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")
-    channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions 4x4 stride 2 (conv only)")
+    channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions of stride 2 (conv, resnet)")
+    num_blocks: int = _flag(1, whole(1), "residual blocks after each convolution (resnet)")
     activation: str = _flag("relu", one_of(*ACTIVATIONS), "between the layers")
+    weight_norm: bool = _flag(False, TRUTH, "weight normalization of the hidden layers")
     output_bias: str = _flag(
         "data_mean", one_of("data_mean", "zeros"), "where the decoder's per-pixel bias starts"
     )
     latent_size: int = _flag(20, whole(1), "active coordinates of z")
-    likelihood: str = _flag("bernoulli", one_of("bernoulli"), "p(x|z)")
-    posterior: str = _flag("gaussian", one_of("gaussian"), "q(z|x)")
-    prior: str = _flag("normal", one_of("normal"), "p(z)")
-    objective: str = _flag("elbo", one_of("elbo"), "the bound that is maximised")
+    top_latent_size: int = _flag(0, whole(0), "of a second stochastic layer above z; 0: none")
+    top_hidden_sizes: tuple[int, ...] = _flag(
+        (100, 100), sizes(1), "dense layers between the stochastic layers"
+    )
+    likelihood: str = _flag("bernoulli", one_of(*LIKELIHOODS), "p(x|z)")
+    scale_mode: str = _flag("fixed", one_of(*SCALE_MODES), "where the scale of p(x|z) comes from")
+    scale: float = _flag(
+        1.0, real(0.0, is_open=True), "of p(x|z): its value, or where a learned one starts"
+    )
+    num_logistics: int = _flag(1, whole(1), "components of a pixel (discretized_logistic)")
+    posterior: str = _flag("gaussian", one_of(*POSTERIORS), "q(z|x)")
+    num_flows: int = _flag(2, whole(1), "steps of the posterior's flow")
+    flow_hidden_size: int = _flag(64, whole(1), "hidden units of a step of the posterior's flow")
+    prior: str = _flag("normal", one_of(*PRIORS), "p(z)")
+    num_components: int = _flag(10, whole(1), "of the prior (mixture, vamp)")
+    pseudo_inputs: str = _flag("data", one_of("data", "noise"), "what they start from (vamp)")
+    num_couplings: int = _flag(4, whole(1), "coupling layers of the prior (flow)")
+    coupling_size: int = _flag(64, whole(1), "hidden units of a coupling layer")
+    objective: str = _flag("elbo", one_of(*OBJECTIVES), "the bound that is maximised")
+    num_particles: int = _flag(1, whole(1), "samples of z per example in a bound")
+    num_bounds: int = _flag(1, whole(1), "bounds that are averaged (miwae)")
+    estimator: str = _flag("standard", one_of(*ESTIMATORS), "of the gradient")
+    kl: str = _flag("auto", one_of(*KL_MODES), "how the KL term is computed (elbo)")
+    kl_penalty: str = _flag("beta", one_of(*KL_PENALTIES), "what is made of the KL term (elbo)")
     beta: float = _flag(1.0, real(0.0), "weight of the KL term")
-    num_particles: int = _flag(1, whole(1), "samples of z per example in the objective")
+    kl_warmup_steps: int = _flag(0, whole(0), "updates over which that weight rises to beta")
+    free_bits: float = _flag(0.0, real(0.0), "nats of each latent's KL that cost nothing")
+    capacity: float = _flag(0.0, real(0.0), "nats to which the KL is drawn at the end")
+    capacity_steps: int = _flag(0, whole(0), "updates over which the capacity rises from 0")
+    tc_weight: float = _flag(0.0, real(0.0), "of the total correlation, beyond its share in the KL")
+    tc_estimator: str = _flag(
+        "weighted", one_of("weighted", "stratified"), "minibatch estimate of log q(z)"
+    )
+    dip_offdiagonal: float = _flag(0.0, real(0.0), "weight of the codes' covariances (DIP-VAE)")
+    dip_diagonal: float = _flag(0.0, real(0.0), "weight of the codes' variances' distance from 1")
+    dip_of: str = _flag("means", one_of("means", "samples"), "codes of DIP-VAE I, II")
+    mmd_weight: float = _flag(0.0, real(0.0), "weight of the MMD between q(z) and p(z)")
+    factor_weight: float = _flag(0.0, real(0.0), "weight of FactorVAE's total correlation")
     batch_size: int = _flag(128, whole(1), "examples per update")
     num_steps: int = _flag(5000, whole(1), "updates", changes_run=False)
     learning_rate: float = _flag(1e-3, real(0.0, is_open=True), "Adam's step size, at its peak")
@@ -189,13 +231,58 @@ def parse_value(name: str, text: str) -> Any:
     return value
 
 
+CHOICES: dict[str, dict[str, Any]] = {
+    "network": NETWORKS,
+    "likelihood": LIKELIHOODS,
+    "posterior": POSTERIORS,
+    "prior": PRIORS,
+    "objective": OBJECTIVES,
+}
+"""Flags that choose a member of a registry, whose fields are flags in their turn."""
+
+
+def fields_of(member: Any) -> set[str]:
+    """Flags that a member of a registry reads."""
+    return {field.name for field in dataclasses.fields(member)} & FIELDS.keys()
+
+
+def strengths(config: Config) -> set[str]:
+    """Weights of the regularisers that are not zero."""
+    names = {name for kind in REGULARIZERS.values() for name in kind.strengths}
+    return {name for name in names if getattr(config, name)}
+
+
 def without_effect(config: Config) -> dict[str, str]:
     """Flags that do nothing in this combination, each with the reason."""
     reasons = {}
-    if config.network != "conv":
-        reasons["channels"] = f"with --network={config.network}"
-        if not config.hidden_sizes:
-            reasons["activation"] = "without --hidden_sizes"
+    for choice, members in CHOICES.items():
+        read = fields_of(members[getattr(config, choice)])
+        known = set().union(*(fields_of(member) for member in members.values()))
+        reasons |= dict.fromkeys(known - read, f"with --{choice}={getattr(config, choice)}")
+    on = strengths(config)
+    for name, kind in REGULARIZERS.items():
+        if not on & set(kind.strengths):
+            reasons |= dict.fromkeys(fields_of(kind), f"without a weight of {name}")
+    if "scale_mode" in reasons:
+        reasons["scale"] = reasons["scale_mode"]
+    if not config.top_latent_size:
+        reasons["top_hidden_sizes"] = "without --top_latent_size"
+    if config.network == "mlp" and not config.hidden_sizes:
+        reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
+    return reasons | _without_effect_on_kl(config)
+
+
+def _without_effect_on_kl(config: Config) -> dict[str, str]:
+    reasons = {}
+    if config.kl_penalty != "free_bits" or config.objective != "elbo":
+        reasons["free_bits"] = "without --kl_penalty=free_bits"
+    if config.kl_penalty != "capacity" or config.objective != "elbo":
+        reasons |= dict.fromkeys(("capacity", "capacity_steps"), "without --kl_penalty=capacity")
+    if not POSTERIORS[config.posterior].has_density:
+        names = ("prior", "kl", "kl_penalty", "estimator", "beta", "kl_warmup_steps", "free_bits")
+        names += ("capacity", "capacity_steps", "num_particles", "eval_particles")
+        names += tuple(fields_of(PRIORS[config.prior]))
+        reasons |= dict.fromkeys(names, f"with --posterior={config.posterior}, which has no KL")
     return reasons
 
 
@@ -205,13 +292,71 @@ def check_combination(config: Config) -> None:
     Raises:
         InputError: naming the flags.
     """
+    rules = (_refused_shapes, _refused_bounds, _refused_penalties)
+    for refusal in itertools.chain.from_iterable(rule(config) for rule in rules):
+        raise InputError(refusal)
+
+
+def _refused_shapes(config: Config) -> Iterator[str]:
     if config.num_steps * config.batch_size >= 2**31:
-        raise InputError(
+        yield (
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
             f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
         )
-    if config.network == "conv" and not config.hidden_sizes:
-        raise InputError("--hidden_sizes=: must name a size with --network=conv, for example 256")
+    if "channels" in fields_of(NETWORKS[config.network]) and not config.hidden_sizes:
+        yield (
+            f"--hidden_sizes=: must name a size with --network={config.network}, for example 256"
+        )
+    if PRIORS[config.prior].needs_labels and not config.conditional:
+        yield f"--prior={config.prior}: needs labels; give --conditional as well"
+    if config.top_latent_size and config.posterior != "gaussian":
+        yield (
+            f"--top_latent_size={config.top_latent_size}: stands on --posterior=gaussian, not on "
+            f"{config.posterior}; leave one of them out"
+        )
+
+
+def _refused_bounds(config: Config) -> Iterator[str]:
+    has_density = POSTERIORS[config.posterior].has_density
+    if not has_density and config.objective != "elbo":
+        yield (
+            f"--objective={config.objective}: needs a density, which --posterior="
+            f"{config.posterior} has not; leave it out to train a plain autoencoder"
+        )
+    if config.objective == "elbo" and config.estimator == "dreg":
+        yield (
+            "--estimator=dreg: is stl for the elbo, whose particles have equal weights; give "
+            "--estimator=stl, or --objective=iwae with --num_particles above 1"
+        )
+    if config.estimator != "standard" and config.kl == "analytic":
+        yield (
+            f"--estimator={config.estimator}: follows the path of samples, of which --kl=analytic "
+            "has none; give --kl=monte_carlo or leave it out"
+        )
+    is_closed = config.posterior in ("gaussian", "full_gaussian") and config.prior == "normal"
+    if config.kl == "analytic" and (not is_closed or config.top_latent_size):
+        yield (
+            f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
+            f"--prior={config.prior}; give --kl=auto"
+        )
+    if config.objective != "elbo" and config.num_particles == 1 and config.estimator == "dreg":
+        yield "--estimator=dreg: with --num_particles=1 it is stl; give more particles, or stl"
+
+
+def _refused_penalties(config: Config) -> Iterator[str]:
+    on = strengths(config)
+    for name in sorted(on):
+        kind = next(kind for kind in REGULARIZERS.values() if name in kind.strengths)
+        if kind.needs_gaussian and (config.posterior != "gaussian" or config.top_latent_size):
+            yield (
+                f"--{name}={getattr(config, name):g}: needs the variances of --posterior=gaussian "
+                "with one stochastic layer; leave one of them out"
+            )
+    if on and config.batch_size < 2:
+        yield (
+            f"--{min(on)}={getattr(config, min(on)):g}: compares the codes of a batch; give "
+            "--batch_size of at least 2"
+        )
 
 
 def as_text(value: Any) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from vae_jax import batches, sweep, train
+from vae_jax import loop, sweep, train
+from vae_jax.batches import Examples
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.train import TrainSpec, TrainState
-from vae_jax.types import Pixels
 
 _PACKAGE = Path(__file__).parent
 
@@ -36,19 +36,21 @@ def reason(
             gave NaN or, if none did, infinity.
     """
     own_hparams, own_state = sweep.take((hparams, state), place)
-    pixels = jnp.asarray(batches.stored_pixels(spec.binarize, "train", dataset.train))
-    name = train.first_not_finite(spec, own_hparams, own_state, pixels)
+    examples = loop.resident(spec, dataset)
+    name = train.first_not_finite(spec, own_hparams, own_state, examples)
     words = f"{name} was not finite at update {int(own_state.diverged)}"
-    return f"{words}; {operation(spec, own_hparams, own_state, pixels)}" if by_operation else words
+    return (
+        f"{words}; {operation(spec, own_hparams, own_state, examples)}" if by_operation else words
+    )
 
 
-def operation(spec: TrainSpec, hparams: HParams, state: TrainState, pixels: Pixels) -> str:
+def operation(spec: TrainSpec, hparams: HParams, state: TrainState, examples: Examples) -> str:
     """The first operation of the update of a diverged run whose result is NaN, or infinite."""
     before = state._replace(step=state.diverged, diverged=jnp.full_like(state.diverged, -1))
     for looks_for in (jax.debug_nans, jax.debug_infs):
         try:
             with looks_for(True), jax.disable_jit():
-                train.train_chunk(spec, hparams, before, pixels, jnp.int32(1), max_steps=1)
+                train.train_chunk(spec, hparams, before, examples, jnp.int32(1), max_steps=1)
         except FloatingPointError as error:
             return f"{str(error).splitlines()[0].rstrip('.')} at {_line(error)}"
     return "no operation gave NaN or infinity when the update was repeated by itself"

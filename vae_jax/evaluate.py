@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
-from vae_jax import keys, objectives
-from vae_jax.batches import as_images
+from vae_jax import keys
+from vae_jax.batches import Examples, as_images
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
-from vae_jax.objectives import Weighed
-from vae_jax.posteriors import Gaussian
-from vae_jax.types import Images, Latents, Params, PRNGKey, UInt8, default_float
+from vae_jax.posteriors import Posterior
+from vae_jax.priors import Prior
+from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, UInt8, default_float
 
 ACTIVE_THRESHOLD = 0.01
 """Variance of the posterior mean over the data above which a latent is active (Burda et al.)."""
@@ -47,7 +47,7 @@ class ExampleTerms(NamedTuple):
 
     Attributes:
         log_likelihood: E_q[log p(x|z)], a mean over the K particles.
-        kl: KL(q(z|x) || p(z)), closed form.
+        kl: KL(q(z|x) || p(z)), in closed form or, where there is none, a mean over the particles.
         bound: the importance-weighted bound log 1/K sum_k w_k <= log p(x).
     """
 
@@ -61,9 +61,9 @@ class LatentMoments(NamedTuple):
 
     Attributes:
         num_examples: examples seen.
-        kl: mean KL, in nats.
-        mean: mean of the posterior mean.
-        variance: variance of the posterior mean.
+        kl: mean KL, in nats; NaN where the KL is no sum over latents.
+        mean: mean of the posterior's center.
+        variance: variance of the posterior's center.
     """
 
     num_examples: Float[Array, "*runs"]
@@ -79,21 +79,25 @@ class Evaluation(NamedTuple):
     latents: LatentMoments
 
 
-def in_batches(pixels: UInt8[np.ndarray, "n h w c"], batch_size: int) -> np.ndarray:
-    """Pixels as ``[batches, batch, h, w, c]``, the last batch padded with black images."""
+def in_batches(
+    pixels: UInt8[np.ndarray, "n h w c"],
+    batch_size: int,
+    labels: Integer[np.ndarray, " n"] | None = None,
+) -> Examples:
+    """Examples as ``[batches, batch, ...]``, the last batch padded with black images of class 0."""
     batch_size = min(batch_size, len(pixels))
     num_batches = -(-len(pixels) // batch_size)
     padding = num_batches * batch_size - len(pixels)
-    padded = np.pad(pixels, ((0, padding), (0, 0), (0, 0), (0, 0)))
-    return padded.reshape(num_batches, batch_size, *pixels.shape[1:])
+
+    def split(values: np.ndarray) -> Array:
+        padded = np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1))
+        return jnp.asarray(padded.reshape(num_batches, batch_size, *values.shape[1:]))
+
+    return Examples(split(pixels), None if labels is None else split(labels))
 
 
 def evaluate(
-    spec: EvalSpec,
-    hparams: HParams,
-    params: Params,
-    pixels: UInt8[Array, "batches batch height width channels"],
-    num_examples: int,
+    spec: EvalSpec, hparams: HParams, params: Params, data: Examples, num_examples: int
 ) -> Evaluation:
     """Terms of the first ``num_examples`` examples and moments of the latents over them.
 
@@ -101,57 +105,70 @@ def evaluate(
         spec: static.
         hparams: of one run.
         params: of the model.
-        pixels: from :func:`in_batches`.
+        data: from :func:`in_batches`.
         num_examples: how many of them are not padding.
     """
-    num_batches, batch_size = pixels.shape[:2]
+    num_batches, batch_size = data.pixels.shape[:2]
     key = keys.stream(hparams.seed, "evaluate")
 
     def body(
-        moments: LatentMoments, batch: tuple[Array, Array]
+        moments: LatentMoments, batch: tuple[Array, Examples]
     ) -> tuple[LatentMoments, ExampleTerms]:
-        index, batch_pixels = batch
+        index, (pixels, y) = batch
         examples = index * batch_size + jnp.arange(batch_size)
-        x = as_images(batch_pixels)
-        q = spec.model.encode(hparams, params, x)
-        new = _moments(q, spec.model.prior.kl(q), examples < num_examples)
-        return _merge(moments, new), _terms(spec, hparams, params, x, q, key, examples)
+        x = as_images(pixels)
+        q = spec.model.encode(hparams, params, x, y)
+        p = spec.model.prior_at(hparams, params, y)
+        new = _moments(q, p.kl(q), examples < num_examples)
+        seen = Asked(hparams, params, x, y, q, p)
+        return _merge(moments, new), _terms(spec, seen, key, examples)
 
     empty = LatentMoments(*jax.tree.map(jnp.zeros_like, _moment_shapes(spec)))
-    moments, terms = jax.lax.scan(body, empty, (jnp.arange(num_batches), pixels))
+    moments, terms = jax.lax.scan(body, empty, (jnp.arange(num_batches), data))
     return Evaluation(jax.tree.map(lambda a: a.reshape(-1)[:num_examples], terms), moments)
 
 
+class Asked(NamedTuple):
+    """A batch and everything about it that does not depend on the particles."""
+
+    hparams: HParams
+    params: Params
+    x: Images
+    y: Labels | None
+    q: Posterior
+    p: Prior
+
+
 def _terms(
-    spec: EvalSpec,
-    hparams: HParams,
-    params: Params,
-    x: Images,
-    q: Gaussian,
-    key: PRNGKey,
-    examples: Int[Array, " batch"],
+    spec: EvalSpec, asked: Asked, key: PRNGKey, examples: Int[Array, " batch"]
 ) -> ExampleTerms:
-    """Stream over the particles: a running sum of log p(x|z) and a running logsumexp of log w."""
-    num_particles = spec.num_particles
+    """Stream over the particles: running sums, and a running logsumexp of log w."""
+    num_particles, model = spec.num_particles, spec.model
     at_once = min(spec.particles_at_once, num_particles)
 
-    def weigh(particle: Int[Array, ""]) -> Weighed:
-        z = q.sample(example_noise(spec.model, key, examples, particle))
-        return objectives.weigh(spec.model, hparams, params, x, q, z)
+    def weigh(particle: Int[Array, ""]) -> tuple[Array, Array]:
+        z, log_q = asked.q.draw(example_noise(model, key, examples, particle))
+        seen = model.decode(asked.hparams, asked.params, z, asked.y)
+        return seen.log_prob(asked.x), asked.p.log_prob(z) - log_q
 
-    def body(chunk: Int[Array, ""], carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        total, log_sum = carry
+    def body(chunk: Int[Array, ""], carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        total, total_ratio, log_sum = carry
         particles = chunk * at_once + jnp.arange(at_once)
-        log_likelihood, log_w = jax.vmap(weigh)(particles)
-        is_real = jnp.broadcast_to((particles < num_particles)[:, None], log_w.shape)
-        total += jnp.sum(jnp.where(is_real, log_likelihood, 0.0), axis=0)
-        chunk_log_sum = jax.nn.logsumexp(jnp.where(is_real, log_w, -jnp.inf), axis=0)
-        return total, jnp.logaddexp(log_sum, chunk_log_sum)
+        log_likelihood, log_ratio = jax.vmap(weigh)(particles)
+        is_real = jnp.broadcast_to((particles < num_particles)[:, None], log_ratio.shape)
+        log_w = jnp.where(is_real, log_likelihood + log_ratio, -jnp.inf)
+        return (
+            total + jnp.sum(jnp.where(is_real, log_likelihood, 0.0), axis=0),
+            total_ratio + jnp.sum(jnp.where(is_real, log_ratio, 0.0), axis=0),
+            jnp.logaddexp(log_sum, jax.nn.logsumexp(log_w, axis=0)),
+        )
 
     zeros = jnp.zeros(len(examples), default_float())
     num_chunks = -(-num_particles // at_once)
-    total, log_sum = jax.lax.fori_loop(0, num_chunks, body, (zeros, zeros - jnp.inf))
-    kl = jnp.sum(spec.model.prior.kl(q), axis=-1)
+    start = (zeros, zeros, zeros - jnp.inf)
+    total, total_ratio, log_sum = jax.lax.fori_loop(0, num_chunks, body, start)
+    per_latent = asked.p.kl(asked.q)
+    kl = -total_ratio / num_particles if per_latent is None else jnp.sum(per_latent, axis=-1)
     return ExampleTerms(total / num_particles, kl, log_sum - math.log(num_particles))
 
 
@@ -173,18 +190,16 @@ def _moment_shapes(spec: EvalSpec) -> LatentMoments:
     return LatentMoments(scalar, vector, vector, vector)
 
 
-def _moments(
-    q: Gaussian,
-    kl: Latents,
-    is_real: Bool[Array, " batch"],
-) -> LatentMoments:
+def _moments(q: Posterior, kl: Latents | None, is_real: Bool[Array, " batch"]) -> LatentMoments:
     """Moments of one batch, padding left out."""
-    weight = is_real.astype(kl.dtype)
+    code = q.center
+    weight = is_real.astype(code.dtype)
     count = jnp.sum(weight)
     share = weight / jnp.maximum(count, 1.0)
-    mean = share @ q.mean
-    deviation = q.mean - jnp.broadcast_to(mean, q.mean.shape)
-    return LatentMoments(count, share @ kl, mean, share @ deviation**2)
+    mean = share @ code
+    deviation = code - jnp.broadcast_to(mean, code.shape)
+    mean_kl = jnp.full_like(mean, jnp.nan) if kl is None else share @ kl
+    return LatentMoments(count, mean_kl, mean, share @ deviation**2)
 
 
 def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
@@ -200,13 +215,17 @@ def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
     )
 
 
-def summarize(evaluation: Evaluation, latent_size: int, num_particles: int) -> dict[str, Any]:
+def summarize(
+    evaluation: Evaluation, latent_size: int, num_particles: int, *, has_density: bool = True
+) -> dict[str, Any]:
     """Means over examples with their standard errors, as Python numbers, in nats per example.
 
     ``elbo``, ``log_likelihood``, ``kl`` and ``nll`` (minus the bound of K particles), each with
     ``_se`` = s / sqrt(n); ``active_units``; and for each of the run's latents ``kl_per_latent``
-    and ``variance_per_latent``, the variance of the posterior mean over the examples. Sums over
-    examples are made in float64 on the host.
+    (None where the KL is no sum over latents) and ``variance_per_latent``, the variance of the
+    posterior's center over the examples. Sums over examples are made in float64 on the host.
+
+    A deterministic code has no density: its ``elbo``, ``kl`` and ``nll`` are None.
     """
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
     examples = {
@@ -217,12 +236,15 @@ def summarize(evaluation: Evaluation, latent_size: int, num_particles: int) -> d
     }
     row: dict[str, Any] = {}
     for name, values in examples.items():
-        row |= {name: float(values.mean()), f"{name}_se": standard_error(values)}
+        exists = has_density or name == "log_likelihood"
+        row[name] = float(values.mean()) if exists else None
+        row[f"{name}_se"] = standard_error(values) if exists else None
     variance = np.asarray(evaluation.latents.variance)[:latent_size]
+    kl = np.asarray(evaluation.latents.kl)[:latent_size]
     return row | {
         "eval_particles": num_particles,
         "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
-        "kl_per_latent": evaluation.latents.kl[:latent_size].tolist(),
+        "kl_per_latent": [float(nats) if np.isfinite(nats) else None for nats in kl],
         "variance_per_latent": variance.tolist(),
     }
 

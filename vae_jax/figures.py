@@ -15,7 +15,7 @@ from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.plots.study import held_words
 from vae_jax.report import Figure
-from vae_jax.types import Latents, Params
+from vae_jax.types import Labels, Latents, Params
 
 NUM_SAMPLES = 100
 GRID_TILES = 9
@@ -26,6 +26,22 @@ TRAVERSED_LATENTS = 8
 TRAVERSAL = np.linspace(-2.5, 2.5, 11)
 
 
+class Pictured(NamedTuple):
+    """Test images that figures show.
+
+    Attributes:
+        images: in [0, 1], at least one.
+        labels: one each, where the source has them.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+    def take(self, places: np.ndarray | slice) -> "Pictured":
+        """Some of them."""
+        return Pictured(self.images[places], None if self.labels is None else self.labels[places])
+
+
 class Model(NamedTuple):
     """One trained run: what to ask, and with which numbers."""
 
@@ -33,28 +49,42 @@ class Model(NamedTuple):
     hparams: HParams
     params: Params
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        """E[x'|z] at the posterior means of images in [0, 1]."""
-        return np.asarray(self.vae.reconstruct(self.hparams, self.params, jnp.asarray(images)))
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it must be given labels."""
+        return bool(self.vae.num_classes)
 
-    def codes(self, images: np.ndarray) -> Latents:
-        """Posterior means of images in [0, 1]."""
-        return self.vae.encode(self.hparams, self.params, jnp.asarray(images)).mean
+    def reconstruct(self, test: Pictured) -> np.ndarray:
+        """E[x'|z] at the codes of images in [0, 1]."""
+        images, y = jnp.asarray(test.images), self._given(test.labels)
+        return np.asarray(self.vae.reconstruct(self.hparams, self.params, images, y))
 
-    def decode(self, z: Latents) -> np.ndarray:
-        """E[x|z]."""
-        return np.asarray(self.vae.generate(self.hparams, self.params, z))
+    def codes(self, test: Pictured) -> Latents:
+        """Centers of the posteriors of images in [0, 1]."""
+        images, y = jnp.asarray(test.images), self._given(test.labels)
+        return self.vae.encode(self.hparams, self.params, images, y).center
+
+    def decode(self, z: Latents, labels: np.ndarray | None = None) -> np.ndarray:
+        """E[x|z]; class 0 where a label is needed and none is given."""
+        missing = np.zeros(z.shape[:-1], int) if labels is None else labels
+        y = self._given(np.broadcast_to(missing, z.shape[:-1]))
+        return np.asarray(self.vae.generate(self.hparams, self.params, z, y))
 
     def samples(self, num_samples: int) -> np.ndarray:
-        """E[x|z] for z from the prior, by the run's stream ``generate``."""
-        noise = self.vae.noise(keys.stream(self.hparams.seed, "generate"), num_samples)
-        return self.decode(self.vae.prior.sample(noise))
+        """E[x|z] for z from the prior, by the run's stream ``generate``; classes take turns."""
+        key = keys.stream(self.hparams.seed, "generate")
+        labels = np.arange(num_samples) % max(self.vae.num_classes, 1)
+        z = self.vae.sample_prior(self.hparams, self.params, key, num_samples, self._given(labels))
+        return self.decode(z, labels)
+
+    def _given(self, labels: np.ndarray | None) -> Labels | None:
+        return jnp.asarray(labels) if self.is_conditional else None
 
 
 def draw(
     folder: Path,
     model: Model,
-    test: np.ndarray,
+    test: Pictured,
     metrics: Sequence[dict[str, Any]],
     row: Mapping[str, Any],
 ) -> list[Figure]:
@@ -63,22 +93,25 @@ def draw(
     Args:
         folder: where the PNG files go.
         model: the run's.
-        test: images in [0, 1], at least one.
+        test: what is reconstructed and moved about.
         metrics: rows of ``metrics.jsonl``.
         row: the run's row of test results, with ``kl_per_latent``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kl = np.asarray(row["kl_per_latent"])
-    active = np.asarray(row["variance_per_latent"]) > ACTIVE_THRESHOLD
+    variance = np.asarray(row["variance_per_latent"], float)
+    kl = np.asarray(row["kl_per_latent"], float)
+    importance = kl if np.isfinite(kl).all() else variance
     drawn = [
         _curves(folder, metrics, row["run"]),
-        _reconstructions(folder, model, test[:20]),
-        _samples(folder, model),
-        _space(folder, model, test, kl),
+        _reconstructions(folder, model, test.take(slice(20))),
+        *([_samples(folder, model)] if model.vae.posterior.has_density else []),
+        _space(folder, model, test, importance),
         _interpolations(folder, model, test),
     ]
+    if not np.isfinite(kl).all():
+        return drawn
     path = folder / "kl_per_latent.png"
-    plots.kl_per_latent(path, kl, active)
+    plots.kl_per_latent(path, kl, variance > ACTIVE_THRESHOLD)
     caption = "A latent at zero is a copy of the prior: it tells the decoder nothing about x."
     return [*drawn, Figure(path, "KL of each latent", caption)]
 
@@ -90,26 +123,30 @@ def _curves(folder: Path, metrics: Sequence[dict[str, Any]], run: int) -> Figure
     return Figure(path, "Training", caption)
 
 
-def _reconstructions(folder: Path, model: Model, images: np.ndarray) -> Figure:
+def _reconstructions(folder: Path, model: Model, test: Pictured) -> Figure:
     path = folder / "reconstructions.png"
-    plots.reconstructions(path, images, model.reconstruct(images))
-    return Figure(path, "Reconstructions", "E[x'|z] at the mean of q(z|x), for test images x.")
+    plots.reconstructions(path, test.images, model.reconstruct(test))
+    return Figure(path, "Reconstructions", "E[x'|z] at the center of q(z|x), for test images x.")
 
 
 def _samples(folder: Path, model: Model) -> Figure:
     path = folder / "samples.png"
     plots.samples(path, model.samples(NUM_SAMPLES))
-    return Figure(path, "Samples", "E[x|z] for z drawn from the prior.")
+    caption = "E[x|z] for z drawn from the prior."
+    if model.is_conditional:
+        caption += f" Classes take turns: 0 to {model.vae.num_classes - 1}, then again from 0."
+    return Figure(path, "Samples", caption)
 
 
-def _space(folder: Path, model: Model, test: np.ndarray, kl: np.ndarray) -> Figure:
+def _space(folder: Path, model: Model, test: Pictured, importance: np.ndarray) -> Figure:
     """The whole space if it has two dimensions, a walk along its axes otherwise."""
-    if int(model.hparams.latent_size) == 2:
+    if int(model.hparams.latent_size) == 2 and not model.is_conditional:
         return _manifold(folder, model)
     path = folder / "traversals.png"
-    latents = np.argsort(-kl, kind="stable")[:TRAVERSED_LATENTS]
-    z = along_axes(model.codes(test[:1])[0], latents, TRAVERSAL)
-    plots.traversals(path, model.decode(z), latents, TRAVERSAL, kl)
+    latents = np.argsort(-importance, kind="stable")[:TRAVERSED_LATENTS]
+    first = test.take(slice(1))
+    z = along_axes(model.codes(first)[0], latents, TRAVERSAL)
+    plots.traversals(path, model.decode(z, first.labels), latents, TRAVERSAL, importance)
     caption = "The most informative latents, moved one at a time from the code of a test image."
     return Figure(path, "Traversals", caption)
 
@@ -134,13 +171,14 @@ def _manifold(folder: Path, model: Model) -> Figure:
     return Figure(path, "The latent space", caption)
 
 
-def _interpolations(folder: Path, model: Model, test: np.ndarray) -> Figure:
+def _interpolations(folder: Path, model: Model, test: Pictured) -> Figure:
     path = folder / "interpolations.png"
-    pairs = np.resize(np.arange(len(test)), 2 * NUM_PAIRS).reshape(NUM_PAIRS, 2)
-    ends = test[pairs]
-    images = model.decode(straight_paths(model.codes(ends), PATH_STEPS))
-    plots.interpolations(path, images, ends)
-    return Figure(path, "Interpolations", "E[x|z] on the line between two posterior means.")
+    pairs = np.resize(np.arange(len(test.images)), 2 * NUM_PAIRS).reshape(NUM_PAIRS, 2)
+    ends = test.take(pairs)
+    starts = None if ends.labels is None else ends.labels[:, :1]
+    images = model.decode(straight_paths(model.codes(ends), PATH_STEPS), starts)
+    plots.interpolations(path, images, ends.images)
+    return Figure(path, "Interpolations", "E[x|z] on the line between the codes of two images.")
 
 
 def straight_paths(
@@ -154,7 +192,7 @@ def straight_paths(
 def draw_study(
     folder: Path,
     models: dict[int, Model],
-    test: np.ndarray,
+    test: Pictured,
     rows: Sequence[dict[str, Any]],
     swept: Sequence[str],
 ) -> list[Figure]:
@@ -163,7 +201,7 @@ def draw_study(
     Args:
         folder: where the PNG files go.
         models: by number of the run.
-        test: images in [0, 1], at least one.
+        test: what is reconstructed.
         rows: of test results, in the order of the runs' numbers.
         swept: names of the swept flags.
     """
@@ -173,16 +211,16 @@ def draw_study(
         return drawn
     place = table.pictured(rows, swept)
     where = held_words(place.fixed)
-    samples, images = {}, test[:GRID_TILES]
+    samples, shown = {}, test.take(slice(GRID_TILES))
     reconstructions = {}
     for index in set(place.runs.ravel().tolist()) - {-1}:
         model = models[rows[index]["run"]]
         samples[index] = model.samples(GRID_TILES)
-        reconstructions[index] = model.reconstruct(images)
+        reconstructions[index] = model.reconstruct(shown)
     return [
         *drawn,
         _image_grid(folder, "Samples", samples, place, where, None),
-        _image_grid(folder, "Reconstructions", reconstructions, place, where, images),
+        _image_grid(folder, "Reconstructions", reconstructions, place, where, shown.images),
     ]
 
 

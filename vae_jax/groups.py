@@ -47,12 +47,15 @@ class Group:
     max_parallel_runs: int
     most_steps: int | None = None
 
-    def spec(self, image_shape: tuple[int, int, int]) -> TrainSpec:
+    def spec(self, dataset: Dataset) -> TrainSpec:
         """What the runs have in common: the widest latent space, clipping if any run clips."""
-        widest = max(config.latent_size for config in self.configs)
-        clip_norm = min(config.clip_norm for config in self.configs)
-        common = dataclasses.replace(self.configs[0], latent_size=widest, clip_norm=clip_norm)
-        return build.train_spec(common, image_shape)
+        common = dataclasses.replace(
+            self.configs[0],
+            latent_size=max(config.latent_size for config in self.configs),
+            top_latent_size=max(config.top_latent_size for config in self.configs),
+            clip_norm=min(config.clip_norm for config in self.configs),
+        )
+        return build.train_spec(common, dataset.image_shape, dataset.num_classes)
 
     @property
     def hparams(self) -> HParams:
@@ -75,7 +78,7 @@ def plan(
     known = {_key(identity(config, mark)) for group in old for config in group.configs}
     fresh = [config for key, config in wanted.items() if key not in known]
     first = sum(len(group.runs) for group in old)
-    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset.image_shape)
+    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
     for group in new:
         _write(group, mark)
     return [*old, *new]
@@ -108,21 +111,30 @@ def _grouped(
     first_run: int,
     first_group: int,
     max_parallel_runs: int,
-    image_shape: tuple[int, int, int],
+    dataset: Dataset,
 ) -> list[Group]:
     """New runs by what their program depends on, in the order of their first run."""
     members: dict[str, list[tuple[int, Config]]] = {}
     for run, config in enumerate(configs, first_run):
         flags = identity(config, "")
-        program = _key({n: v for n, v in flags.items() if n not in HParams._fields})
+        program = _key(
+            {n: v for n, v in flags.items() if n not in HParams._fields} | _parts(config)
+        )
         members.setdefault(program, []).append((run, config))
     groups = []
     for number, rows in enumerate(members.values(), first_group):
         runs, own = zip(*rows, strict=True)
         group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
-        layout = loop.layout_for(group.spec(image_shape), group.hparams, max_parallel_runs)
+        layout = loop.layout_for(group.spec(dataset), group.hparams, max_parallel_runs)
         groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
     return groups
+
+
+def _parts(config: Config) -> Identity:
+    """Parts of a program that are there or not by a hyperparameter's being zero."""
+    penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
+    layers = "2" if config.top_latent_size else "1"
+    return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
 
 
 def _write(group: Group, mark: str) -> None:

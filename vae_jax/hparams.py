@@ -9,6 +9,9 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from vae_jax.types import default_float
 
+Values = ArrayLike | Sequence[float | int]
+"""A number, or a list with one entry per run."""
+
 
 class HParams(NamedTuple):
     """What may differ between the runs of one compiled program.
@@ -18,7 +21,18 @@ class HParams(NamedTuple):
 
     Attributes:
         beta: weight of the KL term (Higgins et al. 2017, eq. 4); 1 is the ELBO.
+        kl_warmup_steps: updates over which that weight rises linearly from 0 to beta.
+        free_bits: nats of each latent's mean KL that cost nothing (Kingma et al. 2016, eq. 15).
+        capacity: nats to which the KL is drawn at the end (Burgess et al. 2018, eq. 8).
+        capacity_steps: updates over which this target rises linearly from 0.
+        tc_weight: weight of the total correlation beyond that in the KL (Chen et al. 2018, eq. 4).
+        dip_offdiagonal: weight of the squared covariances (Kumar et al. 2018, eqs. 6 and 7).
+        dip_diagonal: weight of the squared deviations of the variances from 1.
+        mmd_weight: weight of the maximum mean discrepancy between q(z) and p(z).
+        factor_weight: weight of the discriminator's total correlation (Kim & Mnih 2018, eq. 2).
         latent_size: active coordinates of z; at most the model's ``max_latents``.
+        top_latent_size: active coordinates of the upper stochastic layer, where there is one.
+        scale: of p(x|z) where the likelihood has one: fixed, or where a learned one starts.
         learning_rate: Adam's step size at the peak of the schedule.
         warmup_steps: updates over which the learning rate rises linearly to its peak.
         clip_norm: largest global norm of the gradient; infinite for none.
@@ -26,7 +40,18 @@ class HParams(NamedTuple):
     """
 
     beta: Float[Array, "*runs"]
+    kl_warmup_steps: Int[Array, "*runs"]
+    free_bits: Float[Array, "*runs"]
+    capacity: Float[Array, "*runs"]
+    capacity_steps: Int[Array, "*runs"]
+    tc_weight: Float[Array, "*runs"]
+    dip_offdiagonal: Float[Array, "*runs"]
+    dip_diagonal: Float[Array, "*runs"]
+    mmd_weight: Float[Array, "*runs"]
+    factor_weight: Float[Array, "*runs"]
     latent_size: Int[Array, "*runs"]
+    top_latent_size: Int[Array, "*runs"]
+    scale: Float[Array, "*runs"]
     learning_rate: Float[Array, "*runs"]
     warmup_steps: Int[Array, "*runs"]
     clip_norm: Float[Array, "*runs"]
@@ -36,18 +61,40 @@ class HParams(NamedTuple):
     def of(
         cls,
         *,
-        beta: ArrayLike | Sequence[float | int] = 1.0,
-        latent_size: ArrayLike | Sequence[int] = 20,
-        learning_rate: ArrayLike | Sequence[float | int] = 1e-3,
-        warmup_steps: ArrayLike | Sequence[int] = 0,
-        clip_norm: ArrayLike | Sequence[float | int] = float("inf"),
-        seed: ArrayLike | Sequence[int] = 0,
+        beta: Values = 1.0,
+        kl_warmup_steps: Values = 0,
+        free_bits: Values = 0.0,
+        capacity: Values = 0.0,
+        capacity_steps: Values = 0,
+        tc_weight: Values = 0.0,
+        dip_offdiagonal: Values = 0.0,
+        dip_diagonal: Values = 0.0,
+        mmd_weight: Values = 0.0,
+        factor_weight: Values = 0.0,
+        latent_size: Values = 20,
+        top_latent_size: Values = 0,
+        scale: Values = 1.0,
+        learning_rate: Values = 1e-3,
+        warmup_steps: Values = 0,
+        clip_norm: Values = float("inf"),
+        seed: Values = 0,
     ) -> "HParams":
         """Hyperparameters from numbers or equally long lists, a list giving one run per entry."""
         real, whole = default_float(), jnp.int32
         fields = cls(
             jnp.asarray(beta, real),
+            jnp.asarray(kl_warmup_steps, whole),
+            jnp.asarray(free_bits, real),
+            jnp.asarray(capacity, real),
+            jnp.asarray(capacity_steps, whole),
+            jnp.asarray(tc_weight, real),
+            jnp.asarray(dip_offdiagonal, real),
+            jnp.asarray(dip_diagonal, real),
+            jnp.asarray(mmd_weight, real),
+            jnp.asarray(factor_weight, real),
             jnp.asarray(latent_size, whole),
+            jnp.asarray(top_latent_size, whole),
+            jnp.asarray(scale, real),
             jnp.asarray(learning_rate, real),
             jnp.asarray(warmup_steps, whole),
             jnp.asarray(clip_norm, real),

@@ -37,6 +37,7 @@ from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.groups import Group
+from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.loop import Row
 from vae_jax.signals import Stop, StoppedError
 from vae_jax.trainer import Trained
@@ -149,6 +150,17 @@ def _check_fits(config: Config, dataset: Dataset) -> None:
             "pixels are binary already; give --binarize=none"
         )
 
+    if config.conditional and not dataset.num_classes:
+        raise InputError(
+            f"--conditional: --dataset={config.dataset} has no labels; leave it out, or give a "
+            "data set with labels"
+        )
+    if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
+        raise InputError(
+            f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
+            f"{config.likelihood}; give --binarize=none, or --likelihood=bernoulli"
+        )
+
 
 def is_binary(dataset: Dataset) -> bool:
     """Whether every training pixel is 0 or 255."""
@@ -191,7 +203,9 @@ def _draw(
         for i, run in enumerate(done.group.runs)
     }
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:100])
-    test = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    labels = dataset.test_labels
+    test = figures.Pictured(images, None if labels is None else labels[:100])
     drawn = figures.draw_study(folder / "figures", models, test, rows, swept) if swept else []
     best = table.best(rows)
     if best is None:
@@ -237,9 +251,17 @@ def _say_last(folder: Path, rows: list[Row]) -> None:
         print("every run diverged; try a smaller --learning_rate or --clip_norm=1")
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""
-        print(
-            f"{which}test ELBO {best['test_elbo']:.2f} +- {best['test_elbo_se']:.2f}, "
-            f"NLL(K={best['eval_particles']}) {best['test_nll']:.2f} +- {best['test_nll_se']:.2f} "
-            f"nats per example, {best['active_units']} of {best['latent_size']} latents active"
-        )
+        print(which + _summary(best))
     print(f"report: {folder / 'report.html'}")
+
+
+def _summary(best: table.Row) -> str:
+    active = f"{best['active_units']} of {best['latent_size']} latents active"
+    if best["test_elbo"] is None:
+        error = f"{-best['test_log_likelihood']:.2f} +- {best['test_log_likelihood_se']:.2f}"
+        return f"test distortion {error} nats per example, {active}"
+    return (
+        f"test ELBO {best['test_elbo']:.2f} +- {best['test_elbo_se']:.2f}, "
+        f"NLL(K={best['eval_particles']}) {best['test_nll']:.2f} +- {best['test_nll_se']:.2f} "
+        f"nats per example, {active}"
+    )

@@ -6,10 +6,11 @@ resumed run draws what the uninterrupted one would have drawn, and adding a stre
 =============  ============  ==============================================
 stream         index         draws
 =============  ============  ==============================================
-``params``     0, 1          initial weights of the encoder, the decoder
+``params``     0 to 4        initial weights: encoder, decoder, posterior, prior, regulariser
 ``shuffle``    epoch         the order of the examples
 ``binarize``   step          pixels of a training batch (seed 0: of the fixed splits, 0 to 2)
 ``posterior``  step          noise of the reparameterization
+``regularizer``  step        what a penalty draws
 ``evaluate``   0             noise of the evaluation, by example and particle
 ``generate``   0             samples from the model
 =============  ============  ==============================================
@@ -25,7 +26,7 @@ from jaxtyping import Array, Integer
 from vae_jax.types import PRNGKey
 
 StreamName: TypeAlias = Literal[
-    "params", "shuffle", "binarize", "posterior", "evaluate", "generate"
+    "params", "shuffle", "binarize", "posterior", "regularizer", "evaluate", "generate"
 ]
 
 

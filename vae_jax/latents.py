@@ -27,12 +27,19 @@ def active(width: int, latent_size: Int[Array, ""]) -> Active:
     return jnp.arange(width) < latent_size
 
 
-def keep(mask: Active, values: Latents) -> Latents:
-    """The values on active coordinates and zero on the others.
+def keep(mask: Active | None, values: Latents) -> Latents:
+    """The values on active coordinates (None: on all) and zero on the others.
 
     ``where`` and not a product: 0 * inf would be NaN, in the value or in its gradient.
     """
+    if mask is None:
+        return values
     return jnp.where(jnp.broadcast_to(mask, values.shape), values, 0.0)
+
+
+def grow(values: Array, ndim: int) -> Array:
+    """The values with axes of length one in front, up to ``ndim`` axes."""
+    return values.reshape((1,) * (ndim - values.ndim) + values.shape)
 
 
 def widen(values: Latents, width: int) -> Float[Array, "*batch width"]:

@@ -18,12 +18,13 @@ import numpy as np
 
 from vae_jax import batches, parallel, sweep
 from vae_jax import train as train_room
+from vae_jax.batches import Examples
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec, in_batches, summarize
 from vae_jax.hparams import HParams
 from vae_jax.sweep import Layout
-from vae_jax.train import TrainSpec, TrainState
-from vae_jax.types import default_float
+from vae_jax.train import TrainSpec, TrainState, TrainTerms
+from vae_jax.types import Images, default_float
 
 Row = dict[str, Any]
 _PROBE_SECONDS = 0.2
@@ -87,9 +88,21 @@ def initial_state(
     hparams = _as_study(hparams)
     layout = layout or layout_for(spec, hparams)
     mean = data.train.mean(axis=0, dtype=np.float64) / 255
-    padded, data_mean = _placed(layout, hparams, jnp.asarray(mean, default_float()))
-    state = sweep.init(spec, padded, data_mean, layout=layout)
+    padded, shared = _placed(
+        layout, hparams, (jnp.asarray(mean, default_float()), _starting_images(spec, data))
+    )
+    state = sweep.init(spec, padded, *shared, layout=layout)
     return parallel.drop_padding(state, len(hparams.seed))
+
+
+def _starting_images(spec: TrainSpec, data: Dataset) -> Images:
+    """Training images, evenly spaced, for the priors that start from some."""
+    num = min(spec.model.prior.num_examples, len(data.train))
+    places = np.linspace(0, len(data.train), num, endpoint=False).astype(int)
+    pixels = batches.stored_pixels(
+        "static" if spec.binarize == "dynamic" else spec.binarize, "train", data.train[places]
+    )
+    return batches.as_images(jnp.asarray(pixels))
 
 
 def layout_for(spec: TrainSpec, hparams: HParams, max_parallel_runs: int = 0) -> Layout:
@@ -113,7 +126,7 @@ def bytes_per_run(spec: TrainSpec) -> int:
     shape = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
     one = jax.eval_shape(functools.partial(train_room.init, spec), HParams.of(), shape)
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
-    pixels = spec.batch_size * spec.objective.num_particles * math.prod(spec.model.image_shape)
+    pixels = spec.batch_size * spec.objective.num_draws * math.prod(spec.model.image_shape)
     return 6 * state + 40 * pixels * default_float().itemsize
 
 
@@ -172,31 +185,42 @@ def train(
     if start >= visits.num_steps:
         return
     layout = layout or layout_for(spec, hparams)
-    pixels = batches.stored_pixels(spec.binarize, "train", data.train)
-    (padded, state), pixels = _placed(layout, (hparams, state), pixels)
-    valid = _resident(spec, data, "valid")
+    (padded, state), examples = _placed(layout, (hparams, state), resident(spec, data))
+    valid = _in_batches(spec, data, "valid")
     advance = functools.partial(
         sweep.train_chunk, spec, max_steps=visits.chunk_steps, layout=layout
     )
     began = time.perf_counter()
-    state, _ = advance(padded, state, pixels, jnp.int32(0))  # no update: only builds the program
+    state, _ = advance(padded, state, examples, jnp.int32(0))  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
     if bound is not None:
-        run = functools.partial(advance, padded, pixels=pixels)
+        run = functools.partial(advance, padded, data=examples)
         pace = _seconds_per_step(run, state, visits.chunk_steps)
         visits = dataclasses.replace(visits, most_steps=bound(pace))
     for stop in visits.after(start):
         began = time.perf_counter()
-        state, terms = advance(padded, state, pixels, jnp.int32(stop - start))
+        state, terms = advance(padded, state, examples, jnp.int32(stop - start))
         whole, terms = parallel.drop_padding((state, jax.device_get(terms)), len(hparams.seed))
         elapsed = time.perf_counter() - began
         seconds += elapsed
-        rows = _rows(stop, seconds, terms)
+        rows = _rows(spec, stop, seconds, terms)
         if visits.is_due(stop, visits.eval_every):
             _add_valid(rows, _score(EvalSpec(spec.model), hparams, whole, valid, layout))
         _blank_diverged(rows, whole)
         yield Visit(stop, whole, rows, 1e3 * elapsed / (stop - start), compile_seconds)
         start, compile_seconds = stop, 0.0
+
+
+def resident(spec: TrainSpec, data: Dataset) -> Examples:
+    """The training set as it lies on the device."""
+    pixels = batches.stored_pixels(spec.binarize, "train", data.train)
+    labels = _labels(spec, data, "train")
+    return Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels))
+
+
+def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray | None:
+    """Labels of a split, for a model that is given them."""
+    return data.labels_of(split) if spec.model.num_classes else None
 
 
 def _seconds_per_step(
@@ -245,7 +269,7 @@ def score(
     hparams = _as_study(hparams)
     layout = layout or layout_for(spec, hparams)
     eval_spec = EvalSpec(spec.model, num_particles)
-    rows = _score(eval_spec, hparams, state, _resident(spec, data, split), layout)
+    rows = _score(eval_spec, hparams, state, _in_batches(spec, data, split), layout)
     _blank_diverged(rows, state)
     return rows
 
@@ -258,31 +282,37 @@ def _placed(layout: Layout, mapped: Any, shared: Any) -> tuple[Any, Any]:
     )
 
 
-class _Resident(NamedTuple):
+class _Split(NamedTuple):
     """A split on the host, in padded batches."""
 
-    pixels: np.ndarray
+    examples: Examples
     num_examples: int
 
 
-def _resident(spec: TrainSpec, data: Dataset, split: batches.Split) -> _Resident:
+def _in_batches(spec: TrainSpec, data: Dataset, split: batches.Split) -> _Split:
     images = getattr(data, split)
     pixels = batches.stored_pixels(spec.binarize, split, images)
-    return _Resident(in_batches(pixels, EvalSpec.batch_size), len(images))
+    labels = _labels(spec, data, split)
+    return _Split(in_batches(pixels, EvalSpec.batch_size, labels), len(images))
 
 
 def _score(
-    eval_spec: EvalSpec, hparams: HParams, state: TrainState, split: _Resident, layout: Layout
+    eval_spec: EvalSpec, hparams: HParams, state: TrainState, split: _Split, layout: Layout
 ) -> list[Row]:
     num_runs = len(hparams.seed)
-    (padded, params), pixels = _placed(layout, (hparams, state.params), split.pixels)
+    (padded, params), examples = _placed(layout, (hparams, state.params), split.examples)
     evaluation = jax.device_get(
         sweep.evaluate(
-            eval_spec, padded, params, pixels, num_examples=split.num_examples, layout=layout
+            eval_spec, padded, params, examples, num_examples=split.num_examples, layout=layout
         )
     )
     return [
-        summarize(sweep.take(evaluation, run), int(latent_size), eval_spec.num_particles)
+        summarize(
+            sweep.take(evaluation, run),
+            int(latent_size),
+            eval_spec.num_particles,
+            has_density=eval_spec.model.posterior.has_density,
+        )
         for run, latent_size in zip(range(num_runs), hparams.latent_size, strict=True)
     ]
 
@@ -295,9 +325,11 @@ def _blank_diverged(rows: list[Row], state: TrainState) -> None:
             row.update(dict.fromkeys(row) | kept)
 
 
-def _rows(step: int, seconds: float, terms: Any) -> list[Row]:
+def _rows(spec: TrainSpec, step: int, seconds: float, terms: TrainTerms) -> list[Row]:
     """Training terms of the last chunk, one row per run."""
-    columns = terms._asdict() | {"elbo": terms.log_likelihood - terms.kl}
+    columns = {"objective": terms.objective, "log_likelihood": terms.log_likelihood}
+    if spec.model.posterior.has_density:
+        columns |= {"kl": terms.kl, "elbo": terms.log_likelihood - terms.kl}
     return [
         {"step": step, "run": run, "seconds": round(seconds, 3)}
         | {f"train_{name}": float(values[run]) for name, values in columns.items()}

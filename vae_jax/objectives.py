@@ -1,28 +1,37 @@
 r"""Bounds on log p(x), and the objectives trained with them.
 
-Everything is a reduction of three per-example terms, in nats:
+Everything is a reduction of three log-densities of z ~ q(z|x), in nats:
 
 .. math::
-    \mathrm{ELBO}(x) = E_{q(z|x)}[\log p(x|z)] - KL(q(z|x) \,\|\, p(z)) \le \log p(x)
+    \log w = \log p(x|z) + \log p(z) - \log q(z|x), \qquad
+    E[\log w] = \mathrm{ELBO}(x) \le \log p(x) = \log E[w]
 
-The first expectation is a mean over ``particles`` samples; the KL is closed-form. Higher is
-better; the sign is turned once, in ``train.py``. This is the only room with a beta.
+The mean of log w over samples is an ELBO, the log of the mean of K weights a tighter bound. Higher
+is better; the sign is turned once, in ``train.py``. This is the only room with a beta. A new bound
+is a class here and a row in ``OBJECTIVES``.
 """
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from vae_jax.estimators import Estimator, weigh_tokens, with_token
 from vae_jax.hparams import HParams
+from vae_jax.likelihoods import Distribution
 from vae_jax.model import VAE
-from vae_jax.posteriors import Gaussian
-from vae_jax.types import Images, Latents, Params
+from vae_jax.posteriors import Posterior
+from vae_jax.priors import Prior
+from vae_jax.types import Images, Labels, Params, Scalar, default_float
+
+KL_MODES = ("auto", "analytic", "monte_carlo")
+KL_PENALTIES = ("beta", "free_bits", "capacity")
 
 Noise = Float[Array, "particles batch latents"]
+PerExample = Float[Array, "*batch"]
 
 
 class Terms(NamedTuple):
@@ -33,68 +42,129 @@ class Terms(NamedTuple):
         kl: KL(q(z|x) || p(z)), the rate.
     """
 
-    log_likelihood: Float[Array, "*batch"]
-    kl: Float[Array, "*batch"]
+    log_likelihood: PerExample
+    kl: PerExample
 
     @property
-    def elbo(self) -> Float[Array, "*batch"]:
-        """log_likelihood - kl, whatever beta was trained with."""
+    def elbo(self) -> PerExample:
+        """log_likelihood - kl, whatever was trained."""
         return self.log_likelihood - self.kl
 
 
-def elbo_terms(model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise) -> Terms:
-    """Terms of the ELBO for each example (Kingma & Welling 2014, eq. 7).
+class Draws(NamedTuple):
+    """Samples of z for a batch, with all that a bound or a regulariser may ask about them.
+
+    Attributes:
+        q: q(z|x).
+        p: p(z).
+        z: ``[particles, batch, latents]``.
+        log_likelihood: log p(x|z) of each.
+        log_prior: log p(z) of each.
+        log_posterior: log q(z|x) of each.
+        token: zeros, along which DReG sends weights back to z.
+    """
+
+    q: Posterior
+    p: Prior
+    z: Float[Array, "particles batch latents"]
+    log_likelihood: Float[Array, "particles batch"]
+    log_prior: Float[Array, "particles batch"]
+    log_posterior: Float[Array, "particles batch"]
+    token: Float[Array, "particles batch"]
+
+    @property
+    def log_weight(self) -> Float[Array, "particles batch"]:
+        """Log w = log p(x|z) + log p(z) - log q(z|x), whose exponential has the mean p(x)."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+class Value(NamedTuple):
+    """What an objective gives for a batch.
+
+    Attributes:
+        objective: to be maximised, per example, in nats.
+        terms: of the true ELBO, per example.
+        draws: behind them, for regularisers.
+        seen: p(x|z) of all particles, for likelihoods that follow the batch.
+    """
+
+    objective: PerExample
+    terms: Terms
+    draws: Draws
+    seen: Distribution
+
+
+def draw(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    x: Images,
+    noise: Noise,
+    y: Labels | None = None,
+    *,
+    estimator: Estimator = "standard",
+) -> tuple[Draws, Distribution]:
+    """Sample z ~ q(z|x) from the noise and weigh it; also p(x|z) as it is reported.
 
     Args:
         model: static spec.
         hparams: of one run.
         params: of the model.
         x: ``[batch, height, width, channels]`` in [0, 1].
-        noise: standard normal; the expectation is a mean over its leading axis.
+        noise: standard normal.
+        y: labels of a conditional model.
+        estimator: how gradients are estimated; no value depends on it.
     """
-    q = model.encode(hparams, params, x)
-    z = Gaussian(q.mean[None], q.log_var[None]).sample(noise)
-    outputs = model.decode(hparams, params, z)
-    seen = jnp.broadcast_to(x, (len(noise), *x.shape))
-    expectation = jnp.mean(model.likelihood.log_prob(outputs, seen), axis=0)
-    return Terms(expectation, jnp.sum(model.prior.kl(q), axis=-1))
+    q, p = model.encode(hparams, params, x, y), model.prior_at(hparams, params, y)
+    if estimator == "standard":
+        z, log_posterior = q.draw(noise)
+        used, token = z, jnp.zeros_like(log_posterior)
+    else:
+        z = q.sample(noise)
+        used, token = with_token(z) if estimator == "dreg" else (z, jnp.zeros(z.shape[:-1]))
+        log_posterior = q.path_log_prob(used, noise)
+    seen = model.decode(hparams, params, used, y)
+    many = jnp.broadcast_to(x, (len(noise), *x.shape))
+    log_likelihood = model.likelihood.fit(seen, many).log_prob(many)
+    return Draws(q, p, z, log_likelihood, p.log_prob(used), log_posterior, token), seen
+
+
+def terms_of(draws: Draws, *, is_analytic: bool = True) -> Terms:
+    """Terms of the ELBO (Kingma & Welling 2014, eqs. 7 and 10).
+
+    The KL is a closed form where there is one, unless refused, and otherwise a mean over the
+    particles.
+    """
+    per_latent = draws.p.kl(draws.q) if is_analytic else None
+    if per_latent is None:
+        kl = jnp.mean(draws.log_posterior - draws.log_prior, axis=0)
+    else:
+        kl = jnp.sum(per_latent, axis=-1)
+    return Terms(jnp.mean(draws.log_likelihood, axis=0), kl)
+
+
+def elbo_terms(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    x: Images,
+    noise: Noise,
+    y: Labels | None = None,
+) -> Terms:
+    """Terms of the ELBO for each example; the expectation is a mean over the noise's first axis."""
+    return terms_of(draw(model, hparams, params, x, noise, y)[0])
 
 
 def log_weights(
-    model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    x: Images,
+    noise: Noise,
+    y: Labels | None = None,
 ) -> Float[Array, "particles batch"]:
-    """Log w = log p(x|z) + log p(z) - log q(z|x) with z ~ q(z|x) made from the noise.
-
-    E[w] = p(x), so the mean of log w is an ELBO and the log of the mean of w a tighter bound.
-    """
-    q = model.encode(hparams, params, x)
-
-    def one(noise: Latents) -> Float[Array, " batch"]:
-        return weigh(model, hparams, params, x, q, q.sample(noise)).log_weight
-
-    return jax.vmap(one)(noise)
-
-
-class Weighed(NamedTuple):
-    """One particle of each example.
-
-    Attributes:
-        log_likelihood: log p(x|z), in nats.
-        log_weight: log p(x|z) + log p(z) - log q(z|x), in nats.
-    """
-
-    log_likelihood: Float[Array, "*batch"]
-    log_weight: Float[Array, "*batch"]
-
-
-def weigh(
-    model: VAE, hparams: HParams, params: Params, x: Images, q: Gaussian, z: Latents
-) -> Weighed:
-    """Likelihood and importance weight of latents z drawn from q."""
-    active = model.active(hparams)
-    log_likelihood = model.likelihood.log_prob(model.decode(hparams, params, z), x)
-    log_ratio = model.prior.log_prob(z, active) - q.log_prob(z, active)
-    return Weighed(log_likelihood, log_likelihood + log_ratio)
+    """Log w of each particle and example (Burda et al. 2016, eq. 8)."""
+    return draw(model, hparams, params, x, noise, y)[0].log_weight
 
 
 def importance_weighted_bound(
@@ -107,21 +177,166 @@ def importance_weighted_bound(
     return jax.nn.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
 
 
+def ramp(step: Int[Array, ""], num_steps: Int[Array, ""]) -> Scalar:
+    """Rises linearly from 0 to 1 over ``num_steps`` updates; 1 for none."""
+    done = step.astype(default_float()) / jnp.maximum(num_steps, 1).astype(default_float())
+    return jnp.where(num_steps > 0, jnp.minimum(done, 1.0), 1.0)
+
+
+def kl_weight(hparams: HParams, step: Int[Array, ""]) -> Scalar:
+    """Beta, after the warm-up (Bowman et al. 2016; Sonderby et al. 2016)."""
+    return hparams.beta * ramp(step, hparams.kl_warmup_steps)
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What ``train.py`` maximises, before regularisers."""
+
+    @property
+    def num_draws(self) -> int:
+        """Samples of z per example that it asks for."""
+        ...
+
+    def __call__(
+        self,
+        model: VAE,
+        hparams: HParams,
+        params: Params,
+        x: Images,
+        noise: Noise,
+        step: Int[Array, ""],
+        y: Labels | None = None,
+    ) -> Value:
+        """Value and terms for a batch.
+
+        Args:
+            model: static spec.
+            hparams: of one run.
+            params: of the model.
+            x: ``[batch, height, width, channels]`` in [0, 1].
+            noise: standard normal ``[num_draws, batch, latents]``.
+            step: updates done, for warm-ups.
+            y: labels of a conditional model.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Elbo:
     """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
-    The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4).
+    The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4). With a
+    deterministic code only the first half is left: a plain autoencoder.
 
     Attributes:
         num_particles: samples of z over which the expectation is averaged.
+        kl: ``analytic`` where there is a closed form, ``monte_carlo``, or ``auto``: analytic if
+            possible. Estimators other than the standard one need Monte Carlo.
+        estimator: of the gradient.
+        kl_penalty: ``beta`` weighs the KL; ``free_bits`` forgives each latent its first nats, as a
+            mean over the batch; ``capacity`` draws the mean KL to a target.
     """
 
     num_particles: int = 1
+    kl: str = "auto"
+    estimator: Estimator = "standard"
+    kl_penalty: str = "beta"
+
+    @property
+    def num_draws(self) -> int:
+        """One draw per particle."""
+        return self.num_particles
 
     def __call__(
-        self, model: VAE, hparams: HParams, params: Params, x: Images, noise: Noise
-    ) -> tuple[Float[Array, " batch"], Terms]:
+        self,
+        model: VAE,
+        hparams: HParams,
+        params: Params,
+        x: Images,
+        noise: Noise,
+        step: Int[Array, ""],
+        y: Labels | None = None,
+    ) -> Value:
         """Value to be maximised and the terms to be reported, per example."""
-        terms = elbo_terms(model, hparams, params, x, noise)
-        return terms.log_likelihood - hparams.beta * terms.kl, terms
+        draws, seen = draw(model, hparams, params, x, noise, y, estimator=self.estimator)
+        if not model.posterior.has_density:
+            mean = jnp.mean(draws.log_likelihood, axis=0)
+            return Value(mean, Terms(mean, jnp.zeros_like(mean)), draws, seen)
+        is_analytic = self.kl != "monte_carlo" and self.estimator == "standard"
+        terms = terms_of(draws, is_analytic=is_analytic)
+        penalty = kl_weight(hparams, step) * self._penalised(hparams, step, draws, terms.kl)
+        return Value(terms.log_likelihood - penalty, terms, draws, seen)
+
+    def _penalised(
+        self, hparams: HParams, step: Int[Array, ""], draws: Draws, kl: Float[Array, " batch"]
+    ) -> Float[Array, " batch"]:
+        """What beta multiplies: the KL, or what free bits or a capacity make of it."""
+        if self.kl_penalty == "free_bits":
+            per_latent = draws.p.kl(draws.q)
+            groups = kl[:, None] if per_latent is None else per_latent
+            free = jnp.sum(jnp.maximum(jnp.mean(groups, axis=0), hparams.free_bits))
+            return jnp.broadcast_to(free, kl.shape)
+        if self.kl_penalty == "capacity":
+            target = hparams.capacity * ramp(step, hparams.capacity_steps)
+            return jnp.broadcast_to(jnp.abs(jnp.mean(kl) - target), kl.shape)
+        return kl
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted:
+    """Mean of M bounds log (1/K sum_k w_k), each of K particles.
+
+    IWAE for M = 1 (Burda et al. 2016, eq. 8), MIWAE otherwise (Rainforth et al. 2018, eq. 9). For
+    beta other than 1, log p(z) - log q(z|x) is multiplied by it within log w, and the value is no
+    bound.
+
+    Attributes:
+        num_particles: K.
+        num_bounds: M.
+        estimator: ``standard``; ``stl``, the path derivative alone (Roeder et al. 2017), biased
+            for K > 1; ``dreg``, doubly reparameterized (Tucker et al. 2019, eq. 8), unbiased.
+    """
+
+    num_particles: int = 1
+    num_bounds: int = 1
+    estimator: Estimator = "standard"
+
+    @property
+    def num_draws(self) -> int:
+        """K draws for each of M bounds."""
+        return self.num_particles * self.num_bounds
+
+    def __call__(
+        self,
+        model: VAE,
+        hparams: HParams,
+        params: Params,
+        x: Images,
+        noise: Noise,
+        step: Int[Array, ""],
+        y: Labels | None = None,
+    ) -> Value:
+        """Value to be maximised and the terms of the ELBO, per example."""
+        draws, seen = draw(model, hparams, params, x, noise, y, estimator=self.estimator)
+        log_ratio = draws.log_prior - draws.log_posterior
+        log_w = draws.log_likelihood + kl_weight(hparams, step) * log_ratio
+        groups, token = (
+            values.reshape(self.num_particles, self.num_bounds, -1)
+            for values in (log_w, draws.token)
+        )
+        bounds = importance_weighted_bound(weigh_tokens(groups, token))
+        bound = jnp.mean(bounds, axis=0)
+        return Value(bound, terms_of(draws), draws, seen)
+
+
+@dataclass(frozen=True)
+class MultiplyImportanceWeighted(ImportanceWeighted):
+    """MIWAE: :class:`ImportanceWeighted` under the name by which M > 1 is known."""
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "elbo": Elbo,
+    "iwae": ImportanceWeighted,
+    "miwae": MultiplyImportanceWeighted,
+}
+"""Bounds by the name that ``--objective`` knows them by."""

@@ -15,11 +15,11 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax import evaluate as evaluation
 from vae_jax import parallel, train
+from vae_jax.batches import Examples
 from vae_jax.evaluate import EvalSpec, Evaluation
 from vae_jax.hparams import HParams
-from vae_jax.objectives import Terms
-from vae_jax.train import TrainSpec, TrainState
-from vae_jax.types import Params, Pixels
+from vae_jax.train import TrainSpec, TrainState, TrainTerms
+from vae_jax.types import Images, Params
 
 T = TypeVar("T")
 
@@ -64,15 +64,16 @@ def init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "height width channels"],
+    examples: Images | None = None,
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
     """States of all runs before the first update; every array ``[runs, ...]``."""
 
-    def start(data_mean: Array, hparams: HParams) -> TrainState:
-        return train.init(spec, hparams, data_mean)
+    def start(shared: tuple[Array, Images | None], hparams: HParams) -> TrainState:
+        return train.init(spec, hparams, *shared)
 
-    return over_runs(start, layout)(data_mean, hparams)
+    return over_runs(start, layout)((data_mean, examples), hparams)
 
 
 @functools.partial(
@@ -82,23 +83,23 @@ def train_chunk(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
-    pixels: Pixels,
+    data: Examples,
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
     layout: Layout = Layout(),
-) -> tuple[TrainState, Terms]:
+) -> tuple[TrainState, TrainTerms]:
     """``num_steps`` updates of every run; terms ``[runs]`` are means over these updates.
 
     The state is donated: the caller's is gone afterwards.
     """
 
     def advance(
-        shared: tuple[Array, Array], hparams: HParams, state: TrainState
-    ) -> tuple[TrainState, Terms]:
+        shared: tuple[Examples, Array], hparams: HParams, state: TrainState
+    ) -> tuple[TrainState, TrainTerms]:
         return train.train_chunk(spec, hparams, state, *shared, max_steps=max_steps)
 
-    return over_runs(advance, layout)((pixels, num_steps), hparams, state)
+    return over_runs(advance, layout)((data, num_steps), hparams, state)
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "num_examples", "layout"))
@@ -106,17 +107,17 @@ def evaluate(
     spec: EvalSpec,
     hparams: HParams,
     params: Params,
-    pixels: Pixels,
+    data: Examples,
     *,
     num_examples: int,
     layout: Layout = Layout(),
 ) -> Evaluation:
     """Evaluation of every run on one split; terms ``[runs, examples]``."""
 
-    def measure(pixels: Array, hparams: HParams, params: Params) -> Evaluation:
-        return evaluation.evaluate(spec, hparams, params, pixels, num_examples)
+    def measure(data: Examples, hparams: HParams, params: Params) -> Evaluation:
+        return evaluation.evaluate(spec, hparams, params, data, num_examples)
 
-    return over_runs(measure, layout)(pixels, hparams, params)
+    return over_runs(measure, layout)(data, hparams, params)
 
 
 def take(tree: Any, run: int) -> Any:

@@ -14,11 +14,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import batches, keys
+from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
-from vae_jax.objectives import Elbo, Noise, Terms
+from vae_jax.objectives import Elbo, Noise, Objective, Value
 from vae_jax.optimizers import Adam
-from vae_jax.types import Images, Params, Pixels, Scalar, default_float
+from vae_jax.regularizers import Context, Regularizer
+from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, default_float
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,48 @@ class TrainSpec:
     Attributes:
         model: what is trained.
         objective: what is maximised.
+        regularizers: penalties that it loses.
         optimizer: how.
         batch_size: examples per update.
         binarize: how gray pixels become binary, one of ``batches.BINARIZATIONS``.
     """
 
     model: VAE
-    objective: Elbo = Elbo()
+    objective: Objective = Elbo()
+    regularizers: tuple[Regularizer, ...] = ()
     optimizer: Adam = Adam()
     batch_size: int = 128
     binarize: str = "none"
+
+
+class Batch(NamedTuple):
+    """What one update sees.
+
+    Attributes:
+        x: images in [0, 1].
+        noise: of the reparameterization.
+        key: of the regularisers.
+        y: labels of a conditional model.
+    """
+
+    x: Images
+    noise: Noise
+    key: PRNGKey
+    y: Labels | None = None
+
+
+class TrainTerms(NamedTuple):
+    """Means over a batch, in nats per example.
+
+    Attributes:
+        objective: what was maximised, regularisers included.
+        log_likelihood: E_q[log p(x|z)].
+        kl: KL(q(z|x) || p(z)).
+    """
+
+    objective: Float[Array, "*runs"]
+    log_likelihood: Float[Array, "*runs"]
+    kl: Float[Array, "*runs"]
 
 
 class TrainState(NamedTuple):
@@ -57,35 +91,76 @@ class TrainState(NamedTuple):
 
 
 def init(
-    spec: TrainSpec, hparams: HParams, data_mean: Float[Array, "height width channels"]
+    spec: TrainSpec,
+    hparams: HParams,
+    data_mean: Float[Array, "height width channels"],
+    examples: Images | None = None,
 ) -> TrainState:
     """State before the first update."""
     zero = jnp.zeros((), jnp.int32)
-    params = spec.model.init(hparams, data_mean)
+    params = spec.model.init(hparams, data_mean, examples)
+    active = spec.model.active(hparams)
+    for regularizer in spec.regularizers:
+        learned = regularizer.init(keys.stream(hparams.seed, "params", 4), active)
+        params |= {type(regularizer).__name__: learned} if learned else {}
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
     return TrainState(zero, params, opt_state, zero - 1)
 
 
 def train_step(
-    spec: TrainSpec, hparams: HParams, state: TrainState, x: Images, noise: Noise
-) -> tuple[TrainState, Terms]:
+    spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
+) -> tuple[TrainState, TrainTerms]:
     """One update on one batch; the terms are its means, before the update.
 
     From the first objective or gradient on that is not finite, parameters and optimizer stay as
     they were before it.
     """
 
-    def loss_fn(params: Params) -> tuple[Scalar, Terms]:
-        objective, terms = spec.objective(spec.model, hparams, params, x, noise)
-        return -jnp.mean(objective), terms
+    def loss_fn(params: Params) -> tuple[Scalar, tuple[TrainTerms, Value]]:
+        objective, value = regularized(spec, hparams, state.step, params, batch, num_examples)
+        terms = TrainTerms(objective, *jax.tree.map(jnp.mean, value.terms))
+        return -objective, (terms, value)
 
-    (loss, terms), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (loss, (terms, value)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
     diverged = jnp.where(is_first, state.step, state.diverged)
     transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state, diverged), jax.tree.map(jnp.mean, terms)
+    params: Any = optax.apply_updates(state.params, updates)
+    params = _tracked(spec, params, value, batch.x, diverged)
+    return TrainState(state.step + 1, params, opt_state, diverged), terms
+
+
+def regularized(
+    spec: TrainSpec,
+    hparams: HParams,
+    step: Int[Array, ""],
+    params: Params,
+    batch: Batch,
+    num_examples: int,
+) -> tuple[Scalar, Value]:
+    """The objective's mean over a batch less all penalties, and what it was made of."""
+    value = spec.objective(spec.model, hparams, params, batch.x, batch.noise, step, batch.y)
+    objective = jnp.mean(value.objective)
+    context = Context(spec.model.active(hparams), num_examples, batch.key)
+    for regularizer in spec.regularizers:
+        own = params.get(type(regularizer).__name__, {})
+        objective -= regularizer(hparams, own, value.draws, context)
+    return objective, value
+
+
+def _tracked(
+    spec: TrainSpec, params: Params, value: Value, x: Images, diverged: Int[Array, ""]
+) -> Params:
+    """Parameters, those of the likelihood moved that follow the batch instead of a gradient."""
+    if "likelihood" not in params:
+        return params
+    many = jnp.broadcast_to(x, (*value.draws.z.shape[:-1], *x.shape[1:]))
+    moved = spec.model.likelihood.track(params["likelihood"], value.seen, many)
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
+    )
+    return params | {"likelihood": kept}
 
 
 def _are_finite(tree: Any) -> Bool[Array, ""]:
@@ -97,34 +172,57 @@ def train_chunk(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
-    pixels: Pixels,
+    data: Examples,
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
-) -> tuple[TrainState, Terms]:
+) -> tuple[TrainState, TrainTerms]:
     """``num_steps`` updates in one device loop; the terms are means over them.
 
     The number of updates is an array, so that chunks of any length up to ``max_steps`` share one
     compiled program (a ``scan`` would need one for each length).
     """
-    num_examples = pixels.shape[0]
+    num_examples = len(data.pixels)
     first_epoch = state.step * spec.batch_size // num_examples
     num_epochs = batches.epochs_touched(max_steps, spec.batch_size, num_examples)
     orders = batches.epoch_orders(hparams, first_epoch, num_epochs, num_examples)
 
-    def body(_: Int[Array, ""], carry: tuple[TrainState, Terms]) -> tuple[TrainState, Terms]:
+    def body(
+        _: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
+    ) -> tuple[TrainState, TrainTerms]:
         state, sums = carry
         indices = batches.batch_indices(orders, first_epoch, state.step, spec.batch_size)
-        x = draw_images(spec, hparams, state.step, pixels.at[indices].get(mode="promise_in_bounds"))
-        noise = draw_noise(spec, hparams, state.step)
+        batch = draw_batch(spec, hparams, state.step, data, indices)
         # Without the barrier XLA draws the batch anew in each of the five loops that read it.
-        x, noise = jax.lax.optimization_barrier((x, noise))
-        state, terms = train_step(spec, hparams, state, x, noise)
+        x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
+        state, terms = train_step(
+            spec, hparams, state, batch._replace(x=x, noise=noise), num_examples
+        )
         return state, jax.tree.map(jnp.add, sums, terms)
 
     zero = jnp.zeros((), default_float())
-    state, sums = jax.lax.fori_loop(0, num_steps, body, (state, Terms(zero, zero)))
+    start = (state, TrainTerms(zero, zero, zero))
+    state, sums = jax.lax.fori_loop(0, num_steps, body, start)
     return state, jax.tree.map(lambda total: total / num_steps, sums)
+
+
+def draw_batch(
+    spec: TrainSpec,
+    hparams: HParams,
+    step: Int[Array, ""],
+    data: Examples,
+    indices: Int[Array, " batch"],
+) -> Batch:
+    """What the update sees of the given examples."""
+
+    def take(values: Array) -> Array:
+        return values.at[indices].get(mode="promise_in_bounds")
+
+    key = keys.stream(hparams.seed, "posterior", step)
+    noise = spec.model.noise(key, spec.objective.num_draws, spec.batch_size)
+    x = draw_images(spec, hparams, step, take(data.pixels))
+    y = None if data.labels is None else take(data.labels)
+    return Batch(x, noise, keys.stream(hparams.seed, "regularizer", step), y)
 
 
 def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels: Pixels) -> Images:
@@ -135,25 +233,18 @@ def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels:
     return drawn.astype(default_float())
 
 
-def draw_noise(spec: TrainSpec, hparams: HParams, step: Int[Array, ""]) -> Noise:
-    """Standard normal noise of one update."""
-    key = keys.stream(hparams.seed, "posterior", step)
-    return spec.model.noise(key, spec.objective.num_particles, spec.batch_size)
-
-
-def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, pixels: Pixels) -> str:
+def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, data: Examples) -> str:
     """Name of the first array that is not finite at the update where a run diverged.
 
-    Looks, in the order of computation, at parameters, posterior, z, outputs, terms and gradients
-    of the state that was kept.
+    Looks, in the order of computation, at parameters, posterior, prior, z, densities, objective and
+    gradients of the state that was kept.
     """
-    step, num_examples = state.diverged, pixels.shape[0]
+    step, num_examples = state.diverged, len(data.pixels)
     epoch = step * spec.batch_size // num_examples
     orders = batches.epoch_orders(hparams, epoch, 2, num_examples)
     indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
-    x = draw_images(spec, hparams, step, pixels[indices])
-    noise = draw_noise(spec, hparams, step)
-    for name, tree in _stages(spec, hparams, state.params, x, noise):
+    batch = draw_batch(spec, hparams, step, data, indices)
+    for name, tree in _stages(spec, hparams, step, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
             if not jnp.isfinite(leaf).all():
                 return f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}".strip("/")
@@ -161,18 +252,25 @@ def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, pixel
 
 
 def _stages(
-    spec: TrainSpec, hparams: HParams, params: Params, x: Images, noise: Noise
+    spec: TrainSpec,
+    hparams: HParams,
+    step: Int[Array, ""],
+    params: Params,
+    batch: Batch,
+    num_examples: int,
 ) -> Iterator[tuple[str, Any]]:
     """Named intermediate values of one update, in the order in which they are computed."""
-    model = spec.model
+
+    def objective(params: Params) -> tuple[Scalar, Value]:
+        return regularized(spec, hparams, step, params, batch, num_examples)
+
     yield "params", params
-    q = model.encode(hparams, params, x)
-    yield "posterior", q
-    z = q.sample(noise[0])
-    yield "z", z
-    yield "outputs", model.decode(hparams, params, z)
-    yield "terms", spec.objective(model, hparams, params, x, noise)[1]
-    yield (
-        "gradient",
-        jax.grad(lambda p: spec.objective(model, hparams, p, x, noise)[0].mean())(params),
-    )
+    total, value = objective(params)
+    draws = value.draws._asdict()
+    for name, part in (("posterior", "q"), ("prior", "p"), ("z", "z")):
+        yield name, draws[part]
+    yield "outputs", value.seen
+    yield "densities", value.draws[3:6]
+    yield "terms", value.terms
+    yield "objective", total
+    yield "gradient", jax.grad(lambda params: objective(params)[0])(params)

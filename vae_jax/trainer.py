@@ -89,7 +89,7 @@ class _Training:
 
     @functools.cached_property
     def spec(self) -> TrainSpec:
-        return self.group.spec(self.dataset.image_shape)
+        return self.group.spec(self.dataset)
 
     @functools.cached_property
     def visits(self) -> loop.Visits:

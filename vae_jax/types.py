@@ -27,6 +27,7 @@ __all__ = [
     "Float",
     "Images",
     "Int",
+    "Labels",
     "Latents",
     "PRNGKey",
     "Params",
@@ -46,6 +47,8 @@ Pixels: TypeAlias = UInt8[Array, "*batch height width channels"]
 """Stored images, 0 to 255."""
 Images: TypeAlias = Float[Array, "*batch height width channels"]
 """Images as a model sees them, in [0, 1]."""
+Labels: TypeAlias = Int[Array, "*batch"]
+"""Classes of images, counted from 0."""
 Latents: TypeAlias = Float[Array, "*batch latents"]
 Active: TypeAlias = Bool[Array, " latents"]
 """True on the first ``latent_size`` coordinates, the ones a run uses."""

@@ -78,3 +78,12 @@ class Dataset:
         """Height, width and channels of every image."""
         height, width, channels = self.train.shape[1:]
         return height, width, channels
+
+    def labels_of(self, split: str) -> np.ndarray | None:
+        """Labels of `train`, `valid` or `test`."""
+        return getattr(self, f"{split}_labels")
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the largest label; 0 where there are none."""
+        return 0 if self.train_labels is None else int(self.train_labels.max()) + 1

@@ -15,7 +15,7 @@ from vae_jax.networks.conv import ConvDecoder, ConvEncoder
 from vae_jax.networks.layers import ACTIVATIONS, Decoder, Encoder
 from vae_jax.networks.mlp import MLPDecoder, MLPEncoder
 
-__all__ = ["ACTIVATIONS", "MLP", "Conv", "Decoder", "Encoder", "Network"]
+__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Conv", "Decoder", "Encoder", "Network"]
 
 ImageShape = tuple[int, int, int]
 
@@ -78,3 +78,10 @@ class Conv:
         sizes = self.hidden_sizes[::-1]
         body = ConvDecoder(image_shape, self.channels[::-1], sizes, activation, self.dtype)
         return Decoder(sizes[0], body, dtype=self.dtype)
+
+
+NETWORKS: dict[str, type[Network]] = {
+    "mlp": MLP,
+    "conv": Conv,
+}
+"""Architectures by the name that ``--network`` knows them by."""

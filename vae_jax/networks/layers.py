@@ -6,6 +6,7 @@ study over latent sizes equal to the run alone (the other half is the mask).
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from vae_jax.latents import keep
+from vae_jax.posteriors import Head
 from vae_jax.types import Active, Latents, PRNGKey
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -46,30 +48,49 @@ def _active_fan_in_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any, activ
 
 
 class Encoder(nn.Module):
-    """x -> body -> one linear head per parameter of the posterior.
+    """x (and labels) -> body -> one linear head per parameter of the posterior.
 
     Attributes:
         body: module from images to features.
-        heads: names of the posterior's parameters, e.g. ``("mean", "log_var")``.
-        width: columns of each head.
+        heads: names and shapes of the posterior's parameters.
         dtype: of the computation; None follows the parameters.
     """
 
     body: nn.Module
-    heads: tuple[str, ...]
-    width: int
+    heads: tuple[Head, ...]
     dtype: Any = None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "*batch height width channels"]
-    ) -> tuple[Float[Array, "*batch latents"], ...]:
-        """Values of the heads, in their order."""
+        self,
+        x: Float[Array, "batch height width channels"],
+        labels: Float[Array, "batch classes"] | None = None,
+    ) -> dict[str, Float[Array, "batch *shape"]]:
+        """Values of the heads by name.
+
+        A label adds a learned image to x, zero at the start. For a first dense layer that is the
+        label's column in its input; and it suits every architecture.
+        """
+        if labels is not None:
+            x += _label_images(self, labels, x.shape[1:])
         features = self.body(x)
-        head = functools.partial(
-            Dense, self.width, dtype=self.dtype, kernel_init=_prefix_stable_lecun
-        )
-        return tuple(head(name=name)(features) for name in self.heads)
+        return {head.name: self._head(features, head) for head in self.heads}
+
+    def _head(
+        self, features: Float[Array, "batch features"], head: Head
+    ) -> Float[Array, "batch *shape"]:
+        starts = nn.initializers.zeros_init() if head.starts_at_zero else _prefix_stable_lecun
+        dense = Dense(math.prod(head.shape), dtype=self.dtype, kernel_init=starts, name=head.name)
+        return dense(features).reshape(-1, *head.shape)
+
+
+def _label_images(
+    module: nn.Module, labels: Float[Array, "batch classes"], shape: tuple[int, ...]
+) -> Float[Array, "batch *shape"]:
+    """The learned array of each example's label."""
+    size = labels.shape[-1], math.prod(shape)
+    kernel = module.param("labels", nn.initializers.zeros_init(), size, float)
+    return (labels @ kernel.astype(labels.dtype)).reshape(-1, *shape)
 
 
 class LatentDense(nn.Module):
@@ -108,7 +129,18 @@ class Decoder(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, z: Latents, active: Active) -> Float[Array, "*batch height width channels"]:
-        """Outputs before the per-pixel bias."""
+    def __call__(
+        self,
+        z: Latents,
+        active: Active,
+        labels: Float[Array, "batch classes"] | None = None,
+    ) -> Float[Array, "*batch height width channels"]:
+        """Outputs before the per-pixel bias.
+
+        Labels enter beside z: their features, zero at the start, are added to those of z.
+        """
         first = LatentDense(self.width, self.use_bias, self.dtype, name="latent")
-        return self.body(first(z, active))
+        h = first(z, active)
+        if labels is not None:
+            h += _label_images(self, labels, (self.width,)).astype(h.dtype)
+        return self.body(h)

@@ -1,0 +1,69 @@
+r"""Gradient estimators of a bound that change no value: the path derivative and DReG.
+
+With log w(z) = log p(x, z) - log q(z|x) and z = z(noise), the gradient by the posterior's
+parameters has two parts: through z, and through q's own parameters at fixed z (the score). The
+score's mean is zero for an ELBO, so *sticking the landing* (Roeder et al. 2017) leaves it out. For
+K importance samples it is not; DReG (Tucker et al. 2019, eq. 8) reparameterizes it a second time:
+
+.. math::
+    \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
+        \frac{\partial z_k}{\partial \phi}, \qquad \tilde w_k = w_k / \sum_j w_j
+
+Backpropagation through the bound gives one factor :math:`\tilde w_k`. The second is sent back to z
+along a token: an array of zeros whose cotangent is made to be the weight.
+"""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.types import Latents
+
+Estimator = Literal["standard", "stl", "dreg"]
+ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+
+Token = Float[Array, "*batch"]
+
+
+@jax.custom_vjp
+def with_token(z: Latents) -> tuple[Latents, Token]:
+    """The same z, and a token; the cotangent of z is multiplied by that of the token."""
+    return z, jnp.zeros(z.shape[:-1], z.dtype)
+
+
+def _with_token_fwd(z: Latents) -> tuple[tuple[Latents, Token], None]:
+    return with_token(z), None
+
+
+def _with_token_bwd(_: None, cotangents: tuple[Latents, Token]) -> tuple[Latents]:
+    z, weight = cotangents
+    return (z * weight[..., None],)
+
+
+with_token.defvjp(_with_token_fwd, _with_token_bwd)
+
+
+@jax.custom_vjp
+def weigh_tokens(
+    log_w: Float[Array, "particles *batch"], token: Float[Array, "particles *batch"]
+) -> Float[Array, "particles *batch"]:
+    """The same log w; the token's cotangent is each particle's share of that of log w.
+
+    Before a logsumexp over particles these shares are the normalised weights.
+    """
+    del token
+    return log_w
+
+
+def _weigh_tokens_fwd(log_w: Array, token: Array) -> tuple[Array, None]:
+    return weigh_tokens(log_w, token), None
+
+
+def _weigh_tokens_bwd(_: None, cotangent: Array) -> tuple[Array, Array]:
+    total = jnp.sum(cotangent, axis=0, keepdims=True)
+    return cotangent, jnp.where(total == 0, 0.0, cotangent / jnp.where(total == 0, 1.0, total))
+
+
+weigh_tokens.defvjp(_weigh_tokens_fwd, _weigh_tokens_bwd)

@@ -1,0 +1,133 @@
+"""What every approximate posterior can do: the family, and the distribution that it makes.
+
+Noise is always an argument: a sample is a deterministic function of the parameters and of standard
+normal noise, which is what makes it differentiable (the reparameterization trick, Kingma & Welling
+2014, section 2.4).
+"""
+
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float
+
+from vae_jax.hparams import HParams
+from vae_jax.types import Active, Latents, Params, PRNGKey
+
+
+class Head(NamedTuple):
+    """One linear output of the encoder.
+
+    Attributes:
+        name: of the parameter of q(z|x) that it gives.
+        shape: of its value for one x; the first axis runs over the latents.
+        starts_at_zero: whether its weights do; the others start prefix-stable and random.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    starts_at_zero: bool = False
+
+
+class Draw(NamedTuple):
+    """Latents and their own density.
+
+    Attributes:
+        z: drawn from q(z|x).
+        log_prob: log q(z|x) in nats, summed over the active coordinates.
+    """
+
+    z: Latents
+    log_prob: Float[Array, "*batch"]
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """q(z|x) for given x: a ``NamedTuple`` of arrays, the mask of active latents among them.
+
+    On inactive coordinates it is standard normal, and counts for nothing.
+    """
+
+    @property
+    def center(self) -> Latents:
+        """The code that stands for x: the mean, or z at zero noise where there is no formula."""
+        ...
+
+    def sample(self, noise: Latents) -> Latents:
+        """Z ~ q(z|x) as a function of standard normal noise, whose leading axes may be more."""
+        ...
+
+    def draw(self, noise: Latents) -> Draw:
+        """The sample and its log-density."""
+        ...
+
+    def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
+        """Log q(z|x) of ``z = sample(noise)``, differentiable through z alone.
+
+        Its parameters are held constant: what the path derivative of sticking the landing (Roeder
+        et al. 2017) and DReG (Tucker et al. 2019) need.
+        """
+        ...
+
+    def component(self) -> "Posterior":
+        """A distribution over z that has ``log_prob`` at any z: this one or, for flows, its base.
+
+        What the VampPrior mixes.
+        """
+        ...
+
+    def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
+        """Log q(z|x) in nats at any z, summed over the active coordinates.
+
+        Raises:
+            NotImplementedError: where only the density of an own sample is cheap.
+        """
+        ...
+
+
+@runtime_checkable
+class PosteriorFamily(Protocol):
+    """The family of q(z|x): a frozen dataclass that hashes by value and holds no arrays."""
+
+    has_density: ClassVar[bool]
+    """False for a deterministic code, which has no KL, no ELBO and no NLL."""
+
+    @property
+    def extra_width(self) -> int:
+        """Columns of z, the last ones, that the decoder does not see."""
+        ...
+
+    def heads(self, width: int) -> tuple[Head, ...]:
+        """What the encoder must give for ``width`` columns of z."""
+        ...
+
+    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
+        """What is learned beside the encoder, before the first update; {} for nothing."""
+        ...
+
+    def __call__(
+        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+    ) -> Posterior:
+        """q(z|x) with the given values of the heads.
+
+        Args:
+            hparams: of one run.
+            params: from :meth:`init`.
+            heads: by name.
+            active: which columns of z the run uses.
+        """
+        ...
+
+
+class NothingLearned:
+    """The part of a family that learns nothing beside the encoder and hides no column."""
+
+    has_density: ClassVar[bool] = True
+
+    @property
+    def extra_width(self) -> int:
+        """None."""
+        return 0
+
+    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
+        """No parameters."""
+        del key, hparams, active
+        return {}

@@ -1,0 +1,56 @@
+"""The standard normal prior."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.hparams import HParams
+from vae_jax.latents import keep
+from vae_jax.posteriors import Gaussian, Posterior, normal_log_density
+from vae_jax.priors.base import Encode, NothingLearned
+from vae_jax.types import Active, Labels, Latents, Params, PRNGKey
+
+
+class UnitNormal(NamedTuple):
+    """p(z) = N(0, I) over the active coordinates; None for all."""
+
+    active: Active | None = None
+
+    def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
+        """Log p(z) in nats, summed over the active coordinates."""
+        zero = jnp.zeros((), z.dtype)
+        return jnp.sum(keep(self.active, normal_log_density(z, zero, zero)), axis=-1)
+
+    def sample(self, key: PRNGKey, noise: Latents) -> Latents:
+        """The noise itself."""
+        del key
+        return keep(self.active, noise)
+
+    def kl(self, q: Posterior) -> Latents | None:
+        """KL(q || p) of each latent, in nats, for a diagonal Gaussian q.
+
+        KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - ln s^2 - 1) / 2
+        (Kingma & Welling 2014, appendix B).
+        """
+        if not isinstance(q, Gaussian):
+            return None
+        return 0.5 * (q.mean**2 + jnp.exp(q.log_var) - q.log_var - 1.0)
+
+
+@dataclass(frozen=True)
+class StandardNormal(NothingLearned):
+    """p(z) = N(0, I)."""
+
+    def __call__(
+        self,
+        hparams: HParams,
+        params: Params,
+        active: Active,
+        encode: Encode,
+        y: Labels | None = None,
+    ) -> UnitNormal:
+        """The standard normal over the active coordinates."""
+        del hparams, params, encode, y
+        return UnitNormal(active)
