@@ -27,10 +27,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vae_jax import sweep
+from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.networks import MLP, Conv
-from vae_jax.train import TrainSpec, draw_images, draw_noise, init
+from vae_jax.train import TrainSpec, draw_batch, init
 
 Advance = Callable[[], None]
 """Runs the setup's number of steps and waits for them."""
@@ -99,7 +100,7 @@ def ours(setup: Setup, pixels: jax.Array, num_runs: int) -> Advance:
             spec,
             hparams,
             state,
-            pixels,
+            Examples(pixels),
             jnp.asarray(steps, jnp.int32),
             max_steps=steps,
             layout=sweep.Layout(max_parallel_runs=num_runs),
@@ -196,8 +197,8 @@ def batches_alone(setup: Setup, pixels: jax.Array) -> Advance:
 
     def draw(step: jax.Array) -> tuple[jax.Array, jax.Array]:
         indices = (step * spec.batch_size + 401 * jnp.arange(spec.batch_size)) % len(pixels)
-        gathered = pixels.at[indices].get(mode="promise_in_bounds")
-        return draw_images(spec, hparams, step, gathered), draw_noise(spec, hparams, step)
+        batch = draw_batch(spec, hparams, step, Examples(pixels), indices)
+        return batch.x, batch.noise
 
     loop = jax.jit(
         lambda start, steps: jax.lax.fori_loop(0, steps, lambda step, _: draw(step), start)

@@ -1,0 +1,157 @@
+"""A study as one program against its runs one by one.
+
+    python benchmarks/study.py                    # steps: 1, 4, 16, 64 runs of 784-400-20
+    python benchmarks/study.py --processes=16     # whole commands: a study, and as many processes
+
+Steps are measured in one process, round after round; in each round every size of study runs once,
+and a ratio is the median over rounds of the ratio within a round. Images are synthetic. Whole
+commands start from nothing: imports, compilation, 1,000 updates on mnist_5k, evaluation, report.
+"""
+
+import argparse
+import functools
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from vae_jax import loop, sweep
+from vae_jax.batches import Examples
+from vae_jax.hparams import HParams
+from vae_jax.model import VAE
+from vae_jax.networks import MLP
+from vae_jax.train import TrainSpec
+
+SIZES = (1, 4, 16, 64)
+SPEC = TrainSpec(VAE((28, 28, 1), 20, MLP((400,))), batch_size=128, binarize="dynamic")
+
+
+class Study(NamedTuple):
+    """One size of study, ready to be advanced."""
+
+    num_runs: int
+    layout: sweep.Layout
+    first_call: float
+    advance: functools.partial
+
+
+def images() -> Examples:
+    """Four pixels in five black, as many images as mnist_5k trains on."""
+    rng = np.random.default_rng(0)
+    shape = (4_000, 28, 28, 1)
+    values = rng.integers(0, 256, shape, np.uint8) * (rng.random(shape, np.float32) < 0.2)
+    return Examples(jnp.asarray(values))
+
+
+def study(num_runs: int, examples: Examples, steps: int, max_parallel_runs: int) -> Study:
+    """Compile the program of a study; ``first_call`` is what that takes, initial state included."""
+    began = time.perf_counter()
+    hparams = HParams.of(seed=list(range(num_runs)), latent_size=SPEC.model.max_latents)
+    layout = loop.layout_for(SPEC, hparams, max_parallel_runs)
+    state = sweep.init(SPEC, hparams, jnp.full(SPEC.model.image_shape, 0.1), layout=layout)
+    chunk = functools.partial(sweep.train_chunk, SPEC, hparams, max_steps=steps, layout=layout)
+    state, _ = jax.block_until_ready(chunk(state, examples, jnp.int32(1)))
+    first_call = time.perf_counter() - began
+    held = [state]
+
+    def advance() -> None:
+        held[0], _ = jax.block_until_ready(chunk(held[0], examples, jnp.int32(steps)))
+
+    return Study(num_runs, layout, first_call, functools.partial(advance))
+
+
+def peak_memory_mb() -> float:
+    """Largest so far, of the accelerator where it tells, else of this process."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def compare_steps(sizes: tuple[int, ...], steps: int, rounds: int, max_parallel_runs: int) -> None:
+    """Milliseconds per update and run of each size, and what its first call took."""
+    examples, studies, memory = images(), [], []
+    for size in sizes:
+        studies.append(study(size, examples, steps, max_parallel_runs))
+        studies[-1].advance()
+        memory.append(peak_memory_mb())
+    times: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(rounds):
+        for each in studies:
+            began = time.perf_counter()
+            each.advance()
+            times[each.num_runs].append(
+                1e3 * (time.perf_counter() - began) / (steps * each.num_runs)
+            )
+    print(
+        f"{'runs':>5}{'at once':>9}{'ms/step/run':>13}{'/ alone':>9}{'first call s':>14}{'MB':>8}"
+    )
+    for each, megabytes in zip(studies, memory, strict=True):
+        mine = times[each.num_runs]
+        ratio = statistics.median(map(float.__truediv__, mine, times[sizes[0]]))
+        at_once = each.layout.max_parallel_runs
+        print(
+            f"{each.num_runs:5}{at_once:9}{statistics.median(mine):13.3f}{ratio:9.2f}"
+            f"{each.first_call:14.2f}{megabytes:8.0f}"
+        )
+
+
+def command(folder: str, name: str, *flags: str) -> float:
+    """Seconds of a whole command."""
+    began = time.perf_counter()
+    arguments = ["--flagfile=mnist.flags", "--dataset=mnist_5k", f"--workdir={folder}/{name}"]
+    subprocess.run(
+        [sys.executable, "run.py", *arguments, *flags],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
+
+
+def compare_processes(num_runs: int, steps: int) -> None:
+    """One command with all seeds against one command per seed, one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        length = f"--num_steps={steps}"
+        together = command(folder, "study", length, f"--sweep=seed=0:{num_runs}")
+        apart = [
+            command(folder, f"run{seed}", length, f"--seed={seed}") for seed in range(num_runs)
+        ]
+    print(f"a study of {num_runs} runs, {steps} updates each: {together:.1f} s")
+    print(f"{num_runs} processes: {sum(apart):.1f} s, {statistics.median(apart):.1f} s each")
+    print(f"study / processes: {together / sum(apart):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--steps", type=int, default=20, help="updates per size and round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--max_parallel_runs", type=int, default=0, help="as the flag of run.py")
+    parser.add_argument("--processes", type=int, default=0, help="compare whole commands instead")
+    parser.add_argument("--process_steps", type=int, default=1000)
+    args = parser.parse_args()
+    device = jax.devices()[0]
+    print(
+        f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores, jax {jax.__version__}"
+    )
+    if args.processes:
+        compare_processes(args.processes, args.process_steps)
+    else:
+        compare_steps(tuple(args.sizes), args.steps, args.rounds, args.max_parallel_runs)
+
+
+if __name__ == "__main__":
+    main()
