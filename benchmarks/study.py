@@ -24,8 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vae_jax import loop, sweep
 from vae_jax.batches import Examples
@@ -34,6 +33,7 @@ from vae_jax.model import VAE
 from vae_jax.networks import MLP
 from vae_jax.train import TrainSpec
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 4, 16, 64)
 SPEC = TrainSpec(VAE((28, 28, 1), 20, MLP((400,))), batch_size=128, binarize="dynamic")
 
@@ -103,8 +103,8 @@ def compare_steps(sizes: tuple[int, ...], steps: int, rounds: int, max_parallel_
         ratio = statistics.median(map(float.__truediv__, mine, times[sizes[0]]))
         at_once = each.layout.max_parallel_runs
         print(
-            f"{each.num_runs:5}{at_once:9}{statistics.median(mine):13.3f}{ratio:9.2f}"
-            f"{each.first_call:14.2f}{megabytes:8.0f}"
+            f"{each.num_runs:5}{at_once:13}{statistics.median(mine):13.3f}{ratio:13.2f}"
+            f"{each.first_call:13.2f}{megabytes:13.0f}"
         )
 
 
