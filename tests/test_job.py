@@ -13,7 +13,7 @@ import requests
 
 import vae_jax
 from tests.oracles import tiny_data
-from vae_jax import checkpoint, cli, job, results
+from vae_jax import checkpoint, cli, job, loop, results
 
 CONTRACT = [
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -233,6 +233,44 @@ def test_what_is_not_trained_may_change(start, tmp_path):
     assert status == 0
     assert "finished" in out
     assert read_csv(tmp_path / "run")[0]["eval_particles"] == "5"
+
+
+def test_how_often_the_host_looks_changes_no_bit(start, tmp_path):
+    odd = [*SMALL, "--num_steps=12", "--chunk_steps=5", "--eval_every=3", "--checkpoint_every=7"]
+    assert start(*SHORT, "--binarize=dynamic")[0] == 0
+    assert start(*odd, "--binarize=dynamic", f"--workdir={tmp_path / 'odd'}")[0] == 0
+    left, right = saved_arrays(tmp_path / "run", 12), saved_arrays(tmp_path / "odd", 12)
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a, b)
+    rows = [without_seconds(read_csv(folder)) for folder in (tmp_path / "run", tmp_path / "odd")]
+    for (row,) in rows:  # means over the updates since the last look, so they depend on it
+        assert row.pop("train_elbo")
+    assert rows[0] == rows[1]
+
+
+def test_what_differs_from_the_last_start_is_listed(start):
+    start(*SHORT, "--num_steps=8")
+    _, out, _ = start(*SHORT, "--chunk_steps=2")
+    told = [line for line in out.splitlines() if line.startswith("changed since the last start: ")]
+    assert [line.partition(": ")[2] for line in told] == [
+        "num_steps 8 -> 12",
+        "chunk_steps 500 -> 2",
+    ]
+    _, out, _ = start(*SHORT, "--chunk_steps=2")
+    assert "changed since" not in out
+
+
+@pytest.mark.parametrize(("pace", "steps"), [(1e-3, [4, 8, 12]), (6.0, list(range(1, 13)))])
+def test_slow_updates_are_visited_more_often_for_as_long_as_the_run_lives(
+    start, tmp_path, monkeypatch, pace, steps
+):
+    monkeypatch.setattr(loop, "_seconds_per_step", lambda *_: pace)
+    _, out, _ = start(*SHORT, "--num_steps=6")
+    assert ("updates are slow here: visits after at most 1 of them" in out) == (pace > 1)
+    monkeypatch.setattr(loop, "_seconds_per_step", lambda *_: 1e-9)
+    start(*SHORT)
+    seen = [row["step"] for row in read_metrics(tmp_path / "run")]
+    assert seen == sorted({*steps, *([6] if pace < 1 else [])})
 
 
 # Mistakes: one line, status 2, nothing changed.

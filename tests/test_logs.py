@@ -135,6 +135,26 @@ def curves(folder):
     return points
 
 
+class TestReadable:
+    def test_what_is_whole_is_kept_wherever_the_damage_is(self, tmp_path):
+        metrics = logs.Metrics(tmp_path)
+        metrics.write([row(5), row(6), row(7)])
+        lines = metrics.path.read_bytes().splitlines(keepends=True)
+        lines[1] = b"\xff" + lines[1][1:]
+        metrics.path.write_bytes(b"".join(lines))
+        assert logs.readable(metrics.path) == [row(5), row(7)]
+        metrics.truncate_after({0: 6})
+        assert metrics.path.read_bytes() == lines[0]
+
+    def test_a_file_that_is_not_there_has_no_rows(self, tmp_path):
+        assert logs.readable(tmp_path / "metrics.jsonl") == []
+
+    def test_a_step_that_is_no_number_is_damage(self, tmp_path):
+        path = tmp_path / "metrics.jsonl"
+        path.write_text('{"step": "5", "run": 0}\n{"step": true, "run": 0}\n[]\n')
+        assert logs.readable(path) == []
+
+
 class TestTensorBoard:
     def test_a_folder_per_run_and_a_group_per_term(self, tmp_path):
         with logs.TensorBoard(tmp_path) as board:
@@ -175,6 +195,16 @@ class TestTensorBoard:
         assert curves(tmp_path / "tensorboard" / "run_0") == [first, ("elbo/train", 10, -2.0)]
         assert curves(tmp_path / "tensorboard" / "run_1") == [("elbo/train", 10, -2.0)]
         assert curves(tmp_path / "tensorboard" / "run_2") == [first, second]
+
+    def test_a_clock_that_is_set_back_does_not_double_curves(self, tmp_path, monkeypatch):
+        with logs.TensorBoard(tmp_path) as board:
+            for step in (5, 10):
+                board.write([row(step, train_elbo=-1.0)])
+        monkeypatch.setattr(time, "time", lambda: 1e9)
+        with logs.TensorBoard(tmp_path, {0: 5}) as board:
+            board.write([row(10, train_elbo=-2.0)])
+        points = [("elbo/train", 5, -1.0), ("elbo/train", 10, -2.0)]
+        assert curves(tmp_path / "tensorboard" / "run_0") == points
 
     def test_a_visit_is_on_disk_before_the_files_are_closed(self, tmp_path):
         with logs.TensorBoard(tmp_path) as board:

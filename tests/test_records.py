@@ -52,6 +52,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         records.write_json(path, {"new": 2})
     assert json.loads(path.read_text()) == {"old": 1}
+    assert [left.name for left in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_no_temporary_file_remains(tmp_path):

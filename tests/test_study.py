@@ -181,3 +181,16 @@ def test_rows_are_the_product_with_the_last_sweep_fastest():
         ("conv", 0),
         ("conv", 1),
     ]
+
+
+def test_an_ablation_is_one_call_with_a_table_and_single_models():
+    spec = _spec(3)
+    found = loop.ablate(spec, grid(beta=[0.5, 2.0], latent_size=3), DATA, 5)
+    assert [row["beta"] for row in found.table] == [0.5, 2.0]
+    alone = loop.ablate(spec, grid(beta=2.0, latent_size=3), DATA, 5)
+    assert alone.table[0]["elbo"] == found.table[1]["elbo"]
+    key, shape = jax.random.key(0), (7, *DATA.image_shape)
+    samples = [each.take(run).sample(key, 7) for each, run in ((found, 1), (alone, 0))]
+    assert samples[0].shape == shape
+    np.testing.assert_array_equal(*samples)
+    assert (np.asarray(found.take(0).sample(key, 7)) != np.asarray(samples[0])).any()

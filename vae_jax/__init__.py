@@ -13,8 +13,8 @@ The usual way in::
 from vae_jax.data import Dataset, load
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
-from vae_jax.loop import Visits, fit, score
-from vae_jax.model import VAE
+from vae_jax.loop import Ablation, Visits, ablate, fit, score
+from vae_jax.model import VAE, Trained
 from vae_jax.networks import MLP, Conv
 from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.optimizers import Adam
@@ -24,6 +24,7 @@ from vae_jax.train import TrainSpec, TrainState
 __all__ = [
     "MLP",
     "VAE",
+    "Ablation",
     "Adam",
     "Conv",
     "Dataset",
@@ -33,7 +34,9 @@ __all__ = [
     "InputError",
     "TrainSpec",
     "TrainState",
+    "Trained",
     "Visits",
+    "ablate",
     "fit",
     "grid",
     "load",

@@ -6,14 +6,15 @@ from typing import TypeVar
 
 from vae_jax.config import Config
 from vae_jax.hparams import HParams
+from vae_jax.latents import padded_width
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.loop import Visits
 from vae_jax.model import VAE
 from vae_jax.networks import NETWORKS, Network
 from vae_jax.objectives import OBJECTIVES
 from vae_jax.optimizers import Adam
-from vae_jax.posteriors import POSTERIORS
-from vae_jax.priors import PRIORS
+from vae_jax.posteriors import POSTERIORS, PosteriorFamily, Stacked
+from vae_jax.priors import PRIORS, PriorFamily, StackedPrior
 from vae_jax.regularizers import REGULARIZERS, Regularizer
 from vae_jax.train import TrainSpec
 
@@ -24,12 +25,13 @@ def train_spec(
     config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
 ) -> TrainSpec:
     """The static half of the flags."""
+    posterior, prior = posterior_and_prior(config)
     model = VAE(
         image_shape=image_shape,
         max_latents=config.latent_size,
         network=network(config),
-        posterior=member(POSTERIORS[config.posterior], config),
-        prior=member(PRIORS[config.prior], config),
+        posterior=posterior,
+        prior=prior,
         likelihood=member(LIKELIHOODS[config.likelihood], config),
         starts_at_mean=config.output_bias == "data_mean",
         num_classes=num_classes if config.conditional else 0,
@@ -42,6 +44,16 @@ def train_spec(
         config.batch_size,
         config.binarize,
     )
+
+
+def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
+    """The families of q(z|x) and p(z), with a second stochastic layer where there is one."""
+    posterior = member(POSTERIORS[config.posterior], config)
+    prior = member(PRIORS[config.prior], config)
+    if not config.top_latent_size:
+        return posterior, prior
+    layer = padded_width(config.top_latent_size), config.top_hidden_sizes
+    return Stacked(posterior, *layer), StackedPrior(prior, *layer)
 
 
 def member(family: type[T], config: Config, **more: object) -> T:

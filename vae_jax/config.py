@@ -280,7 +280,7 @@ def _without_effect_on_kl(config: Config) -> dict[str, str]:
         reasons |= dict.fromkeys(("capacity", "capacity_steps"), "without --kl_penalty=capacity")
     if not POSTERIORS[config.posterior].has_density:
         names = ("prior", "kl", "kl_penalty", "estimator", "beta", "kl_warmup_steps", "free_bits")
-        names += ("capacity", "capacity_steps", "num_particles", "eval_particles")
+        names += ("capacity", "capacity_steps", "num_particles")
         names += tuple(fields_of(PRIORS[config.prior]))
         reasons |= dict.fromkeys(names, f"with --posterior={config.posterior}, which has no KL")
     return reasons

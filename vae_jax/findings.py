@@ -17,7 +17,12 @@ Results = Mapping[str, Any]
 
 _NAMED = 5  # diverged runs that are named one by one
 _INCOMPARABLE = ("dataset", "binarize", "likelihood")
-_TERM_NAMES = {"valid_elbo": "valid ELBO", "test_elbo": "test ELBO"}
+_TERM_NAMES = {
+    "valid_elbo": "valid ELBO",
+    "test_elbo": "test ELBO",
+    "valid_log_likelihood": "valid log-likelihood",
+    "test_log_likelihood": "test log-likelihood",
+}
 
 
 def of_run(results: Results, run: Row) -> list[str]:
@@ -25,6 +30,7 @@ def of_run(results: Results, run: Row) -> list[str]:
     if table.has_diverged(run):
         return [f"Run {run['run']} diverged{_when(run)}; its terms are left empty."]
     sentences = [
+        _code_sentence(run),
         _bound_sentence(run),
         _rate_sentence(run),
         _latents_sentence(run) + _share_sentence(results, run),
@@ -66,9 +72,19 @@ def number(value: float) -> str:
     return f"{value:,.2f}".replace("-", "\N{MINUS SIGN}")
 
 
+def _code_sentence(run: Row) -> str:
+    """What a run without a density is, and is not."""
+    if run.get("test_elbo") is not None or run.get("test_log_likelihood") is None:
+        return ""
+    return (
+        "The code is deterministic: a plain autoencoder, which has no rate, no ELBO and no "
+        f"likelihood of x. Its distortion is {_nats(-run['test_log_likelihood'])}."
+    )
+
+
 def _bound_sentence(run: Row) -> str:
     nll, particles = run.get("test_nll"), run.get("eval_particles", "?")
-    if nll is None:
+    if nll is None or run.get("test_elbo") is None:
         return ""
     gap = -run["test_elbo"] - nll
     if gap < 0:
@@ -136,13 +152,18 @@ def _best_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
     name, term = table.criterion(rows), how_chosen(rows)
     lead = f", {_lead(rows, swept, best, others[0])}" if others else ""
     reason = "so its test numbers had no part in the choice"
-    if name == "test_elbo":
+    if name.startswith("test"):
         reason = "the test set itself, so its numbers are a little flattered"
     return (
         f"Run {best['run']} ({setting(best, swept)}) is the best of {len(rows)}: its {term}, "
         f"{number(best[name])}, is the highest{lead}. It was chosen on {name.split('_')[0]}, "
-        f"{reason}: the test ELBO is {_with_error(best['test_elbo'], best.get('test_elbo_se'))}."
+        f"{reason}: {_tested(best)}."
     )
+
+
+def _tested(run: Row) -> str:
+    name = "test_elbo" if run.get("test_elbo") is not None else "test_log_likelihood"
+    return f"the {_TERM_NAMES[name]} is {_with_error(run[name], run.get(f'{name}_se'))}"
 
 
 def _lead(rows: Sequence[Row], swept: Sequence[str], best: Row, second: Row) -> str:
@@ -162,6 +183,8 @@ def _setting_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
     chosen_by = table.cells(rows, names, table.criterion(rows))
     place = np.unravel_index(np.nanargmax(chosen_by.mean), chosen_by.mean.shape)
     tested, count = table.cells(rows, names, "test_elbo"), int(chosen_by.num_seeds[place])
+    if not math.isfinite(tested.mean[place]):
+        return ""
     at = {name: tested.values[i][place[i]] for i, name in enumerate(names)}
     over = "seeds" if count > 1 else "test examples, one seed being left"
     return (
@@ -245,7 +268,7 @@ def _unused_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
 
 def _seeds_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
     deviation, count = table.seed_deviation(rows, swept, "test_elbo")
-    if not count:
+    if not count or not math.isfinite(deviation):
         return ""
     pooled = f", pooled over {count} settings" if count > 1 else ""
     return (

@@ -31,6 +31,7 @@ from vae_jax.errors import InputError
 Row = Mapping[str, Any]
 
 _SPLITS = ("train_", "valid_", "test_")
+_RANKING = ("valid_elbo", "train_elbo", "valid_log_likelihood", "train_log_likelihood")
 _SHOWN = ("train_elbo", "valid_elbo", "train_kl", "valid_kl")
 _SPEED_SECONDS = 300.0  # long enough to hold several chunks of a slow model
 
@@ -265,19 +266,20 @@ def _bar_columns(label: str) -> list[rich.progress.ProgressColumn]:
 def in_short(rows: Sequence[Row]) -> str:
     """Returns one line: the terms of a single run, or best and median of several.
 
-    Runs are compared by `valid_elbo`, or by `train_elbo` before there is any. A run with an ELBO
-    that is None or not finite has diverged.
+    Runs are compared by `valid_elbo`, or by `train_elbo` before there is any; autoencoders, which
+    have neither, by their log-likelihood. A run in which such a term is None or not finite has
+    diverged.
     """
     if len(rows) == 1:
         return _terms(rows[0])
     alive = [row for row in rows if not _has_diverged(row)]
-    name = "valid_elbo" if any("valid_elbo" in row for row in alive) else "train_elbo"
+    name = next((name for name in _RANKING if any(name in row for row in alive)), "train_elbo")
     diverged = f"{len(rows) - len(alive)} of {len(rows)} diverged"
     return ", ".join([*_best_and_median([row for row in alive if name in row], name), diverged])
 
 
 def _has_diverged(row: Row) -> bool:
-    return any(name in row and not _is_number(row[name]) for name in ("train_elbo", "valid_elbo"))
+    return any(name in row and not _is_number(row[name]) for name in _RANKING)
 
 
 def _best_and_median(rows: Sequence[Row], name: str) -> list[str]:
@@ -290,8 +292,12 @@ def _best_and_median(rows: Sequence[Row], name: str) -> list[str]:
 
 
 def _terms(row: Row) -> str:
-    """Returns the ELBO of both splits and the KL of the last one that has it."""
+    """Returns the ELBO of both splits and the KL of the last one that has it.
+
+    An autoencoder without a density has neither, and shows its log-likelihood.
+    """
     known = {name: row[name] for name in _SHOWN if name in row}
+    known = known or {name: row[name] for name in _RANKING[2:] if name in row}
     if "valid_kl" in known:
         known.pop("train_kl", None)
     texts = {name: f"{value:.2f}" if _is_number(value) else "-" for name, value in known.items()}

@@ -22,6 +22,7 @@ from vae_jax.batches import Examples
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec, in_batches, summarize
 from vae_jax.hparams import HParams
+from vae_jax.model import Trained
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState, TrainTerms
 from vae_jax.types import Images, default_float
@@ -156,6 +157,57 @@ def fit(
     for visit in train(spec, hparams, data, visits, state, layout=layout):
         state = visit.state
     return state
+
+
+class Ablation(NamedTuple):
+    """A finished study.
+
+    Attributes:
+        spec: of all runs.
+        hparams: ``[runs]``.
+        state: of all runs; every array leads with ``runs``.
+        table: one row per run, terms in nats per example with their standard errors.
+    """
+
+    spec: TrainSpec
+    hparams: HParams
+    state: TrainState
+    table: list[Row]
+
+    def take(self, run: int) -> Trained:
+        """One run's model, for encoding, decoding and sampling."""
+        hparams, params = sweep.take((self.hparams, self.state.params), run)
+        return Trained(self.spec.model, hparams, params)
+
+
+def ablate(
+    spec: TrainSpec,
+    grid: HParams,
+    data: Dataset,
+    num_steps: int,
+    *,
+    num_particles: int = 1,
+    max_parallel_runs: int = 0,
+) -> Ablation:
+    """Train all runs of a grid as one program and score them on the test split.
+
+    Args:
+        spec: what is trained and how.
+        grid: hyperparameters ``[runs]``, see :func:`vae_jax.grid`.
+        data: images.
+        num_steps: updates.
+        num_particles: K of the importance-weighted bound behind ``nll``.
+        max_parallel_runs: runs that advance together; 0 for the best of the device.
+    """
+    hparams = _as_study(grid)
+    state = fit(spec, hparams, data, num_steps, max_parallel_runs=max_parallel_runs)
+    scores = score(spec, hparams, state, data, num_particles=num_particles)
+    settings = [sweep.take(hparams, run)._asdict() for run in range(len(scores))]
+    table = [
+        {"run": run} | {name: value.item() for name, value in own.items()} | row
+        for run, (own, row) in enumerate(zip(settings, scores, strict=True))
+    ]
+    return Ablation(spec, hparams, state, table)
 
 
 def train(
@@ -340,7 +392,8 @@ def _rows(spec: TrainSpec, step: int, seconds: float, terms: TrainTerms) -> list
 def _add_valid(rows: list[Row], scores: list[Row]) -> None:
     for row, scored in zip(rows, scores, strict=True):
         names = ("elbo", "elbo_se", "log_likelihood", "kl", "active_units")
-        row.update({f"valid_{name}": scored[name] for name in names})
+        known = {name: scored[name] for name in names if scored[name] is not None}
+        row.update({f"valid_{name}": value for name, value in known.items()})
 
 
 def _as_study(hparams: HParams) -> HParams:

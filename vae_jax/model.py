@@ -7,6 +7,7 @@ depend on them: q(z|x, y), p(z|y), p(x|z, y).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +114,9 @@ class VAE:
         """p(z), or p(z|y)."""
 
         def encode(x: Images) -> Posterior:
-            return self.encode(hparams, params, x)
+            """Of images without labels; where the encoder needs some, they take turns."""
+            turns = jnp.arange(len(x)) % self.num_classes if self.num_classes else None
+            return self.encode(hparams, params, x, turns)
 
         own = params.get("prior", {})
         return self.prior(hparams, own, self.active(hparams), encode, y)
@@ -185,3 +188,34 @@ class VAE:
     def _decoder(self) -> Decoder:
         height, width, channels = self.image_shape
         return self.network.decoder((height, width, channels * self.likelihood.num_outputs))
+
+
+class Trained(NamedTuple):
+    """A model with its numbers, ready to be asked.
+
+    Attributes:
+        model: static spec.
+        hparams: of one run.
+        params: of one run.
+    """
+
+    model: VAE
+    hparams: HParams
+    params: Params
+
+    def encode(self, x: Images, y: Labels | None = None) -> Posterior:
+        """q(z|x)."""
+        return self.model.encode(self.hparams, self.params, x, y)
+
+    def generate(self, z: Latents, y: Labels | None = None) -> Images:
+        """E[x|z]."""
+        return self.model.generate(self.hparams, self.params, z, y)
+
+    def reconstruct(self, x: Images, y: Labels | None = None) -> Images:
+        """E[x'|z] at the center of q(z|x)."""
+        return self.model.reconstruct(self.hparams, self.params, x, y)
+
+    def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Images:
+        """E[x|z] for ``num`` draws of z from the prior."""
+        z = self.model.sample_prior(self.hparams, self.params, key, num, y)
+        return self.generate(z, y)

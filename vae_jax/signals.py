@@ -61,7 +61,7 @@ class Stop:
     def receive(self, signum: int) -> None:
         """Take note of a signal; the second, or one that need not wait, ends the process."""
         if self._signum is not None or not self._is_deferred:
-            _exit(signum)
+            return _exit(signum)
         self._signum = signum
         self._timer = threading.Timer(GRACE_SECONDS, _exit, [signum])
         self._timer.daemon = True

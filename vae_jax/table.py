@@ -15,6 +15,9 @@ from jaxtyping import Float, Int
 
 Row = Mapping[str, Any]
 
+CRITERIA = ("valid_elbo", "test_elbo", "valid_log_likelihood", "test_log_likelihood")
+"""Terms by which runs are ranked; an autoencoder without a density has only the last two."""
+
 
 class Cells(NamedTuple):
     """A term over axes; every array has one dimension per axis, as long as its `values`.
@@ -56,8 +59,9 @@ class Pictured(NamedTuple):
 
 
 def has_diverged(row: Row) -> bool:
-    """Returns whether a run is marked as diverged or has no finite test ELBO."""
-    return row.get("diverged") not in ("", None) or not is_number(row.get("test_elbo"))
+    """Returns whether a run is marked as diverged or has no finite test term."""
+    has_term = is_number(row.get("test_elbo")) or is_number(row.get("test_log_likelihood"))
+    return row.get("diverged") not in ("", None) or not has_term
 
 
 def is_number(value: Any) -> bool:
@@ -66,9 +70,10 @@ def is_number(value: Any) -> bool:
 
 
 def criterion(rows: Sequence[Row]) -> str:
-    """Returns what runs are chosen by: `valid_elbo` where every run has it, else `test_elbo`."""
+    """Returns what runs are chosen by: the first of `CRITERIA` that every run has."""
     alive = [row for row in rows if not has_diverged(row)]
-    return "valid_elbo" if all(is_number(row.get("valid_elbo")) for row in alive) else "test_elbo"
+    known = (name for name in CRITERIA if all(is_number(row.get(name)) for row in alive))
+    return next(known, "test_elbo")
 
 
 def ranking(rows: Sequence[Row]) -> list[Row]:

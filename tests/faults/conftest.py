@@ -8,10 +8,11 @@ import pytest
 from tests.faults.processes import save_images, what_is_left
 from vae_jax import cli, job
 
-FLAGS = [
-    *("--batch_size=16", "--hidden_sizes=8", "--eval_particles=3", "--sweep=latent_size=2,3"),
+SMALL = [
+    *("--batch_size=16", "--hidden_sizes=8", "--eval_particles=3"),
     *("--num_steps=12", "--eval_every=4", "--checkpoint_every=4"),
 ]
+FLAGS = [*SMALL, "--sweep=latent_size=2,3"]
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,7 @@ class Study:
     def __init__(self, straight: Path, workdir: Path, capsys):
         self.workdir, self.checkpoints = workdir, workdir / "checkpoints" / "000"
         self.argv = [f"--dataset={straight / 'images.npz'}", f"--workdir={workdir}", *FLAGS]
-        self._expected, self._capsys = straight / "run", capsys
+        self.expected, self._capsys = straight / "run", capsys
 
     def start(self, *more: str) -> tuple[int, str, str]:
         """Status, stdout and stderr of the command, started in this process."""
@@ -43,7 +44,7 @@ class Study:
 
     def assert_whole(self) -> None:
         """It is what it would be without any disturbance, to the last bit."""
-        assert what_is_left(self.workdir) == what_is_left(self._expected)
+        assert what_is_left(self.workdir) == what_is_left(self.expected)
 
     def assert_refused(self, *words: str) -> None:
         """One line, status 2, and no file is touched."""

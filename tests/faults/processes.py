@@ -14,10 +14,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parent.parent.parent
-STUDY = [
-    *("--hidden_sizes=8", "--batch_size=16", "--eval_particles=3", "--binarize=dynamic"),
-    *("--sweep=latent_size=2,3", "--chunk_steps=50", "--eval_every=100", "--checkpoint_every=100"),
-]
 _MAIN = """
 import signal, sys
 sys.modules["torch"] = None  # tensorboardX imports it where it is installed: seconds for nothing
@@ -50,8 +46,9 @@ class Process:
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            self.lines.append(line)
+        with self._popen.stdout as stream:
+            for line in stream:
+                self.lines.append(line)
 
     @property
     def pid(self) -> int:

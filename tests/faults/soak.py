@@ -7,22 +7,24 @@ complete, and compared with one that nobody disturbed: final arrays, ``results.c
 """
 
 import argparse
+import math
 import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.processes import Process, save_images, what_is_left
 
 NUM_GROUPS = 2
-LONGEST_LIFE = 16.0  # seconds; a process needs some five before it trains
+LONGEST_LIFE = 0.45  # of the time that an undisturbed study takes
 STUDY = [
-    *("--batch_size=16", "--eval_particles=3", "--binarize=dynamic", "--num_steps=16000"),
+    *("--batch_size=16", "--eval_particles=3", "--binarize=dynamic", "--num_steps=8000"),
     *("--sweep=hidden_sizes=8/9", "--sweep=latent_size=2,3,4"),
-    *("--chunk_steps=500", "--eval_every=1000", "--checkpoint_every=2000"),
+    *("--chunk_steps=500", "--eval_every=1000", "--checkpoint_every=1000"),
 ]
 
 
@@ -35,10 +37,12 @@ def soak(folder: Path, kills: int, seed: int) -> int:
     if straight.wait(600.0) != 0:
         raise SystemExit(straight.output)
     expected = what_is_left(folder / "straight", NUM_GROUPS)
-    print(f"undisturbed: {time.monotonic() - began:.0f} s", flush=True)
+    seconds = time.monotonic() - began
+    print(f"undisturbed: {seconds:.0f} s", flush=True)
     done = survived = 0
     while done < kills:
-        died, problem = _one_study(argv, folder / "killed", kills - done, chance, expected)
+        lives = (chance.uniform(0.0, LONGEST_LIFE * seconds) for _ in range(kills - done))
+        died, problem = _one_study(argv, folder / "killed", lives, expected)
         done += died
         survived += 0 if problem else died
         print(f"{survived} of {done} kills survived{problem}", flush=True)
@@ -46,17 +50,20 @@ def soak(folder: Path, kills: int, seed: int) -> int:
 
 
 def _one_study(
-    argv: list[str], workdir: Path, most: int, chance: random.Random, expected: dict
+    argv: list[str], workdir: Path, lives: Iterator[float], expected: dict
 ) -> tuple[int, str]:
-    """One study to its end: how often it was killed, and what went wrong."""
+    """One study to its end: how often it was killed, and what went wrong.
+
+    Its processes live as long as ``lives`` says, and when these are used up, until it is complete.
+    """
     shutil.rmtree(workdir, ignore_errors=True)
     died = 0
     while True:
         process = Process([*argv, f"--workdir={workdir}"])
-        if died < most and _is_killed(process, chance.uniform(0.0, LONGEST_LIFE)):
+        if _is_killed(process, next(lives, math.inf)):
             died += 1
             continue
-        status = process.wait(600.0)
+        status = process.wait()
         if status != 0:
             return max(1, died), f"; status {status}: {process.output}"
         found = what_is_left(workdir, NUM_GROUPS)
@@ -65,7 +72,7 @@ def _one_study(
 
 
 def _is_killed(process: Process, seconds: float) -> bool:
-    """Kill the process after some time, unless it ends before."""
+    """Kill the process after some time, unless it ends before; whether it was killed."""
     end = time.monotonic() + seconds
     while process.is_running and time.monotonic() < end:
         time.sleep(0.002)

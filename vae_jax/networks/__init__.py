@@ -12,10 +12,22 @@ from typing import Protocol, runtime_checkable
 import flax.linen as nn
 
 from vae_jax.networks.conv import ConvDecoder, ConvEncoder
+from vae_jax.networks.discriminator import Discriminator
 from vae_jax.networks.layers import ACTIVATIONS, Decoder, Encoder
 from vae_jax.networks.mlp import MLPDecoder, MLPEncoder
+from vae_jax.networks.resnet import ResNetDecoder, ResNetEncoder
 
-__all__ = ["ACTIVATIONS", "MLP", "NETWORKS", "Conv", "Decoder", "Encoder", "Network"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "NETWORKS",
+    "Conv",
+    "Decoder",
+    "Discriminator",
+    "Encoder",
+    "Network",
+    "ResNet",
+]
 
 ImageShape = tuple[int, int, int]
 
@@ -44,16 +56,19 @@ class MLP:
 
     hidden_sizes: tuple[int, ...] = (400,)
     activation: str = "relu"
+    weight_norm: bool = False
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:
         """Pixels -> hidden_sizes."""
-        return MLPEncoder(self.hidden_sizes, ACTIVATIONS[self.activation], self.dtype)
+        activation = ACTIVATIONS[self.activation]
+        return MLPEncoder(self.hidden_sizes, activation, self.dtype, self.weight_norm)
 
     def decoder(self, image_shape: ImageShape) -> Decoder:
         """Z -> reversed hidden_sizes -> pixels."""
         sizes = self.hidden_sizes[::-1]
-        body = MLPDecoder(image_shape, sizes, ACTIVATIONS[self.activation], self.dtype)
+        activation = ACTIVATIONS[self.activation]
+        body = MLPDecoder(image_shape, sizes, activation, self.dtype, self.weight_norm)
         width = sizes[0] if sizes else math.prod(image_shape)
         return Decoder(width, body, use_bias=bool(sizes), dtype=self.dtype)
 
@@ -65,23 +80,49 @@ class Conv:
     channels: tuple[int, ...] = (32, 64)
     hidden_sizes: tuple[int, ...] = (256,)
     activation: str = "relu"
+    weight_norm: bool = False
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:
         """Pixels -> channels -> hidden_sizes."""
-        activation = ACTIVATIONS[self.activation]
-        return ConvEncoder(self.channels, self.hidden_sizes, activation, self.dtype)
+        shared = ACTIVATIONS[self.activation], self.dtype, self.weight_norm
+        return ConvEncoder(self.channels, self.hidden_sizes, *shared)
 
     def decoder(self, image_shape: ImageShape) -> Decoder:
         """Z -> reversed hidden_sizes -> reversed channels -> pixels."""
-        activation = ACTIVATIONS[self.activation]
+        shared = ACTIVATIONS[self.activation], self.dtype, self.weight_norm
         sizes = self.hidden_sizes[::-1]
-        body = ConvDecoder(image_shape, self.channels[::-1], sizes, activation, self.dtype)
+        body = ConvDecoder(image_shape, self.channels[::-1], sizes, *shared)
+        return Decoder(sizes[0], body, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """The convolutions of :class:`Conv` with residual blocks of 3x3 ones behind each."""
+
+    channels: tuple[int, ...] = (32, 64)
+    num_blocks: int = 1
+    hidden_sizes: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    weight_norm: bool = False
+    dtype: str | None = None
+
+    def encoder_body(self) -> nn.Module:
+        """Pixels -> channels, each refined by num_blocks -> hidden_sizes."""
+        shared = ACTIVATIONS[self.activation], self.dtype, self.weight_norm, self.num_blocks
+        return ResNetEncoder(self.channels, self.hidden_sizes, *shared)
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """Z -> reversed hidden_sizes -> reversed channels, each refined -> pixels."""
+        shared = ACTIVATIONS[self.activation], self.dtype, self.weight_norm, self.num_blocks
+        sizes = self.hidden_sizes[::-1]
+        body = ResNetDecoder(image_shape, self.channels[::-1], sizes, *shared)
         return Decoder(sizes[0], body, dtype=self.dtype)
 
 
 NETWORKS: dict[str, type[Network]] = {
     "mlp": MLP,
     "conv": Conv,
+    "resnet": ResNet,
 }
 """Architectures by the name that ``--network`` knows them by."""

@@ -25,7 +25,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from vae_jax.networks.layers import Dense
+from vae_jax.networks.layers import Dense, hidden
+
+FeatureMaps = Float[Array, "*batch height width channels"]
 
 _QUADRANTS = tuple(itertools.product((0, 1), repeat=2))
 
@@ -38,12 +40,14 @@ class ConvEncoder(nn.Module):
         hidden_sizes: of the dense layers behind them.
         activation: behind every layer.
         dtype: of the computation; None follows the parameters.
+        weight_norm: of all layers.
     """
 
     channels: tuple[int, ...]
     hidden_sizes: tuple[int, ...]
     activation: Callable[[jax.Array], jax.Array]
     dtype: Any = None
+    weight_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -52,10 +56,15 @@ class ConvEncoder(nn.Module):
         """Features of the last dense layer; the flattened feature maps if there is none."""
         h = x
         for features in self.channels:
-            h = self.activation(Conv(features, dtype=self.dtype)(h))
+            conv = hidden(Conv(features, dtype=self.dtype), self.weight_norm)
+            h = self.activation(self.refine(conv(h)))
         h = h.reshape(*h.shape[:-3], -1)
         for size in self.hidden_sizes:
-            h = self.activation(Dense(size, dtype=self.dtype)(h))
+            h = self.activation(hidden(Dense(size, dtype=self.dtype), self.weight_norm)(h))
+        return h
+
+    def refine(self, h: FeatureMaps) -> FeatureMaps:
+        """What a level makes of its feature maps before their activation: here nothing."""
         return h
 
 
@@ -68,6 +77,7 @@ class ConvDecoder(nn.Module):
         hidden_sizes: in the decoder's order; the first belongs to the layer before this body.
         activation: between the layers.
         dtype: of the computation; None follows the parameters.
+        weight_norm: of all layers but the first and the last.
     """
 
     image_shape: tuple[int, int, int]
@@ -75,6 +85,7 @@ class ConvDecoder(nn.Module):
     hidden_sizes: tuple[int, ...]
     activation: Callable[[jax.Array], jax.Array]
     dtype: Any = None
+    weight_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -85,11 +96,16 @@ class ConvDecoder(nn.Module):
         sizes = _sizes(image_size, len(self.channels))
         smallest = (*sizes[-1], self.channels[0])
         for size in (*self.hidden_sizes[1:], math.prod(smallest)):
-            h = Dense(size, dtype=self.dtype)(self.activation(h))
-        h = self.activation(h.reshape(*h.shape[:-1], *smallest))
+            h = hidden(Dense(size, dtype=self.dtype), self.weight_norm)(self.activation(h))
+        h = self.activation(self.refine(h.reshape(*h.shape[:-1], *smallest)))
         for features, size in zip(self.channels[1:], sizes[-2:0:-1], strict=True):
-            h = self.activation(ConvTranspose(features, size, dtype=self.dtype)(h))
+            conv = hidden(ConvTranspose(features, size, dtype=self.dtype), self.weight_norm)
+            h = self.activation(self.refine(conv(h)))
         return ConvTranspose(outputs, sizes[0], use_bias=False, dtype=self.dtype)(h)
+
+    def refine(self, h: FeatureMaps) -> FeatureMaps:
+        """What a level makes of its feature maps before their activation: here nothing."""
+        return h
 
 
 class Conv(nn.Module):
@@ -106,7 +122,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", *_kernel_init(x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), float)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        return _add_bias(conv(x, kernel), bias)
+        return add_bias(conv(x, kernel), bias)
 
 
 class ConvTranspose(nn.Module):
@@ -135,7 +151,7 @@ class ConvTranspose(nn.Module):
         if not self.use_bias:
             return out
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), float)
-        return _add_bias(out, bias)
+        return add_bias(out, bias)
 
 
 def conv(
@@ -174,9 +190,10 @@ def _kernel_init(channels: int, features: int) -> tuple[Any, ...]:
     return nn.initializers.lecun_normal(), (4, 4, channels, features), float
 
 
-def _add_bias(
+def add_bias(
     h: Float[Array, "*batch height width features"], bias: Float[Array, " features"]
 ) -> Float[Array, "*batch height width features"]:
+    """Feature maps with a bias per feature, in the type of the maps."""
     return h + jnp.expand_dims(bias.astype(h.dtype), range(h.ndim - 1))
 
 
@@ -195,7 +212,7 @@ def _windows(
     """The 4x4 pixels of every window beside each other, as four blocks of 2x2."""
     height, width = x.shape[-3:-1]
     rows, columns = -(-height // 2), -(-width // 2)
-    blocks = _blocks(_pad(x, (1, 2 * rows + 1 - height), (1, 2 * columns + 1 - width)))
+    blocks = _blocks(pad(x, (1, 2 * rows + 1 - height), (1, 2 * columns + 1 - width)))
     return jnp.concatenate(
         [blocks[..., i : i + rows, j : j + columns, :] for i, j in _QUADRANTS], axis=-1
     )
@@ -206,12 +223,13 @@ def _overlap_add(
 ) -> Float[Array, "*batch height width channels"]:
     """Transpose of :func:`_windows`: each pixel is the sum of its places in all windows."""
     quadrants = zip(_QUADRANTS, jnp.split(windows, 4, axis=-1), strict=True)
-    first, *others = (_pad(block, (i, 1 - i), (j, 1 - j)) for (i, j), block in quadrants)
+    first, *others = (pad(block, (i, 1 - i), (j, 1 - j)) for (i, j), block in quadrants)
     pixels = _pixels(sum(others, start=first))
     return pixels[..., 1 : 1 + size[0], 1 : 1 + size[1], :]
 
 
-def _pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+def pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """Maps with zeros (before, after) their rows and their columns."""
     return jnp.pad(x, ((0, 0),) * (x.ndim - 3) + (rows, columns, (0, 0)))
 
 

@@ -34,6 +34,16 @@ Dense = functools.partial(nn.Dense, param_dtype=float)
 """Linen's dense layer with parameters in the default float (float64 in x64 mode)."""
 
 
+def hidden(layer: nn.Module, weight_norm: bool) -> nn.Module:
+    """The layer, its kernel replaced by g * v / ||v|| if wished, one norm per feature.
+
+    Salimans & Kingma 2016, eq. 2. v starts as the plain kernel does, and g at one whatever the
+    data: a LeCun-normal column has a norm of about one. For layers that touch no latent: their
+    norms would run over inactive coordinates too.
+    """
+    return nn.WeightNorm(layer, param_dtype=float) if weight_norm else layer
+
+
 def _prefix_stable_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any) -> Array:
     """LeCun-normal kernel ``[features, latents]``, drawn with the latent axis leading."""
     draw = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", -1, -2)

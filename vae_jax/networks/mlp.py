@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from vae_jax.networks.layers import Dense
+from vae_jax.networks.layers import Dense, hidden
 
 
 class MLPEncoder(nn.Module):
@@ -17,6 +17,7 @@ class MLPEncoder(nn.Module):
     hidden_sizes: tuple[int, ...]
     activation: Callable[[jax.Array], jax.Array]
     dtype: Any = None
+    weight_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -25,7 +26,7 @@ class MLPEncoder(nn.Module):
         """Features of the last hidden layer; the flattened pixels if there is none."""
         h = x.reshape(*x.shape[:-3], -1)
         for size in self.hidden_sizes:
-            h = self.activation(Dense(size, dtype=self.dtype)(h))
+            h = self.activation(hidden(Dense(size, dtype=self.dtype), self.weight_norm)(h))
         return h
 
 
@@ -37,12 +38,14 @@ class MLPDecoder(nn.Module):
         hidden_sizes: in the decoder's order; the first belongs to the layer before this body.
         activation: between the layers.
         dtype: of the computation; None follows the parameters.
+        weight_norm: of the hidden layers.
     """
 
     image_shape: tuple[int, int, int]
     hidden_sizes: tuple[int, ...]
     activation: Callable[[jax.Array], jax.Array]
     dtype: Any = None
+    weight_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -51,7 +54,8 @@ class MLPDecoder(nn.Module):
         """Outputs without a bias, which the model adds per pixel."""
         if self.hidden_sizes:
             for size in self.hidden_sizes[1:]:
-                h = Dense(size, dtype=self.dtype)(self.activation(h))
+                dense = hidden(Dense(size, dtype=self.dtype), self.weight_norm)
+                h = dense(self.activation(h))
             pixels = math.prod(self.image_shape)
             h = Dense(pixels, use_bias=False, dtype=self.dtype)(self.activation(h))
         return h.reshape(*h.shape[:-1], *self.image_shape)

@@ -7,24 +7,42 @@ the table of its tests; ``base`` says what it must be able to do.
 """
 
 from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.posteriors.delta import Delta, Point
+from vae_jax.posteriors.flows import Flow
+from vae_jax.posteriors.full_gaussian import CholeskyGaussian, FullGaussian
 from vae_jax.posteriors.gaussian import DiagonalGaussian, Gaussian, normal_log_density
+from vae_jax.posteriors.iaf import InverseAutoregressive
+from vae_jax.posteriors.planar import Planar
+from vae_jax.posteriors.stacked import Stacked, TwoLayers
 
 __all__ = [
     "POSTERIORS",
+    "CholeskyGaussian",
+    "ConditionalGaussian",
     "Delta",
     "DiagonalGaussian",
     "Draw",
+    "Flow",
+    "FullGaussian",
     "Gaussian",
     "Head",
+    "InverseAutoregressive",
+    "Planar",
     "Point",
     "Posterior",
     "PosteriorFamily",
+    "Stacked",
+    "TwoLayers",
+    "init_conditional",
     "normal_log_density",
 ]
 
 POSTERIORS: dict[str, type[PosteriorFamily]] = {
     "gaussian": DiagonalGaussian,
+    "full_gaussian": FullGaussian,
+    "iaf": InverseAutoregressive,
+    "planar": Planar,
     "delta": Delta,
 }
-"""Families by the name that ``--posterior`` knows them by."""
+"""Families by the name that ``--posterior`` knows them by; ``Stacked`` is built on one of them."""

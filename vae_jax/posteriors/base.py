@@ -18,7 +18,7 @@ class Head(NamedTuple):
 
     Attributes:
         name: of the parameter of q(z|x) that it gives.
-        shape: of its value for one x; the first axis runs over the latents.
+        shape: of its value for one x; an axis over the latents is the first.
         starts_at_zero: whether its weights do; the others start prefix-stable and random.
     """
 

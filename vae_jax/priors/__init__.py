@@ -6,19 +6,38 @@ prior is a file here, a row in ``PRIORS`` and a row in the table of its tests.
 """
 
 from vae_jax.priors.base import Encode, Prior, PriorFamily, Start
+from vae_jax.priors.class_normal import ClassNormal, ClassPrior
+from vae_jax.priors.flow import CouplingFlow, FlowPrior
+from vae_jax.priors.mixture import GaussianMixture, MixturePrior
 from vae_jax.priors.normal import StandardNormal, UnitNormal
+from vae_jax.priors.stacked import StackedPrior, TwoLayerPrior
+from vae_jax.priors.vamp import PosteriorMixture, VampPrior
 
 __all__ = [
     "PRIORS",
+    "ClassNormal",
+    "ClassPrior",
+    "CouplingFlow",
     "Encode",
+    "FlowPrior",
+    "GaussianMixture",
+    "MixturePrior",
+    "PosteriorMixture",
     "Prior",
     "PriorFamily",
+    "StackedPrior",
     "StandardNormal",
     "Start",
+    "TwoLayerPrior",
     "UnitNormal",
+    "VampPrior",
 ]
 
 PRIORS: dict[str, type[PriorFamily]] = {
     "normal": StandardNormal,
+    "mixture": MixturePrior,
+    "vamp": VampPrior,
+    "flow": FlowPrior,
+    "class_normal": ClassPrior,
 }
 """Families by the name that ``--prior`` knows them by."""

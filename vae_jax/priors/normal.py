@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
-from vae_jax.posteriors import Gaussian, Posterior, normal_log_density
+from vae_jax.posteriors import CholeskyGaussian, Gaussian, Posterior, normal_log_density
 from vae_jax.priors.base import Encode, NothingLearned
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey
 
@@ -29,14 +29,20 @@ class UnitNormal(NamedTuple):
         return keep(self.active, noise)
 
     def kl(self, q: Posterior) -> Latents | None:
-        """KL(q || p) of each latent, in nats, for a diagonal Gaussian q.
+        """KL(q || p) of each latent, in nats, for a Gaussian q.
 
         KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - ln s^2 - 1) / 2
-        (Kingma & Welling 2014, appendix B).
+        (Kingma & Welling 2014, appendix B). With correlations the j-th term is the mean KL of
+        q(z_j|z_1..j-1): there s^2 is the marginal variance in the second place, the conditional
+        one in the third.
         """
-        if not isinstance(q, Gaussian):
+        if isinstance(q, Gaussian):
+            variance = jnp.exp(q.log_var)
+        elif isinstance(q, CholeskyGaussian):
+            variance = jnp.sum(q.factor**2, axis=-1)
+        else:
             return None
-        return 0.5 * (q.mean**2 + jnp.exp(q.log_var) - q.log_var - 1.0)
+        return 0.5 * (q.mean**2 + variance - q.log_var - 1.0)
 
 
 @dataclass(frozen=True)

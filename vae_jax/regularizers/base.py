@@ -1,13 +1,14 @@
-"""Penalties that may be added to any bound; each has a strength in ``HParams``.
-
-They speak of the aggregate posterior q(z), the mean of q(z|x) over the data, as a batch shows it. A
-new one is a class here, a row in ``REGULARIZERS`` and a strength in ``HParams``.
-"""
+"""What every regulariser can do, and what it may know."""
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
 from vae_jax.hparams import HParams
 from vae_jax.objectives import Draws
+from vae_jax.posteriors import Gaussian
 from vae_jax.types import Active, Params, PRNGKey, Scalar
 
 
@@ -50,5 +51,29 @@ class Regularizer(Protocol):
         ...
 
 
-REGULARIZERS: dict[str, type[Regularizer]] = {}
-"""Penalties by name; a flag for each of their strengths adds them."""
+class NothingLearned:
+    """The part of a penalty without parameters."""
+
+    def init(self, key: PRNGKey, active: Active) -> Params:
+        """No parameters."""
+        del key, active
+        return {}
+
+
+def gaussian(draws: Draws, active: Active) -> Gaussian:
+    """The diagonal Gaussian posterior, standard normal on inactive coordinates.
+
+    Raises:
+        TypeError: of another posterior.
+    """
+    if not isinstance(draws.q, Gaussian):
+        raise TypeError(f"needs the variances of a diagonal Gaussian, not {type(draws.q).__name__}")
+    return draws.q.restrict(active)
+
+
+def column_keys(key: PRNGKey, active: Active) -> Key[Array, " latents"]:
+    """A key for each column of z, which depends on its rank among the active ones alone.
+
+    So what is drawn for a run does not depend on how many inactive columns lie between and behind.
+    """
+    return jax.vmap(lambda rank: jax.random.fold_in(key, rank))(jnp.cumsum(active))

@@ -1,0 +1,79 @@
+"""What checkpoints cost the main job: ``python benchmarks/checkpoint.py``.
+
+Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, visited as by
+default: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the training time by
+which saving lengthens it (median over rounds, the wait for the last write included), and what
+makes it up: the time for which ``save`` keeps the training waiting, and the writer's.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import vae_jax
+from vae_jax import loop
+from vae_jax.checkpoint import Checkpoints
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    flags = parser.parse_args()
+    data = vae_jax.load("mnist_5k")
+    spec = vae_jax.TrainSpec(vae_jax.VAE(data.image_shape, max_latents=20), binarize="dynamic")
+    visits = vae_jax.Visits(flags.steps)
+    _train(spec, data, vae_jax.Visits(1), None)
+    ratios, blocked, written = [], [], []
+    for number in range(flags.rounds):
+        with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
+            order = [None, checkpoints] if number % 2 else [checkpoints, None]
+            runs = {with_ is not None: _train(spec, data, visits, with_) for with_ in order}
+        ratios.append(runs[True][0] / runs[False][0] - 1)
+        blocked += runs[True][1]
+        written.append(_write_alone(spec, data))
+        print(f"round {number}: {runs[False][0]:.2f} s without, {runs[True][0]:.2f} s with")
+    print(f"lengthened by {100 * statistics.median(ratios):.1f} % (rounds:", end=" ")
+    print(", ".join(f"{100 * ratio:+.1f}" for ratio in ratios) + ")")
+    print(f"save keeps the training waiting for {1e3 * statistics.median(blocked):.1f} ms, and")
+    print(f"one checkpoint alone takes {1e3 * statistics.median(written):.0f} ms")
+
+
+def _train(
+    spec: vae_jax.TrainSpec,
+    data: vae_jax.Dataset,
+    visits: vae_jax.Visits,
+    checkpoints: Checkpoints | None,
+) -> tuple[float, list[float]]:
+    """Seconds of a training, and those for which each save kept it waiting."""
+    hparams, blocked = vae_jax.HParams.of(latent_size=20), []
+    state = loop.initial_state(spec, hparams, data)
+    began = time.perf_counter()
+    for visit in loop.train(spec, hparams, data, visits, state):
+        if checkpoints and visits.is_due(visit.step, visits.checkpoint_every):
+            before = time.perf_counter()
+            checkpoints.save(visit.step, visit.state, {})
+            blocked.append(time.perf_counter() - before)
+    if checkpoints:
+        checkpoints.wait()
+    return time.perf_counter() - began, blocked
+
+
+def _write_alone(spec: vae_jax.TrainSpec, data: vae_jax.Dataset) -> float:
+    """Seconds until a checkpoint is on the disk while nothing else goes on."""
+    state = loop.initial_state(spec, vae_jax.HParams.of(latent_size=20), data)
+    with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
+        began = time.perf_counter()
+        checkpoints.save(0, state, {})
+        checkpoints.wait()
+        return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
