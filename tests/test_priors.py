@@ -29,6 +29,7 @@ from vae_jax.priors import (
     VampPrior,
 )
 from vae_jax.priors.mixture import component_log_probs
+from vae_jax.types import default_float
 
 MEMBERS = [
     StandardNormal(),
@@ -122,7 +123,8 @@ def _chi_square(seen: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _start(width: int, latent_size: int = 2) -> Start:
-    return Start(jnp.arange(width) < latent_size, jnp.asarray(EXAMPLES), num_classes=2)
+    images = jnp.asarray(EXAMPLES.astype(default_float()))
+    return Start(jnp.arange(width) < latent_size, images, num_classes=2)
 
 
 def _widen(narrow, wide):
@@ -317,7 +319,7 @@ def test_vamp_with_one_pseudo_input_has_the_kl_of_two_gaussians(float64):
 @functools.partial(jax.jit, static_argnums=0)
 def _posterior_against_prior(vae: VAE, params: dict) -> tuple[jax.Array, ...]:
     """Mean and log-variance of q(z|x) for one x, and log q(z|x) - log p(z) of samples."""
-    q = vae.encode(HPARAMS, params, jnp.asarray(EXAMPLES[:1]))
+    q = vae.encode(HPARAMS, params, jnp.asarray(EXAMPLES[:1].astype(default_float())))
     z, log_q = q.draw(vae.noise(jax.random.key(0), 20_000, 1))
     log_p = vae.prior_at(HPARAMS, params).log_prob(z)
     return q.mean[0, :2], q.log_var[0, :2], (log_q - log_p)[:, 0]
