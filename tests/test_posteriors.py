@@ -238,7 +238,7 @@ def _inverse(case: Case, z: jax.Array) -> jax.Array:
     return noise
 
 
-def _grid(case: Case, half: float = 9.0, num: int = 121) -> tuple[jax.Array, float]:
+def _grid(case: Case, half: float = 18.0, num: int = 241) -> tuple[jax.Array, float]:
     """Points over the two active coordinates, zero elsewhere, and the area of a cell."""
     side = np.linspace(-half, half, num)
     plane = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)

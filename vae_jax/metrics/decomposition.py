@@ -67,7 +67,7 @@ def decompose(
         block_size: samples, and examples, that are compared at once; no result depends on it but
             by rounding.
     """
-    own = Gaussian(q.mean[: len(z)], q.log_var[: len(z)]).log_prob(z, active)
+    own = Gaussian(q.mean[: len(z)], q.log_var[: len(z)], active).log_prob(z)
     joint, marginals = _aggregate_log_densities(q, active, z, block_size)
     return KLTerms(own - joint, joint - marginals, marginals - log_prior)
 
