@@ -70,10 +70,10 @@ def test_fewer_samples_than_examples_keep_the_whole_aggregate():
 
 
 def test_the_sum_of_the_terms_is_the_kl_of_each_sample(float64):
-    q = Gaussian(*(a.astype(jnp.float64) for a in random_posteriors(400)))
+    q = Gaussian(*(a.astype(jnp.float64) for a in random_posteriors(400)[:2]))
     z = samples(q)
     terms = terms_of(q, z)
-    log_q = q.log_prob(z, jnp.ones(3, bool))
+    log_q = q.log_prob(z)
     np.testing.assert_allclose(sum(terms), log_q - log_normal(z), atol=1e-12)
     exact_kl = 0.5 * jnp.sum(q.mean**2 + jnp.exp(q.log_var) - q.log_var - 1, axis=-1)
     error = np.sum(terms, axis=0) - exact_kl
