@@ -2,8 +2,8 @@
 
 Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, visited as by
 default: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the training time by
-which saving lengthens it (median over rounds, the wait for the last write included), and what
-makes it up: the time for which ``save`` keeps the training waiting, and the writer's.
+which saving lengthens it (median over rounds, the wait for the last write included), what makes
+it up, and the processors' seconds, which other processes of a busy machine move less.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     spec = vae_jax.TrainSpec(vae_jax.VAE(data.image_shape, max_latents=20), binarize="dynamic")
     visits = vae_jax.Visits(flags.steps)
     _train(spec, data, vae_jax.Visits(1), None)
-    ratios, blocked, written = [], [], []
+    ratios, blocked, written, busy = [], [], [], []
     for number in range(flags.rounds):
         with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
             order = [None, checkpoints] if number % 2 else [checkpoints, None]
@@ -38,11 +38,17 @@ def main() -> None:
         ratios.append(runs[True][0] / runs[False][0] - 1)
         blocked += runs[True][1]
         written.append(_write_alone(spec, data))
+        busy.append(runs[False][2])
         print(f"round {number}: {runs[False][0]:.2f} s without, {runs[True][0]:.2f} s with")
     print(f"lengthened by {100 * statistics.median(ratios):.1f} % (rounds:", end=" ")
     print(", ".join(f"{100 * ratio:+.1f}" for ratio in ratios) + ")")
     print(f"save keeps the training waiting for {1e3 * statistics.median(blocked):.1f} ms, and")
-    print(f"one checkpoint alone takes {1e3 * statistics.median(written):.0f} ms")
+    seconds, processor = (statistics.median(column) for column in zip(*written, strict=True))
+    print(
+        f"one checkpoint alone takes {1e3 * seconds:.0f} ms, {1e3 * processor:.0f} of a processor:"
+    )
+    share = processor * (flags.steps / visits.checkpoint_every) / statistics.median(busy)
+    print(f"{100 * share:.1f} % of what the training takes of the processors")
 
 
 def _train(
@@ -50,11 +56,11 @@ def _train(
     data: vae_jax.Dataset,
     visits: vae_jax.Visits,
     checkpoints: Checkpoints | None,
-) -> tuple[float, list[float]]:
-    """Seconds of a training, and those for which each save kept it waiting."""
+) -> tuple[float, list[float], float]:
+    """Seconds of a training, those for which each save kept it waiting, and the processors'."""
     hparams, blocked = vae_jax.HParams.of(latent_size=20), []
     state = loop.initial_state(spec, hparams, data)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     for visit in loop.train(spec, hparams, data, visits, state):
         if checkpoints and visits.is_due(visit.step, visits.checkpoint_every):
             before = time.perf_counter()
@@ -62,17 +68,17 @@ def _train(
             blocked.append(time.perf_counter() - before)
     if checkpoints:
         checkpoints.wait()
-    return time.perf_counter() - began, blocked
+    return time.perf_counter() - began, blocked, time.process_time() - busy
 
 
-def _write_alone(spec: vae_jax.TrainSpec, data: vae_jax.Dataset) -> float:
-    """Seconds until a checkpoint is on the disk while nothing else goes on."""
+def _write_alone(spec: vae_jax.TrainSpec, data: vae_jax.Dataset) -> tuple[float, float]:
+    """Seconds, and the processors', until a checkpoint is on the disk, nothing else going on."""
     state = loop.initial_state(spec, vae_jax.HParams.of(latent_size=20), data)
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         checkpoints.save(0, state, {})
         checkpoints.wait()
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - busy
 
 
 if __name__ == "__main__":

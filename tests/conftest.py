@@ -13,6 +13,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Forget a module's compiled programs; thousands exhaust the memory maps of a process."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def float64():
     """Everything in double precision, as under ``--compute_dtype=float64``."""

@@ -111,7 +111,7 @@ def test_all_members_combine(float64, names):
 def test_a_conditional_model_hears_its_labels(float64):
     """Encoder, decoder and prior start as those of the unconditional model, then differ."""
     labels = np.arange(len(DATA.train)) % 3
-    model = VAE((3, 4, 1), 2, MLP((6,)), prior=PRIORS["class_normal"](), num_classes=3)
+    model = VAE((3, 4, 1), 2, MLP((6,), "tanh"), prior=PRIORS["class_normal"](), num_classes=3)
     data = _labelled(labels)
     spec, hparams = TrainSpec(model, batch_size=8), HParams.of(latent_size=2, learning_rate=0.05)
     start = loop.initial_state(spec, hparams, data)

@@ -59,7 +59,7 @@ WORDS = "must be printable text"
         ("--hidden_sizes=4;5", SIZES),
         ("--hidden_sizes=4294967296", SIZES),
         ("--channels=", SIZES),
-        ("--network=resnet", "must be one of mlp, conv"),
+        ("--network=lstm", "must be one of mlp, conv"),
         ("--network=MLP", "must be one of mlp, conv"),
         ("--binarize=yes", "must be one of none, threshold, static, dynamic"),
         ("--schedule=linear", "must be one of constant, cosine"),
@@ -74,7 +74,8 @@ WORDS = "must be printable text"
 def test_a_bad_value_is_named_with_what_it_must_be(argument, words):
     with pytest.raises(InputError) as caught:
         parse([argument])
-    assert str(caught.value).startswith(f"{argument}: {words}")
+    shown = argument.replace("\x00", "\\x00")
+    assert str(caught.value).startswith(f"{shown}: {words}")
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1" + "0" * 400])
@@ -196,7 +197,8 @@ def test_the_workdir_is_named_after_the_last_flagfile(here):
 def test_a_missing_flagfile_is_named_with_those_there_are(here, name):
     with pytest.raises(InputError) as caught:
         parse([f"--flagfile={name}"])
-    assert str(caught.value).startswith(f"--flagfile={name}: no such file here or in experiments/")
+    shown = name.replace("\x00", "\\x00")
+    assert str(caught.value).startswith(f"--flagfile={shown}: no such file here or in experiments/")
     assert "mnist.flags" in str(caught.value)
 
 

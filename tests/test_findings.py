@@ -98,7 +98,10 @@ class TestOfRun:
                 {"diverged": 0, "diverged_reason": "loss"},
                 "Run 0 diverged at step 0 (loss); its terms are left empty.",
             ),
-            ({"test_elbo": None}, "Run 0 diverged; its terms are left empty."),
+            (
+                {"test_elbo": None, "test_log_likelihood": None},
+                "Run 0 diverged; its terms are left empty.",
+            ),
         ],
     )
     def test_a_diverged_run_has_one_sentence(self, changes, words):

@@ -18,14 +18,7 @@ from vae_jax.hparams import HParams
 from vae_jax.objectives import Draws
 from vae_jax.posteriors import Gaussian, Point
 from vae_jax.priors import UnitNormal
-from vae_jax.regularizers import (
-    DIP,
-    MMD,
-    REGULARIZERS,
-    Context,
-    FactorVAE,
-    TotalCorrelation,
-)
+from vae_jax.regularizers import DIP, MMD, REGULARIZERS, Context, FactorVAE, TotalCorrelation
 from vae_jax.regularizers.base import column_keys
 from vae_jax.regularizers.factor import discriminator_loss, log_odds, permuted
 from vae_jax.regularizers.mmd import KERNEL_SCALES, squared_mmd

@@ -7,6 +7,7 @@ import pytest
 
 from tests.oracles import tiny_data
 from vae_jax import arguments, loop, study, sweep, train
+from vae_jax.batches import Examples
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
 from vae_jax.loop import Visits
@@ -16,6 +17,7 @@ from vae_jax.sweep import Layout, grid, take
 from vae_jax.train import TrainSpec
 
 DATA = tiny_data(96, (6, 5, 1))
+EXAMPLES = Examples(jnp.asarray(DATA.train))
 NETWORKS = {"mlp": MLP((24,)), "conv": Conv((4, 8), (16,))}
 GRID = grid(beta=[0.5, 4.0], latent_size=[3, 17])
 
@@ -77,10 +79,10 @@ def test_permuted_values_permute_the_rows():
 
 def test_a_study_compiles_once():
     before = sweep.train_chunk._cache_size()
-    spec, pixels = _spec(17), jnp.asarray(DATA.train)
+    spec, examples = _spec(17), EXAMPLES
     for hparams in (GRID, grid(beta=[1.0, 2.0], learning_rate=[1e-3, 1e-1])):
         state = sweep.init(spec, hparams, jnp.full(DATA.image_shape, 0.4))
-        sweep.train_chunk(spec, hparams, state, pixels, jnp.int32(2), max_steps=3)
+        sweep.train_chunk(spec, hparams, state, examples, jnp.int32(2), max_steps=3)
     assert sweep.train_chunk._cache_size() == before + 1
 
 
@@ -90,11 +92,11 @@ def test_a_study_over_devices_has_no_collective():
     arguments_ = loop._placed(
         layout,
         (hparams, loop.initial_state(spec, hparams, DATA, layout)),
-        (jnp.asarray(DATA.train), jnp.int32(2)),
+        (EXAMPLES, jnp.int32(2)),
     )
-    (hparams, state), (pixels, steps) = arguments_
+    (hparams, state), (examples, steps) = arguments_
     lowered = sweep.train_chunk.lower(
-        spec, hparams, state, pixels, steps, max_steps=2, layout=layout
+        spec, hparams, state, examples, steps, max_steps=2, layout=layout
     )
     text = lowered.compile().as_text()
     assert "num_partitions=4" in text
@@ -113,7 +115,7 @@ def test_a_run_that_diverges_moves_no_bit_of_its_neighbours(layout):
     assert state.diverged.tolist()[::2] == [-1, -1]
     assert 0 < int(state.diverged[1]) < 8
     assert {rows[1][name] for name in ("elbo", "nll", "kl", "active_units")} == {None}
-    name = train.first_not_finite(spec, take(wild, 1), take(state, 1), jnp.asarray(DATA.train))
+    name = train.first_not_finite(spec, take(wild, 1), take(state, 1), EXAMPLES)
     assert name.split("/")[0] in ("params", "posterior", "z", "outputs", "terms")
 
 

@@ -15,7 +15,7 @@ from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
 from vae_jax.loop import Ablation, Visits, ablate, fit, score
 from vae_jax.model import VAE, Trained
-from vae_jax.networks import MLP, Conv
+from vae_jax.networks import MLP, Conv, ResNet
 from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.optimizers import Adam
 from vae_jax.sweep import grid, take
@@ -32,6 +32,7 @@ __all__ = [
     "HParams",
     "ImportanceWeighted",
     "InputError",
+    "ResNet",
     "TrainSpec",
     "TrainState",
     "Trained",

@@ -279,9 +279,10 @@ def _without_effect_on_kl(config: Config) -> dict[str, str]:
     if config.kl_penalty != "capacity" or config.objective != "elbo":
         reasons |= dict.fromkeys(("capacity", "capacity_steps"), "without --kl_penalty=capacity")
     if not POSTERIORS[config.posterior].has_density:
-        names = ("prior", "kl", "kl_penalty", "estimator", "beta", "kl_warmup_steps", "free_bits")
+        names = ("kl", "kl_penalty", "estimator", "beta", "kl_warmup_steps", "free_bits")
         names += ("capacity", "capacity_steps", "num_particles")
-        names += tuple(fields_of(PRIORS[config.prior]))
+        if not config.mmd_weight:
+            names += ("prior", *fields_of(PRIORS[config.prior]))
         reasons |= dict.fromkeys(names, f"with --posterior={config.posterior}, which has no KL")
     return reasons
 
@@ -333,7 +334,8 @@ def _refused_bounds(config: Config) -> Iterator[str]:
             f"--estimator={config.estimator}: follows the path of samples, of which --kl=analytic "
             "has none; give --kl=monte_carlo or leave it out"
         )
-    is_closed = config.posterior in ("gaussian", "full_gaussian") and config.prior == "normal"
+    has_closed = config.prior in ("normal", "class_normal")
+    is_closed = config.posterior in ("gaussian", "full_gaussian") and has_closed
     if config.kl == "analytic" and (not is_closed or config.top_latent_size):
         yield (
             f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "

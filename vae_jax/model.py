@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vae_jax import keys, latents
 from vae_jax.hparams import HParams
@@ -20,6 +20,9 @@ from vae_jax.networks import MLP, Decoder, Encoder, Network
 from vae_jax.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.priors import Prior, PriorFamily, StandardNormal, Start
 from vae_jax.types import Active, Images, Labels, Latents, Params, PRNGKey, default_float
+
+SharedLabels = Int[Array, "..."]
+"""Labels that lack leading axes of z, as where particles share an example's."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class VAE:
         return self.prior(hparams, own, self.active(hparams), encode, y)
 
     def decode(
-        self, hparams: HParams, params: Params, z: Latents, y: Labels | None = None
+        self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
     ) -> Distribution:
         """p(x|z); z may have axes in front of y's and leave out inactive columns behind."""
         batch, z = z.shape[:-1], latents.widen(z[..., : self.seen_width], self.seen_width)
@@ -159,7 +162,7 @@ class VAE:
         return self.generate(hparams, params, self.encode(hparams, params, x, y).center, y)
 
     def generate(
-        self, hparams: HParams, params: Params, z: Latents, y: Labels | None = None
+        self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
     ) -> Images:
         """E[x|z] for given z; with z from the prior, the mean of a sample of the model."""
         return self.decode(hparams, params, z, y).mean()
@@ -207,7 +210,7 @@ class Trained(NamedTuple):
         """q(z|x)."""
         return self.model.encode(self.hparams, self.params, x, y)
 
-    def generate(self, z: Latents, y: Labels | None = None) -> Images:
+    def generate(self, z: Latents, y: SharedLabels | None = None) -> Images:
         """E[x|z]."""
         return self.model.generate(self.hparams, self.params, z, y)
 

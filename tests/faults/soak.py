@@ -34,7 +34,7 @@ def soak(folder: Path, kills: int, seed: int) -> int:
     argv = [f"--dataset={images}", *STUDY]
     began = time.monotonic()
     straight = Process([*argv, f"--workdir={folder / 'straight'}"])
-    if straight.wait(600.0) != 0:
+    if straight.wait(1800.0) != 0:
         raise SystemExit(straight.output)
     expected = what_is_left(folder / "straight", NUM_GROUPS)
     seconds = time.monotonic() - began
@@ -63,7 +63,7 @@ def _one_study(
         if _is_killed(process, next(lives, math.inf)):
             died += 1
             continue
-        status = process.wait()
+        status = process.wait(1800.0)
         if status != 0:
             return max(1, died), f"; status {status}: {process.output}"
         found = what_is_left(workdir, NUM_GROUPS)
