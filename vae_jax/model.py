@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import keys, latents
 from vae_jax.hparams import HParams
@@ -174,7 +174,7 @@ class VAE:
         noise = self.noise(key, num)
         return self.prior_at(hparams, params, y).sample(jax.random.fold_in(key, 2), noise)
 
-    def _seen(self, active: Active) -> Active:
+    def _seen(self, active: Active) -> Bool[Array, " seen"]:
         return active[: self.seen_width]
 
     def _one_hot(self, y: Labels | None) -> Float[Array, "*batch classes"] | None:
