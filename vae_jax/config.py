@@ -118,7 +118,7 @@ class Config:
     dataset: str = _flag(
         "mnist",
         NON_EMPTY,
-        "tfds name, mnist_5k, digits, or a path: .npz, IDX or image folder",
+        "tfds name, mnist_5k, digits, sprites, or a path: .npz, IDX, images",
         is_sweepable=False,
     )
     data_dir: str = _flag("", TEXT, "where prepared data sets live", changes_run=False)
