@@ -47,6 +47,13 @@ def test_a_study_that_is_stopped_and_killed_ends_as_the_straight_one(
 
 
 class TestSignals:
+    @pytest.fixture(autouse=True)
+    def _not_ignored(self):
+        """A shell starts what runs in the background with SIGINT ignored."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def test_the_first_is_noted_and_the_second_ends(self, monkeypatch):
         ended = _ends(monkeypatch)
         with signals.watched() as stop, stop.deferred():
