@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class Study(NamedTuple):
     num_runs: int
     layout: sweep.Layout
     first_call: float
-    advance: functools.partial
+    advance: Callable[[], None]
 
 
 def images() -> Examples:
@@ -64,12 +65,12 @@ def study(num_runs: int, examples: Examples, steps: int, max_parallel_runs: int)
     chunk = functools.partial(sweep.train_chunk, SPEC, hparams, max_steps=steps, layout=layout)
     state, _ = jax.block_until_ready(chunk(state, examples, jnp.int32(1)))
     first_call = time.perf_counter() - began
-    held = [state]
 
     def advance() -> None:
-        held[0], _ = jax.block_until_ready(chunk(held[0], examples, jnp.int32(steps)))
+        nonlocal state
+        state, _ = jax.block_until_ready(chunk(state, examples, jnp.int32(steps)))
 
-    return Study(num_runs, layout, first_call, functools.partial(advance))
+    return Study(num_runs, layout, first_call, advance)
 
 
 def peak_memory_mb() -> float:

@@ -52,7 +52,7 @@ def _log_weights(num_particles: int) -> tuple[np.ndarray, np.ndarray]:
     params, x = _params(), batches.as_images(jnp.asarray(PIXELS))
     key, examples = keys.stream(HPARAMS.seed, "evaluate"), jnp.arange(len(x))
     noise = jax.jit(lambda k: example_noise(MODEL, key, examples, k))
-    draw = jax.jit(lambda noise: objectives.draw(MODEL, HPARAMS, params, x, noise[None])[0])
+    draw = jax.jit(lambda noise: objectives.draw(MODEL, HPARAMS, params, x, noise[None]))
     drawn = [draw(noise(jnp.int32(k))) for k in range(num_particles)]
     columns = [(each.log_likelihood[0], each.log_weight[0]) for each in drawn]
     return tuple(np.stack(column) for column in zip(*columns, strict=True))

@@ -428,4 +428,7 @@ def test_the_example_of_the_docstring_runs(monkeypatch):
 @pytest.mark.skipif(not README.exists(), reason="no README.md")
 def test_the_example_of_the_readme_runs(monkeypatch):
     text = README.read_text(encoding="utf-8")
-    _run_example(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], monkeypatch)
+    found = _run_example(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], monkeypatch)
+    assert [row["beta"] for row in found["study"].table] == [1.0, 4.0]
+    assert all(row["eval_particles"] == 2 for row in found["study"].table)
+    assert found["images"].shape == (16, 3, 4, 1)

@@ -88,6 +88,10 @@ def figure(tmp_path):
     return report.Figure(tmp_path / "x.png", "Samples", "Means of p(x|z).")
 
 
+HOLES = re.compile(r"\b(None|nan|NaN)\b")
+"""What a missing value looks like where nobody thought of it."""
+
+
 class Tags(HTMLParser):
     """Collects what a browser would load, and holds that every tag is closed."""
 
@@ -156,13 +160,17 @@ class TestPage:
 
     @pytest.mark.parametrize("key", [key for key in RESULTS if key != "runs"])
     def test_any_other_part_may_be_missing(self, tmp_path, key):
-        Tags(render(tmp_path, {name: RESULTS[name] for name in RESULTS if name != key}))
+        text = render(tmp_path, {name: RESULTS[name] for name in RESULTS if name != key})
+        assert "body" in Tags(text).names
+        assert not HOLES.search(text)
 
     @pytest.mark.parametrize("key", [key for key in RUN if key != "run"])
     def test_any_term_may_be_missing(self, tmp_path, key):
-        Tags(render(tmp_path, one(**{key: None})))
         run = {name: RUN[name] for name in RUN if name != key}
-        Tags(render(tmp_path, {"runs": [run]}))
+        for results in (one(**{key: None}), {"runs": [run]}):
+            text = render(tmp_path, results)
+            assert "body" in Tags(text).names
+            assert not HOLES.search(text)
 
     def test_everything_is_escaped(self, tmp_path, figure):
         evil = "<b>&'\"$body"

@@ -16,7 +16,7 @@ PACKAGE = Path(vae_jax.__file__).parent
 README = PACKAGE.parent / "README.md"
 
 PURE = [
-    *("types", "keys", "hparams", "latents"),
+    *("types", "keys", "hparams", "latents", "softbound"),
     *("posteriors.base", "posteriors.gaussian", "posteriors.delta", "posteriors.full_gaussian"),
     *("posteriors.flows", "posteriors.iaf", "posteriors.planar", "posteriors.conditional"),
     *("posteriors.stacked", "posteriors"),

@@ -54,6 +54,26 @@ def test_one_step_is_adams_first_step(float64):
     assert float(terms.objective) == pytest.approx(-float(loss(state.params)))
 
 
+def test_many_steps_are_optaxs_adam(float64):
+    """The moments are updated in place behind a barrier; the numbers are optax's."""
+    hparams, params = HParams.of(learning_rate=0.01), {"a": jnp.ones(5), "b": jnp.zeros((2, 3))}
+    draws = np.random.default_rng(0).normal(size=(20, 11)) * np.logspace(-6, 2, 11)
+    gradients = [{"a": g[:5], "b": g[5:].reshape(2, 3)} for g in jnp.asarray(draws)]
+
+    def train(transformation: optax.GradientTransformation):
+        def step(carry, gradient):
+            updates, state = transformation.update(gradient, carry[1])
+            return (optax.apply_updates(carry[0], updates), state), None
+
+        start = params, transformation.init(params)
+        stacked = jax.tree.map(lambda *each: jnp.stack(each), *gradients)
+        return jax.jit(lambda: jax.lax.scan(step, start, stacked)[0][0])()
+
+    ours = train(Adam().transformation(hparams, jnp.int32(0)))
+    for a, b in zip(_leaves(ours), _leaves(train(optax.adam(0.01))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_training_raises_the_elbo():
     hparams = HParams.of(latent_size=2, learning_rate=0.01)
     start = loop.initial_state(SPEC, hparams, DATA)

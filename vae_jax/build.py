@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
-from vae_jax.config import Config
+from vae_jax.config import Config, penalties
 from vae_jax.hparams import HParams
 from vae_jax.latents import padded_width
 from vae_jax.likelihoods import LIKELIHOODS
@@ -15,7 +15,7 @@ from vae_jax.objectives import OBJECTIVES
 from vae_jax.optimizers import Adam
 from vae_jax.posteriors import POSTERIORS, PosteriorFamily, Stacked
 from vae_jax.priors import PRIORS, PriorFamily, StackedPrior
-from vae_jax.regularizers import REGULARIZERS, Regularizer
+from vae_jax.regularizers import Regularizer
 from vae_jax.train import TrainSpec
 
 T = TypeVar("T")
@@ -71,11 +71,7 @@ def network(config: Config) -> Network:
 
 def regularizers(config: Config) -> tuple[Regularizer, ...]:
     """The penalties that have some strength."""
-    return tuple(
-        member(kind, config)
-        for kind in REGULARIZERS.values()
-        if any(getattr(config, name) for name in kind.strengths)
-    )
+    return tuple(member(kind, config) for kind in penalties(config).values())
 
 
 def hparams(configs: Sequence[Config]) -> HParams:

@@ -20,7 +20,7 @@ from vae_jax.objectives import KL_MODES, KL_PENALTIES, OBJECTIVES
 from vae_jax.optimizers import SCHEDULES
 from vae_jax.posteriors import POSTERIORS
 from vae_jax.priors import PRIORS
-from vae_jax.regularizers import REGULARIZERS
+from vae_jax.regularizers import REGULARIZERS, TC_ESTIMATORS, Regularizer
 
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
@@ -173,9 +173,7 @@ class Config:
     capacity: float = _flag(0.0, real(0.0), "nats to which the KL is drawn at the end")
     capacity_steps: int = _flag(0, whole(0), "updates over which the capacity rises from 0")
     tc_weight: float = _flag(0.0, real(0.0), "of the total correlation, beyond its share in the KL")
-    tc_estimator: str = _flag(
-        "weighted", one_of("weighted", "stratified"), "minibatch estimate of log q(z)"
-    )
+    tc_estimator: str = _flag("weighted", one_of(*TC_ESTIMATORS), "minibatch estimate of log q(z)")
     dip_offdiagonal: float = _flag(0.0, real(0.0), "weight of the codes' covariances (DIP-VAE)")
     dip_diagonal: float = _flag(0.0, real(0.0), "weight of the codes' variances' distance from 1")
     dip_of: str = _flag("means", one_of("means", "samples"), "codes of DIP-VAE I, II")
@@ -246,10 +244,13 @@ def fields_of(member: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(member)} & FIELDS.keys()
 
 
-def strengths(config: Config) -> set[str]:
-    """Weights of the regularisers that are not zero."""
-    names = {name for kind in REGULARIZERS.values() for name in kind.strengths}
-    return {name for name in names if getattr(config, name)}
+def penalties(config: Config) -> dict[str, type[Regularizer]]:
+    """The regularisers that have some strength, by name."""
+    return {
+        name: kind
+        for name, kind in REGULARIZERS.items()
+        if any(getattr(config, strength) for strength in kind.strengths)
+    }
 
 
 def without_effect(config: Config) -> dict[str, str]:
@@ -259,9 +260,9 @@ def without_effect(config: Config) -> dict[str, str]:
         read = fields_of(members[getattr(config, choice)])
         known = set().union(*(fields_of(member) for member in members.values()))
         reasons |= dict.fromkeys(known - read, f"with --{choice}={getattr(config, choice)}")
-    on = strengths(config)
+    on = penalties(config)
     for name, kind in REGULARIZERS.items():
-        if not on & set(kind.strengths):
+        if name not in on:
             reasons |= dict.fromkeys(fields_of(kind), f"without a weight of {name}")
     if "scale_mode" in reasons:
         reasons["scale"] = reasons["scale_mode"]
@@ -334,8 +335,8 @@ def _refused_bounds(config: Config) -> Iterator[str]:
             f"--estimator={config.estimator}: follows the path of samples, of which --kl=analytic "
             "has none; give --kl=monte_carlo or leave it out"
         )
-    has_closed = config.prior in ("normal", "class_normal")
-    is_closed = config.posterior in ("gaussian", "full_gaussian") and has_closed
+    is_gaussian = POSTERIORS[config.posterior].is_gaussian
+    is_closed = is_gaussian and PRIORS[config.prior].has_gaussian_kl
     if config.kl == "analytic" and (not is_closed or config.top_latent_size):
         yield (
             f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
@@ -346,9 +347,13 @@ def _refused_bounds(config: Config) -> Iterator[str]:
 
 
 def _refused_penalties(config: Config) -> Iterator[str]:
-    on = strengths(config)
-    for name in sorted(on):
-        kind = next(kind for kind in REGULARIZERS.values() if name in kind.strengths)
+    on = {
+        name: kind
+        for kind in penalties(config).values()
+        for name in kind.strengths
+        if getattr(config, name)
+    }
+    for name, kind in sorted(on.items()):
         if kind.needs_gaussian and (config.posterior != "gaussian" or config.top_latent_size):
             yield (
                 f"--{name}={getattr(config, name):g}: needs the variances of --posterior=gaussian "

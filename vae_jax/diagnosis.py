@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from vae_jax import batches, loop, sweep, train
+from vae_jax import loop, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
@@ -46,16 +46,13 @@ def reason(
 
 def operation(spec: TrainSpec, hparams: HParams, state: TrainState, examples: Examples) -> str:
     """The first operation of the update of a diverged run whose result is NaN, or infinite."""
-    step, num_examples = state.diverged, len(examples.pixels)
+    step = state.diverged
     before = state._replace(step=step, diverged=jnp.full_like(step, -1))
-    epoch = step * spec.batch_size // num_examples
-    orders = batches.epoch_orders(hparams, epoch, 2, num_examples)
-    indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
-    batch = train.draw_batch(spec, hparams, step, examples, indices)
+    batch = train.batch_at(spec, hparams, step, examples)
     for looks_for in (jax.debug_nans, jax.debug_infs):
         try:
             with looks_for(True), jax.disable_jit():
-                train.train_step(spec, hparams, before, batch, num_examples)
+                train.train_step(spec, hparams, before, batch, len(examples.pixels))
         except FloatingPointError as error:
             return f"{str(error).splitlines()[0].rstrip('.')} at {_line(error)}"
     return "no operation gave NaN or infinity when the update was repeated by itself"

@@ -11,11 +11,10 @@ from jaxtyping import Array, Float
 
 from vae_jax import keys, plots, table
 from vae_jax.evaluate import ACTIVE_THRESHOLD
-from vae_jax.hparams import HParams
-from vae_jax.model import VAE
+from vae_jax.model import Trained
 from vae_jax.plots.study import held_words
 from vae_jax.report import Figure
-from vae_jax.types import Labels, Latents, Params
+from vae_jax.types import Labels, Latents
 
 NUM_SAMPLES = 100
 GRID_TILES = 9
@@ -43,42 +42,48 @@ class Pictured(NamedTuple):
 
 
 class Model(NamedTuple):
-    """One trained run: what to ask, and with which numbers."""
+    """One trained run as the figures ask it: images in NumPy, labels where the model needs them."""
 
-    vae: VAE
-    hparams: HParams
-    params: Params
+    trained: Trained
 
     @property
-    def is_conditional(self) -> bool:
-        """Whether it must be given labels."""
-        return bool(self.vae.num_classes)
+    def num_classes(self) -> int:
+        """Of the labels that it must be given; 0 for none."""
+        return self.trained.model.num_classes
+
+    @property
+    def latent_size(self) -> int:
+        """Coordinates of z that the run uses."""
+        return int(self.trained.hparams.latent_size)
+
+    @property
+    def has_density(self) -> bool:
+        """Whether its prior means anything."""
+        return self.trained.model.posterior.has_density
 
     def reconstruct(self, test: Pictured) -> np.ndarray:
         """E[x'|z] at the codes of images in [0, 1]."""
         images, y = jnp.asarray(test.images), self._given(test.labels)
-        return np.asarray(self.vae.reconstruct(self.hparams, self.params, images, y))
+        return np.asarray(self.trained.reconstruct(images, y))
 
     def codes(self, test: Pictured) -> Latents:
         """Centers of the posteriors of images in [0, 1]."""
-        images, y = jnp.asarray(test.images), self._given(test.labels)
-        return self.vae.encode(self.hparams, self.params, images, y).center
+        return self.trained.encode(jnp.asarray(test.images), self._given(test.labels)).center
 
     def decode(self, z: Latents, labels: np.ndarray | None = None) -> np.ndarray:
         """E[x|z]; class 0 where a label is needed and none is given."""
         missing = np.zeros(z.shape[:-1], int) if labels is None else labels
         y = self._given(np.broadcast_to(missing, z.shape[:-1]))
-        return np.asarray(self.vae.generate(self.hparams, self.params, z, y))
+        return np.asarray(self.trained.generate(z, y))
 
     def samples(self, num_samples: int) -> np.ndarray:
         """E[x|z] for z from the prior, by the run's stream ``generate``; classes take turns."""
-        key = keys.stream(self.hparams.seed, "generate")
-        labels = np.arange(num_samples) % max(self.vae.num_classes, 1)
-        z = self.vae.sample_prior(self.hparams, self.params, key, num_samples, self._given(labels))
-        return self.decode(z, labels)
+        key = keys.stream(self.trained.hparams.seed, "generate")
+        y = self._given(np.arange(num_samples) % max(self.num_classes, 1))
+        return np.asarray(self.trained.sample(key, num_samples, y))
 
     def _given(self, labels: np.ndarray | None) -> Labels | None:
-        return jnp.asarray(labels) if self.is_conditional else None
+        return jnp.asarray(labels) if self.num_classes else None
 
 
 def draw(
@@ -104,7 +109,7 @@ def draw(
     drawn = [
         _curves(folder, metrics, row["run"]),
         _reconstructions(folder, model, test.take(slice(20))),
-        *([_samples(folder, model)] if model.vae.posterior.has_density else []),
+        *([_samples(folder, model)] if model.has_density else []),
         _space(folder, model, test, importance),
         _interpolations(folder, model, test),
     ]
@@ -133,14 +138,14 @@ def _samples(folder: Path, model: Model) -> Figure:
     path = folder / "samples.png"
     plots.samples(path, model.samples(NUM_SAMPLES))
     caption = "E[x|z] for z drawn from the prior."
-    if model.is_conditional:
-        caption += f" Classes take turns: 0 to {model.vae.num_classes - 1}, then again from 0."
+    if model.num_classes:
+        caption += f" Classes take turns: 0 to {model.num_classes - 1}, then again from 0."
     return Figure(path, "Samples", caption)
 
 
 def _space(folder: Path, model: Model, test: Pictured, importance: np.ndarray) -> Figure:
     """The whole space if it has two dimensions, a walk along its axes otherwise."""
-    if int(model.hparams.latent_size) == 2 and not model.is_conditional:
+    if model.latent_size == 2 and not model.num_classes:
         return _manifold(folder, model)
     path = folder / "traversals.png"
     latents = np.argsort(-importance, kind="stable")[:TRAVERSED_LATENTS]

@@ -39,8 +39,9 @@ from vae_jax.errors import InputError, LostError
 from vae_jax.groups import Group
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.loop import Row
+from vae_jax.model import Trained
 from vae_jax.signals import Stop, StoppedError
-from vae_jax.trainer import Trained
+from vae_jax.trainer import TrainedGroup
 
 
 class Clock:
@@ -149,7 +150,6 @@ def _check_fits(config: Config, dataset: Dataset) -> None:
             f"--binarize={config.binarize}: has no effect on --dataset={config.dataset}, whose "
             "pixels are binary already; give --binarize=none"
         )
-
     if config.conditional and not dataset.num_classes:
         raise InputError(
             f"--conditional: --dataset={config.dataset} has no labels; leave it out, or give a "
@@ -167,7 +167,7 @@ def is_binary(dataset: Dataset) -> bool:
     return bool(np.isin(dataset.train, (0, 255)).all())
 
 
-def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]:
+def _test(config: Config, trained: list[TrainedGroup], dataset: Dataset) -> list[Row]:
     """One row of results per run, in the order of their numbers."""
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     last = {row["run"]: row for row in logs.read(Path(config.workdir) / "metrics.jsonl")}
@@ -175,7 +175,9 @@ def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]
     return sorted(rows, key=lambda row: row["run"])
 
 
-def _test_group(config: Config, done: Trained, dataset: Dataset, last: dict[int, Row]) -> list[Row]:
+def _test_group(
+    config: Config, done: TrainedGroup, dataset: Dataset, last: dict[int, Row]
+) -> list[Row]:
     group, spec, state, _ = done
     hparams, swept = group.hparams, [axis.name for axis in study.axes(config)]
     layout = trainer.layout_of(group, spec)
@@ -194,11 +196,13 @@ def _test_group(config: Config, done: Trained, dataset: Dataset, last: dict[int,
 
 
 def _draw(
-    folder: Path, trained: list[Trained], dataset: Dataset, rows: list[Row], swept: list[str]
+    folder: Path, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
 ) -> list[report.Figure]:
     """Figures of the study and of its best run; test images are shown as the model saw them."""
     models = {
-        run: figures.Model(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i))
+        run: figures.Model(
+            Trained(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i))
+        )
         for done in trained
         for i, run in enumerate(done.group.runs)
     }

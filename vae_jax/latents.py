@@ -42,6 +42,11 @@ def grow(values: Array, ndim: int) -> Array:
     return values.reshape((1,) * (ndim - values.ndim) + values.shape)
 
 
+def split(values: Array, width: int) -> tuple[Array, Array]:
+    """The first ``width`` columns and the others: those of two stochastic layers."""
+    return values[..., :width], values[..., width:]
+
+
 def widen(values: Latents, width: int) -> Float[Array, "*batch width"]:
     """The values with zeros behind them, up to ``width`` coordinates."""
     missing = width - values.shape[-1]

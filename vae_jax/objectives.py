@@ -62,6 +62,7 @@ class Draws(NamedTuple):
         log_prior: log p(z) of each.
         log_posterior: log q(z|x) of each.
         token: zeros, along which DReG sends weights back to z.
+        seen: p(x|z) of all particles, as it is reported.
     """
 
     q: Posterior
@@ -71,6 +72,7 @@ class Draws(NamedTuple):
     log_prior: Float[Array, "particles batch"]
     log_posterior: Float[Array, "particles batch"]
     token: Float[Array, "particles batch"]
+    seen: Distribution
 
     @property
     def log_weight(self) -> Float[Array, "particles batch"]:
@@ -84,14 +86,12 @@ class Value(NamedTuple):
     Attributes:
         objective: to be maximised, per example, in nats.
         terms: of the true ELBO, per example.
-        draws: behind them, for regularisers.
-        seen: p(x|z) of all particles, for likelihoods that follow the batch.
+        draws: behind them, for regularisers and for likelihoods that follow the batch.
     """
 
     objective: PerExample
     terms: Terms
     draws: Draws
-    seen: Distribution
 
 
 def draw(
@@ -103,8 +103,8 @@ def draw(
     y: Labels | None = None,
     *,
     estimator: Estimator = "standard",
-) -> tuple[Draws, Distribution]:
-    """Sample z ~ q(z|x) from the noise and weigh it; also p(x|z) as it is reported.
+) -> Draws:
+    """Sample z ~ q(z|x) from the noise and weigh it.
 
     Args:
         model: static spec.
@@ -126,7 +126,7 @@ def draw(
     seen = model.decode(hparams, params, used, y)
     many = jnp.broadcast_to(x, (len(noise), *x.shape))
     log_likelihood = model.likelihood.fit(seen, many).log_prob(many)
-    return Draws(q, p, z, log_likelihood, p.log_prob(used), log_posterior, token), seen
+    return Draws(q, p, z, log_likelihood, p.log_prob(used), log_posterior, token, seen)
 
 
 def terms_of(draws: Draws, *, is_analytic: bool = True) -> Terms:
@@ -152,7 +152,7 @@ def elbo_terms(
     y: Labels | None = None,
 ) -> Terms:
     """Terms of the ELBO for each example; the expectation is a mean over the noise's first axis."""
-    return terms_of(draw(model, hparams, params, x, noise, y)[0])
+    return terms_of(draw(model, hparams, params, x, noise, y))
 
 
 def log_weights(
@@ -164,7 +164,7 @@ def log_weights(
     y: Labels | None = None,
 ) -> Float[Array, "particles batch"]:
     """Log w of each particle and example (Burda et al. 2016, eq. 8)."""
-    return draw(model, hparams, params, x, noise, y)[0].log_weight
+    return draw(model, hparams, params, x, noise, y).log_weight
 
 
 def importance_weighted_bound(
@@ -258,14 +258,14 @@ class Elbo:
         y: Labels | None = None,
     ) -> Value:
         """Value to be maximised and the terms to be reported, per example."""
-        draws, seen = draw(model, hparams, params, x, noise, y, estimator=self.estimator)
+        draws = draw(model, hparams, params, x, noise, y, estimator=self.estimator)
         if not model.posterior.has_density:
             mean = jnp.mean(draws.log_likelihood, axis=0)
-            return Value(mean, Terms(mean, jnp.zeros_like(mean)), draws, seen)
+            return Value(mean, Terms(mean, jnp.zeros_like(mean)), draws)
         is_analytic = self.kl != "monte_carlo" and self.estimator == "standard"
         terms = terms_of(draws, is_analytic=is_analytic)
         penalty = kl_weight(hparams, step) * self._penalised(hparams, step, draws, terms.kl)
-        return Value(terms.log_likelihood - penalty, terms, draws, seen)
+        return Value(terms.log_likelihood - penalty, terms, draws)
 
     def _penalised(
         self, hparams: HParams, step: Int[Array, ""], draws: Draws, kl: Float[Array, " batch"]
@@ -317,7 +317,7 @@ class ImportanceWeighted:
         y: Labels | None = None,
     ) -> Value:
         """Value to be maximised and the terms of the ELBO, per example."""
-        draws, seen = draw(model, hparams, params, x, noise, y, estimator=self.estimator)
+        draws = draw(model, hparams, params, x, noise, y, estimator=self.estimator)
         log_ratio = draws.log_prior - draws.log_posterior
         log_w = draws.log_likelihood + kl_weight(hparams, step) * log_ratio
         groups, token = (
@@ -326,17 +326,12 @@ class ImportanceWeighted:
         )
         bounds = importance_weighted_bound(weigh_tokens(groups, token))
         bound = jnp.mean(bounds, axis=0)
-        return Value(bound, terms_of(draws), draws, seen)
-
-
-@dataclass(frozen=True)
-class MultiplyImportanceWeighted(ImportanceWeighted):
-    """MIWAE: :class:`ImportanceWeighted` under the name by which M > 1 is known."""
+        return Value(bound, terms_of(draws), draws)
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "elbo": Elbo,
     "iwae": ImportanceWeighted,
-    "miwae": MultiplyImportanceWeighted,
+    "miwae": ImportanceWeighted,
 }
 """Bounds by the name that ``--objective`` knows them by."""

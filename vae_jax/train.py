@@ -156,7 +156,7 @@ def _tracked(
     if "likelihood" not in params:
         return params
     many = jnp.broadcast_to(x, (*value.draws.z.shape[:-1], *x.shape[1:]))
-    moved = spec.model.likelihood.track(params["likelihood"], value.seen, many)
+    moved = spec.model.likelihood.track(params["likelihood"], value.draws.seen, many)
     kept = jax.tree.map(
         lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
     )
@@ -233,6 +233,16 @@ def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels:
     return drawn.astype(default_float())
 
 
+def batch_at(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], data: Examples) -> Batch:
+    """What one update sees, by itself: to look at it again after the chunk is done."""
+    num_examples = len(data.pixels)
+    epoch = step * spec.batch_size // num_examples
+    num_epochs = batches.epochs_touched(1, spec.batch_size, num_examples)
+    orders = batches.epoch_orders(hparams, epoch, num_epochs, num_examples)
+    indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
+    return draw_batch(spec, hparams, step, data, indices)
+
+
 def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, data: Examples) -> str:
     """Name of the first array that is not finite at the update where a run diverged.
 
@@ -240,10 +250,7 @@ def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, data:
     gradients of the state that was kept.
     """
     step, num_examples = state.diverged, len(data.pixels)
-    epoch = step * spec.batch_size // num_examples
-    orders = batches.epoch_orders(hparams, epoch, 2, num_examples)
-    indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
-    batch = draw_batch(spec, hparams, step, data, indices)
+    batch = batch_at(spec, hparams, step, data)
     for name, tree in _stages(spec, hparams, step, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
             if not jnp.isfinite(leaf).all():
@@ -266,11 +273,12 @@ def _stages(
 
     yield "params", params
     total, value = objective(params)
-    draws = value.draws._asdict()
-    for name, part in (("posterior", "q"), ("prior", "p"), ("z", "z")):
-        yield name, draws[part]
-    yield "outputs", value.seen
-    yield "densities", value.draws[3:6]
+    draws = value.draws
+    yield "posterior", draws.q
+    yield "prior", draws.p
+    yield "z", draws.z
+    yield "outputs", draws.seen
+    yield "densities", (draws.log_likelihood, draws.log_prior, draws.log_posterior)
     yield "terms", value.terms
     yield "objective", total
     yield "gradient", jax.grad(lambda params: objective(params)[0])(params)

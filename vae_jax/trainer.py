@@ -20,7 +20,7 @@ from vae_jax.signals import Stop
 from vae_jax.train import TrainSpec, TrainState
 
 
-class Trained(NamedTuple):
+class TrainedGroup(NamedTuple):
     """A group of runs after training.
 
     Attributes:
@@ -36,7 +36,9 @@ class Trained(NamedTuple):
     compile_seconds: float
 
 
-def train_all(config: Config, planned: list[Group], dataset: Dataset, stop: Stop) -> list[Trained]:
+def train_all(
+    config: Config, planned: list[Group], dataset: Dataset, stop: Stop
+) -> list[TrainedGroup]:
     """All groups after ``num_steps`` updates.
 
     Raises:
@@ -98,7 +100,7 @@ class _Training:
             return visits
         return dataclasses.replace(visits, most_steps=self.group.most_steps)
 
-    def run(self) -> Trained:
+    def run(self) -> TrainedGroup:
         """Train, and save when that is due and when a signal asks for an end.
 
         Rows are written before the checkpoint of their step, so after a kill none is missing and
@@ -117,7 +119,7 @@ class _Training:
                 self._tell_diverged(diverged, state, progress)
                 diverged = state.diverged.tolist()
                 self._save(visit.step, state, lines)
-        return Trained(self.group, self.spec, state, compile_seconds)
+        return TrainedGroup(self.group, self.spec, state, compile_seconds)
 
     def _first_state(self) -> TrainState:
         """From the checkpoint, or from the seeds."""

@@ -2,8 +2,9 @@
 
 from typing import Literal, get_args
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from vae_jax.softbound import softly_bounded
 
 ScaleMode = Literal["fixed", "learned", "per_pixel", "optimal"]
 SCALE_MODES: tuple[str, ...] = get_args(ScaleMode)
@@ -21,4 +22,4 @@ def bounded(output: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     scale shrinks. The bounds make that growth, and every gradient, finite; being smooth, they
     leave a way back.
     """
-    return MAX_LOG_RATIO * jnp.tanh(output / MAX_LOG_RATIO)
+    return softly_bounded(output, MAX_LOG_RATIO)

@@ -85,15 +85,21 @@ class Posterior(Protocol):
 
 @runtime_checkable
 class PosteriorFamily(Protocol):
-    """The family of q(z|x): a frozen dataclass that hashes by value and holds no arrays."""
+    """The family of q(z|x): a frozen dataclass that hashes by value and holds no arrays.
 
-    has_density: ClassVar[bool]
+    The bodies given here are those of a family that learns nothing beside the encoder and hides no
+    column of z.
+    """
+
+    has_density: ClassVar[bool] = True
     """False for a deterministic code, which has no KL, no ELBO and no NLL."""
+    is_gaussian: ClassVar[bool] = False
+    """Whether a prior that knows the KL from Gaussians knows it from this one."""
 
     @property
     def extra_width(self) -> int:
         """Columns of z, the last ones, that the decoder does not see."""
-        ...
+        return 0
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """What the encoder must give for ``width`` columns of z."""
@@ -101,7 +107,8 @@ class PosteriorFamily(Protocol):
 
     def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
         """What is learned beside the encoder, before the first update; {} for nothing."""
-        ...
+        del key, hparams, active
+        return {}
 
     def __call__(
         self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
@@ -115,19 +122,3 @@ class PosteriorFamily(Protocol):
             active: which columns of z the run uses.
         """
         ...
-
-
-class NothingLearned:
-    """The part of a family that learns nothing beside the encoder and hides no column."""
-
-    has_density: ClassVar[bool] = True
-
-    @property
-    def extra_width(self) -> int:
-        """None."""
-        return 0
-
-    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
-        """No parameters."""
-        del key, hparams, active
-        return {}

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Draw, Head, NothingLearned, Posterior
+from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily
 from vae_jax.types import Active, Latents, Params
 
 
@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Delta(NothingLearned):
+class Delta(PosteriorFamily):
     """z = f(x) without noise: the plain autoencoder."""
 
     has_density: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """The Gaussian with all its correlations, by its Cholesky factor."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Draw, Head, NothingLearned, Posterior
+from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily
 from vae_jax.posteriors.gaussian import LOG_2PI
 from vae_jax.types import Active, Latents, Params
 
@@ -90,8 +90,10 @@ class CholeskyGaussian(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FullGaussian(NothingLearned):
+class FullGaussian(PosteriorFamily):
     """Gaussians with any covariance; started without correlations, as the mean-field one."""
+
+    is_gaussian: ClassVar[bool] = True
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Mean, log-variance and the part of L below its diagonal."""

@@ -1,7 +1,7 @@
 """The mean-field Gaussian, on which every other posterior is built."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Draw, Head, NothingLearned, Posterior
+from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily
 from vae_jax.types import Active, Latents, Params
 
 LOG_2PI = 1.8378770664093453
@@ -80,8 +80,10 @@ class Gaussian(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DiagonalGaussian(NothingLearned):
+class DiagonalGaussian(PosteriorFamily):
     """The mean-field Gaussian family: the encoder gives a mean and a log-variance per latent."""
+
+    is_gaussian: ClassVar[bool] = True
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Mean and log-variance."""

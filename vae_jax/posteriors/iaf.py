@@ -9,7 +9,6 @@ not depend on how many inactive latents its neighbours in a study force on it.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Head
+from vae_jax.posteriors.base import Head, PosteriorFamily
 from vae_jax.posteriors.flows import Flow
 from vae_jax.posteriors.gaussian import Gaussian
+from vae_jax.softbound import softly_bounded
 from vae_jax.types import Active, Latents, Params, PRNGKey, default_float
 
 LARGEST_LOG_SCALE = 2.0
@@ -30,7 +30,7 @@ Context = Float[Array, "*examples latents"]
 
 
 @dataclass(frozen=True)
-class InverseAutoregressive:
+class InverseAutoregressive(PosteriorFamily):
     """Inverse autoregressive flow on a mean-field Gaussian; starts as the identity.
 
     Attributes:
@@ -41,13 +41,6 @@ class InverseAutoregressive:
 
     num_flows: int = 2
     flow_hidden_size: int = 64
-
-    has_density: ClassVar[bool] = True
-
-    @property
-    def extra_width(self) -> int:
-        """None."""
-        return 0
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Mean and log-variance of the base, and as many numbers of context."""
@@ -107,7 +100,7 @@ def _shift_and_log_scale(
         keep(active, h @ jnp.where(writes, weights[f"to_{name}"], 0.0).T + grow(bias, z.ndim))
         for name, bias in (("shift", weights["shift"]), ("log_scale", weights["log_scale"]))
     )
-    return shift, _softly_bounded(raw)
+    return shift, softly_bounded(raw, LARGEST_LOG_SCALE)
 
 
 def _masks(is_reversed: Bool[Array, ""], active: Active, size: int) -> tuple[Mask, Mask]:
@@ -120,8 +113,3 @@ def _masks(is_reversed: Bool[Array, ""], active: Active, size: int) -> tuple[Mas
     rank = jnp.where(is_reversed, num - column, column + 1)[:, None]
     degree = (jnp.arange(size) % num)[None]
     return (rank <= degree) & active[:, None], (rank > degree) & active[:, None]
-
-
-def _softly_bounded(raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The identity near zero, within +-LARGEST_LOG_SCALE everywhere."""
-    return LARGEST_LOG_SCALE * jnp.tanh(raw / LARGEST_LOG_SCALE)

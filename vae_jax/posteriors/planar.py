@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Head, NothingLearned
+from vae_jax.posteriors.base import Head, PosteriorFamily
 from vae_jax.posteriors.flows import Flow
 from vae_jax.posteriors.gaussian import Gaussian
 from vae_jax.types import Active, Latents, Params
@@ -22,7 +22,7 @@ Offsets = Float[Array, "*examples"]
 
 
 @dataclass(frozen=True)
-class Planar(NothingLearned):
+class Planar(PosteriorFamily):
     """Planar flow on a mean-field Gaussian, all of it given by the encoder; starts as the identity.
 
     Attributes:

@@ -4,13 +4,14 @@ Burda et al. 2016, section 5; the prior that belongs to it is in ``priors.stacke
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
+from vae_jax.latents import split
 from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily
 from vae_jax.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.posteriors.gaussian import DiagonalGaussian, Gaussian
@@ -44,33 +45,34 @@ class TwoLayers(NamedTuple):
 
     def draw(self, noise: Latents) -> Draw:
         """The sample and its log-density."""
-        noise_1, noise_2 = self._split(noise)
+        noise_1, noise_2 = split(noise, self._width)
         z_1, log_prob_1 = self.lower.draw(noise_1)
         z_2, log_prob_2 = self.upper(z_1).draw(noise_2)
         return Draw(jnp.concatenate([z_1, z_2], axis=-1), log_prob_1 + log_prob_2)
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log q(z1|x) + log q(z2|z1) in nats."""
-        z_1, z_2 = self._split(z)
+        z_1, z_2 = split(z, self._width)
         return self.lower.log_prob(z_1) + self.upper(z_1).log_prob(z_2)
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x), differentiable through z1 and z2 alone."""
-        (z_1, z_2), (noise_1, _) = self._split(z), self._split(noise)
+        (z_1, z_2), (noise_1, _) = split(z, self._width), split(noise, self._width)
         upper = jax.lax.stop_gradient(self.upper)
         return self.lower.path_log_prob(z_1, noise_1) + upper(z_1).log_prob(z_2)
+
+    @property
+    def _width(self) -> int:
+        """Columns of z1."""
+        return len(self.upper.given)
 
     def component(self) -> Posterior:
         """The component of z1 with q(z2|z1) on it."""
         return TwoLayers(self.lower.component(), self.upper)
 
-    def _split(self, z: Latents) -> tuple[Array, Array]:
-        """The columns of z1 and those of z2."""
-        return z[..., : len(self.upper.given)], z[..., len(self.upper.given) :]
-
 
 @dataclass(frozen=True)
-class Stacked:
+class Stacked(PosteriorFamily):
     """A layer z2 on top of any posterior with noise.
 
     Attributes:
@@ -82,8 +84,6 @@ class Stacked:
     base: PosteriorFamily = DiagonalGaussian()
     top_width: int = 48
     top_hidden_sizes: tuple[int, ...] = (100, 100)
-
-    has_density: ClassVar[bool] = True
 
     @property
     def extra_width(self) -> int:
@@ -97,7 +97,7 @@ class Stacked:
     def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
         """The network of q(z2|z1), and what q(z1|x) learns."""
         lower_key, upper_key = jax.random.split(key)
-        given, above = self._split(active)
+        given, above = split(active, len(active) - self.top_width)
         upper = init_conditional(upper_key, self.top_hidden_sizes, given, above)
         lower = self.base.init(lower_key, hparams, given)
         return {"upper": upper} | ({"lower": lower} if lower else {})
@@ -106,9 +106,6 @@ class Stacked:
         self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
     ) -> TwoLayers:
         """Distribution with the given heads, which are those of q(z1|x)."""
-        given, above = self._split(active)
+        given, above = split(active, len(active) - self.top_width)
         lower = self.base(hparams, params.get("lower", {}), heads, given)
         return TwoLayers(lower, ConditionalGaussian(params["upper"], given, above))
-
-    def _split(self, active: Active) -> tuple[Array, Array]:
-        return active[: -self.top_width], active[-self.top_width :]

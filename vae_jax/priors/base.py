@@ -49,19 +49,25 @@ class Prior(Protocol):
 
 @runtime_checkable
 class PriorFamily(Protocol):
-    """The family of p(z): a frozen dataclass that hashes by value and holds no arrays."""
+    """The family of p(z): a frozen dataclass that hashes by value and holds no arrays.
 
-    needs_labels: ClassVar[bool]
+    The bodies given here are those of a family without parameters, labels or examples.
+    """
+
+    needs_labels: ClassVar[bool] = False
     """Whether it is p(z|y)."""
+    has_gaussian_kl: ClassVar[bool] = False
+    """Whether the KL from a Gaussian posterior to it is known in closed form."""
 
     @property
     def num_examples(self) -> int:
         """Training images that it starts from."""
-        ...
+        return 0
 
     def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
         """What is learned, before the first update; {} for nothing."""
-        ...
+        del key, hparams, start
+        return {}
 
     def __call__(
         self,
@@ -81,19 +87,3 @@ class PriorFamily(Protocol):
             y: labels, for priors that know them.
         """
         ...
-
-
-class NothingLearned:
-    """The part of a family without parameters, labels or examples."""
-
-    needs_labels: ClassVar[bool] = False
-
-    @property
-    def num_examples(self) -> int:
-        """None."""
-        return 0
-
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
-        """No parameters."""
-        del key, hparams, start
-        return {}

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.posteriors import CholeskyGaussian, Gaussian, Posterior
-from vae_jax.priors.base import Encode, Start
+from vae_jax.priors.base import Encode, PriorFamily, Start
 from vae_jax.priors.normal import UnitNormal
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
 
@@ -50,15 +50,11 @@ class ClassNormal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ClassPrior:
+class ClassPrior(PriorFamily):
     """Mean and log-variance of every class are learned; all start as N(0, I)."""
 
     needs_labels: ClassVar[bool] = True
-
-    @property
-    def num_examples(self) -> int:
-        """None."""
-        return 0
+    has_gaussian_kl: ClassVar[bool] = True
 
     def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
         """Zeros."""

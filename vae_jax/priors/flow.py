@@ -1,7 +1,7 @@
 """A normalizing flow as prior: RealNVP (Dinh et al. 2017)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
 from vae_jax.posteriors import Posterior
-from vae_jax.priors.base import Encode, Start
+from vae_jax.priors.base import Encode, PriorFamily, Start
 from vae_jax.priors.normal import UnitNormal
+from vae_jax.softbound import softly_bounded
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
 
 LARGEST_LOG_SCALE = 2.0
@@ -48,7 +49,7 @@ class Coupling(NamedTuple):
         features = jnp.tanh(z @ self.kernel + grow(self.bias, z.ndim))
         log_scale = features @ self.scale_kernel + grow(self.scale_bias, z.ndim)
         shift = features @ self.shift_kernel + grow(self.shift_bias, z.ndim)
-        return LARGEST_LOG_SCALE * jnp.tanh(log_scale / LARGEST_LOG_SCALE), shift
+        return softly_bounded(log_scale, LARGEST_LOG_SCALE), shift
 
 
 class CouplingFlow(NamedTuple):
@@ -100,7 +101,7 @@ class CouplingFlow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FlowPrior:
+class FlowPrior(PriorFamily):
     """Affine couplings that change the odd and the even coordinates in turn.
 
     Which coordinates a coupling reads and changes does not depend on how wide z is, so a masked
@@ -114,12 +115,6 @@ class FlowPrior:
 
     num_couplings: int = 4
     coupling_size: int = 64
-    needs_labels: ClassVar[bool] = False
-
-    @property
-    def num_examples(self) -> int:
-        """None."""
-        return 0
 
     def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
         """Random features of unit scale, drawn with the latent axis leading, and zero outputs."""

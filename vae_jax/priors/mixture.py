@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
 from vae_jax.posteriors import Gaussian, Posterior
 from vae_jax.posteriors.gaussian import LOG_2PI
-from vae_jax.priors.base import Encode, Start
+from vae_jax.priors.base import Encode, PriorFamily, Start
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
 
 
@@ -75,7 +75,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class MixturePrior:
+class MixturePrior(PriorFamily):
     """Weights, means and variances of the components are learned.
 
     At the start half of each coordinate's unit variance lies between the components, whose means
@@ -87,12 +87,6 @@ class MixturePrior:
     """
 
     num_components: int = 10
-    needs_labels: ClassVar[bool] = False
-
-    @property
-    def num_examples(self) -> int:
-        """None."""
-        return 0
 
     def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
         """Equal weights, means apart; drawn with the latent axis leading."""

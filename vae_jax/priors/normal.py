@@ -1,7 +1,7 @@
 """The standard normal prior."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.posteriors import CholeskyGaussian, Gaussian, Posterior, normal_log_density
-from vae_jax.priors.base import Encode, NothingLearned
+from vae_jax.priors.base import Encode, PriorFamily
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey
 
 
@@ -46,8 +46,10 @@ class UnitNormal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StandardNormal(NothingLearned):
+class StandardNormal(PriorFamily):
     """p(z) = N(0, I)."""
+
+    has_gaussian_kl: ClassVar[bool] = True
 
     def __call__(
         self,

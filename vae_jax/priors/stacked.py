@@ -1,14 +1,14 @@
 """The prior of two stochastic layers: p(z2) p(z1|z2) (Burda et al. 2016, section 5)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.latents import keep
+from vae_jax.latents import keep, split
 from vae_jax.posteriors import ConditionalGaussian, Posterior, TwoLayers, init_conditional
 from vae_jax.priors.base import Encode, Prior, PriorFamily, Start
 from vae_jax.priors.normal import StandardNormal
@@ -28,12 +28,12 @@ class TwoLayerPrior(NamedTuple):
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log p(z2) + log p(z1|z2) in nats."""
-        z_1, z_2 = self._split(z)
+        z_1, z_2 = split(z, len(self.lower.active))
         return self.upper.log_prob(z_2) + self.lower(z_2).log_prob(z_1)
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
         """First z2, then z1 given it."""
-        noise_1, noise_2 = self._split(noise)
+        noise_1, noise_2 = split(noise, len(self.lower.active))
         z_2 = self.upper.sample(key, noise_2)
         z_1 = keep(self.lower.active, self.lower(z_2).sample(noise_1))
         return jnp.concatenate([z_1, z_2], axis=-1)
@@ -43,13 +43,9 @@ class TwoLayerPrior(NamedTuple):
         del q
         return None
 
-    def _split(self, z: Latents) -> tuple[Array, Array]:
-        """The columns of z1 and those of z2."""
-        return z[..., : len(self.lower.active)], z[..., len(self.lower.active) :]
-
 
 @dataclass(frozen=True)
-class StackedPrior:
+class StackedPrior(PriorFamily):
     """Any prior over z2, and a layer z1 below it.
 
     Attributes:
@@ -62,9 +58,6 @@ class StackedPrior:
     top_width: int = 48
     top_hidden_sizes: tuple[int, ...] = (100, 100)
 
-    needs_labels: ClassVar[bool] = False
-    """By itself; its top may."""
-
     @property
     def num_examples(self) -> int:
         """Those of its top."""
@@ -73,7 +66,7 @@ class StackedPrior:
     def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
         """The network of p(z1|z2), and what p(z2) learns."""
         upper_key, lower_key = jax.random.split(key)
-        active, given = self._split(start.active)
+        active, given = split(start.active, len(start.active) - self.top_width)
         lower = init_conditional(lower_key, self.top_hidden_sizes, given, active)
         upper = self.top.init(upper_key, hparams, start._replace(active=given))
         return {"lower": lower} | ({"upper": upper} if upper else {})
@@ -96,9 +89,6 @@ class StackedPrior:
             assert isinstance(q, TwoLayers)
             return q.upper_at_center
 
-        active, given = self._split(active)
+        active, given = split(active, len(active) - self.top_width)
         upper = self.top(hparams, params.get("upper", {}), given, encode_upper, y)
         return TwoLayerPrior(upper, ConditionalGaussian(params["lower"], given, active))
-
-    def _split(self, active: Active) -> tuple[Array, Array]:
-        return active[: -self.top_width], active[-self.top_width :]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.posteriors import Gaussian, Posterior
-from vae_jax.priors.base import Encode, Start
+from vae_jax.priors.base import Encode, PriorFamily, Start
 from vae_jax.priors.mixture import GaussianMixture
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
 
@@ -51,7 +51,7 @@ class PosteriorMixture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VampPrior:
+class VampPrior(PriorFamily):
     r"""p(z) = 1/K sum_k q(z|u_k) with learned pseudo-inputs u_k (eq. 9).
 
     :math:`u = \mathrm{sigmoid}(w)` with w learned stays in [0, 1] and has a slope everywhere, which
@@ -67,7 +67,6 @@ class VampPrior:
 
     num_components: int = 10
     pseudo_inputs: str = "data"
-    needs_labels: ClassVar[bool] = False
 
     @property
     def num_examples(self) -> int:

@@ -9,12 +9,13 @@ from vae_jax.regularizers.base import Context, Regularizer
 from vae_jax.regularizers.dip import DIP
 from vae_jax.regularizers.factor import FactorVAE
 from vae_jax.regularizers.mmd import MMD
-from vae_jax.regularizers.total_correlation import TotalCorrelation
+from vae_jax.regularizers.total_correlation import TC_ESTIMATORS, TotalCorrelation
 
 __all__ = [
     "DIP",
     "MMD",
     "REGULARIZERS",
+    "TC_ESTIMATORS",
     "Context",
     "FactorVAE",
     "Regularizer",

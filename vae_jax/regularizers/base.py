@@ -37,7 +37,8 @@ class Regularizer(Protocol):
 
     def init(self, key: PRNGKey, active: Active) -> Params:
         """What it learns, before the first update; {} for nothing."""
-        ...
+        del key, active
+        return {}
 
     def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
         """The penalty times its strength, in nats per example; the objective loses it.
@@ -49,15 +50,6 @@ class Regularizer(Protocol):
             context: of the update.
         """
         ...
-
-
-class NothingLearned:
-    """The part of a penalty without parameters."""
-
-    def init(self, key: PRNGKey, active: Active) -> Params:
-        """No parameters."""
-        del key, active
-        return {}
 
 
 def gaussian(draws: Draws, active: Active) -> Gaussian:

@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.objectives import Draws
-from vae_jax.regularizers.base import Context, NothingLearned, gaussian
+from vae_jax.regularizers.base import Context, Regularizer, gaussian
 from vae_jax.types import Latents, Params, Scalar
 
 
 @dataclass(frozen=True)
-class DIP(NothingLearned):
+class DIP(Regularizer):
     """Disentangled inferred prior (Kumar et al. 2018, eqs. 6 and 7).
 
     With C the covariance of the codes: ``dip_offdiagonal`` times the sum of C_ij^2 over i other

@@ -16,14 +16,14 @@ from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.networks import Discriminator
 from vae_jax.objectives import Draws
-from vae_jax.regularizers.base import Context, column_keys
+from vae_jax.regularizers.base import Context, Regularizer, column_keys
 from vae_jax.types import Active, Latents, Params, PRNGKey, Scalar
 
 Codes = Float[Array, "particles batch latents"]
 
 
 @dataclass(frozen=True)
-class FactorVAE:
+class FactorVAE(Regularizer):
     """``factor_weight`` times the discriminator's total correlation (Kim & Mnih 2018, eq. 2).
 
     One gradient step trains both. The model sees the discriminator as it is, the discriminator

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.objectives import Draws
-from vae_jax.regularizers.base import Context, NothingLearned, column_keys
+from vae_jax.regularizers.base import Context, Regularizer, column_keys
 from vae_jax.types import Active, Latents, Params, PRNGKey, Scalar
 
 KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -21,7 +21,7 @@ Pairs = Float[Array, "batch batch"]
 
 
 @dataclass(frozen=True)
-class MMD(NothingLearned):
+class MMD(Regularizer):
     """MMD^2(q(z), p(z)), which asks for samples alone and so goes with every posterior.
 
     With ``--posterior=delta`` it makes the Wasserstein autoencoder WAE-MMD (Tolstikhin et al. 2018,

@@ -21,7 +21,7 @@ from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.objectives import Draws
 from vae_jax.posteriors import Gaussian, normal_log_density
-from vae_jax.regularizers.base import Context, NothingLearned, gaussian
+from vae_jax.regularizers.base import Context, Regularizer, gaussian
 from vae_jax.types import Active, Params, Scalar
 
 LogWeights = Float[Array, "batch batch"]
@@ -50,7 +50,7 @@ def stratified(batch_size: int, num_examples: int) -> LogWeights:
     return jnp.log(jnp.where(is_own, 1.0 / num_examples, share))
 
 
-ESTIMATORS: dict[str, Callable[[int, int], LogWeights]] = {
+TC_ESTIMATORS: dict[str, Callable[[int, int], LogWeights]] = {
     "weighted": weighted,
     "stratified": stratified,
 }
@@ -58,13 +58,13 @@ ESTIMATORS: dict[str, Callable[[int, int], LogWeights]] = {
 
 
 @dataclass(frozen=True)
-class TotalCorrelation(NothingLearned):
+class TotalCorrelation(Regularizer):
     """beta-TCVAE (Chen et al. 2018, eq. 4).
 
     With a KL of weight 1, its alpha and gamma are 1 and its beta is 1 + ``tc_weight``.
 
     Attributes:
-        tc_estimator: of log q(z) and log q(z_j) from a batch, one of ``ESTIMATORS``.
+        tc_estimator: of log q(z) and log q(z_j) from a batch, one of ``TC_ESTIMATORS``.
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("tc_weight",)
@@ -76,7 +76,7 @@ class TotalCorrelation(NothingLearned):
         """``tc_weight`` times the estimate, a mean over examples and particles."""
         del params
         q = gaussian(draws, context.active)
-        log_weights = ESTIMATORS[self.tc_estimator](draws.z.shape[1], context.num_examples)
+        log_weights = TC_ESTIMATORS[self.tc_estimator](draws.z.shape[1], context.num_examples)
         estimates = jax.vmap(lambda z: total_correlation(q, z, context.active, log_weights))
         return hparams.tc_weight * jnp.mean(estimates(keep(context.active, draws.z)))
 
