@@ -31,8 +31,8 @@ PURE = [
     *("model", "estimators", "objectives"),
     *("regularizers.base", "regularizers.total_correlation", "regularizers.dip"),
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
-    *("optimizers", "batches", "train"),
-    *("evaluate", "parallel", "sweep"),
+    *("optimizers", "batches", "parallel", "train"),
+    *("evaluate", "sweep"),
     *("metrics.evidence", "metrics.decomposition"),
 ]
 HOST = [

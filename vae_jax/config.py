@@ -200,6 +200,18 @@ class Config:
     max_parallel_runs: int = _flag(
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
+    run_devices: int = _flag(
+        0,
+        whole(0),
+        "devices that the runs are split over; 0: all, at most one a run",
+        changes_run=False,
+    )
+    batch_devices: int = _flag(
+        0,
+        whole(0),
+        "devices that share each batch; 0: those left over, or 1 on a single CPU",
+        changes_run=False,
+    )
     eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
     compilation_cache: str = _flag(
         "", TEXT, "folder of compiled programs, or none", changes_run=False
@@ -307,6 +319,11 @@ def _refused_shapes(config: Config) -> Iterator[str]:
         yield (
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
             f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
+        )
+    if config.batch_devices and config.batch_size % config.batch_devices:
+        yield (
+            f"--batch_devices={config.batch_devices}: does not divide --batch_size="
+            f"{config.batch_size}; give a divisor, or leave it out"
         )
     if "channels" in fields_of(NETWORKS[config.network]) and not config.hidden_sizes:
         yield (

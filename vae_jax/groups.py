@@ -18,6 +18,7 @@ from vae_jax.config import FIELDS, Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.hparams import HParams
+from vae_jax.parallel import Devices
 from vae_jax.train import TrainSpec
 
 CHECKPOINTS = "checkpoints"
@@ -56,6 +57,11 @@ class Group:
             clip_norm=min(config.clip_norm for config in self.configs),
         )
         return build.train_spec(common, dataset.image_shape, dataset.num_classes)
+
+    @property
+    def devices(self) -> Devices:
+        """The devices that this start asks for, which may differ from those of the last."""
+        return Devices(self.configs[0].run_devices, self.configs[0].batch_devices)
 
     @property
     def hparams(self) -> HParams:
@@ -125,7 +131,9 @@ def _grouped(
     for number, rows in enumerate(members.values(), first_group):
         runs, own = zip(*rows, strict=True)
         group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
-        layout = loop.layout_for(group.spec(dataset), group.hparams, max_parallel_runs)
+        layout = loop.layout_for(
+            group.spec(dataset), group.hparams, max_parallel_runs, group.devices
+        )
         groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
     return groups
 

@@ -20,12 +20,14 @@ from vae_jax import batches, parallel, sweep
 from vae_jax import train as train_room
 from vae_jax.batches import Examples
 from vae_jax.data import Dataset
+from vae_jax.errors import InputError
 from vae_jax.evaluate import EvalSpec, in_batches, summarize
 from vae_jax.hparams import HParams
 from vae_jax.model import Trained
+from vae_jax.parallel import Devices
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState, TrainTerms
-from vae_jax.types import Images, default_float
+from vae_jax.types import Images, Params, default_float
 
 Row = dict[str, Any]
 _PROBE_SECONDS = 0.05
@@ -93,7 +95,7 @@ def initial_state(
         layout, hparams, (jnp.asarray(mean, default_float()), _starting_images(spec, data))
     )
     state = sweep.init(spec, padded, *shared, layout=layout)
-    return parallel.drop_padding(state, len(hparams.seed))
+    return parallel.drop_padding(state, len(hparams.seed), layout.devices)
 
 
 def _starting_images(spec: TrainSpec, data: Dataset) -> Images:
@@ -106,16 +108,30 @@ def _starting_images(spec: TrainSpec, data: Dataset) -> Images:
     return batches.as_images(jnp.asarray(pixels))
 
 
-def layout_for(spec: TrainSpec, hparams: HParams, max_parallel_runs: int = 0) -> Layout:
-    """All local devices, and on each as many runs at a time as asked or, for 0, as is best.
+def layout_for(
+    spec: TrainSpec,
+    hparams: HParams,
+    max_parallel_runs: int = 0,
+    asked: Devices = parallel.AUTOMATIC,
+) -> Layout:
+    """The devices as asked or as :func:`vae_jax.parallel.arrange` has it, and runs at a time.
 
-    Best is 1 on a CPU, whose cores one run already fills, and elsewhere what the memory allows.
+    For 0 these are 1 on a CPU, whose cores one run already fills, and elsewhere what the memory
+    of a device allows.
+
+    Raises:
+        InputError: there are no such devices.
     """
     num_runs = len(_as_study(hparams).seed)
-    num_devices = parallel.devices_for(num_runs)
-    share = -(-num_runs // num_devices)
+    devices = parallel.arrange(num_runs, spec.batch_size, asked)
+    if refusal := parallel.refusal(devices):
+        raise InputError(
+            f"--run_devices={asked.run} --batch_devices={asked.batch}: {refusal}; give numbers "
+            "whose product fits, or leave them out"
+        )
+    share = -(-num_runs // devices.run)
     fitting = max_parallel_runs or parallel.runs_that_fit(bytes_per_run(spec))
-    return Layout(min(share, fitting), num_devices)
+    return Layout(min(share, fitting), *devices)
 
 
 def bytes_per_run(spec: TrainSpec) -> int:
@@ -235,36 +251,42 @@ def train(
         bound: from the seconds that an update takes here to ``visits.most_steps``; asked once.
         begun: called once, when the device has begun with the updates.
     """
-    hparams, start = _as_study(hparams), int(state.step[0])
+    hparams, start = _as_study(hparams), int(parallel.to_host(state.step)[0])
     if start >= visits.num_steps:
         return
     layout = layout or layout_for(spec, hparams)
+    num_runs = len(hparams.seed)
     (padded, state), examples = _placed(layout, (hparams, state), resident(spec, data))
-    valid = _in_batches(spec, data, "valid")
-    advance = functools.partial(
-        sweep.train_chunk, spec, max_steps=visits.chunk_steps, layout=layout
-    )
+    valid = _in_batches(spec, data, "valid", layout)
+
+    def advance(state: TrainState, num_steps: int) -> tuple[TrainState, TrainTerms]:
+        steps = parallel.replicate(np.int32(num_steps), layout.devices)
+        return sweep.train_chunk(
+            spec, padded, state, examples, steps, max_steps=visits.chunk_steps, layout=layout
+        )
+
     began = time.perf_counter()
-    state, _ = advance(padded, state, examples, jnp.int32(0))  # no update: only builds the program
+    state, _ = advance(state, 0)  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
     if bound is not None:
-        pace = _seconds_per_step(
-            lambda copy, n: advance(padded, copy, examples, n), state, visits.chunk_steps
-        )
+        pace = _seconds_per_step(advance, state, visits.chunk_steps)
         visits = dataclasses.replace(visits, most_steps=bound(pace))
     for stop in visits.after(start):
-        began = time.perf_counter()
-        state, terms = advance(padded, state, examples, jnp.int32(stop - start))
-        if begun is not None:
-            begun()
-            begun = None
-        whole, terms = parallel.drop_padding((state, jax.device_get(terms)), len(hparams.seed))
-        elapsed = time.perf_counter() - began
-        seconds += elapsed
-        rows = _rows(spec, stop, seconds, terms)
-        if visits.is_due(stop, visits.eval_every):
-            _add_valid(rows, _score(EvalSpec(spec.model), hparams, whole, valid, layout))
-        _blank_diverged(rows, whole)
+        with jax.transfer_guard("disallow"):
+            began = time.perf_counter()
+            state, terms = advance(state, stop - start)
+            if begun is not None:
+                begun()
+                begun = None
+            terms = parallel.to_host(terms)
+            elapsed = time.perf_counter() - began
+            seconds += elapsed
+            rows = _rows(spec, stop, seconds, terms, num_runs)
+            if visits.is_due(stop, visits.eval_every):
+                measured = EvalSpec(spec.model), padded, state.params, valid
+                _add_valid(rows, _score(*measured, layout, num_runs))
+            _blank_diverged(rows, state)
+            whole = parallel.drop_padding(state, num_runs, layout.devices)
         yield Visit(stop, whole, rows, 1e3 * elapsed / (stop - start), compile_seconds)
         start, compile_seconds = stop, 0.0
 
@@ -282,7 +304,7 @@ def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray 
 
 
 def _seconds_per_step(
-    advance: Callable[[TrainState, Any], Any], state: TrainState, most_steps: int
+    advance: Callable[[TrainState, int], Any], state: TrainState, most_steps: int
 ) -> float:
     """Seconds of one update of all runs, tried on copies of the state.
 
@@ -292,7 +314,7 @@ def _seconds_per_step(
     def seconds(num_steps: int) -> float:
         copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
         began = time.perf_counter()
-        jax.block_until_ready(advance(copy, jnp.int32(num_steps)))
+        jax.block_until_ready(advance(copy, num_steps))
         return time.perf_counter() - began
 
     fixed, num_steps = seconds(0), 1
@@ -326,8 +348,10 @@ def score(
     """
     hparams = _as_study(hparams)
     layout = layout or layout_for(spec, hparams)
-    eval_spec = EvalSpec(spec.model, num_particles)
-    rows = _score(eval_spec, hparams, state, _in_batches(spec, data, split), layout)
+    eval_spec, num_runs = EvalSpec(spec.model, num_particles), len(hparams.seed)
+    padded, params = parallel.pad_runs((hparams, state.params), layout.devices)
+    shared = _in_batches(spec, data, split, layout)
+    rows = _score(eval_spec, padded, params, shared, layout, num_runs)
     _blank_diverged(rows, state)
     return rows
 
@@ -335,55 +359,65 @@ def score(
 def _placed(layout: Layout, mapped: Any, shared: Any) -> tuple[Any, Any]:
     """Arrays of the runs split over the devices (padded), and the others on each of them."""
     return (
-        parallel.pad_runs(mapped, layout.num_devices),
-        parallel.replicate(shared, layout.num_devices),
+        parallel.pad_runs(mapped, layout.devices),
+        parallel.replicate(shared, layout.devices),
     )
 
 
 class _Split(NamedTuple):
-    """A split on the host, in padded batches."""
+    """A split on the devices, in padded batches."""
 
     examples: Examples
     num_examples: int
 
 
-def _in_batches(spec: TrainSpec, data: Dataset, split: batches.Split) -> _Split:
+def _in_batches(spec: TrainSpec, data: Dataset, split: batches.Split, layout: Layout) -> _Split:
     images = getattr(data, split)
     pixels = batches.stored_pixels(spec.binarize, split, images)
-    labels = _labels(spec, data, split)
-    return _Split(in_batches(pixels, EvalSpec.batch_size, labels), len(images))
+    examples = in_batches(pixels, EvalSpec.batch_size, _labels(spec, data, split))
+    return _Split(parallel.replicate(examples, layout.devices), len(images))
 
 
 def _score(
-    eval_spec: EvalSpec, hparams: HParams, state: TrainState, split: _Split, layout: Layout
+    eval_spec: EvalSpec,
+    hparams: HParams,
+    params: Params,
+    split: _Split,
+    layout: Layout,
+    num_runs: int,
 ) -> list[Row]:
-    num_runs = len(hparams.seed)
-    (padded, params), examples = _placed(layout, (hparams, state.params), split.examples)
-    evaluation = jax.device_get(
-        sweep.evaluate(
-            eval_spec, padded, params, examples, num_examples=split.num_examples, layout=layout
+    """Terms of the runs, whose arrays are placed already and may be padded."""
+    examples, num_examples = split
+    evaluation, latent_sizes = parallel.to_host(
+        (
+            sweep.evaluate(
+                eval_spec, hparams, params, examples, num_examples=num_examples, layout=layout
+            ),
+            hparams.latent_size,
         )
     )
     return [
         summarize(
             sweep.take(evaluation, run),
-            int(latent_size),
+            int(latent_sizes[run]),
             eval_spec.num_particles,
             has_density=eval_spec.model.posterior.has_density,
         )
-        for run, latent_size in zip(range(num_runs), hparams.latent_size, strict=True)
+        for run in range(num_runs)
     ]
 
 
 def _blank_diverged(rows: list[Row], state: TrainState) -> None:
     """A diverged run keeps its place and loses its numbers."""
-    for row, diverged in zip(rows, state.diverged.tolist(), strict=True):
+    for row, diverged in zip(rows, parallel.to_host(state.diverged).tolist(), strict=False):
         if diverged >= 0:
             kept = {name: row[name] for name in _NOT_TERMS if name in row}
             row.update(dict.fromkeys(row) | kept)
 
 
-def _rows(spec: TrainSpec, step: int, seconds: float, terms: TrainTerms) -> list[Row]:
+def _rows(
+    spec: TrainSpec, step: int, seconds: float, terms: TrainTerms, num_runs: int
+) -> list[Row]:
     """Training terms of the last chunk, one row per run."""
     columns = {"objective": terms.objective, "log_likelihood": terms.log_likelihood}
     if spec.model.posterior.has_density:
@@ -391,7 +425,7 @@ def _rows(spec: TrainSpec, step: int, seconds: float, terms: TrainTerms) -> list
     return [
         {"step": step, "run": run, "seconds": round(seconds, 3)}
         | {f"train_{name}": float(values[run]) for name, values in columns.items()}
-        for run in range(len(terms.kl))
+        for run in range(num_runs)
     ]
 
 

@@ -1,61 +1,158 @@
 """Devices; the only room with a mesh. It knows no model.
 
-Runs never talk to each other, so a study over several devices is the same program on each of them
-with a share of the runs: ``shard_map`` over one axis, ``run``, and no collective.
+The mesh has two axes. Over ``run`` the runs of a study are split: they never talk to each other, so
+every device carries out the same program on its share of them, and nothing is sent. Over ``batch``
+the examples of an update are split: each device computes the gradient of its share, and the shares
+are added up, one all-reduce an update.
+
+``run`` is a manual axis (``shard_map``), so that no compiler can think of sending anything along
+it. ``batch`` is an automatic one (GSPMD): a program means on any number of devices what it means
+on one, statistics of a whole batch included, and random bits are the same; only sums are made in
+another order. Devices that lie side by side, such as those of one host, share their runs.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 T = TypeVar("T")
 
 
-def devices_for(num_runs: int) -> int:
-    """How many local devices a study of so many runs is spread over."""
-    return min(num_runs, jax.local_device_count())
+class Devices(NamedTuple):
+    """Shape of the mesh.
+
+    Attributes:
+        run: devices over which the runs are split.
+        batch: devices over which each run's batch is split.
+    """
+
+    run: int = 1
+    batch: int = 1
 
 
-def over_devices(fn: Callable[..., T], num_devices: int) -> Callable[..., T]:
+AUTOMATIC = Devices(0, 0)
+"""As many as :func:`arrange` thinks best."""
+
+
+def arrange(num_runs: int, batch_size: int, asked: Devices = AUTOMATIC) -> Devices:
+    """The mesh for a study: runs first, then the batch over what is left.
+
+    Without being asked a batch is split only where that pays, on accelerators and over several
+    hosts: the "devices" of one CPU share its cores. The mesh of several hosts takes all devices,
+    which pads the runs where the batch cannot be divided.
+
+    Args:
+        num_runs: of the study.
+        batch_size: examples per update.
+        asked: numbers of devices that are given, 0 for none.
+    """
+    available = jax.device_count()
+    if jax.process_count() > 1:
+        return _over_hosts(num_runs, batch_size, asked, available)
+    run = asked.run or max(1, min(num_runs, available // (asked.batch or 1)))
+    left = available // run if jax.default_backend() != "cpu" else 1
+    return Devices(run, asked.batch or _divisors(batch_size, left)[-1])
+
+
+def _over_hosts(num_runs: int, batch_size: int, asked: Devices, available: int) -> Devices:
+    """All devices: as many runs at a time as there are, or as few more as can be."""
+    shapes = [Devices(available // n, n) for n in _divisors(available, available)]
+    fitting = [
+        shape
+        for shape in shapes
+        if asked.run in (0, shape.run)
+        and (shape.batch == asked.batch or (not asked.batch and batch_size % shape.batch == 0))
+    ]
+    not_padded = [shape for shape in fitting if shape.run <= num_runs]
+    return not_padded[0] if not_padded else (fitting or [asked])[-1]
+
+
+def _divisors(number: int, most: int) -> list[int]:
+    """Divisors of a number that are at most ``most``, at least 1 among them."""
+    return [n for n in range(1, max(1, most) + 1) if number % n == 0]
+
+
+def refusal(devices: Devices) -> str:
+    """Why there can be no such mesh, in words; empty if there can."""
+    available, wanted = jax.device_count(), devices.run * devices.batch
+    if jax.process_count() > 1 and wanted != available:
+        return f"takes {wanted} of the {available} devices of all hosts, and must take all"
+    return f"takes {wanted} devices, and there are {available}" if wanted > available else ""
+
+
+def over_devices(fn: Callable[..., T], devices: Devices) -> Callable[..., T]:
     """``fn(shared, mapped)`` on each device with all of ``shared`` and its share of ``mapped``.
 
-    The leading axis of ``mapped`` and of the result is split over the devices, which must divide
-    it (:func:`pad_runs`).
+    The leading axis of ``mapped`` and of the result is split over ``run``, which must divide it
+    (:func:`pad_runs`). Inside, :func:`split_batch` says what is split over ``batch``.
     """
-    if num_devices == 1:
+    if devices == Devices():
         return fn
-    specs = (P(), P("run"))
+    manual = {"run"} if devices.batch > 1 else {"run", "batch"}
     return jax.shard_map(
-        fn, mesh=_mesh(num_devices), in_specs=specs, out_specs=P("run"), check_vma=False
+        fn,
+        mesh=_mesh(devices),
+        in_specs=(P(), P("run")),
+        out_specs=P("run"),
+        axis_names=manual,
+        check_vma=False,
     )
 
 
-def replicate(tree: Any, num_devices: int) -> Any:
-    """The same arrays on each device."""
-    if num_devices == 1:
-        return jax.tree.map(jnp.asarray, tree)
-    return jax.device_put(tree, NamedSharding(_mesh(num_devices), P()))
+def split_batch(tree: T, axis: int = 0) -> T:
+    """Arrays whose given axis, of examples, is split over ``batch`` where there is such an axis.
 
-
-def pad_runs(tree: Any, num_devices: int) -> Any:
-    """Arrays split over the devices, the last run repeated until these divide the runs."""
-    if num_devices == 1:
+    For use while a program is traced. Values do not change, only where they lie; an axis that the
+    devices do not divide stays whole.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if "batch" not in mesh.auto_axes or mesh.shape["batch"] == 1:
         return tree
+
+    def split(array: jax.Array) -> jax.Array:
+        if array.shape[axis] % mesh.shape["batch"]:
+            return array
+        return jax.lax.with_sharding_constraint(array, P(*[None] * axis, "batch"))
+
+    return jax.tree.map(split, tree)
+
+
+def replicate(tree: Any, devices: Devices) -> Any:
+    """The same arrays on each device."""
+    return _put(tree, _sharding(devices, P()))
+
+
+def pad_runs(tree: Any, devices: Devices) -> Any:
+    """Arrays split over ``run``, the last run repeated until the devices divide the runs."""
+    sharding = _sharding(devices, P("run"))
     num_runs = jax.tree.leaves(tree)[0].shape[0]
-    padded = -(-num_runs // num_devices) * num_devices
-    rows = jnp.minimum(jnp.arange(padded), num_runs - 1)
-    return jax.device_put(
-        jax.tree.map(lambda a: a[rows], tree), NamedSharding(_mesh(num_devices), P("run"))
-    )
+    if num_runs % devices.run == 0:
+        return _put(tree, sharding)
+    rows = np.minimum(np.arange(-(-num_runs // devices.run) * devices.run), num_runs - 1)
+    return _rows(_put(tree, _sharding(devices, P())), rows, sharding)
 
 
-def drop_padding(tree: Any, num_runs: int) -> Any:
-    """The first ``num_runs`` of arrays that :func:`pad_runs` lengthened."""
-    return jax.tree.map(lambda a: a if a.shape[0] == num_runs else a[:num_runs], tree)
+def drop_padding(tree: Any, num_runs: int, devices: Devices) -> Any:
+    """The first ``num_runs`` of arrays that :func:`pad_runs` lengthened, on each device."""
+    if num_runs % devices.run == 0:
+        return tree
+    return _rows(tree, np.arange(num_runs), _sharding(devices, P()))
+
+
+def to_host(tree: Any) -> Any:
+    """All numbers as numpy arrays, on every host; with several, all must ask at the same time."""
+
+    def fetch(array: Any) -> Any:
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:
+            whole = NamedSharding(array.sharding.mesh, P())  # pyright: ignore[reportAttributeAccessIssue]
+            array = jax.jit(_same, out_shardings=whole)(array).addressable_data(0)
+        return jax.device_get(array)
+
+    return jax.tree.map(fetch, tree)
 
 
 def runs_that_fit(bytes_per_run: int) -> int:
@@ -68,6 +165,37 @@ def runs_that_fit(bytes_per_run: int) -> int:
     return max(1, int(0.8 * free) // bytes_per_run)
 
 
-def _mesh(num_devices: int) -> Mesh:
-    devices = jax.local_devices()[:num_devices]
-    return jax.make_mesh((num_devices,), ("run",), (AxisType.Auto,), devices=devices)
+def _mesh(devices: Devices) -> Mesh:
+    chosen = jax.devices()[: devices.run * devices.batch]
+    return jax.make_mesh(devices, ("run", "batch"), (AxisType.Auto,) * 2, devices=chosen)
+
+
+def _sharding(devices: Devices, spec: P) -> Sharding | None:
+    """None stands for the default device: one device needs no mesh."""
+    return None if devices == Devices() else NamedSharding(_mesh(devices), spec)
+
+
+def _put(tree: Any, sharding: Sharding | None) -> Any:
+    """Arrays of the host or of devices, laid out anew; each host puts what its devices hold."""
+    if sharding is not None and jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def put(value: Any) -> jax.Array:
+        if sharding is None:
+            is_there = isinstance(value, jax.Array) and len(value.devices()) == 1
+            return value if is_there else jax.device_put(jax.device_get(value))
+        if isinstance(value, jax.Array) and not value.is_fully_addressable:
+            return jax.jit(_same, out_shardings=sharding)(value)
+        host = np.asarray(jax.device_get(value))
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree)
+
+
+def _rows(tree: Any, rows: np.ndarray, sharding: Sharding | None) -> Any:
+    take = jax.jit(lambda tree: jax.tree.map(lambda a: a[rows], tree), out_shardings=sharding)
+    return take(tree)
+
+
+def _same(array: jax.Array) -> jax.Array:
+    return array

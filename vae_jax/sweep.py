@@ -18,6 +18,7 @@ from vae_jax import parallel, train
 from vae_jax.batches import Examples
 from vae_jax.evaluate import EvalSpec, Evaluation
 from vae_jax.hparams import HParams
+from vae_jax.parallel import Devices
 from vae_jax.train import TrainSpec, TrainState, TrainTerms
 from vae_jax.types import Images, Params
 
@@ -31,11 +32,18 @@ class Layout:
     Attributes:
         max_parallel_runs: runs that one device advances together. With 1 the program of a run is
             that of the run alone, to the bit; more pay where a run cannot fill the device.
-        num_devices: devices over which the runs are split.
+        run_devices: devices over which the runs are split.
+        batch_devices: devices over which the batch of each run is split.
     """
 
     max_parallel_runs: int = 1
-    num_devices: int = 1
+    run_devices: int = 1
+    batch_devices: int = 1
+
+    @property
+    def devices(self) -> Devices:
+        """Shape of the mesh."""
+        return Devices(self.run_devices, self.batch_devices)
 
 
 def grid(**values: Any) -> HParams:
@@ -55,7 +63,7 @@ def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
     def on_one_device(shared: Any, mapped: tuple[Any, ...]) -> T:
         return jax.lax.map(lambda run: fn(shared, *run), mapped, batch_size=batch_size)
 
-    on_all = parallel.over_devices(on_one_device, layout.num_devices)
+    on_all = parallel.over_devices(on_one_device, layout.devices)
     return lambda shared, *mapped: on_all(shared, mapped)
 
 
@@ -115,7 +123,8 @@ def evaluate(
     """Evaluation of every run on one split; terms ``[runs, examples]``."""
 
     def measure(data: Examples, hparams: HParams, params: Params) -> Evaluation:
-        return evaluation.evaluate(spec, hparams, params, data, num_examples)
+        split = parallel.split_batch(data, axis=1)
+        return evaluation.evaluate(spec, hparams, params, split, num_examples)
 
     return over_runs(measure, layout)(data, hparams, params)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import batches, keys
+from vae_jax import batches, keys, parallel
 from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
@@ -58,6 +58,11 @@ class Batch(NamedTuple):
     noise: Noise
     key: PRNGKey
     y: Labels | None = None
+
+    def split(self) -> "Batch":
+        """The same, its examples split over the devices that share the batch, if there are any."""
+        x, y = parallel.split_batch((self.x, self.y))
+        return Batch(x, parallel.split_batch(self.noise, axis=1), self.key, y)
 
 
 class TrainTerms(NamedTuple):
@@ -195,9 +200,8 @@ def train_chunk(
         batch = draw_batch(spec, hparams, state.step, data, indices)
         # Without the barrier XLA draws the batch anew in each of the five loops that read it.
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
-        state, terms = train_step(
-            spec, hparams, state, batch._replace(x=x, noise=noise), num_examples
-        )
+        batch = batch._replace(x=x, noise=noise).split()
+        state, terms = train_step(spec, hparams, state, batch, num_examples)
         return state, jax.tree.map(jnp.add, sums, terms)
 
     zero = jnp.zeros((), default_float())

@@ -201,4 +201,4 @@ class _Training:
 
 def layout_of(group: Group, spec: TrainSpec) -> loop.Layout:
     """Where the runs of a group are computed."""
-    return loop.layout_for(spec, group.hparams, group.max_parallel_runs)
+    return loop.layout_for(spec, group.hparams, group.max_parallel_runs, group.devices)
