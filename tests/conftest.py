@@ -1,7 +1,11 @@
 """Strictness for every test: warnings and rank promotion raise, float64 is opt-in, no network."""
 
 import os
+from pathlib import Path
 
+# Compiled programs of former sessions lie where pytest keeps its own things, never the user's.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 

@@ -13,7 +13,7 @@ import requests
 
 import vae_jax
 from tests.oracles import tiny_data
-from vae_jax import checkpoint, cli, job, loop, results
+from vae_jax import checkpoint, cli, figures, loop, results
 
 CONTRACT = [
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -73,7 +73,7 @@ def _single_precision_afterwards():
 @pytest.fixture
 def no_figures(monkeypatch):
     """Tests that look at numbers need not wait for pictures."""
-    monkeypatch.setattr(job.figures, "draw", lambda *args, **kwargs: [])
+    monkeypatch.setattr(figures, "draw", lambda *args, **kwargs: [])
 
 
 @pytest.fixture

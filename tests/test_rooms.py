@@ -36,7 +36,7 @@ PURE = [
     *("metrics.evidence", "metrics.decomposition"),
 ]
 HOST = [
-    *("errors", "signals", "records", "seals", "owner", "table", "page"),
+    *("errors", "clock", "compilation", "signals", "records", "seals", "owner", "table", "page"),
     *("data.dataset", "data.arrays", "data.places", "data.files", "data.folders"),
     *("data.packaged", "data.sprites", "data.cache", "data.download", "data.catalog"),
     *("data.sources", "data"),
@@ -126,6 +126,7 @@ def test_a_library_is_imported_only_in_its_rooms(library):
         (r"lax\.map\(", {"sweep"}),
         (r"\bdef over_runs\(", {"sweep"}),
         (r"shard_map\(|make_mesh\(|jax\.sharding", {"parallel"}),
+        (r"compilation_cache_dir", {"compilation"}),
         (r"jax\.grad\(|value_and_grad\(", {"train"}),
         (r"hparams\.beta", {"objectives"}),
     ],

@@ -206,6 +206,9 @@ class Config:
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
     eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
+    compilation_cache: str = _flag(
+        "", TEXT, "folder of compiled programs, or none", changes_run=False
+    )
     restart: bool = _flag(
         False, TRUTH, "train anew what no checkpoint can bring back", changes_run=False
     )

@@ -5,7 +5,6 @@ Declarative: the same command resumes an interrupted run and only evaluates a fi
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 
 from vae_jax import (
     batches,
+    compilation,
     data,
     diagnosis,
-    figures,
     groups,
     logs,
     loop,
@@ -33,6 +32,7 @@ from vae_jax import (
     trainer,
     workdir,
 )
+from vae_jax.clock import Clock
 from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
@@ -41,20 +41,6 @@ from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.loop import Row
 from vae_jax.signals import Stop, StoppedError
 from vae_jax.trainer import Trained
-
-
-class Clock:
-    """Seconds of each part of a job."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a part and begin the next."""
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 2)
-        self._last = now
 
 
 def complete(config: Config, stop: Stop) -> None:
@@ -68,10 +54,13 @@ def complete(config: Config, stop: Stop) -> None:
     clock, folder = Clock(), Path(config.workdir)
     configs = study.rows(config)
     owner.refuse_if_owned(folder)
-    dataset = _load(config, configs)
-    workdir.make(folder)
-    with workdir.writing(folder), owner.owning(folder), _naming_checkpoints(folder):
-        _complete(config, configs, dataset, stop, clock)
+    with compilation.kept(config.compilation_cache) as problem:
+        dataset = _load(config, configs)
+        workdir.make(folder)
+        if problem:
+            print(f"NOTE: {problem}")
+        with workdir.writing(folder), owner.owning(folder), _naming_checkpoints(folder):
+            _complete(config, configs, dataset, stop, clock)
 
 
 @contextlib.contextmanager
@@ -106,6 +95,8 @@ def _complete(
     found = _describe(config, dataset, rows) | {"swept": swept}
     compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
     found["seconds"] = clock.laps | {"compile": compile_seconds}
+    begun = [done.begun_seconds for done in trained if done.begun_seconds is not None]
+    found["seconds"] |= {"command to first update": begun[0]} if begun else {}
     records.write_csv(folder / "results.csv", rows, results.columns(swept))
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
@@ -176,7 +167,7 @@ def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]
 
 
 def _test_group(config: Config, done: Trained, dataset: Dataset, last: dict[int, Row]) -> list[Row]:
-    group, spec, state, _ = done
+    group, spec, state = done[:3]
     hparams, swept = group.hparams, [axis.name for axis in study.axes(config)]
     layout = trainer.layout_of(group, spec)
     scores = loop.score(
@@ -197,6 +188,8 @@ def _draw(
     folder: Path, trained: list[Trained], dataset: Dataset, rows: list[Row], swept: list[str]
 ) -> list[report.Figure]:
     """Figures of the study and of its best run; test images are shown as the model saw them."""
+    from vae_jax import figures  # brings matplotlib, for which no training need wait
+
     models = {
         run: figures.Model(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i))
         for done in trained

@@ -28,7 +28,7 @@ from vae_jax.train import TrainSpec, TrainState, TrainTerms
 from vae_jax.types import Images, default_float
 
 Row = dict[str, Any]
-_PROBE_SECONDS = 0.2
+_PROBE_SECONDS = 0.05
 _NOT_TERMS = ("step", "run", "seconds", "eval_particles")
 
 
@@ -243,6 +243,7 @@ def train(
     layout: Layout | None = None,
     seconds: float = 0.0,
     bound: Callable[[float], int] | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> Iterator[Visit]:
     """Train from a state on, chunk by chunk; the caller looks in between.
 
@@ -255,6 +256,7 @@ def train(
         layout: where the runs are computed; None for the best of the device.
         seconds: training time already spent, to which the rows' ``seconds`` add.
         bound: from the seconds that an update takes here to ``visits.most_steps``; asked once.
+        begun: called once, when the device has begun with the updates.
     """
     hparams, start = _as_study(hparams), int(state.step[0])
     if start >= visits.num_steps:
@@ -267,12 +269,16 @@ def train(
     state, _ = advance(padded, state, examples, jnp.int32(0))  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
     if bound is not None:
-        run = functools.partial(advance, padded, data=examples)
-        pace = _seconds_per_step(run, state, visits.longest)
+        pace = _seconds_per_step(
+            lambda copy, n: advance(padded, copy, examples, n), state, visits.longest
+        )
         visits = dataclasses.replace(visits, most_steps=bound(pace))
     for stop in visits.after(start):
         began = time.perf_counter()
         state, terms = advance(padded, state, examples, jnp.int32(stop - start))
+        if begun is not None:
+            begun()
+            begun = None
         whole, terms = parallel.drop_padding((state, jax.device_get(terms)), len(hparams.seed))
         elapsed = time.perf_counter() - began
         seconds += elapsed
@@ -297,7 +303,7 @@ def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray 
 
 
 def _seconds_per_step(
-    advance: Callable[..., tuple[TrainState, Any]], state: TrainState, most_steps: int
+    advance: Callable[[TrainState, Any], Any], state: TrainState, most_steps: int
 ) -> float:
     """Seconds of one update of all runs, tried on copies of the state.
 
@@ -307,7 +313,7 @@ def _seconds_per_step(
     def seconds(num_steps: int) -> float:
         copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
         began = time.perf_counter()
-        jax.block_until_ready(advance(copy, num_steps=jnp.int32(num_steps)))
+        jax.block_until_ready(advance(copy, jnp.int32(num_steps)))
         return time.perf_counter() - began
 
     fixed, num_steps = seconds(0), 1

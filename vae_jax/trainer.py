@@ -3,12 +3,12 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax import build, diagnosis, groups, logs, loop, resume, workdir
+from vae_jax import build, clock, diagnosis, groups, logs, loop, resume, workdir
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import Config
 from vae_jax.data import Dataset
@@ -28,12 +28,14 @@ class Trained(NamedTuple):
         spec: of their program.
         state: of all of them.
         compile_seconds: spent on building the program.
+        begun_seconds: from the command to the first update; None where there was none to do.
     """
 
     group: Group
     spec: TrainSpec
     state: TrainState
     compile_seconds: float
+    begun_seconds: float | None
 
 
 def train_all(config: Config, planned: list[Group], dataset: Dataset, stop: Stop) -> list[Trained]:
@@ -108,16 +110,16 @@ class _Training:
         rows = [row for row in logs.readable(self.metrics.path) if row["run"] == self.group.runs[0]]
         state, lines, compile_seconds = self._first_state(), len(rows), 0.0
         seconds = max((row["seconds"] for row in rows), default=0.0)
-        diverged = state.diverged.tolist()
+        diverged, begun = state.diverged.tolist(), list[float]()
         with logs.Progress(self.config.num_steps, max(0, self.start), self.label) as progress:
-            for visit in self._visit(state, seconds):
+            for visit in self._visit(state, seconds, lambda: self._begin(begun, progress)):
                 state, lines = visit.state, lines + 1
                 compile_seconds += visit.compile_seconds
                 self._tell(visit, progress)
                 self._tell_diverged(diverged, state, progress)
                 diverged = state.diverged.tolist()
                 self._save(visit.step, state, lines)
-        return Trained(self.group, self.spec, state, compile_seconds)
+        return Trained(self.group, self.spec, state, compile_seconds, *(begun or [None]))
 
     def _first_state(self) -> TrainState:
         """From the checkpoint, or from the seeds."""
@@ -135,7 +137,15 @@ class _Training:
                 "the version of vae_jax that wrote it, or give another --workdir"
             ) from None
 
-    def _visit(self, state: TrainState, seconds: float) -> Iterator[Visit]:
+    @staticmethod
+    def _begin(begun: list[float], progress: logs.Progress) -> None:
+        """The device has begun with the updates."""
+        begun.append(round(clock.seconds_since_command(), 2))
+        progress.say(f"first update {begun[0]:.1f} s after the command")
+
+    def _visit(
+        self, state: TrainState, seconds: float, begun: Callable[[], None]
+    ) -> Iterator[Visit]:
         return loop.train(
             self.spec,
             self.group.hparams,
@@ -145,6 +155,7 @@ class _Training:
             layout=layout_of(self.group, self.spec),
             seconds=seconds,
             bound=self._bound if self.group.most_steps is None else None,
+            begun=begun,
         )
 
     def _bound(self, seconds_per_step: float) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if started i
 from vae_jax.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+_PROGRAMS = tempfile.TemporaryDirectory()  # of this session: kills cut short what is written there
 _ENVIRONMENT = {
+    "JAX_COMPILATION_CACHE_DIR": _PROGRAMS.name,
     "JAX_PLATFORMS": "cpu",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "PYTHONPATH": str(ROOT),
