@@ -4,21 +4,21 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-# The tests spend their time compiling tiny programs, not running them. XLA ends the process at a
-# flag that it does not know, so these go only to versions that they were tried with.
-QUICK = " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-
 # Compiled programs of former sessions lie where pytest keeps its own things, never the user's.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
-os.environ["XLA_FLAGS"] += QUICK if version("jaxlib").startswith("0.10.") else ""
+if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that it does not know
+    os.environ["XLA_FLAGS"] += (
+        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    )
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# The tests spend their time compiling tiny programs, not running them.
 jax.config.update("jax_disable_most_optimizations", True)
 
 
