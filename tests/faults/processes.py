@@ -26,7 +26,7 @@ sys.exit(main(sys.argv[1:]))
 """
 _PROGRAMS = tempfile.mkdtemp()  # of this session: kills cut short what is written there
 atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
-_ENVIRONMENT = {
+ENVIRONMENT = os.environ | {
     "JAX_COMPILATION_CACHE_DIR": _PROGRAMS,
     "JAX_PLATFORMS": "cpu",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -41,7 +41,7 @@ class Process:
     def __init__(self, argv: list[str], **environment: str):
         self._popen = subprocess.Popen(
             [sys.executable, "-c", _MAIN, *argv],
-            env=os.environ | _ENVIRONMENT | environment,
+            env=ENVIRONMENT | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
