@@ -17,6 +17,8 @@ if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that
 import jax
 import pytest
 
+MOST_BYTES = 2**30  # of compiled programs
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The tests spend their time compiling tiny programs, not running them.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -40,3 +42,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Processes that share the suite, each taking whole files; one file alone needs no other."""
     files = {argument.partition("::")[0] for argument in config.args}
     return 0 if len(files) == 1 and files.pop().endswith(".py") else min(os.cpu_count() or 1, 4)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Forget the oldest programs when all together take too much room."""
+    if hasattr(session.config, "workerinput"):
+        return
+    folder, total = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]), 0
+    for program in sorted(folder.glob("*"), key=os.path.getmtime, reverse=True):
+        total += program.stat().st_size
+        if total > MOST_BYTES:
+            program.unlink(missing_ok=True)
