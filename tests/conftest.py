@@ -1,6 +1,7 @@
 """Strictness for every test: warnings and rank promotion raise, float64 is opt-in, no network."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 # Compiled programs of former sessions lie where pytest keeps its own things, never the user's.
@@ -8,9 +9,15 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pyte
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+if version("jaxlib").startswith("0.10."):  # XLA ends the process at a flag that it does not know
+    os.environ["XLA_FLAGS"] += (
+        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    )
 
 import jax
 import pytest
+
+MOST_BYTES = 2**30  # of compiled programs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The tests spend their time compiling tiny programs, not running them.
@@ -29,3 +36,20 @@ def float64():
     """Everything in double precision, as under ``--compute_dtype=float64``."""
     with jax.enable_x64(True):
         yield
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes that share the suite, each taking whole files; one file alone needs no other."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    return 0 if len(files) == 1 and files.pop().endswith(".py") else min(os.cpu_count() or 1, 4)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Forget the oldest programs when all together take too much room."""
+    if hasattr(session.config, "workerinput"):
+        return
+    folder, total = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]), 0
+    for program in sorted(folder.glob("*"), key=os.path.getmtime, reverse=True):
+        total += program.stat().st_size
+        if total > MOST_BYTES:
+            program.unlink(missing_ok=True)

@@ -50,9 +50,10 @@ FLOATS = np.linspace(0, 1, 180).reshape(9, 4, 5)
         (BITS.astype(np.float32), 255 * BITS),
         (FLOATS, np.rint(255 * FLOATS)),
         (FLOATS.astype(np.float32), np.rint(255 * FLOATS)),
+        (BITS.astype(np.float16), 255 * BITS),
         (numbered(9) / np.float32(255), numbered(9)),
     ],
-    ids=["uint8", "int64", "bits", "bool", "float bits", "float64", "float32", "exact"],
+    ids=["uint8", "int64", "bits", "bool", "float bits", "float64", "float32", "float16", "exact"],
 )
 def test_images_become_uint8_with_a_channel(images, expected, tmp_path, read):
     data = read(str(save_npz(tmp_path, x_train=images, x_valid=images[:1], x_test=images[:1])))
@@ -100,6 +101,14 @@ def test_training_images_among_the_test_images_are_counted(tmp_path, read):
     arrays = {"x_train": numbered(20), "x_valid": numbered(5, 20), "x_test": numbered(8, 17)}
     data = read(str(save_npz(tmp_path, **arrays)))
     assert data.record.warnings == ("3 of 8 test images occur in train too",)
+
+
+def test_labels_that_training_lacks_are_counted_and_are_classes_too(tmp_path, read):
+    images = {"x_train": numbered(9), "x_valid": numbered(3, 9), "x_test": numbered(4, 12)}
+    labels = {"y_train": np.arange(9) % 3, "y_valid": np.zeros(3), "y_test": np.array([0, 3, 2, 5])}
+    data = read(str(save_npz(tmp_path, **images, **labels)))
+    assert data.record.warnings == ("2 of 4 test images have labels that no training image has",)
+    assert data.num_classes == 6
 
 
 # Sources.
@@ -150,6 +159,28 @@ def test_image_folder_with_splits_and_classes(tmp_path, read):
     np.testing.assert_array_equal(data.test_labels, data.test[:, 0, 0, 0] >= 100)
 
 
+def test_a_link_to_an_image_of_the_same_folder_is_an_image(tmp_path, read):
+    for index in range(9):
+        save_image(tmp_path / "flat" / f"{index}.png", np.full((4, 6), 20 * index, np.uint8))
+    (tmp_path / "flat" / "9.png").symlink_to("8.png")
+    data = read(str(tmp_path / "flat"))
+    assert sum(map(len, (data.train, data.valid, data.test))) == 10
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, read, monkeypatch):
+    folder = image_folder(tmp_path / "pictures")
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"pictures: cannot be read \(Permission denied\); give"):
+        read(str(folder))
+
+
 def test_flat_folder_of_colour_images(tmp_path, read):
     for index in range(10):
         save_image(tmp_path / "flat" / f"{index}.PNG", np.full((4, 6, 3), 20 * index, np.uint8))
@@ -177,7 +208,7 @@ def test_image_folder_is_decoded_once(tmp_path, read, monkeypatch):
     folder = str(image_folder(tmp_path / "pictures"))
     first = read(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", lambda path: pytest.fail("decoded again"))
+        patch.setattr(Image, "open", lambda *_, **__: pytest.fail("decoded again"))
         second = read(folder)
     assert first.record == second.record
     np.testing.assert_array_equal(first.train, second.train)

@@ -2,6 +2,8 @@
 
 import functools
 import gzip
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,49 @@ def empty_folder(folder: Path) -> Path:
     return write_files(folder / "none", {"notes.txt": b"nothing"})
 
 
+def linked(where: str, to: str):
+    """An image folder that holds a link: to the image beside it, or to what it stands in."""
+
+    def make(folder: Path) -> Path:
+        save_image(folder / "secret.png", GRAY)
+        save_image(folder / "images" / "a.png", GRAY)
+        (folder / "images" / where).symlink_to(to)
+        return folder / "images"
+
+    return make
+
+
+def linked_idx(folder: Path) -> Path:
+    write_files(folder / "idx", {})
+    (folder / "secret").write_bytes(TRAIN_IDX)
+    (folder / "idx" / "train-images-idx3-ubyte").symlink_to("../secret")
+    return folder / "idx"
+
+
+def pipe(*names: str):
+    """A pipe that nobody writes to, where a file should be."""
+
+    def make(folder: Path) -> Path:
+        path = folder.joinpath(*names)
+        path.parent.mkdir(exist_ok=True)
+        os.mkfifo(path)
+        return folder / names[0]
+
+    return make
+
+
+def program_by_the_name_of_an_image(folder: Path) -> Path:
+    """PostScript, which Pillow would hand to Ghostscript."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\n%%EndComments\nshowpage\n%%EOF\n"
+    return write_files(folder / "images", {"a.png": eps})
+
+
+def member_that_is_no_array(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "set.npz", "w") as archive:
+        archive.writestr("x_train.npy", b"nine images")
+    return folder / "set.npz"
+
+
 def text_file(folder: Path) -> Path:
     return write_files(folder / "other", {"images.txt": b"0 1"}) / "images.txt"
 
@@ -106,6 +151,14 @@ MALFORMED = {
     "half labels": (npz_with(x_train=IMAGES, y_train=np.arange(9) / 2), "not whole", "number"),
     "NaN labels": (npz_with(x_train=IMAGES, y_train=NAN[:, 0, 0]), "not whole", "number them"),
     "text labels": (npz_with(x_train=IMAGES, y_train=np.full(9, "a")), "<U1", "number them"),
+    "negative labels": (npz_with(x_train=IMAGES, y_train=np.arange(9) - 1), "from -1", "from 0"),
+    "huge labels": (npz_with(x_train=IMAGES, y_train=np.arange(9) * 2**40), "to 8796", "to 65535"),
+    "a million classes": (npz_with(x_train=IMAGES, y_train=np.full(9, 10**6)), "1000000", "65535"),
+    "infinite labels": (npz_with(x_train=IMAGES, y_train=np.full(9, np.inf)), "to inf", "from 0"),
+    "no array": (member_that_is_no_array, "x_train is no array", "save it"),
+    "a pipe": (pipe("set.npz"), "neither .npz nor a folder", "numpy.savez"),
+    "idx pipe": (pipe("idx", "train-images-idx3-ubyte"), "is not a file", "remove it"),
+    "idx link": (linked_idx, "train-images-idx3-ubyte is a link out of", "put the file itself"),
     "idx truncated": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:-1]), "195 bytes", "anew"),
     "idx header cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:7]), "7 bytes", "anew"),
     "not idx": (idx_folder_with(train_images_idx3_ubyte=b"<html>"), "not an IDX file", "anew"),
@@ -124,6 +177,12 @@ MALFORMED = {
     "no images": (empty_folder, "no PNG, JPEG or IDX", "give another"),
     "broken image": (broken_png, "b.png cannot be decoded", "remove it"),
     "16 bits": (folder_of(a=GRAY.astype(np.uint16)), "a.png is not an 8-bit", "convert"),
+    "image pipe": (pipe("images", "a.png"), "a.png is not a file", "remove it"),
+    "dangling link": (linked("b.png", "no.png"), "b.png is not a file", "remove it"),
+    "link out": (linked("b.png", "../secret.png"), "b.png is a link out of", "put the file itself"),
+    "link round": (linked("b", "."), "b is a link to a folder", "put the folder itself"),
+    "folder link": (linked("train", ".."), "train is a link to a folder", "put the folder itself"),
+    "a program": (program_by_the_name_of_an_image, "a.png cannot be decoded", "remove it"),
     "image sizes": (folder_of(a=GRAY, b=SMALL), "a.png has shape (4, 5, 1) but b.png", "bring"),
     "image channels": (folder_of(a=GRAY, b=COLOUR), "(4, 5, 1) but b.png (4, 5, 3)", "channels"),
     "stray image": (folder_of(a__x=GRAY, y=GRAY), "y.png lies beside folders of classes", "move"),

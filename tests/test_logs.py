@@ -154,6 +154,14 @@ class TestReadable:
         path.write_text('{"step": "5", "run": 0}\n{"step": true, "run": 0}\n[]\n')
         assert logs.readable(path) == []
 
+    @pytest.mark.parametrize(
+        "line", ["[" * 99999, "9" * 9999, '{"step": 1, "run": 0, "sfconds": 1.5}', "\0"]
+    )
+    def test_what_no_run_wrote_is_damage(self, tmp_path, line):
+        path = tmp_path / "metrics.jsonl"
+        path.write_text(line + "\n" + json.dumps(row(5)) + "\n")
+        assert logs.readable(path) == [row(5)]
+
 
 class TestTensorBoard:
     def test_a_folder_per_run_and_a_group_per_term(self, tmp_path):

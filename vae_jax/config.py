@@ -23,6 +23,7 @@ from vae_jax.priors import PRIORS
 from vae_jax.regularizers import REGULARIZERS, TC_ESTIMATORS, Regularizer
 
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
+MOST_LAYERS = 1000  # each is compiled by itself
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ class Config:
     network: str = _flag("mlp", one_of(*NETWORKS), "architecture of encoder and decoder")
     hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")
     channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions of stride 2 (conv, resnet)")
-    num_blocks: int = _flag(1, whole(1), "residual blocks after each convolution (resnet)")
+    num_blocks: int = _flag(
+        1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
+    )
     activation: str = _flag("relu", one_of(*ACTIVATIONS), "between the layers")
     weight_norm: bool = _flag(False, TRUTH, "weight normalization of the hidden layers")
     output_bias: str = _flag(
@@ -154,12 +157,12 @@ class Config:
     )
     num_logistics: int = _flag(1, whole(1), "components of a pixel (discretized_logistic)")
     posterior: str = _flag("gaussian", one_of(*POSTERIORS), "q(z|x)")
-    num_flows: int = _flag(2, whole(1), "steps of the posterior's flow")
+    num_flows: int = _flag(2, whole(1, MOST_LAYERS), "steps of the posterior's flow")
     flow_hidden_size: int = _flag(64, whole(1), "hidden units of a step of the posterior's flow")
     prior: str = _flag("normal", one_of(*PRIORS), "p(z)")
     num_components: int = _flag(10, whole(1), "of the prior (mixture, vamp)")
     pseudo_inputs: str = _flag("data", one_of("data", "noise"), "what they start from (vamp)")
-    num_couplings: int = _flag(4, whole(1), "coupling layers of the prior (flow)")
+    num_couplings: int = _flag(4, whole(1, MOST_LAYERS), "coupling layers of the prior (flow)")
     coupling_size: int = _flag(64, whole(1), "hidden units of a coupling layer")
     objective: str = _flag("elbo", one_of(*OBJECTIVES), "the bound that is maximised")
     num_particles: int = _flag(1, whole(1), "samples of z per example in a bound")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae_jax import build, checkpoint, loop, records, seals
-from vae_jax.config import FIELDS, Config, as_flags
+from vae_jax import build, checkpoint, loop, parallel, records, seals
+from vae_jax.config import FIELDS, Config, as_flags, as_text
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.hparams import HParams
@@ -134,8 +134,28 @@ def _grouped(
         layout = loop.layout_for(
             group.spec(dataset), group.hparams, max_parallel_runs, group.devices
         )
+        _refuse_too_large(group, dataset, layout)
         groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
     return groups
+
+
+def _refuse_too_large(group: Group, dataset: Dataset, layout: loop.Layout) -> None:
+    """Tell before anything is compiled that no device holds it; building it could take for ever."""
+    share, spec = -(-len(group.runs) // layout.run_devices), group.spec(dataset)
+    visits = build.visits(group.configs[0])
+    needed = loop.least_bytes(spec, share, len(dataset.train), visits)
+    available = parallel.memory()
+    if available is not None and needed > available:
+        raise InputError(
+            f"--hidden_sizes={as_text(group.configs[0].hidden_sizes)} and what else makes the size "
+            f"of a model, a batch or a study: {_names(group.runs)} would need {needed / 1e9:,.1f} "
+            f"GB, but the device has {available / 1e9:,.1f}; give smaller sizes, fewer particles, "
+            "fewer runs or a smaller --chunk_steps"
+        )
+
+
+def _names(runs: tuple[int, ...]) -> str:
+    return "a run" if len(runs) == 1 else f"{len(runs):,} runs"
 
 
 def _parts(config: Config) -> Identity:

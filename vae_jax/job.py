@@ -141,10 +141,11 @@ def _check_fits(config: Config, dataset: Dataset) -> None:
             f"--binarize={config.binarize}: has no effect on --dataset={config.dataset}, whose "
             "pixels are binary already; give --binarize=none"
         )
-    if config.conditional and not dataset.num_classes:
+    bare = [split for split in batches.SPLITS if dataset.labels_of(split) is None]
+    if config.conditional and bare:
         raise InputError(
-            f"--conditional: --dataset={config.dataset} has no labels; leave it out, or give a "
-            "data set with labels"
+            f"--conditional: --dataset={config.dataset} has no labels of {', '.join(bare)}; leave "
+            "it out, or give a data set with labels"
         )
     if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
         raise InputError(

@@ -101,10 +101,10 @@ def _parse(line: str) -> dict[str, Any] | None:
     """Returns the row that a line holds, None where it holds no whole row."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also of numbers and brackets without end
         return None
     is_row = isinstance(row, dict) and all(type(row.get(name)) is int for name in ("step", "run"))
-    return row if is_row else None
+    return row if is_row and type(row.get("seconds")) in (int, float) else None
 
 
 class TensorBoard:

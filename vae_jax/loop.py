@@ -61,6 +61,11 @@ class Visits:
             step = min(self.num_steps, *(step - step % n + n for n in intervals))
             yield step
 
+    @property
+    def longest(self) -> int:
+        """Most updates that can lie between two visits; the program is built for as many."""
+        return min(self.chunk_steps, self.eval_every, self.checkpoint_every)
+
     def is_due(self, step: int, interval: int) -> bool:
         """Whether a multiple of the interval, or the end, is reached."""
         return step % interval == 0 or step == self.num_steps
@@ -140,11 +145,29 @@ def bytes_per_run(spec: TrainSpec) -> int:
     Six copies of its state (old, new, gradients, temporaries) and forty numbers per pixel of a
     batch for each particle.
     """
+    return 6 * _bytes_of_state(spec) + 40 * _bytes_of_batch(spec)
+
+
+def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, visits: Visits) -> int:
+    """What a device with so many runs needs in any case.
+
+    The states of all runs, two copies of one batch (seen and decoded for each particle), and the
+    order of the examples between two visits.
+    """
+    num_epochs = batches.epochs_touched(visits.longest, spec.batch_size, num_examples)
+    order = 4 * num_epochs * num_examples
+    return num_runs * _bytes_of_state(spec) + 2 * _bytes_of_batch(spec) + order
+
+
+def _bytes_of_state(spec: TrainSpec) -> int:
     shape = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
     one = jax.eval_shape(functools.partial(train_room.init, spec), HParams.of(), shape)
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+
+
+def _bytes_of_batch(spec: TrainSpec) -> int:
     pixels = spec.batch_size * spec.objective.num_draws * math.prod(spec.model.image_shape)
-    return 6 * state + 40 * pixels * default_float().itemsize
+    return pixels * default_float().itemsize
 
 
 def fit(
@@ -262,14 +285,14 @@ def train(
     def advance(state: TrainState, num_steps: int) -> tuple[TrainState, TrainTerms]:
         steps = parallel.replicate(np.int32(num_steps), layout.devices)
         return sweep.train_chunk(
-            spec, padded, state, examples, steps, max_steps=visits.chunk_steps, layout=layout
+            spec, padded, state, examples, steps, max_steps=visits.longest, layout=layout
         )
 
     began = time.perf_counter()
     state, _ = advance(state, 0)  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
     if bound is not None:
-        pace = _seconds_per_step(advance, state, visits.chunk_steps)
+        pace = _seconds_per_step(advance, state, visits.longest)
         visits = dataclasses.replace(visits, most_steps=bound(pace))
     for stop in visits.after(start):
         with jax.transfer_guard("disallow"):

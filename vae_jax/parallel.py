@@ -11,6 +11,7 @@ on one, statistics of a whole batch included, and random bits are the same; only
 another order. Devices that lie side by side, such as those of one host, share their runs.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -163,6 +164,14 @@ def runs_that_fit(bytes_per_run: int) -> int:
     statistics = device.memory_stats() or {}
     free = statistics.get("bytes_limit", 8 * 2**30) - statistics.get("bytes_in_use", 0)
     return max(1, int(0.8 * free) // bytes_per_run)
+
+
+def memory() -> int | None:
+    """Bytes that a device can hold, if that is known; on a CPU the memory of the machine."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (device.memory_stats() or {}).get("bytes_limit")
 
 
 def _mesh(devices: Devices) -> Mesh:

@@ -1,8 +1,10 @@
 """Real processes of ``run.py`` on a study small enough to be killed often, and what they left."""
 
+import atexit
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,9 +24,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if started i
 from vae_jax.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-_PROGRAMS = tempfile.TemporaryDirectory()  # of this session: kills cut short what is written there
-_ENVIRONMENT = {
-    "JAX_COMPILATION_CACHE_DIR": _PROGRAMS.name,
+_PROGRAMS = tempfile.mkdtemp()  # of this session: kills cut short what is written there
+atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
+ENVIRONMENT = os.environ | {
+    "JAX_COMPILATION_CACHE_DIR": _PROGRAMS,
     "JAX_PLATFORMS": "cpu",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "PYTHONPATH": str(ROOT),
@@ -38,7 +41,7 @@ class Process:
     def __init__(self, argv: list[str], **environment: str):
         self._popen = subprocess.Popen(
             [sys.executable, "-c", _MAIN, *argv],
-            env=os.environ | _ENVIRONMENT | environment,
+            env=ENVIRONMENT | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

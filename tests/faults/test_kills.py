@@ -99,20 +99,22 @@ class TestSignals:
             signal.signal(signal.SIGINT, before)
         assert ended == []
 
-    def test_the_state_is_saved_where_no_checkpoint_is_due(self, fresh, monkeypatch):
+    @pytest.mark.parametrize("number", signals.SIGNALS)
+    def test_the_state_is_saved_where_no_checkpoint_is_due(self, fresh, monkeypatch, number):
         step = job.trainer.logs.Progress.advance
 
-        def interrupted(self, number, milliseconds):
-            step(self, number, milliseconds)
-            if number == 4:
-                os.kill(os.getpid(), signal.SIGTERM)
+        def interrupted(self, done, milliseconds):
+            step(self, done, milliseconds)
+            if done == 4:
+                os.kill(os.getpid(), number)
                 time.sleep(0.1)
 
         with monkeypatch.context() as patch:
             patch.setattr(job.trainer.logs.Progress, "advance", interrupted)
             status, _, err = fresh.start("--checkpoint_every=12")
-        assert status == 143
-        assert err == "run.py: SIGTERM: stopped at step 4; the same command goes on from there\n"
+        assert status == 128 + number
+        words = "stopped at step 4; the same command goes on from there"
+        assert err == f"run.py: {number.name}: {words}\n"
         status, out, _ = fresh.start()
         assert "changed since the last start: checkpoint_every 12 -> 4" in out
         assert "resuming: checkpoint at step 4 of 12" in out

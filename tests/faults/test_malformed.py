@@ -39,6 +39,16 @@ FLAGS = {
     "a zero byte in a value": (["--dataset=a\0b"], "printable text"),
     "without effect": (["--channels=8"], "has no effect with --network=mlp"),
     "a conv without a dense layer": (["--network=conv", "--hidden_sizes="], "must name a size"),
+    "more latents than memory": (["--latent_size=2147483647"], "GB, but the device has"),
+    "more weights than memory": (["--hidden_sizes=1000000,1000000"], "give smaller sizes"),
+    "more particles than memory": (
+        ["--objective=iwae", "--num_particles=2147483647"],
+        "fewer particles",
+    ),
+    "a chunk beyond memory": (
+        ["--chunk_steps=2147483647", "--eval_every=2147483647", "--checkpoint_every=2147483647"],
+        "a smaller --chunk_steps",
+    ),
     "a batch beyond the data": (["--batch_size=65"], "exceeds the 64 training images"),
     "held out twice": (["--num_valid=3"], "has a valid split"),
     "a sweep of nothing": (["--sweep=beta="], "no values"),
@@ -77,6 +87,17 @@ def _outside(folder: Path) -> list[str]:
 
 def _npz(**arrays: np.ndarray) -> Callable[[Path], list[str]]:
     return lambda folder: [f"--dataset={save_npz(folder, **arrays)}"]
+
+
+def _conditional(folder: Path) -> list[str]:
+    arrays = {"x_train": numbered(20), "y_train": np.arange(20) % 2, "x_test": numbered(4)}
+    return [f"--dataset={save_npz(folder, **arrays)}", "--conditional"]
+
+
+def _way_out(folder: Path) -> list[str]:
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "a.png").symlink_to("/etc/hostname")
+    return [f"--dataset={folder / 'pictures'}"]
 
 
 def _idx(content: bytes) -> Callable[[Path], list[str]]:
@@ -138,6 +159,13 @@ FILES = {
     "no images": (_npz(x_train=numbered(0)), "train is empty"),
     "NaN pixels": (_npz(x_train=np.full((9, 4, 5), np.nan)), "NaN"),
     "16 bits": (_npz(x_train=np.full((9, 4, 5), 999, np.uint16)), "999; give integers"),
+    "labels of one split": (_conditional, "no labels of test"),
+    "a negative label": (_npz(x_train=numbered(9), y_train=np.arange(9) - 1), "from -1 to 7"),
+    "an absurd label": (
+        _npz(x_train=numbered(9), y_train=np.arange(9) * 125000),
+        "at most to 65535",
+    ),
+    "a folder with a way out": (_way_out, "a.png is a link out of this folder"),
     "an IDX file cut short": (_idx(idx_bytes(numbered(9))[:-1]), "its header says"),
     "an IDX file of promises": (_idx(b"\0\0\x08\x03" + b"\xff" * 12), "its header says"),
     "a flagfile of bytes": (_flagfile(b"\xff\xfe\x00"), "cannot be read as text"),

@@ -11,6 +11,7 @@ from vae_jax.errors import InputError
 # The day of arXiv:1312.6114v1. It must never change: it decides which images are held out.
 SPLIT_KEY = 20131220
 
+MOST_CLASSES = 2**16
 _DARK = 128  # a brightest pixel below this suggests data on another scale
 
 
@@ -31,7 +32,7 @@ def build(raw: Raw, record: Record, flag: str, num_valid: int = 0) -> Dataset:
         InputError: for anything else.
     """
     parts, sentence = _with_all_splits(_checked(raw.parts, flag), flag, num_valid)
-    warnings = _repeats(parts) + _darkness(parts)
+    warnings = _repeats(parts) + _strangers(parts) + _darkness(parts)
     return Dataset(
         train=parts["train"].images,
         valid=parts["valid"].images,
@@ -130,13 +131,20 @@ def _to_labels(part: Part, where: str) -> Int32[np.ndarray, " n"] | None:
             "give one label for each image"
         )
     labels = part.labels.reshape(count)
-    with np.errstate(invalid="ignore"):
-        whole = labels.astype(np.int32) if labels.dtype.kind in "buif" else None
-    if whole is None or not np.array_equal(whole, labels):
+    is_whole = labels.dtype.kind in "bui" or (
+        labels.dtype.kind == "f" and np.array_equal(np.floor(labels), labels)
+    )
+    if not is_whole:
         raise InputError(
             f"{where} labels of dtype {labels.dtype} are not whole numbers; number them"
         )
-    return whole
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= MOST_CLASSES:
+        raise InputError(
+            f"{where} labels go from {low} to {high}; number the classes from 0, at most to "
+            f"{MOST_CLASSES - 1}"
+        )
+    return labels.astype(np.int32)
 
 
 def _with_all_splits(
@@ -195,6 +203,24 @@ def _repeats(parts: dict[str, Part]) -> tuple[str, ...]:
     test = parts["test"].images
     count = sum(hash(image.tobytes()) in seen for image in test)
     return (f"{count:,} of {len(test):,} test images occur in train too",) if count else ()
+
+
+def _strangers(parts: dict[str, Part]) -> tuple[str, ...]:
+    """A sentence for each split with labels that no training image has."""
+    known = parts["train"].labels
+    if known is None:
+        return ()
+    unknown = {
+        split: int((~np.isin(part.labels, known)).sum())
+        for split, part in parts.items()
+        if part.labels is not None
+    }
+    return tuple(
+        f"{count:,} of {len(parts[split].images):,} {split} images have labels that no training "
+        "image has"
+        for split, count in unknown.items()
+        if count
+    )
 
 
 def _darkness(parts: dict[str, Part]) -> tuple[str, ...]:

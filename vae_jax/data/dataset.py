@@ -85,5 +85,6 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """One more than the largest label; 0 where there are none."""
-        return 0 if self.train_labels is None else int(self.train_labels.max()) + 1
+        """One more than the largest label of any split; 0 where there are none."""
+        labels = (self.train_labels, self.valid_labels, self.test_labels)
+        return max((int(own.max()) + 1 for own in labels if own is not None), default=0)

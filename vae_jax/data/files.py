@@ -52,8 +52,16 @@ def _npz_splits(names: list[str]) -> list[str]:
 
 
 def _npz_part(arrays: np.lib.npyio.NpzFile, split: str) -> Part:
-    labels = arrays[f"y_{split}"] if f"y_{split}" in arrays.files else None
-    return Part(arrays[f"x_{split}"], labels)
+    labels = _npz_array(arrays, f"y_{split}") if f"y_{split}" in arrays.files else None
+    return Part(_npz_array(arrays, f"x_{split}"), labels)
+
+
+def _npz_array(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """A member of the archive; numpy gives the bytes of one that is not in its format."""
+    array = arrays[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return array
 
 
 def _refuse_unknown_arrays(names: list[str], flag: str) -> None:
@@ -71,9 +79,14 @@ def _refuse_unknown_arrays(names: list[str], flag: str) -> None:
         raise InputError(f"{flag}: holds {lonely[0]} without x_{lonely[0][2:]}; give both or none")
 
 
+def is_idx(name: str) -> bool:
+    """Whether a file is named like MNIST's."""
+    return _IDX_NAME.fullmatch(name) is not None
+
+
 def has_idx(folder: Path) -> bool:
     """Whether a folder has files named like MNIST's."""
-    return any(_IDX_NAME.fullmatch(path.name) for path in folder.iterdir())
+    return any(is_idx(path.name) for path in folder.iterdir())
 
 
 def read_idx(paths: Mapping[str, Path], source: str, flag: str) -> Raw:

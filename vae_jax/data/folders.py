@@ -10,9 +10,11 @@ from PIL import Image
 
 from vae_jax.data.arrays import permutation
 from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.places import files_below, refuse_outside
 from vae_jax.errors import InputError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_FORMATS = ("PNG", "JPEG")  # whatever a name says: Pillow hands others, as EPS, to programs
 _SPLIT_NAMES = {
     "train": "train",
     "valid": "valid",
@@ -23,19 +25,16 @@ _SPLIT_NAMES = {
 _MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 
 
-def image_files(folder: Path) -> list[str]:
-    """Every PNG and JPEG file below a folder as a sorted relative path; hidden ones left out."""
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        found += [prefix + name for name in names if _is_image(name)]
-    return sorted(found)
+def image_files(folder: Path, flag: str) -> list[str]:
+    """Every PNG and JPEG file below a folder as a sorted relative path; hidden ones left out.
 
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+    Raises:
+        InputError: see :mod:`vae_jax.data.places`.
+    """
+    found = sorted(name for name in files_below(folder, flag) if name.lower().endswith(_SUFFIXES))
+    for file in found:
+        refuse_outside(folder, file, flag)
+    return found
 
 
 def fingerprint(folder: Path, files: list[str]) -> str:
@@ -123,7 +122,7 @@ def _decode(folder: Path, files: list[str], flag: str) -> np.ndarray:
 
 def _pixels(path: Path, flag: str) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             mode = _mode(image)
             pixels = np.asarray(image.convert(mode)) if mode else None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

@@ -10,9 +10,10 @@ from vae_jax.data.cache import cached
 from vae_jax.data.catalog import read_named
 from vae_jax.data.dataset import Dataset, Raw, Record
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
-from vae_jax.data.files import has_idx, read_idx, read_npz
+from vae_jax.data.files import has_idx, is_idx, read_idx, read_npz
 from vae_jax.data.folders import fingerprint, image_files, read_image_folder
 from vae_jax.data.packaged import PACKAGED
+from vae_jax.data.places import refuse_outside
 from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.errors import InputError
 
@@ -105,18 +106,27 @@ def _read_path(path: Path, name: str, data_dir: Path, flag: str) -> Raw:
         )
     if path.is_dir():
         return _read_folder(path, data_dir, flag)
-    if path.suffix != ".npz":
+    if path.suffix != ".npz" or not path.is_file():
         raise InputError(f"{flag}: neither .npz nor a folder; save the arrays with numpy.savez")
     return read_npz(path, flag)
 
 
 def _read_folder(folder: Path, data_dir: Path, flag: str) -> Raw:
-    if has_idx(folder):
-        paths = {path.name: path for path in folder.iterdir()}
-        return read_idx(paths, f"IDX files of the folder {folder.name}", flag)
-    files = image_files(folder)
+    try:
+        if has_idx(folder):
+            return _read_idx_folder(folder, flag)
+        files = image_files(folder, flag)
+    except OSError as error:
+        raise InputError(f"{flag}: cannot be read ({error.strerror}); give another one") from None
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
     mark = fingerprint(folder, files)
     return cached(
         data_dir, f"folder-{digest[:16]}", mark, lambda: read_image_folder(folder, files, flag)
     )
+
+
+def _read_idx_folder(folder: Path, flag: str) -> Raw:
+    paths = {path.name: path for path in folder.iterdir()}
+    for name in filter(is_idx, paths):
+        refuse_outside(folder, name, flag)
+    return read_idx(paths, f"IDX files of the folder {folder.name}", flag)
