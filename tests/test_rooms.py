@@ -36,7 +36,7 @@ PURE = [
     *("metrics.evidence", "metrics.decomposition"),
 ]
 HOST = [
-    *("errors", "signals", "records", "seals", "owner", "table", "page"),
+    *("errors", "signals", "hosts", "records", "seals", "owner", "table", "page"),
     *("data.dataset", "data.arrays", "data.files", "data.folders", "data.packaged", "data.sprites"),
     *("data.cache", "data.download", "data.catalog", "data.sources", "data"),
     *("metrics.estimates", "metrics.codes", "metrics.information", "metrics.importance"),

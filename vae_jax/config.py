@@ -202,6 +202,12 @@ class Config:
     max_parallel_runs: int = _flag(
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
+    distributed: bool = _flag(False, TRUTH, "be one of several processes", changes_run=False)
+    coordinator: str = _flag(
+        "", TEXT, "HOST:PORT of the first process; empty: as JAX detects", changes_run=False
+    )
+    num_processes: int = _flag(0, whole(0), "of the run; 0: as JAX detects", changes_run=False)
+    process_id: int = _flag(0, whole(0), "of this process", changes_run=False)
     run_devices: int = _flag(
         0,
         whole(0),
@@ -279,6 +285,11 @@ def without_effect(config: Config) -> dict[str, str]:
         reasons["scale"] = reasons["scale_mode"]
     if not config.top_latent_size:
         reasons["top_hidden_sizes"] = "without --top_latent_size"
+    if not config.coordinator:
+        reasons |= dict.fromkeys(("num_processes", "process_id"), "without --coordinator")
+    if not config.distributed:
+        names = ("coordinator", "num_processes", "process_id")
+        reasons |= dict.fromkeys(names, "without --distributed")
     if config.network == "mlp" and not config.hidden_sizes:
         reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
     return reasons | _without_effect_on_kl(config)
@@ -315,6 +326,11 @@ def _refused_shapes(config: Config) -> Iterator[str]:
         yield (
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
             f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
+        )
+    if config.coordinator and config.process_id >= config.num_processes:
+        yield (
+            f"--process_id={config.process_id}: must be below --num_processes="
+            f"{config.num_processes}; count the processes from 0"
         )
     if config.batch_devices and config.batch_size % config.batch_devices:
         yield (

@@ -20,6 +20,7 @@ from vae_jax import (
     diagnosis,
     figures,
     groups,
+    hosts,
     logs,
     loop,
     owner,
@@ -67,10 +68,16 @@ def complete(config: Config, stop: Stop) -> None:
     jax.config.update("jax_enable_x64", config.compute_dtype == "float64")
     clock, folder = Clock(), Path(config.workdir)
     configs = study.rows(config)
-    owner.refuse_if_owned(folder)
-    dataset = _load(config, configs)
-    workdir.make(folder)
-    with workdir.writing(folder), owner.owning(folder), _naming_checkpoints(folder):
+    with contextlib.ExitStack() as stack:
+        if config.distributed:
+            processes = config.coordinator, config.num_processes, config.process_id
+            stack.enter_context(hosts.joined(*processes))
+        hosts.from_first(lambda: owner.refuse_if_owned(folder))
+        dataset = hosts.first_then_all(lambda: _load(config, configs))
+        workdir.make(folder)
+        stack.enter_context(workdir.writing(folder))
+        hosts.from_first(lambda: stack.enter_context(owner.owning(folder)))
+        stack.enter_context(_naming_checkpoints(folder))
         _complete(config, configs, dataset, stop, clock)
 
 
@@ -90,16 +97,26 @@ def _naming_checkpoints(folder: Path) -> Iterator[None]:
 def _complete(
     config: Config, configs: list[Config], dataset: Dataset, stop: Stop, clock: Clock
 ) -> None:
-    folder = Path(config.workdir)
-    planned = _plan(config, configs, dataset)
+    planned = hosts.first_then_all(lambda: _plan(config, configs, dataset))
     clock.lap("data")
     _say_first(config, dataset, len(configs), len(planned))
     with stop.deferred():
         trained = trainer.train_all(config, planned, dataset, stop)
+    hosts.agree(stop)
     stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
     clock.lap("train")
     rows = _test(config, trained, dataset)
     clock.lap("evaluate")
+    if hosts.is_first():
+        _publish(config, trained, dataset, rows, clock)
+    hosts.meet()
+
+
+def _publish(
+    config: Config, trained: list[Trained], dataset: Dataset, rows: list[Row], clock: Clock
+) -> None:
+    """Figures, results and report."""
+    folder = Path(config.workdir)
     swept = [axis.name for axis in study.axes(config)]
     drawn = _draw(folder, trained, dataset, rows, swept)
     clock.lap("figures")
