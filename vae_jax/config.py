@@ -22,6 +22,7 @@ from vae_jax.posteriors import POSTERIORS
 from vae_jax.priors import PRIORS
 from vae_jax.regularizers import REGULARIZERS
 
+MATMUL_PRECISIONS = ("default", "high", "highest")
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
 
@@ -195,6 +196,12 @@ class Config:
         one_of("float32", "bfloat16", "float64"),
         "float64: everything; bfloat16: networks only",
         is_sweepable=False,
+    )
+    matmul_precision: str = _flag(
+        "auto",
+        one_of("auto", *MATMUL_PRECISIONS),
+        "of float32 matrix products; auto: highest on TPU, where default costs nats, else default",
+        changes_run=False,
     )
     chunk_steps: int = _flag(500, whole(1), "most updates between host visits", changes_run=False)
     eval_every: int = _flag(500, whole(1), "updates between looks at valid", changes_run=False)

@@ -16,6 +16,7 @@ import numpy as np
 
 from vae_jax import (
     batches,
+    build,
     data,
     diagnosis,
     figures,
@@ -72,6 +73,10 @@ def complete(config: Config, stop: Stop) -> None:
         if config.distributed:
             processes = config.coordinator, config.num_processes, config.process_id
             stack.enter_context(hosts.joined(*processes))
+        precision = _matmul_precision(config)
+        jax.config.update(
+            "jax_default_matmul_precision", None if precision == "default" else precision
+        )
         hosts.from_first(lambda: owner.refuse_if_owned(folder))
         dataset = hosts.first_then_all(lambda: _load(config, configs))
         workdir.make(folder)
@@ -127,6 +132,11 @@ def _publish(
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
     _say_last(folder, rows)
+
+
+def _matmul_precision(config: Config) -> str:
+    """In force on the device at hand."""
+    return build.matmul_precision(config, jax.default_backend())
 
 
 def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[Group]:
@@ -247,6 +257,7 @@ def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, An
         "units": results.UNITS,
         "notes": results.notes(config.binarize, is_binary(dataset), config.likelihood),
         "precision": config.compute_dtype,
+        "matmul_precision": _matmul_precision(config),
     } | results.provenance()
 
 
@@ -256,7 +267,8 @@ def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: in
         print(f"NOTE: {line}")
     counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
     print(f"data: {record.used} ({record.source}), {shape}, {counts}")
-    print(f"device: {results.device()}, {config.compute_dtype}; workdir: {config.workdir}")
+    precision = f"{config.compute_dtype}, matrix products of {_matmul_precision(config)} precision"
+    print(f"device: {results.device()}, {precision}; workdir: {config.workdir}")
     if num_runs > 1:
         print(f"study: {num_runs} runs in {num_programs} compiled program(s)")
     print("compiling ...", flush=True)
