@@ -378,7 +378,8 @@ def test_double_precision_is_double_everywhere(start, tmp_path):
     kinds = {array.dtype.name for array in saved_arrays(tmp_path / "run", 2)}
     assert "float64" in kinds
     assert "float32" not in kinds
-    assert read_json(tmp_path / "run")["precision"] == "float64"
+    found = read_json(tmp_path / "run")
+    assert (found["precision"], found["matmul_precision"]) == ("float64", "default")
 
 
 def test_bfloat16_keeps_its_state_in_single_precision(start, tmp_path):

@@ -36,7 +36,8 @@ PURE = [
     *("metrics.evidence", "metrics.decomposition"),
 ]
 HOST = [
-    *("errors", "clock", "compilation", "signals", "records", "seals", "owner", "table", "page"),
+    *("errors", "clock", "compilation", "signals", "hosts", "records", "seals", "owner"),
+    *("table", "page"),
     *("data.dataset", "data.arrays", "data.places", "data.files", "data.folders"),
     *("data.packaged", "data.sprites", "data.cache", "data.download", "data.catalog"),
     *("data.sources", "data"),

@@ -17,11 +17,10 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vae_jax import seals
+from vae_jax import hosts, seals
 from vae_jax.train import TrainState
 
 FORMAT = 2
@@ -42,7 +41,10 @@ class Checkpoints:
     """Numbered checkpoints of a :class:`TrainState` in a folder; the newest two are kept.
 
     Saving is asynchronous: ``save`` returns when the state is copied, and writing goes on while
-    the training does. A context manager that waits for the last write.
+    the training does. With several processes all of them save and restore together, each the
+    shares on its own devices, and ``save`` returns when all is written: what they tell each other
+    meanwhile must not meet what the training sends. A context manager that waits for the last
+    write.
     """
 
     def __init__(self, folder: Path):
@@ -52,9 +54,10 @@ class Checkpoints:
 
     def __enter__(self) -> "Checkpoints":
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in list(self._folder.iterdir()):
-            if path.suffix in _UNFINISHED:
-                shutil.rmtree(path)
+        if hosts.is_first():
+            for path in list(self._folder.iterdir()):
+                if path.suffix in _UNFINISHED:
+                    shutil.rmtree(path)
         return self
 
     def __exit__(
@@ -93,8 +96,11 @@ class Checkpoints:
             OSError: this write or the one before cannot be made.
         """
         self.wait()
-        if step in self.steps:
+        if hosts.from_first(lambda: step in self.steps):
             return
+        if jax.process_count() > 1:
+            every = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(state), **facts}
+            return _write_together(self._folder, step, state, every)
         host = jax.tree.map(np.array, jax.device_get(state))
         every = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(host), **facts}
         self._pending = self._writer.submit(_write, self._folder, step, host, every)
@@ -115,17 +121,19 @@ class Checkpoints:
         os.rename(self._folder / str(step), aside)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of a step, on the default device; ``like`` gives its structure.
+        """The state of a step, on the devices of ``like``, which gives its structure.
 
         Raises:
             seals.DamagedError: its arrays are not called and shaped like these.
         """
         if self.facts(step)["arrays"] != _shapes(like):
             raise seals.DamagedError("its arrays are not those of this model")
-        empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
-        path, args = self._folder / str(step) / _STATE, ocp.args.StandardRestore(empty)
+        places = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
+        )
+        path, args = self._folder / str(step) / _STATE, ocp.args.StandardRestore(places)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-            return jax.tree.map(jnp.array, reader.restore(path, args=args))
+            return reader.restore(path, args=args)
 
 
 def _shapes(state: TrainState) -> dict[str, str]:
@@ -137,12 +145,36 @@ def _shapes(state: TrainState) -> dict[str, str]:
 
 
 def _write(folder: Path, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
+    partial = _begin(folder, step, state)
+    _write_arrays(partial / _STATE, state)
+    _finish(partial, folder / str(step), facts)
+
+
+def _write_together(folder: Path, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
+    """Each process writes its shares; the first does everything else, before and after."""
+    partial = folder / f"{step}.partial"
+    if hosts.is_first():
+        _begin(folder, step, state)
+    hosts.meet()
+    _write_arrays(partial / _STATE, state)
+    hosts.meet()
+    if hosts.is_first():
+        _finish(partial, folder / str(step), facts)
+    hosts.meet()
+
+
+def _begin(folder: Path, step: int, state: TrainState) -> Path:
     partial = folder / f"{step}.partial"
     partial.mkdir()
     _reserve(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-    _write_arrays(partial / _STATE, state)
+    return partial
+
+
+def _finish(partial: Path, final: Path, facts: Mapping[str, Any]) -> None:
+    """Seal what is whole, give it its number, and let older ones go."""
+    folder = final.parent
     seals.seal(partial, facts)
-    os.rename(partial, folder / str(step))
+    os.rename(partial, final)
     for old in steps(folder)[:-KEPT]:
         discarded = folder / f"{old}.discarded"
         os.rename(folder / str(old), discarded)
@@ -162,6 +194,8 @@ def _write_arrays(path: Path, state: TrainState) -> None:
         try:
             writer.save(path, args=ocp.args.StandardSave(state))
         except ValueError as error:  # how tensorstore tells of a failed write
+            if hosts.is_loss(error):
+                raise
             raise OSError(errno.EIO, " ".join(str(error).split())) from None
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from vae_jax import arguments, config, job, signals
+from vae_jax import arguments, config, hosts, job, signals
 from vae_jax.errors import InputError
 
 
@@ -11,7 +11,8 @@ def main(argv: Sequence[str]) -> int:
     """Run a command line (without the program's name) and return its exit status.
 
     0 when the workdir is complete; 2 after a mistake in flags or data, or where the workdir cannot
-    be written, told in one line; 143 or 130 after SIGTERM or SIGINT.
+    be written, told in one line; 1 where another process of the run is gone; 143 or 130 after
+    SIGTERM or SIGINT.
     """
     if {"-h", "--help", "--helpfull"} & set(argv):
         print(config.help_text())
@@ -21,7 +22,10 @@ def main(argv: Sequence[str]) -> int:
             job.complete(arguments.parse(argv), stop)
     except InputError as error:
         print(f"run.py: {error}", file=sys.stderr)
-        return 2
+        return hosts.part(2)
+    except hosts.LostProcessError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return hosts.part(1)
     except signals.StoppedError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return error.status

@@ -22,6 +22,7 @@ from vae_jax.posteriors import POSTERIORS
 from vae_jax.priors import PRIORS
 from vae_jax.regularizers import REGULARIZERS, TC_ESTIMATORS, Regularizer
 
+MATMUL_PRECISIONS = ("default", "high", "highest")
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 MOST_LAYERS = 1000  # each is compiled by itself
 
@@ -197,12 +198,24 @@ class Config:
         "float64: everything; bfloat16: networks only",
         is_sweepable=False,
     )
+    matmul_precision: str = _flag(
+        "auto",
+        one_of("auto", *MATMUL_PRECISIONS),
+        "of float32 matrix products; auto: highest on TPU, where default costs nats, else default",
+        changes_run=False,
+    )
     chunk_steps: int = _flag(500, whole(1), "most updates between host visits", changes_run=False)
     eval_every: int = _flag(500, whole(1), "updates between looks at valid", changes_run=False)
     checkpoint_every: int = _flag(1000, whole(1), "updates between checkpoints", changes_run=False)
     max_parallel_runs: int = _flag(
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
+    distributed: bool = _flag(False, TRUTH, "be one of several processes", changes_run=False)
+    coordinator: str = _flag(
+        "", TEXT, "HOST:PORT of the first process; empty: as JAX detects", changes_run=False
+    )
+    num_processes: int = _flag(0, whole(0), "of the run; 0: as JAX detects", changes_run=False)
+    process_id: int = _flag(0, whole(0), "of this process", changes_run=False)
     run_devices: int = _flag(
         0,
         whole(0),
@@ -286,6 +299,11 @@ def without_effect(config: Config) -> dict[str, str]:
         reasons["scale"] = reasons["scale_mode"]
     if not config.top_latent_size:
         reasons["top_hidden_sizes"] = "without --top_latent_size"
+    if not config.coordinator:
+        reasons |= dict.fromkeys(("num_processes", "process_id"), "without --coordinator")
+    if not config.distributed:
+        names = ("coordinator", "num_processes", "process_id")
+        reasons |= dict.fromkeys(names, "without --distributed")
     if config.network == "mlp" and not config.hidden_sizes:
         reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
     return reasons | _without_effect_on_kl(config)
@@ -322,6 +340,11 @@ def _refused_shapes(config: Config) -> Iterator[str]:
         yield (
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
             f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
+        )
+    if config.coordinator and config.process_id >= config.num_processes:
+        yield (
+            f"--process_id={config.process_id}: must be below --num_processes="
+            f"{config.num_processes}; count the processes from 0"
         )
     if config.batch_devices and config.batch_size % config.batch_devices:
         yield (

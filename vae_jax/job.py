@@ -15,10 +15,12 @@ import numpy as np
 
 from vae_jax import (
     batches,
+    build,
     compilation,
     data,
     diagnosis,
     groups,
+    hosts,
     logs,
     loop,
     owner,
@@ -54,14 +56,24 @@ def complete(config: Config, stop: Stop) -> None:
     jax.config.update("jax_enable_x64", config.compute_dtype == "float64")
     clock, folder = Clock(), Path(config.workdir)
     configs = study.rows(config)
-    owner.refuse_if_owned(folder)
-    with compilation.kept(config.compilation_cache) as problem:
-        dataset = _load(config, configs)
+    with contextlib.ExitStack() as stack:
+        if config.distributed:
+            processes = config.coordinator, config.num_processes, config.process_id
+            stack.enter_context(hosts.joined(*processes))
+        precision = _matmul_precision(config)
+        jax.config.update(
+            "jax_default_matmul_precision", None if precision == "default" else precision
+        )
+        hosts.from_first(lambda: owner.refuse_if_owned(folder))
+        problem = stack.enter_context(compilation.kept(config.compilation_cache))
+        dataset = hosts.first_then_all(lambda: _load(config, configs))
         workdir.make(folder)
         if problem:
             print(f"NOTE: {problem}")
-        with workdir.writing(folder), owner.owning(folder), _naming_checkpoints(folder):
-            _complete(config, configs, dataset, stop, clock)
+        stack.enter_context(workdir.writing(folder))
+        hosts.from_first(lambda: stack.enter_context(owner.owning(folder)))
+        stack.enter_context(_naming_checkpoints(folder))
+        _complete(config, configs, dataset, stop, clock)
 
 
 @contextlib.contextmanager
@@ -80,16 +92,26 @@ def _naming_checkpoints(folder: Path) -> Iterator[None]:
 def _complete(
     config: Config, configs: list[Config], dataset: Dataset, stop: Stop, clock: Clock
 ) -> None:
-    folder = Path(config.workdir)
-    planned = _plan(config, configs, dataset)
+    planned = hosts.first_then_all(lambda: _plan(config, configs, dataset))
     clock.lap("data")
     _say_first(config, dataset, len(configs), len(planned))
     with stop.deferred():
         trained = trainer.train_all(config, planned, dataset, stop)
+    hosts.agree(stop)
     stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
     clock.lap("train")
     rows = _test(config, trained, dataset)
     clock.lap("evaluate")
+    if hosts.is_first():
+        _publish(config, trained, dataset, rows, clock)
+    hosts.meet()
+
+
+def _publish(
+    config: Config, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], clock: Clock
+) -> None:
+    """Figures, results and report."""
+    folder = Path(config.workdir)
     swept = [axis.name for axis in study.axes(config)]
     drawn = _draw(folder, trained, dataset, rows, swept)
     clock.lap("figures")
@@ -102,6 +124,11 @@ def _complete(
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
     _say_last(folder, rows)
+
+
+def _matmul_precision(config: Config) -> str:
+    """In force on the device at hand."""
+    return build.matmul_precision(config, jax.default_backend())
 
 
 def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[Group]:
@@ -228,6 +255,7 @@ def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, An
         "units": results.UNITS,
         "notes": results.notes(config.binarize, is_binary(dataset), config.likelihood),
         "precision": config.compute_dtype,
+        "matmul_precision": _matmul_precision(config),
     } | results.provenance()
 
 
@@ -237,7 +265,8 @@ def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: in
         print(f"NOTE: {line}")
     counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
     print(f"data: {record.used} ({record.source}), {shape}, {counts}")
-    print(f"device: {results.device()}, {config.compute_dtype}; workdir: {config.workdir}")
+    precision = f"{config.compute_dtype}, matrix products of {_matmul_precision(config)} precision"
+    print(f"device: {results.device()}, {precision}; workdir: {config.workdir}")
     if num_runs > 1:
         print(f"study: {num_runs} runs in {num_programs} compiled program(s)")
     print("compiling ...", flush=True)

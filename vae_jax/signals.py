@@ -40,6 +40,15 @@ class Stop:
         """Whether there was a signal."""
         return self._signum is not None
 
+    @property
+    def signum(self) -> int:
+        """The signal that there was, or 0."""
+        return self._signum or 0
+
+    def follow(self, signum: int) -> None:
+        """Stop as another process does, which had this signal; 0 for none."""
+        self._signum = self._signum or signum or None
+
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Leave it to the block to look at ``is_wanted`` and to stop."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax import build, clock, diagnosis, groups, logs, loop, resume, workdir
+from vae_jax import build, clock, diagnosis, groups, hosts, logs, loop, parallel, resume, workdir
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import Config
 from vae_jax.data import Dataset
@@ -50,13 +50,16 @@ def train_all(
     folder = Path(config.workdir)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(Checkpoints(group.folder)) for group in planned]
-        starts = resume.starts(folder, planned, opened, may_restart=config.restart)
-        for change in workdir.changes(folder, config):
-            print(f"changed since the last start: {change}")
-        workdir.write_flags(folder, config)
+        starts = hosts.from_first(
+            lambda: resume.starts(folder, planned, opened, may_restart=config.restart)
+        )
         last = {run: s for group, s in zip(planned, starts, strict=True) for run in group.runs}
         metrics = logs.Metrics(folder)
-        metrics.truncate_after(last)
+        if hosts.is_first():
+            for change in workdir.changes(folder, config):
+                print(f"changed since the last start: {change}")
+            workdir.write_flags(folder, config)
+            metrics.truncate_after(last)
         board = stack.enter_context(logs.TensorBoard(folder, last))
         many = len(planned) > 1
         return [
@@ -108,20 +111,21 @@ class _Training:
         Rows are written before the checkpoint of their step, so after a kill none is missing and
         the surplus is known.
         """
+        hosts.agree(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
         rows = [row for row in logs.readable(self.metrics.path) if row["run"] == self.group.runs[0]]
         state, lines, compile_seconds = self._first_state(), len(rows), 0.0
         seconds = max((row["seconds"] for row in rows), default=0.0)
-        diverged, begun = state.diverged.tolist(), list[float]()
+        diverged, begun = parallel.to_host(state.diverged).tolist(), list[float]()
         with logs.Progress(self.config.num_steps, max(0, self.start), self.label) as progress:
             for visit in self._visit(state, seconds, lambda: self._begin(begun, progress)):
                 state, lines = visit.state, lines + 1
                 compile_seconds += visit.compile_seconds
                 self._tell(visit, progress)
-                self._tell_diverged(diverged, state, progress)
-                diverged = state.diverged.tolist()
+                diverged = self._tell_diverged(diverged, state, progress)
                 self._save(visit.step, state, lines)
-        return TrainedGroup(self.group, self.spec, state, compile_seconds, *(begun or [None]))
+        final = parallel.at_hand(state)
+        return TrainedGroup(self.group, self.spec, final, compile_seconds, *(begun or [None]))
 
     def _first_state(self) -> TrainState:
         """From the checkpoint, or from the seeds."""
@@ -161,7 +165,9 @@ class _Training:
         )
 
     def _bound(self, seconds_per_step: float) -> int:
-        most_steps = groups.settle_most_steps(self.group, seconds_per_step)
+        most_steps = hosts.from_first(
+            lambda: groups.settle_most_steps(self.group, seconds_per_step)
+        )
         if most_steps < self.visits.chunk_steps:
             print(f"updates are slow here: visits after at most {most_steps} of them", flush=True)
         return most_steps
@@ -170,12 +176,16 @@ class _Training:
         """One visit, under the numbers that the runs have in the study."""
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in visit.rows]
         progress.advance(visit.step, visit.ms_per_step)
-        for log in (self.metrics, self.board, progress):
+        for log in (self.metrics, self.board, progress) if hosts.is_first() else ():
             log.write(rows)
 
-    def _tell_diverged(self, before: list[int], state: TrainState, progress: logs.Progress) -> None:
-        """Which runs diverged since the visit before, and why."""
-        after = state.diverged.tolist()
+    def _tell_diverged(
+        self, before: list[int], state: TrainState, progress: logs.Progress
+    ) -> list[int]:
+        """Which runs have diverged; those that did since the visit before are told, and why."""
+        after = parallel.to_host(state.diverged).tolist()
+        if after != before:
+            state = parallel.at_hand(state)
         for place, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
                 why = diagnosis.reason(
@@ -187,9 +197,11 @@ class _Training:
                     by_operation=self.config.debug_nans,
                 )
                 progress.say(f"run {self.group.runs[place]} diverged: {why}")
+        return after
 
     def _save(self, step: int, state: TrainState, lines: int) -> None:
         """If it is due, or if a signal asks for an end."""
+        hosts.agree(self.stop)
         is_stopping = self.stop.is_wanted
         if is_stopping or self.visits.is_due(step, self.visits.checkpoint_every):
             self.checkpoints.save(step, state, {"lines": lines})

@@ -19,7 +19,10 @@ CONTENTS = (
     *("figures", FLAGS_FILE),
 )
 
-_ONE_OFF = {"restart": False, "debug_nans": False}
+_ONE_OFF = {
+    **{"restart": False, "debug_nans": False, "distributed": False},
+    **{"coordinator": "", "num_processes": 0, "process_id": 0},
+}
 _NOT_COMPARED = ("--workdir=", *(f"--{name}=" for name in _ONE_OFF))
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (
