@@ -44,7 +44,8 @@ HOST = [
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
-    *("loop", "checkpoint", "logs", "findings", "report", "config", "study", "arguments", "build"),
+    *("feed", "loop", "checkpoint", "logs", "findings", "report", "config", "study"),
+    *("arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "job", "cli"),
 ]
 ROOMS = [*PURE, *HOST, ""]

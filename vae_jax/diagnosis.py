@@ -6,11 +6,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from vae_jax import batches, loop, sweep, train
-from vae_jax.batches import Examples
+from vae_jax import feed, sweep, train
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
-from vae_jax.train import TrainSpec, TrainState
+from vae_jax.train import Batch, TrainSpec, TrainState
 
 _PACKAGE = Path(__file__).parent
 
@@ -36,22 +35,19 @@ def reason(
             gave NaN or, if none did, infinity.
     """
     own_hparams, own_state = sweep.take((hparams, state), place)
-    examples = loop.resident(spec, dataset)
-    name = train.first_not_finite(spec, own_hparams, own_state, examples)
-    words = f"{name} was not finite at update {int(own_state.diverged)}"
-    return (
-        f"{words}; {operation(spec, own_hparams, own_state, examples)}" if by_operation else words
-    )
+    step, num_examples = int(own_state.diverged), len(dataset.train)
+    seen = feed.batch_at(spec, own_hparams, dataset, step), num_examples
+    words = f"{train.first_not_finite(spec, own_hparams, own_state, *seen)} was not finite at"
+    words += f" update {step}"
+    return f"{words}; {operation(spec, own_hparams, own_state, *seen)}" if by_operation else words
 
 
-def operation(spec: TrainSpec, hparams: HParams, state: TrainState, examples: Examples) -> str:
+def operation(
+    spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
+) -> str:
     """The first operation of the update of a diverged run whose result is NaN, or infinite."""
-    step, num_examples = state.diverged, len(examples.pixels)
+    step = state.diverged
     before = state._replace(step=step, diverged=jnp.full_like(step, -1))
-    epoch = step * spec.batch_size // num_examples
-    orders = batches.epoch_orders(hparams, epoch, 2, num_examples)
-    indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
-    batch = train.draw_batch(spec, hparams, step, examples, indices)
     for looks_for in (jax.debug_nans, jax.debug_infs):
         try:
             with looks_for(True), jax.disable_jit():

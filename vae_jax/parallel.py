@@ -4,11 +4,13 @@ Runs never talk to each other, so a study over several devices is the same progr
 with a share of the runs: ``shard_map`` over one axis, ``run``, and no collective.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -66,6 +68,29 @@ def runs_that_fit(bytes_per_run: int) -> int:
     statistics = device.memory_stats() or {}
     free = statistics.get("bytes_limit", 8 * 2**30) - statistics.get("bytes_in_use", 0)
     return max(1, int(0.8 * free) // bytes_per_run)
+
+
+def fits(num_bytes: int) -> bool:
+    """Whether that much more may lie on a device for good: half of what is free there."""
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats() or {}
+    if device.platform == "cpu":
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        free = statistics.get("bytes_limit", 8 * 2**30) - statistics.get("bytes_in_use", 0)
+    return num_bytes <= free // 2
+
+
+def place(
+    shape: tuple[int, ...],
+    at: Callable[[Any], np.ndarray],
+    num_devices: int,
+) -> jax.Array:
+    """An array on each device, made of what ``at`` gives for the indices of a device's share."""
+    if num_devices == 1:
+        return jax.device_put(at(tuple(slice(0, n) for n in shape)))
+    sharding = NamedSharding(_mesh(num_devices), P())
+    return jax.make_array_from_callback(shape, sharding, at)
 
 
 def _mesh(num_devices: int) -> Mesh:
