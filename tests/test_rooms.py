@@ -37,8 +37,8 @@ PURE = [
 ]
 HOST = [
     *("errors", "clock", "compilation", "signals", "records", "seals", "owner", "table", "page"),
-    *("data.dataset", "data.arrays", "data.files", "data.folders", "data.packaged", "data.sprites"),
-    *("data.cache", "data.download", "data.catalog", "data.sources", "data"),
+    *("data.dataset", "data.cache", "data.mapped", "data.arrays", "data.files", "data.folders"),
+    *("data.packaged", "data.sprites", "data.download", "data.catalog", "data.sources", "data"),
     *("metrics.estimates", "metrics.codes", "metrics.information", "metrics.importance"),
     *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),

@@ -11,7 +11,14 @@ from vae_jax.data.catalog import read_named
 from vae_jax.data.dataset import Dataset, Raw, Record
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.files import has_idx, read_idx, read_npz
-from vae_jax.data.folders import fingerprint, image_files, read_image_folder
+from vae_jax.data.folders import (
+    fingerprint,
+    image_files,
+    read_image_folder,
+    shape_of,
+    unread_image_folder,
+)
+from vae_jax.data.mapped import is_large
 from vae_jax.data.packaged import PACKAGED
 from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.errors import InputError
@@ -116,7 +123,11 @@ def _read_folder(folder: Path, data_dir: Path, flag: str) -> Raw:
         return read_idx(paths, f"IDX files of the folder {folder.name}", flag)
     files = image_files(folder)
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
-    mark = fingerprint(folder, files)
-    return cached(
-        data_dir, f"folder-{digest[:16]}", mark, lambda: read_image_folder(folder, files, flag)
-    )
+    name, mark = f"folder-{digest[:16]}", fingerprint(folder, files)
+
+    def read() -> Raw:
+        if is_large(shape_of(folder, files, flag)):
+            return unread_image_folder(folder, files, flag, data_dir, name, mark)
+        return read_image_folder(folder, files, flag)
+
+    return cached(data_dir, name, mark, read)
