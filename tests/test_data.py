@@ -23,7 +23,7 @@ from tests.samples import (
     save_npz,
     write_files,
 )
-from vae_jax.data import load
+from vae_jax.data import load, mapped, sources
 from vae_jax.data.arrays import permutation
 from vae_jax.errors import InputError
 
@@ -233,6 +233,34 @@ def test_damaged_copy_is_made_anew(damage, tmp_path, read):
     copy.write_bytes(content if damage is None else damage)
     np.testing.assert_array_equal(read(folder).train, first.train)
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+@pytest.mark.parametrize("is_split", [True, False])
+def test_images_too_many_for_memory_are_mapped_and_split_as_ever(
+    is_split, tmp_path, read, monkeypatch
+):
+    folder = image_folder(tmp_path / "pictures") / ("" if is_split else "train")
+    in_memory = load(str(folder), data_dir=str(tmp_path / "other"))
+    monkeypatch.setattr(sources, "is_large", lambda shape: True)
+    monkeypatch.setattr(mapped, "_ROWS", 5)
+    data = read(str(folder))
+    for split in ("train", "valid", "test"):
+        assert isinstance(getattr(data, split), np.memmap)
+        np.testing.assert_array_equal(getattr(data, split), getattr(in_memory, split))
+        np.testing.assert_array_equal(data.labels_of(split), in_memory.labels_of(split))
+    assert data.record.splits == in_memory.record.splits
+    monkeypatch.setattr(mapped, "_write", lambda *_: pytest.fail("written again"))
+    np.testing.assert_array_equal(read(str(folder)).train, data.train)
+
+
+def test_a_mapped_copy_of_other_files_or_splits_is_made_anew(tmp_path, read, monkeypatch):
+    folder = image_folder(tmp_path / "pictures") / "train"
+    monkeypatch.setattr(sources, "is_large", lambda shape: True)
+    assert len(read(str(folder)).valid) == 1
+    assert len(read(str(folder), num_valid=3).valid) == 3
+    save_image(folder / "a" / "9.png", np.full((3, 4), 255, np.uint8))
+    data = read(str(folder))
+    assert len(data.train) + len(data.valid) + len(data.test) == 13
 
 
 def test_data_dir_that_cannot_be_written_is_named(tmp_path):

@@ -22,7 +22,7 @@ from tests.samples import (
     numbers,
     write_files,
 )
-from vae_jax.data import load
+from vae_jax.data import catalog, load
 from vae_jax.data.download import probe
 from vae_jax.errors import InputError
 
@@ -155,6 +155,19 @@ def test_prepared_set_is_read_once(tmp_path, read, monkeypatch):
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])
     monkeypatch.setattr(tfds, "builder_from_directory", lambda f: pytest.fail("read again"))
     np.testing.assert_array_equal(read("toy").train, data.train)
+
+
+def test_a_prepared_set_too_large_for_memory_is_mapped(tmp_path, read, monkeypatch):
+    prepare(tmp_path, "toy/1.0.0")
+    stand_in(monkeypatch, {"train": examples(12), "test": examples(3, 12)})
+    in_memory = read("toy")
+    (tmp_path / "store" / "decoded" / "toy.npz").unlink()
+    monkeypatch.setattr(catalog, "is_large", lambda shape: True)
+    data = read("toy")
+    assert isinstance(data.train, np.memmap)
+    np.testing.assert_array_equal(data.train, in_memory.train)
+    np.testing.assert_array_equal(data.test, in_memory.test)
+    assert data.train_labels is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import requests
 
 import vae_jax
 from tests.oracles import tiny_data
-from vae_jax import checkpoint, cli, figures, loop, results
+from vae_jax import checkpoint, cli, feed, figures, loop, results
 
 CONTRACT = [
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -109,6 +109,13 @@ def test_the_workdir_is_complete(finished):
     assert figures == {*expected, "traversals"}
     checkpoints = {path.name for path in (finished / "checkpoints" / "000").iterdir()}
     assert checkpoints == {"group.json", "8", "12"}
+
+
+def test_the_seconds_to_the_first_update_are_told_and_stored(start, tmp_path):
+    _, out, _ = start(*SHORT)
+    (told,) = re.findall(r"first update ([0-9.]+) s after the command", out)
+    stored = json.loads((tmp_path / "run" / "results.json").read_text())["seconds"]
+    assert stored["command to first update"] == pytest.approx(float(told), abs=0.06)
 
 
 def test_results_csv_has_the_columns_of_the_contract(finished):
@@ -246,6 +253,18 @@ def test_how_often_the_host_looks_changes_no_bit(start, tmp_path):
     for (row,) in rows:  # means over the updates since the last look, so they depend on it
         assert row.pop("train_elbo")
     assert rows[0] == rows[1]
+
+
+def test_a_run_goes_on_streaming_where_it_began_on_the_device(start, tmp_path, monkeypatch):
+    flags = [*SHORT, "--binarize=dynamic"]
+    monkeypatch.setattr(feed, "PIECE_BYTES", 3 * 16 * 20)
+    assert start(*flags)[0] == 0
+    again = [*flags, f"--workdir={tmp_path / 'again'}"]
+    assert start(*again, "--num_steps=5", "--data_on_device=yes")[0] == 0
+    assert start(*again, "--data_on_device=no")[0] == 0
+    left, right = saved_arrays(tmp_path / "run", 12), saved_arrays(tmp_path / "again", 12)
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_what_differs_from_the_last_start_is_listed(start):

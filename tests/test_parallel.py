@@ -126,7 +126,7 @@ def _batch_of(hparams, pixels, step):
 def _compiled(layout: Layout) -> str:
     hparams = grid(seed=range(8), latent_size=5)
     state = loop.initial_state(SPEC, hparams, DATA, layout)
-    shared = loop.resident(SPEC, DATA), jnp.int32(2)
+    shared = feed.resident(SPEC, DATA), jnp.int32(2)
     (hparams, state), (examples, steps) = loop._placed(layout, (hparams, state), shared)
     lowered = sweep.train_chunk.lower(
         SPEC, hparams, state, examples, steps, max_steps=2, layout=layout

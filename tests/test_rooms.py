@@ -38,15 +38,16 @@ PURE = [
 HOST = [
     *("errors", "clock", "compilation", "signals", "hosts", "records", "seals", "owner"),
     *("table", "page"),
-    *("data.dataset", "data.arrays", "data.places", "data.files", "data.folders"),
-    *("data.packaged", "data.sprites", "data.cache", "data.download", "data.catalog"),
+    *("data.dataset", "data.cache", "data.mapped", "data.arrays", "data.places", "data.files"),
+    *("data.folders", "data.packaged", "data.sprites", "data.download", "data.catalog"),
     *("data.sources", "data"),
     *("metrics.estimates", "metrics.codes", "metrics.information", "metrics.importance"),
     *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
-    *("loop", "checkpoint", "logs", "findings", "report", "config", "study", "arguments", "build"),
+    *("feed", "loop", "checkpoint", "logs", "findings", "report", "config", "study"),
+    *("arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "job", "cli"),
 ]
 ROOMS = [*PURE, *HOST, ""]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import arguments, loop, study, sweep, train
+from vae_jax import arguments, feed, loop, study, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
@@ -115,7 +115,9 @@ def test_a_run_that_diverges_moves_no_bit_of_its_neighbours(layout):
     assert state.diverged.tolist()[::2] == [-1, -1]
     assert 0 < int(state.diverged[1]) < 8
     assert {rows[1][name] for name in ("elbo", "nll", "kl", "active_units")} == {None}
-    name = train.first_not_finite(spec, take(wild, 1), take(state, 1), EXAMPLES)
+    hparams, alone = take((wild, state), 1)
+    batch = feed.batch_at(spec, hparams, DATA, int(alone.diverged))
+    name = train.first_not_finite(spec, hparams, alone, batch, len(DATA.train))
     assert name.split("/")[0] in ("params", "posterior", "z", "outputs", "terms")
 
 

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from tests.oracles import tiny_data, tiny_vae
-from vae_jax import loop, sweep, train
+from vae_jax import feed, loop, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.loop import Visits
@@ -106,7 +106,7 @@ def test_training_on_from_a_state_is_training_straight():
 
 def test_new_values_do_not_compile_anew():
     state = loop.fit(SPEC, HParams.of(latent_size=3), DATA, 2)
-    examples = loop.resident(SPEC, DATA)
+    examples = feed.resident(SPEC, DATA)
     before = sweep.train_chunk._cache_size()
     for hparams, steps in [
         (HParams.of(latent_size=[3]), 2),

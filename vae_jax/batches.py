@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt32
+from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
 from vae_jax import keys
 from vae_jax.hparams import HParams
@@ -29,6 +29,28 @@ class Examples(NamedTuple):
 
     pixels: Pixels
     labels: Labels | None = None
+
+
+class Gathered(NamedTuple):
+    """Batches of consecutive updates, gathered on the host from a training set that stays there.
+
+    Runs with equal seeds see the same examples and share a stream.
+
+    Attributes:
+        pixels: 0 to 255.
+        seeds: of the streams.
+        labels: classes, for conditional models only.
+    """
+
+    pixels: UInt8[Array, "streams steps batch height width channels"]
+    seeds: UInt32[Array, " streams"]
+    labels: Int[Array, "streams steps batch"] | None = None
+
+    def at(self, seed: UInt32[Array, ""], place: Int[Array, ""]) -> Examples:
+        """Those of the update with this place in the sequence."""
+        stream = jnp.argmax(self.seeds == seed)
+        labels = None if self.labels is None else self.labels[stream, place]
+        return Examples(self.pixels[stream, place], labels)
 
 
 def epochs_touched(max_steps: int, batch_size: int, num_examples: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from vae_jax.batches import BINARIZATIONS
 from vae_jax.errors import InputError
 from vae_jax.estimators import ESTIMATORS
+from vae_jax.feed import ON_DEVICE
 from vae_jax.likelihoods import LIKELIHOODS, SCALE_MODES
 from vae_jax.networks import ACTIVATIONS, NETWORKS
 from vae_jax.objectives import KL_MODES, KL_PENALTIES, OBJECTIVES
@@ -132,6 +133,12 @@ class Config:
         whole(0),
         "images held out for valid where the data have none; 0: a sixth or a tenth",
         is_sweepable=False,
+    )
+    data_on_device: str = _flag(
+        "auto",
+        one_of(*ON_DEVICE),
+        "keep all training images there; auto: if they fit",
+        changes_run=False,
     )
     binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
     conditional: bool = _flag(False, TRUTH, "give the labels to encoder, decoder and prior")
@@ -330,7 +337,7 @@ def check_combination(config: Config) -> None:
     Raises:
         InputError: naming the flags.
     """
-    rules = (_refused_shapes, _refused_bounds, _refused_penalties)
+    rules = (_refused_shapes, _refused_places, _refused_bounds, _refused_penalties)
     for refusal in itertools.chain.from_iterable(rule(config) for rule in rules):
         raise InputError(refusal)
 
@@ -361,6 +368,14 @@ def _refused_shapes(config: Config) -> Iterator[str]:
         yield (
             f"--top_latent_size={config.top_latent_size}: stands on --posterior=gaussian, not on "
             f"{config.posterior}; leave one of them out"
+        )
+
+
+def _refused_places(config: Config) -> Iterator[str]:
+    if config.data_on_device == "no" and config.binarize == "static":
+        yield (
+            "--data_on_device=no: --binarize=static draws all images at once, on the device; leave "
+            "one of them out"
         )
 
 

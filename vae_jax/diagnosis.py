@@ -6,11 +6,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from vae_jax import loop, sweep, train
-from vae_jax.batches import Examples
+from vae_jax import feed, sweep, train
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
-from vae_jax.train import TrainSpec, TrainState
+from vae_jax.train import Batch, TrainSpec, TrainState
 
 _PACKAGE = Path(__file__).parent
 
@@ -36,23 +35,23 @@ def reason(
             gave NaN or, if none did, infinity.
     """
     own_hparams, own_state = sweep.take((hparams, state), place)
-    examples = loop.resident(spec, dataset)
-    name = train.first_not_finite(spec, own_hparams, own_state, examples)
-    words = f"{name} was not finite at update {int(own_state.diverged)}"
-    return (
-        f"{words}; {operation(spec, own_hparams, own_state, examples)}" if by_operation else words
-    )
+    step, num_examples = int(own_state.diverged), len(dataset.train)
+    seen = feed.batch_at(spec, own_hparams, dataset, step), num_examples
+    words = f"{train.first_not_finite(spec, own_hparams, own_state, *seen)} was not finite at"
+    words += f" update {step}"
+    return f"{words}; {operation(spec, own_hparams, own_state, *seen)}" if by_operation else words
 
 
-def operation(spec: TrainSpec, hparams: HParams, state: TrainState, examples: Examples) -> str:
+def operation(
+    spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
+) -> str:
     """The first operation of the update of a diverged run whose result is NaN, or infinite."""
     step = state.diverged
     before = state._replace(step=step, diverged=jnp.full_like(step, -1))
-    batch = train.batch_at(spec, hparams, step, examples)
     for looks_for in (jax.debug_nans, jax.debug_infs):
         try:
             with looks_for(True), jax.disable_jit():
-                train.train_step(spec, hparams, before, batch, len(examples.pixels))
+                train.train_step(spec, hparams, before, batch, num_examples)
         except FloatingPointError as error:
             return f"{str(error).splitlines()[0].rstrip('.')} at {_line(error)}"
     return "no operation gave NaN or infinity when the update was repeated by itself"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae_jax import build, checkpoint, loop, parallel, records, seals
 from vae_jax.config import FIELDS, Config, as_flags, as_text
 from vae_jax.data import Dataset
@@ -103,7 +105,7 @@ def identity(config: Config, mark: str) -> Identity:
 
 def _mark(dataset: Dataset) -> str:
     """Name and checksum of the training images: a substituted data set is another one."""
-    checksum = zlib.crc32(dataset.train.tobytes())
+    checksum = zlib.crc32(np.ascontiguousarray(dataset.train).data)
     return f"{dataset.record.used} ({len(dataset.train)} images, crc32 {checksum:08x})"
 
 

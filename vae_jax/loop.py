@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import batches, hosts, parallel, sweep
+from vae_jax import batches, feed, hosts, parallel, sweep
 from vae_jax import train as train_room
-from vae_jax.batches import Examples
+from vae_jax.batches import Examples, Gathered
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError
 from vae_jax.evaluate import EvalSpec, in_batches, summarize
@@ -257,6 +257,7 @@ def train(
     state: TrainState,
     *,
     layout: Layout | None = None,
+    on_device: str = "auto",
     seconds: float = 0.0,
     bound: Callable[[float], int] | None = None,
     begun: Callable[[], None] | None = None,
@@ -270,6 +271,7 @@ def train(
         visits: when the host looks.
         state: where to go on from; it is donated.
         layout: where the runs are computed; None for the best of the device.
+        on_device: whether the images lie on the device, see :func:`vae_jax.feed.feed`.
         seconds: training time already spent, to which the rows' ``seconds`` add.
         bound: from the seconds that an update takes here to ``visits.most_steps``; asked once.
         begun: called once, when the device has begun with the updates.
@@ -279,29 +281,47 @@ def train(
         return
     layout = layout or layout_for(spec, hparams)
     num_runs = len(hparams.seed)
-    (padded, state), examples = _placed(layout, (hparams, state), resident(spec, data))
+    padded, state = parallel.pad_runs((hparams, state), layout.devices)
+    source = feed.feed(spec, hparams, data, visits.longest, layout.devices, on_device=on_device)
     valid = _in_batches(spec, data, "valid", layout)
 
-    def advance(state: TrainState, num_steps: int) -> tuple[TrainState, TrainTerms]:
-        steps = parallel.replicate(np.int32(num_steps), layout.devices)
+    def advance(
+        state: TrainState, examples: Examples | Gathered, num_steps: int
+    ) -> tuple[TrainState, TrainTerms]:
         return sweep.train_chunk(
-            spec, padded, state, examples, steps, max_steps=visits.longest, layout=layout
+            spec,
+            padded,
+            state,
+            examples,
+            parallel.replicate(np.int32(num_steps), layout.devices),
+            max_steps=source.max_steps,
+            num_examples=len(data.train),
+            layout=layout,
         )
 
+    sample = source.sample(start)
     began = time.perf_counter()
-    state, _ = advance(state, 0)  # no update: only builds the program
+    state, _ = advance(state, sample, 0)  # no update: only builds the program
     compile_seconds = time.perf_counter() - began
     if bound is not None:
-        pace = _seconds_per_step(advance, state, visits.longest)
+        pace = _seconds_per_step(lambda copy, n: advance(copy, sample, n), state, source.max_steps)
         visits = dataclasses.replace(visits, most_steps=bound(pace))
+    del sample
+    pieces = source.along(start, visits.after(start))
     for stop in visits.after(start):
         with jax.transfer_guard("disallow"):
             began = time.perf_counter()
-            state, terms = advance(state, stop - start)
-            if begun is not None:
-                begun()
-                begun = None
-            terms = parallel.to_host(terms)
+            done, parts = start, list[tuple[TrainTerms, int]]()
+            while done < stop:
+                examples, num_steps = next(pieces)
+                jax.block_until_ready(parts[-2:-1])  # or all pieces would pile up on the device
+                state, terms = advance(state, examples, num_steps)
+                parts.append((terms, num_steps))
+                done += num_steps
+                if begun is not None:
+                    begun()
+                    begun = None
+            terms = _mean(parallel.to_host(parts))
             elapsed = time.perf_counter() - began
             seconds += elapsed
             rows = _rows(spec, stop, seconds, terms, num_runs)
@@ -314,11 +334,16 @@ def train(
         start, compile_seconds = stop, 0.0
 
 
-def resident(spec: TrainSpec, data: Dataset) -> Examples:
-    """The training set as it lies on the device."""
-    pixels = batches.stored_pixels(spec.binarize, "train", data.train)
-    labels = _labels(spec, data, "train")
-    return Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels))
+def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
+    """Means over all updates of a chunk, from those over its pieces."""
+    (first, num_steps), *more = parts
+    if not more:
+        return first
+    sums = jax.tree.map(lambda term: term * num_steps, first)
+    for terms, length in more:
+        sums = jax.tree.map(lambda total, term: total + term * length, sums, terms)  # noqa: B023
+        num_steps += length
+    return jax.tree.map(lambda total: total / num_steps, sums)
 
 
 def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray | None:

@@ -179,6 +179,26 @@ def memory() -> int | None:
     return (device.memory_stats() or {}).get("bytes_limit")
 
 
+def fits(num_bytes: int) -> bool:
+    """Whether that much more may lie on a device for good: half of what is free there."""
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats() or {}
+    if device.platform == "cpu":
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        free = statistics.get("bytes_limit", 8 * 2**30) - statistics.get("bytes_in_use", 0)
+    return num_bytes <= free // 2
+
+
+def place(shape: tuple[int, ...], at: Callable[[Any], np.ndarray], devices: Devices) -> jax.Array:
+    """An array on each device, made of what ``at`` gives for the indices of a device's share."""
+    sharding = _sharding(devices, P())
+    if sharding is None:
+        return jax.device_put(at(tuple(slice(0, n) for n in shape)))
+    with jax.transfer_guard("allow"):
+        return jax.make_array_from_callback(shape, sharding, at)
+
+
 def _mesh(devices: Devices) -> Mesh:
     chosen = jax.devices()[: devices.run * devices.batch]
     return jax.make_mesh(devices, ("run", "batch"), (AxisType.Auto,) * 2, devices=chosen)

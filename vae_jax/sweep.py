@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax import evaluate as evaluation
 from vae_jax import parallel, train
-from vae_jax.batches import Examples
+from vae_jax.batches import Examples, Gathered
 from vae_jax.evaluate import EvalSpec, Evaluation
 from vae_jax.hparams import HParams
 from vae_jax.parallel import Devices
@@ -85,16 +85,19 @@ def init(
 
 
 @functools.partial(
-    jax.jit, static_argnames=("spec", "max_steps", "layout"), donate_argnames="state"
+    jax.jit,
+    static_argnames=("spec", "max_steps", "num_examples", "layout"),
+    donate_argnames="state",
 )
 def train_chunk(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
-    data: Examples,
+    data: Examples | Gathered,
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
+    num_examples: int = 0,
     layout: Layout = Layout(),
 ) -> tuple[TrainState, TrainTerms]:
     """``num_steps`` updates of every run; terms ``[runs]`` are means over these updates.
@@ -103,9 +106,11 @@ def train_chunk(
     """
 
     def advance(
-        shared: tuple[Examples, Array], hparams: HParams, state: TrainState
+        shared: tuple[Examples | Gathered, Array], hparams: HParams, state: TrainState
     ) -> tuple[TrainState, TrainTerms]:
-        return train.train_chunk(spec, hparams, state, *shared, max_steps=max_steps)
+        return train.train_chunk(
+            spec, hparams, state, *shared, max_steps=max_steps, num_examples=num_examples
+        )
 
     return over_runs(advance, layout)((data, num_steps), hparams, state)
 

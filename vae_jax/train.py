@@ -4,7 +4,7 @@
 run; ``sweep.py`` maps them over a study.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import batches, keys, parallel
-from vae_jax.batches import Examples
+from vae_jax.batches import Examples, Gathered
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.objectives import Elbo, Noise, Objective, Value
@@ -177,27 +177,34 @@ def train_chunk(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
-    data: Examples,
+    data: Examples | Gathered,
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
+    num_examples: int = 0,
 ) -> tuple[TrainState, TrainTerms]:
     """``num_steps`` updates in one device loop; the terms are means over them.
 
     The number of updates is an array, so that chunks of any length up to ``max_steps`` share one
     compiled program (a ``scan`` would need one for each length).
+
+    Args:
+        spec: what is trained and how.
+        hparams: of the run.
+        state: to go on from.
+        data: the training set, or the batches of these updates.
+        num_steps: updates.
+        max_steps: the most that they can be.
+        num_examples: in the training set, where only the batches of these updates are given.
     """
-    num_examples = len(data.pixels)
-    first_epoch = state.step * spec.batch_size // num_examples
-    num_epochs = batches.epochs_touched(max_steps, spec.batch_size, num_examples)
-    orders = batches.epoch_orders(hparams, first_epoch, num_epochs, num_examples)
+    num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
+    pick = _picker(spec, hparams, state.step, data, max_steps, num_examples)
 
     def body(
-        _: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
+        place: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
     ) -> tuple[TrainState, TrainTerms]:
         state, sums = carry
-        indices = batches.batch_indices(orders, first_epoch, state.step, spec.batch_size)
-        batch = draw_batch(spec, hparams, state.step, data, indices)
+        batch = draw_batch(spec, hparams, state.step, *pick(place, state.step))
         # Without the barrier XLA draws the batch anew in each of the five loops that read it.
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
         batch = batch._replace(x=x, noise=noise).split()
@@ -210,17 +217,37 @@ def train_chunk(
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 
 
+def _picker(
+    spec: TrainSpec,
+    hparams: HParams,
+    start: Int[Array, ""],
+    data: Examples | Gathered,
+    max_steps: int,
+    num_examples: int,
+) -> Callable[[Int[Array, ""], Int[Array, ""]], tuple[Examples, Int[Array, " batch"] | None]]:
+    """From an update's place in the chunk, and its step, to examples and which of them it sees."""
+    if isinstance(data, Gathered):
+        return lambda place, step: (data.at(hparams.seed, place), None)
+    first_epoch = start * spec.batch_size // num_examples
+    num_epochs = batches.epochs_touched(max_steps, spec.batch_size, num_examples)
+    orders = batches.epoch_orders(hparams, first_epoch, num_epochs, num_examples)
+    return lambda place, step: (
+        data,
+        batches.batch_indices(orders, first_epoch, step, spec.batch_size),
+    )
+
+
 def draw_batch(
     spec: TrainSpec,
     hparams: HParams,
     step: Int[Array, ""],
     data: Examples,
-    indices: Int[Array, " batch"],
+    indices: Int[Array, " batch"] | None = None,
 ) -> Batch:
-    """What the update sees of the given examples."""
+    """What the update sees of the given examples: those of the indices, or all."""
 
     def take(values: Array) -> Array:
-        return values.at[indices].get(mode="promise_in_bounds")
+        return values if indices is None else values.at[indices].get(mode="promise_in_bounds")
 
     key = keys.stream(hparams.seed, "posterior", step)
     noise = spec.model.noise(key, spec.objective.num_draws, spec.batch_size)
@@ -237,25 +264,15 @@ def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels:
     return drawn.astype(default_float())
 
 
-def batch_at(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], data: Examples) -> Batch:
-    """What one update sees, by itself: to look at it again after the chunk is done."""
-    num_examples = len(data.pixels)
-    epoch = step * spec.batch_size // num_examples
-    num_epochs = batches.epochs_touched(1, spec.batch_size, num_examples)
-    orders = batches.epoch_orders(hparams, epoch, num_epochs, num_examples)
-    indices = batches.batch_indices(orders, epoch, step, spec.batch_size)
-    return draw_batch(spec, hparams, step, data, indices)
-
-
-def first_not_finite(spec: TrainSpec, hparams: HParams, state: TrainState, data: Examples) -> str:
+def first_not_finite(
+    spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
+) -> str:
     """Name of the first array that is not finite at the update where a run diverged.
 
     Looks, in the order of computation, at parameters, posterior, prior, z, densities, objective and
-    gradients of the state that was kept.
+    gradients of the state that was kept; the batch is that of the update.
     """
-    step, num_examples = state.diverged, len(data.pixels)
-    batch = batch_at(spec, hparams, step, data)
-    for name, tree in _stages(spec, hparams, step, state.params, batch, num_examples):
+    for name, tree in _stages(spec, hparams, state.diverged, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
             if not jnp.isfinite(leaf).all():
                 return f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}".strip("/")

@@ -159,6 +159,7 @@ class _Training:
             self.visits,
             state,
             layout=layout_of(self.group, self.spec),
+            on_device=self.config.data_on_device,
             seconds=seconds,
             bound=self._bound if self.group.most_steps is None else None,
             begun=begun,

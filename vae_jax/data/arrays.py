@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from vae_jax.data.dataset import Dataset, Part, Raw, Record
+from vae_jax.data.mapped import Unread, mapped
 from vae_jax.errors import InputError
 
 # The day of arXiv:1312.6114v1. It must never change: it decides which images are held out.
@@ -20,7 +21,8 @@ def build(raw: Raw, record: Record, flag: str, num_valid: int = 0) -> Dataset:
 
     Args:
         raw: parts whose images are `[n, height, width]` or `[n, height, width, channels]`: bool,
-            integers within 0..255 (if the largest is 1, binary) or floats within [0, 1].
+            integers within 0..255 (if the largest is 1, binary) or floats within [0, 1]; or not
+            read yet, in which case they stay in files and no warnings are looked for.
         record: `splits` and `warnings` are filled in here.
         flag: `--name=value`, how an error names the data.
         num_valid: images to cut from train for a valid split; 0 for the customary share.
@@ -31,8 +33,14 @@ def build(raw: Raw, record: Record, flag: str, num_valid: int = 0) -> Dataset:
     Raises:
         InputError: for anything else.
     """
-    parts, sentence = _with_all_splits(_checked(raw.parts, flag), flag, num_valid)
-    warnings = _repeats(parts) + _strangers(parts) + _darkness(parts)
+    if any(isinstance(part.images, Unread) for part in raw.parts.values()):
+        parts, sentence = _with_all_splits(raw.parts, flag, num_valid)
+        arrays = mapped({split: part.images for split, part in parts.items()})
+        parts = {split: Part(arrays[split], _to_labels(p, flag)) for split, p in parts.items()}
+        warnings = ()
+    else:
+        parts, sentence = _with_all_splits(_checked(raw.parts, flag), flag, num_valid)
+        warnings = _repeats(parts) + _strangers(parts) + _darkness(parts)
     return Dataset(
         train=parts["train"].images,
         valid=parts["valid"].images,

@@ -19,6 +19,8 @@ _LAYOUT = "1"  # raise it when what a copy holds, or how a source is decoded, ch
 def cached(data_dir: Path, name: str, fingerprint: str, read: Callable[[], Raw]) -> Raw:
     """The copy called `name` if it is sound and of this `fingerprint`, otherwise a new one.
 
+    What was not read (`mapped`) is not copied here.
+
     Raises:
         InputError: the copy cannot be written.
     """
@@ -27,8 +29,9 @@ def cached(data_dir: Path, name: str, fingerprint: str, read: Callable[[], Raw])
     raw = _restore(path, mark)
     if raw is None:
         raw = read()
-        with writing(data_dir):
-            _keep(path, mark, raw)
+        if all(isinstance(part.images, np.ndarray) for part in raw.parts.values()):
+            with writing(data_dir):
+                _keep(path, mark, raw)
     return raw
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.data.download import DOWNLOADABLE, download
+from vae_jax.data.mapped import Unread, is_large
 from vae_jax.data.packaged import PACKAGED
 from vae_jax.errors import InputError
 
@@ -31,7 +32,9 @@ def read_named(name: str, data_dir: Path, flag: str) -> Raw:
     copy = re.sub("[^A-Za-z0-9_.-]", "-", name)
     if prepared is not None:
         mark = str(prepared.relative_to(data_dir))
-        return cached(data_dir, copy, mark, lambda: _read_prepared(prepared, flag))
+        return cached(
+            data_dir, copy, mark, lambda: _read_prepared(prepared, data_dir, copy, mark, flag)
+        )
     if name in DOWNLOADABLE:
         return cached(data_dir, copy, "download", lambda: download(name, data_dir, flag))
     raise _not_prepared(name, data_dir, flag)
@@ -53,7 +56,7 @@ def _tfds_folders(name: str, data_dir: Path) -> list[Path]:
     return [folder for folder in found if version in ("", folder.name)]
 
 
-def _read_prepared(folder: Path, flag: str) -> Raw:
+def _read_prepared(folder: Path, data_dir: Path, copy: str, mark: str, flag: str) -> Raw:
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
@@ -63,8 +66,39 @@ def _read_prepared(folder: Path, flag: str) -> Raw:
     known = {ours: sources[theirs] for theirs, ours in _SPLIT_NAMES.items() if theirs in sources}
     if "train" not in known:
         raise InputError(f"{flag}: has splits {', '.join(sources)} but no `train`; give another")
-    parts = {split: _part(source, flag) for split, source in known.items() if len(source)}
+    known = {split: source for split, source in known.items() if len(source)}
+    shape = sum(map(len, known.values())), *known["train"][0]["image"].shape
+    if is_large(shape):
+        place = data_dir, copy, mark
+        parts = {split: _unread(source, shape[1:], place, flag) for split, source in known.items()}
+    else:
+        parts = {split: _part(source, flag) for split, source in known.items()}
     return Raw(parts, f"{builder.info.full_name} as tensorflow-datasets prepared it")
+
+
+def _unread(source: Any, shape: tuple[int, ...], place: tuple[Path, str, str], flag: str) -> Part:
+    """The fields `image`, not yet read, without labels, for which all would have to be read."""
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), *shape), np.uint8)
+        for index, row in enumerate(rows):
+            image = source[int(row)]["image"]
+            _refuse_other(image, shape, flag)
+            if image.dtype != np.uint8:
+                raise InputError(f"{flag}: images of dtype {image.dtype}; give 8-bit images")
+            images[index] = image
+        return images
+
+    return Part(Unread(read, (len(source), *shape), np.arange(len(source)), *place))
+
+
+def _refuse_other(image: np.ndarray, shape: tuple[int, ...], flag: str) -> None:
+    """An image of another shape cannot stand among the others."""
+    if image.shape != shape:
+        raise InputError(
+            f"{flag}: images of shapes {shape} and {image.shape}; "
+            "save them at one size and give the folder"
+        )
 
 
 def _part(source: Any, flag: str) -> Part:
@@ -75,11 +109,7 @@ def _part(source: Any, flag: str) -> Part:
     labels = np.empty(len(source), np.int32) if has_labels else None
     for index in range(len(source)):
         example = source[index]
-        if example["image"].shape != first["image"].shape:
-            raise InputError(
-                f"{flag}: images of shapes {first['image'].shape} and {example['image'].shape}; "
-                "save them at one size and give the folder"
-            )
+        _refuse_other(example["image"], first["image"].shape, flag)
         images[index] = example["image"]
         if labels is not None:
             labels[index] = example["label"]

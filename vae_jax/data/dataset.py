@@ -1,7 +1,7 @@
 """The containers of data: what a source reads (`Raw`) and what a run is given (`Dataset`)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -11,12 +11,12 @@ class Part(NamedTuple):
     """Images of one split as the source has them.
 
     Attributes:
-        images: as `arrays.build` takes them.
+        images: an array as `arrays.build` takes it, or images that are not read yet (`mapped`).
         labels: one for each image, or none at all.
         factors: whole numbers from which each image was made, `[n, factors]`, if they are known.
     """
 
-    images: np.ndarray
+    images: Any
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
 

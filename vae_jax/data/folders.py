@@ -10,6 +10,7 @@ from PIL import Image
 
 from vae_jax.data.arrays import permutation
 from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.mapped import Unread
 from vae_jax.data.places import files_below, refuse_outside
 from vae_jax.errors import InputError
 
@@ -55,10 +56,42 @@ def read_image_folder(folder: Path, files: list[str], flag: str) -> Raw:
     Raises:
         InputError: no images, files of different shapes, damaged or 16-bit files.
     """
+    members = _by_split(files, flag)
+    pixels = _decode(folder, files, files, flag)
+    return _raw(folder, files, members, pixels, flag)
+
+
+def shape_of(folder: Path, files: list[str], flag: str) -> tuple[int, ...]:
+    """Number of images, height, width and channels: those of the first.
+
+    Raises:
+        InputError: no images, or the first cannot be decoded.
+    """
     if not files:
         raise InputError(f"{flag}: no PNG, JPEG or IDX files in this folder; give another one")
-    members = _by_split(files, flag)
-    pixels = _decode(folder, files, flag)
+    return len(files), *_pixels(folder / files[0], flag).shape
+
+
+def unread_image_folder(
+    folder: Path, files: list[str], flag: str, data_dir: Path, name: str, mark: str
+) -> Raw:
+    """The same as :func:`read_image_folder` without decoding, for more images than memory holds."""
+    shape = shape_of(folder, files, flag)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return _decode(folder, files, [files[row] for row in rows], flag)
+
+    images = Unread(read, shape, np.arange(len(files)), data_dir, name, mark)
+    return _raw(folder, files, _by_split(files, flag), images, flag)
+
+
+def _raw(
+    folder: Path,
+    files: list[str],
+    members: dict[str, list[int]],
+    pixels: np.ndarray | Unread,
+    flag: str,
+) -> Raw:
     labels = _labels(files, flag)
     everything = Part(pixels, labels)
     # Shuffled, because files sorted by class would show a single class in every figure.
@@ -105,15 +138,15 @@ def _labels(files: list[str], flag: str) -> np.ndarray | None:
     return np.unique(names, return_inverse=True)[1]
 
 
-def _decode(folder: Path, files: list[str], flag: str) -> np.ndarray:
-    """All images, `[n, height, width, channels]`."""
-    first = _pixels(folder / files[0], flag)
-    images = np.empty((len(files), *first.shape), np.uint8)
-    for row, file in enumerate(files):
+def _decode(folder: Path, files: list[str], chosen: list[str], flag: str) -> np.ndarray:
+    """The chosen images, `[n, height, width, channels]`; all of `files` are to be of one shape."""
+    shape = shape_of(folder, files, flag)[1:]
+    images = np.empty((len(chosen), *shape), np.uint8)
+    for row, file in enumerate(chosen):
         pixels = _pixels(folder / file, flag)
-        if pixels.shape != first.shape:
+        if pixels.shape != shape:
             raise InputError(
-                f"{flag}: {files[0]} has shape {first.shape} but {file} {pixels.shape}; "
+                f"{flag}: {files[0]} has shape {shape} but {file} {pixels.shape}; "
                 "bring all to one size and one number of channels"
             )
         images[row] = pixels

@@ -11,7 +11,14 @@ from vae_jax.data.catalog import read_named
 from vae_jax.data.dataset import Dataset, Raw, Record
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.files import has_idx, is_idx, read_idx, read_npz
-from vae_jax.data.folders import fingerprint, image_files, read_image_folder
+from vae_jax.data.folders import (
+    fingerprint,
+    image_files,
+    read_image_folder,
+    shape_of,
+    unread_image_folder,
+)
+from vae_jax.data.mapped import is_large
 from vae_jax.data.packaged import PACKAGED
 from vae_jax.data.places import refuse_outside
 from vae_jax.data.sprites import is_sprites, read_sprites
@@ -119,10 +126,14 @@ def _read_folder(folder: Path, data_dir: Path, flag: str) -> Raw:
     except OSError as error:
         raise InputError(f"{flag}: cannot be read ({error.strerror}); give another one") from None
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
-    mark = fingerprint(folder, files)
-    return cached(
-        data_dir, f"folder-{digest[:16]}", mark, lambda: read_image_folder(folder, files, flag)
-    )
+    name, mark = f"folder-{digest[:16]}", fingerprint(folder, files)
+
+    def read() -> Raw:
+        if is_large(shape_of(folder, files, flag)):
+            return unread_image_folder(folder, files, flag, data_dir, name, mark)
+        return read_image_folder(folder, files, flag)
+
+    return cached(data_dir, name, mark, read)
 
 
 def _read_idx_folder(folder: Path, flag: str) -> Raw:
