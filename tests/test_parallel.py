@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import arguments, loop, parallel, sweep, train
+from vae_jax import arguments, feed, loop, parallel, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
