@@ -37,10 +37,8 @@ def main() -> None:
     shape = (64, 64, flags.channels)
     model = vae_jax.VAE(shape, max_latents=16, network=vae_jax.Conv((32, 64), (256,)))
     spec = vae_jax.TrainSpec(model, batch_size=flags.batch_size)
-    print(
-        f"conv 32-64 on {shape}, batch {flags.batch_size}, "
-        f"{os.cpu_count()} cores, jax {jax.__version__}"
-    )
+    machine = f"{os.cpu_count()} cores, jax {jax.__version__}"
+    print(f"conv 32-64 on {shape}, batch {flags.batch_size}, {machine}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         mapped = np.lib.format.open_memmap(
             Path(folder) / "train.npy", "w+", np.uint8, (flags.images, *shape)
@@ -53,8 +51,7 @@ def main() -> None:
             "from a mapped file": (mapped, "no"),
         }
         trainings = {
-            name: _Training(spec, images, on_device, flags.steps)
-            for name, (images, on_device) in ways.items()
+            name: _Training(spec, images, way, flags.steps) for name, (images, way) in ways.items()
         }
         rounds = [
             {name: training.milliseconds() for name, training in trainings.items()}

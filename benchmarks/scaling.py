@@ -1,0 +1,85 @@
+"""What one update of one run computes and moves, on paper: ``python benchmarks/scaling.py``.
+
+Nothing is timed. Operations are those that XLA counts in the program of an update before it is
+optimised. Bytes are ten numbers a parameter: the weights are read forwards and backwards, the
+gradient is written and read, weights and both moments are read and written; activations come on
+top. An update takes at least its operations over the peak, and at least its bytes over the
+bandwidth. "sent" is the all-reduce of a gradient: twice its bytes over the link.
+"""
+
+import functools
+import math
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from vae_jax import VAE, Conv, HParams, ResNet, TrainSpec, loop, train
+from vae_jax.batches import Examples
+from vae_jax.train import TrainState
+
+NUMBERS_MOVED = 10
+
+
+class Chip(NamedTuple):
+    """Public figures: operations a second in bfloat16, bytes a second, bytes, bytes sent."""
+
+    name: str
+    peak: float
+    bandwidth: float
+    memory: float
+    link: float
+
+
+CHIPS = (
+    Chip("v5e", 197e12, 819e9, 16e9, 200e9),
+    Chip("H200", 989e12, 4.8e12, 141e9, 450e9),
+)
+SPECS = {
+    "mlp 784-400-20": TrainSpec(VAE((28, 28, 1), 20), batch_size=128, binarize="dynamic"),
+    "conv 28x28": TrainSpec(VAE((28, 28, 1), 16, Conv((32, 64), (256,))), batch_size=64),
+    "conv 64x64x3": TrainSpec(VAE((64, 64, 3), 16, Conv((32, 64), (256,))), batch_size=64),
+    "celeba64.flags": TrainSpec(
+        VAE((64, 64, 3), 128, ResNet((64, 128, 256), hidden_sizes=(512,))), batch_size=128
+    ),
+}
+
+
+def main() -> None:
+    """Print a line for each network and chip."""
+    print(f"{'':16}{'params':>11}{'GFLOP':>8}{'MB':>8}{'FLOP/B':>8}", end="")
+    print(f"{'chip':>7}{'us FLOP':>9}{'us bytes':>9}{'runs fit':>9}{'us sent':>9}")
+    for name, spec in SPECS.items():
+        params, operations = facts(spec)
+        moved = 4 * NUMBERS_MOVED * params
+        line = f"{name:16}{params:11,}{operations / 1e9:8.2f}{moved / 1e6:8.1f}"
+        for chip in CHIPS:
+            fitting = int(0.8 * chip.memory / loop.bytes_per_run(spec))
+            print(f"{line}{operations / moved:8.1f}{chip.name:>7}", end="")
+            print(f"{1e6 * operations / chip.peak:9.1f}{1e6 * moved / chip.bandwidth:9.1f}", end="")
+            print(f"{fitting:9,}{1e6 * 2 * 4 * params / chip.link:9.1f}")
+
+
+def facts(spec: TrainSpec) -> tuple[int, float]:
+    """Parameters, and operations of an update."""
+    shape = spec.model.image_shape
+    hparams = HParams.of(latent_size=spec.model.max_latents)
+    mean = jax.ShapeDtypeStruct(shape, jnp.float32)
+    state = jax.eval_shape(functools.partial(train.init, spec), hparams, mean)
+    pixels = jax.ShapeDtypeStruct((spec.batch_size, *shape), jnp.uint8)
+
+    def update(hparams: HParams, state: TrainState, pixels: jax.Array) -> TrainState:
+        batch = train.draw_batch(spec, hparams, state.step, Examples(pixels))
+        return train.train_step(spec, hparams, state, batch, spec.batch_size)[0]
+
+    cost = jax.jit(update).lower(hparams, state, pixels).cost_analysis()
+    params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+    return params, (cost or {})["flops"]
+
+
+if __name__ == "__main__":
+    main()
