@@ -54,8 +54,11 @@ def _three() -> HParams:
 @pytest.mark.parametrize(
     "layout",
     [
-        *(Layout(1, 2, 1), Layout(1, 1, 2), Layout(2, 2, 2), Layout(1, 4, 2), Layout(1, 1, 8)),
-        *(pytest.param(Layout(*more), marks=pytest.mark.slow) for more in ((1, 8, 1), (3, 1, 4))),
+        *(Layout(1, 2, 1), Layout(2, 2, 2), Layout(1, 4, 2), Layout(1, 1, 8)),
+        *(
+            pytest.param(Layout(*more), marks=pytest.mark.slow)
+            for more in ((1, 1, 2), (1, 8, 1), (3, 1, 4))
+        ),
     ],
     ids=str,
 )

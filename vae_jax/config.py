@@ -348,7 +348,8 @@ def _refused_shapes(config: Config) -> Iterator[str]:
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
             f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
         )
-    if config.coordinator and config.process_id >= config.num_processes:
+    is_numbered = config.distributed and config.coordinator
+    if is_numbered and config.process_id >= config.num_processes:
         yield (
             f"--process_id={config.process_id}: must be below --num_processes="
             f"{config.num_processes}; count the processes from 0"

@@ -11,11 +11,13 @@ on one, statistics of a whole batch included, and random bits are the same; only
 another order. Devices that lie side by side, such as those of one host, share their runs.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
@@ -133,15 +135,15 @@ def pad_runs(tree: Any, devices: Devices) -> Any:
     num_runs = jax.tree.leaves(tree)[0].shape[0]
     if num_runs % devices.run == 0:
         return _put(tree, sharding)
-    rows = np.minimum(np.arange(-(-num_runs // devices.run) * devices.run), num_runs - 1)
-    return _rows(_put(tree, _sharding(devices, P())), rows, sharding)
+    padded = -(-num_runs // devices.run) * devices.run
+    return _resized(sharding)(_put(tree, _sharding(devices, P())), padded)
 
 
 def drop_padding(tree: Any, num_runs: int, devices: Devices) -> Any:
     """The first ``num_runs`` of arrays that :func:`pad_runs` lengthened, on each device."""
     if num_runs % devices.run == 0:
         return tree
-    return _rows(tree, np.arange(num_runs), _sharding(devices, P()))
+    return _resized(_sharding(devices, P()))(tree, num_runs)
 
 
 def to_host(tree: Any) -> Any:
@@ -227,9 +229,17 @@ def _put(tree: Any, sharding: Sharding | None) -> Any:
     return jax.tree.map(put, tree)
 
 
-def _rows(tree: Any, rows: np.ndarray, sharding: Sharding | None) -> Any:
-    take = jax.jit(lambda tree: jax.tree.map(lambda a: a[rows], tree), out_shardings=sharding)
-    return take(tree)
+@functools.cache
+def _resized(sharding: Sharding | None) -> Callable[[Any, int], Any]:
+    """Function that cuts off rows, or repeats the last, until there are so many."""
+
+    def resize(tree: Any, num_rows: int) -> Any:
+        def rows(array: jax.Array) -> jax.Array:
+            return array[jnp.minimum(jnp.arange(num_rows), len(array) - 1)]
+
+        return jax.tree.map(rows, tree)
+
+    return jax.jit(resize, static_argnums=1, out_shardings=sharding)
 
 
 def _same(array: jax.Array) -> jax.Array:

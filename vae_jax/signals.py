@@ -47,7 +47,8 @@ class Stop:
 
     def follow(self, signum: int) -> None:
         """Stop as another process does, which had this signal; 0 for none."""
-        self._signum = self._signum or signum or None
+        if signum and self._signum is None:
+            self._signum = signum
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
