@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 
 from tests.oracles import tiny_data, tiny_vae
 from vae_jax import feed, loop, sweep, train
-from vae_jax.batches import Examples
+from vae_jax.batches import Examples, epochs_touched
 from vae_jax.hparams import HParams
 from vae_jax.loop import Visits
 from vae_jax.networks import MLP
@@ -94,6 +96,24 @@ def test_visits_change_no_bit(visits):
     _assert_same(state, straight)
     assert steps == sorted(set(steps))
     assert steps[-1] == 13
+
+
+@pytest.mark.parametrize(
+    "visits", [Visits(9000, 10**9, 700, 900), Visits(2000, 600, 10**9, 7), Visits(80, 13, 50, 20)]
+)
+def test_a_program_is_built_for_the_longest_way_between_visits(visits):
+    steps = [0, *visits.after(0)]
+    assert max(b - a for a, b in itertools.pairwise(steps)) <= visits.longest
+    assert visits.longest <= 700
+
+
+def test_the_least_memory_is_that_of_the_arrays_that_there_are():
+    hparams, visits = HParams.of(latent_size=3, seed=[0, 1]), Visits(9, 4)
+    state = loop.initial_state(SPEC, hparams, DATA)
+    pixels = 4 * 16 * 3 * 4
+    order = 4 * len(DATA.train) * epochs_touched(4, 16, len(DATA.train))
+    least = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2 * pixels + order
+    assert loop.least_bytes(SPEC, 2, len(DATA.train), visits) == least
 
 
 def test_training_on_from_a_state_is_training_straight():

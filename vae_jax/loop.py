@@ -30,6 +30,7 @@ from vae_jax.train import TrainSpec, TrainState, TrainTerms
 from vae_jax.types import Images, Params, default_float
 
 Row = dict[str, Any]
+SHARED_STEPS = 500
 _PROBE_SECONDS = 0.05
 _NOT_TERMS = ("step", "run", "seconds", "eval_particles")
 
@@ -63,8 +64,12 @@ class Visits:
 
     @property
     def longest(self) -> int:
-        """Most updates that can lie between two visits; the program is built for as many."""
-        return min(self.chunk_steps, self.eval_every, self.checkpoint_every)
+        """Updates for which the program is built: no fewer than can lie between two visits.
+
+        Short trainings share the program of a chunk, however often the host looks.
+        """
+        widest = min(self.eval_every, self.checkpoint_every)
+        return min(self.chunk_steps, max(widest, SHARED_STEPS))
 
     def is_due(self, step: int, interval: int) -> bool:
         """Whether a multiple of the interval, or the end, is reached."""

@@ -22,10 +22,10 @@ from tests.faults.processes import Process, save_images, what_is_left
 NUM_GROUPS = 2
 LONGEST_LIFE = 0.45  # of the time that an undisturbed study takes
 STUDY = [
-    *("--batch_size=16", "--eval_particles=3", "--binarize=dynamic", "--num_steps=8000"),
+    *("--batch_size=16", "--eval_particles=3", "--binarize=dynamic", "--num_steps=20000"),
     *("--sweep=hidden_sizes=8/9", "--sweep=latent_size=2,3,4"),
     # chunks so short that also a machine at work for others need not make them shorter
-    *("--chunk_steps=100", "--eval_every=1000", "--checkpoint_every=1000"),
+    *("--chunk_steps=250", "--eval_every=1000", "--checkpoint_every=2000"),
 ]
 
 
