@@ -44,8 +44,12 @@ HOST = [
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
-    *("loop", "checkpoint", "logs", "findings", "report", "config", "study", "arguments", "build"),
-    *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "job", "cli"),
+    *("loop", "checkpoint", "logs", "findings", "report"),
+    *("assessments.base", "assessments.nll", "assessments.decomposition"),
+    *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
+    *("assessments", "config", "study", "arguments", "build"),
+    *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),
+    *("job", "cli"),
 ]
 ROOMS = [*PURE, *HOST, ""]
 """From the ground up; the last is the package itself, the public names."""

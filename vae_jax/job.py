@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import (
+    assessor,
     batches,
     data,
     diagnosis,
     figures,
     groups,
     logs,
-    loop,
     owner,
     records,
     report,
@@ -33,12 +33,12 @@ from vae_jax import (
     trainer,
     workdir,
 )
+from vae_jax.assessments import Row
 from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.groups import Group
 from vae_jax.likelihoods import LIKELIHOODS
-from vae_jax.loop import Row
 from vae_jax.signals import Stop, StoppedError
 from vae_jax.trainer import Trained
 
@@ -106,7 +106,8 @@ def _complete(
     found = _describe(config, dataset, rows) | {"swept": swept}
     compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
     found["seconds"] = clock.laps | {"compile": compile_seconds}
-    records.write_csv(folder / "results.csv", rows, results.columns(swept))
+    columns = results.columns(swept, assessor.columns(config))
+    records.write_csv(folder / "results.csv", rows, columns)
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
     _say_last(folder, rows)
@@ -135,6 +136,8 @@ def _load(config: Config, configs: list[Config]) -> Dataset:
     )
     for row in configs:
         _check_fits(row, dataset)
+    if refusal := assessor.refused(config, dataset):
+        raise InputError(refusal)
     return dataset
 
 
@@ -171,26 +174,19 @@ def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]
     """One row of results per run, in the order of their numbers."""
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     last = {row["run"]: row for row in logs.read(Path(config.workdir) / "metrics.jsonl")}
-    rows = [row for done in trained for row in _test_group(config, done, dataset, last)]
-    return sorted(rows, key=lambda row: row["run"])
-
-
-def _test_group(config: Config, done: Trained, dataset: Dataset, last: dict[int, Row]) -> list[Row]:
-    group, spec, state, _ = done
-    hparams, swept = group.hparams, [axis.name for axis in study.axes(config)]
-    layout = trainer.layout_of(group, spec)
-    scores = loop.score(
-        spec, hparams, state, dataset, num_particles=config.eval_particles, layout=layout
-    )
+    found = assessor.assess(config, trained, dataset)
+    swept, evaluated = [axis.name for axis in study.axes(config)], assessor.columns(config)
     rows = []
-    for place, (run, own, score) in enumerate(zip(group.runs, group.configs, scores, strict=True)):
-        row = results.table_row(own, swept, last[run], score, int(state.diverged[place]))
-        if row["diverged"] != "":
-            row["diverged_reason"] = diagnosis.reason(
-                spec, hparams, state, dataset, place, by_operation=config.debug_nans
-            )
-        rows.append(row)
-    return rows
+    for group, spec, state, _ in trained:
+        for place, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
+            diverged = int(state.diverged[place])
+            row = results.table_row(own, swept, last[run], found[run], diverged, evaluated)
+            if row["diverged"] != "":
+                row["diverged_reason"] = diagnosis.reason(
+                    spec, group.hparams, state, dataset, place, by_operation=config.debug_nans
+                )
+            rows.append(row)
+    return sorted(rows, key=lambda row: row["run"])
 
 
 def _draw(

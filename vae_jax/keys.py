@@ -13,6 +13,8 @@ stream         index         draws
 ``regularizer``  step        what a penalty draws
 ``evaluate``   0             noise of the evaluation, by example and particle
 ``generate``   0             samples from the model
+``decompose``  0             a sample of each example's posterior, for the decomposition of the KL
+``compare``    0, 1          samples for two-sample measures: from the prior, from the aggregate
 =============  ============  ==============================================
 """
 
@@ -26,7 +28,15 @@ from jaxtyping import Array, Integer
 from vae_jax.types import PRNGKey
 
 StreamName: TypeAlias = Literal[
-    "params", "shuffle", "binarize", "posterior", "regularizer", "evaluate", "generate"
+    "params",
+    "shuffle",
+    "binarize",
+    "posterior",
+    "regularizer",
+    "evaluate",
+    "generate",
+    "decompose",
+    "compare",
 ]
 
 
