@@ -44,7 +44,7 @@ HOST = [
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
     *("plots.run", "plots.study", "plots"),
-    *("loop", "checkpoint", "logs", "findings", "report"),
+    *("loop", "checkpoint", "logs", "findings", "verdicts", "report"),
     *("assessments.base", "assessments.nll", "assessments.decomposition"),
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
     *("assessments", "config", "study", "arguments", "build"),

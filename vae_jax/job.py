@@ -20,6 +20,7 @@ from vae_jax import (
     data,
     diagnosis,
     figures,
+    findings,
     groups,
     logs,
     owner,
@@ -31,9 +32,10 @@ from vae_jax import (
     sweep,
     table,
     trainer,
+    verdicts,
     workdir,
 )
-from vae_jax.assessments import Row
+from vae_jax.assessments import ASSESSMENTS, Row
 from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
@@ -104,13 +106,15 @@ def _complete(
     drawn = _draw(folder, trained, dataset, rows, swept)
     clock.lap("figures")
     found = _describe(config, dataset, rows) | {"swept": swept}
+    found |= _diagnose(folder, rows)
+    found["reading"] += findings.of_study(found) if swept else []
     compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
     found["seconds"] = clock.laps | {"compile": compile_seconds}
     columns = results.columns(swept, assessor.columns(config))
     records.write_csv(folder / "results.csv", rows, columns)
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
-    _say_last(folder, rows)
+    _say_last(folder, rows, found)
 
 
 def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[Group]:
@@ -223,10 +227,26 @@ def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, An
         "flags": flags,
         "runs": rows,
         "kl_per_latent": [row["kl_per_latent"] for row in rows],
+        "columns": _meanings(config),
         "units": results.UNITS,
         "notes": results.notes(config.binarize, is_binary(dataset), config.likelihood),
         "precision": config.compute_dtype,
     } | results.provenance()
+
+
+def _meanings(config: Config) -> dict[str, str]:
+    """What the columns of the evaluations are."""
+    kinds = [ASSESSMENTS[name] for name in assessor.asked(config)]
+    return {column: words for kind in kinds for column, words in kind.columns.items()}
+
+
+def _diagnose(folder: Path, rows: list[Row]) -> dict[str, list[Any]]:
+    """What may be wrong with each run, in the order of the rows, and with the study."""
+    metrics = logs.read(folder / "metrics.jsonl")
+    histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    found = [verdicts.of_run(*both) for both in zip(rows, histories, strict=True)]
+    many = verdicts.of_study(rows, found) if len(rows) > 1 else []
+    return {"diagnosis": [verdicts.in_words(own) for own in found], "reading": many}
 
 
 def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: int) -> None:
@@ -241,13 +261,16 @@ def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: in
     print("compiling ...", flush=True)
 
 
-def _say_last(folder: Path, rows: list[Row]) -> None:
+def _say_last(folder: Path, rows: list[Row], found: dict[str, Any]) -> None:
     best = table.best(rows)
     if best is None:
         print("every run diverged; try a smaller --learning_rate or --clip_norm=1")
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""
         print(which + _summary(best))
+        print("\n".join(found["diagnosis"][best["run"]]))
+    if found["reading"]:
+        print("\n".join(("the study:", *found["reading"])))
     print(f"report: {folder / 'report.html'}")
 
 

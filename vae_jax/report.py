@@ -5,7 +5,8 @@ of hyperparameters, `test_*`, `valid_*` and `train_*` terms in nats per example,
 `*_se`, `diverged` ("" or the step) with `diverged_reason`, and `ms_per_step`. A study names what
 it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`, `flags`,
 `kl_per_latent` (a list per run), `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`,
-`commit` and `notes`.
+`commit`, `notes`, `diagnosis` (sentences per run), `reading` (sentences on a study) and `columns`
+(what the evaluations' columns mean).
 """
 
 import statistics
@@ -54,7 +55,36 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
 def _run_parts(results: Results) -> list[str]:
     run = results["runs"][0]
     words = page.paragraphs(findings.of_run(results, run))
-    return [page.section("What the numbers say", words), _terms(run)]
+    return [page.section("What the numbers say", words), *_about(results, run)]
+
+
+def _about(results: Results, run: Row) -> list[str]:
+    """Returns what may be wrong with a run, and its numbers."""
+    own = results.get("diagnosis", [[]] * len(results["runs"]))[results["runs"].index(run)]
+    return [
+        page.section("Diagnosis", page.paragraphs(own)),
+        _terms(run),
+        _evaluations(results, run),
+    ]
+
+
+def _evaluations(results: Results, run: Row) -> str:
+    """Returns the numbers of the evaluations of one run with what they mean."""
+    meanings = results.get("columns", {})
+    rows = [
+        [f"<b>{escape(name)}</b>", _digits(run, name), _digits(run, f"{name}_se"), escape(words)]
+        for name, words in meanings.items()
+        if run.get(name) is not None and name.removesuffix("_se") not in meanings.keys() - {name}
+    ]
+    body = page.table(["column", "value", "s.e.", "what it is"], rows) if rows else ""
+    return page.section("Evaluations", body)
+
+
+def _digits(run: Row, name: str) -> str:
+    value = run.get(name)
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}".replace("-", "&minus;")
 
 
 def _study_parts(results: Results) -> list[str]:
@@ -63,12 +93,17 @@ def _study_parts(results: Results) -> list[str]:
     best = table.best(rows)
     parts = [
         page.section("What was swept", page.pairs(values)),
-        page.section("What the study says", page.paragraphs(findings.of_study(results))),
+        page.section("What the study says", page.paragraphs(_reading(results))),
     ]
     if best is None:
         return parts
     words = page.paragraphs(findings.of_run(results, best))
-    return [*parts, page.section(f"The best run, number {best['run']}", words), _terms(best)]
+    about = _about(results, best)
+    return [*parts, page.section(f"The best run, number {best['run']}", words), *about]
+
+
+def _reading(results: Results) -> list[str]:
+    return results.get("reading") or findings.of_study(results)
 
 
 def _title(results: Results) -> str:

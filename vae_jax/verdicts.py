@@ -1,0 +1,233 @@
+"""What may be wrong with a run: six questions, each answered with a number and a flag to try.
+
+Posterior collapse, overfitting, poor inference, prior holes, an estimator that is not to be
+trusted, learning that is not finished. A question whose numbers were not asked for is named as not
+examined. The thresholds are rules of thumb, and stand here with their reasons.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax import table
+from vae_jax.evaluate import ACTIVE_THRESHOLD
+from vae_jax.findings import number
+
+Row = Mapping[str, Any]
+
+LARGEST_GAP = 0.2
+"""Share of the KL that may be paid for q(z|x) not being the posterior: then it is no detail."""
+LARGEST_LOSS = 0.05
+"""Share of samples that may leave the data when their codes come from the prior."""
+SMALLEST_RISE = 1e-3
+"""Rise of the valid ELBO over the last third of the visits, relative to it, that is no noise."""
+LARGEST_FALL = 0.5
+"""Nats by which the valid ELBO, whose noise is the same at every visit, may fall from its peak."""
+MANY_ERRORS = 2.0
+"""Standard errors from which a difference counts."""
+
+_NAMED = 6
+
+
+class Verdict(NamedTuple):
+    """An answer.
+
+    Attributes:
+        problem: what was looked for.
+        is_found: whether it was found.
+        words: a sentence with what to try if it was, otherwise the number that speaks against it.
+    """
+
+    problem: str
+    is_found: bool
+    words: str
+
+
+def of_run(run: Row, history: Sequence[Row]) -> list[Verdict]:
+    """Answers to those questions for which there are numbers; none for a diverged run.
+
+    Args:
+        run: its row of results, with ``kl_per_latent`` and ``variance_per_latent``.
+        history: its rows of ``metrics.jsonl``.
+    """
+    if table.has_diverged(run):
+        return []
+    answers = [question(run, history) for question in _QUESTIONS.values()]
+    return [answer for answer in answers if answer is not None]
+
+
+def in_words(verdicts: Sequence[Verdict]) -> list[str]:
+    """A sentence for each problem found, one for those looked for in vain, one for the others."""
+    if not verdicts:
+        return []
+    calm = [f"{v.problem} ({v.words})" for v in verdicts if not v.is_found]
+    looked_for = {verdict.problem for verdict in verdicts}
+    missing = [f"{name} ({flag})" for name, flag in _EXAMINED_BY.items() if name not in looked_for]
+    return [
+        *(verdict.words for verdict in verdicts if verdict.is_found),
+        *([f"Not found: {'; '.join(calm)}."] if calm else []),
+        *([f"Not examined: {'; '.join(missing)}."] if missing else []),
+    ]
+
+
+def of_study(runs: Sequence[Row], verdicts: Sequence[Sequence[Verdict]]) -> list[str]:
+    """A sentence for each problem of the study: in how many runs, and in which."""
+    sentences = []
+    for problem in _QUESTIONS:
+        asked = [
+            (run["run"], verdict)
+            for run, own in zip(runs, verdicts, strict=True)
+            for verdict in own
+            if verdict.problem == problem
+        ]
+        found = [number for number, verdict in asked if verdict.is_found]
+        if found:
+            which = ", ".join(map(str, found[:_NAMED])) + (", ..." if len(found) > _NAMED else "")
+            name = problem[0].upper() + problem[1:]
+            sentences.append(f"{name}: in {len(found)} of {len(asked)} runs ({which}).")
+    return sentences
+
+
+def _collapse(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """Latents whose code hardly moves over the test set (Burda et al. 2016)."""
+    variance = run.get("variance_per_latent")
+    if not variance:
+        return None
+    dead = [i for i, value in enumerate(variance) if value <= ACTIVE_THRESHOLD]
+    name, size = "posterior collapse", len(variance)
+    if not dead:
+        return Verdict(name, False, f"{size} of {size} latents are active")
+    names = ", ".join(f"z{i + 1}" for i in dead[:_NAMED])
+    more = f" and {len(dead) - _NAMED} others" if len(dead) > _NAMED else ""
+    rest = size - len(dead)
+    keep = f"--latent_size={rest} loses little" if rest else "the decoder ignores z altogether"
+    words = (
+        f"Posterior collapse: the codes {names}{more} ({len(dead)} of {size}) hardly depend on the "
+        f"image{_share(run, dead)}{_since(history)}. {keep[0].upper() + keep[1:]}; to use more of "
+        f"them try --kl_warmup_steps, --kl_penalty=free_bits or a smaller --beta (here "
+        f"{run.get('beta', 1.0):g})."
+    )
+    return Verdict(name, True, words)
+
+
+def _share(run: Row, dead: Sequence[int]) -> str:
+    kl = run.get("kl_per_latent") or []
+    if run.get("test_kl") is None or len(kl) <= max(dead) or None in kl:
+        return ""
+    nats = number(sum(kl[i] for i in dead))
+    return f" and carry {nats} of {number(run['test_kl'])} nats"
+
+
+def _since(history: Sequence[Row]) -> str:
+    """Since which visit no more latents were active on valid than at the last."""
+    name = "valid_active_units"
+    counts = [(row["step"], row[name]) for row in history if table.is_number(row.get(name))]
+    if not counts:
+        return ""
+    steps, active = zip(*counts, strict=True)
+    later = [max(active[i:]) for i in range(len(active))]
+    since = steps[next(i for i, most in enumerate(later) if most <= active[-1])]
+    return f", since step {since:,} at the latest on valid"
+
+
+def _overfitting(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """NLL of test above that of train, at equal K; or a valid ELBO that is past its peak."""
+    gap, error = run.get("nll_gap"), run.get("nll_gap_se")
+    if gap is None or error is None:
+        return None
+    steps, elbos = _curve(history)
+    fall = float(elbos.max() - elbos[-1]) if len(elbos) else 0.0
+    above = f"the NLL of test is {number(gap)} ± {error:.2f} nats above that of train"
+    if gap <= MANY_ERRORS * error and fall <= LARGEST_FALL:
+        return Verdict("overfitting", False, above)
+    peak = ""
+    if fall > LARGEST_FALL:
+        peak = f", and the valid ELBO has fallen by {number(fall)} nats since step "
+        peak += f"{steps[int(elbos.argmax())]:,}"
+    cure = "more data, --binarize=dynamic where pixels are gray, smaller --hidden_sizes"
+    few = "fewer --num_steps, " if fall > LARGEST_FALL else ""
+    return Verdict("overfitting", True, f"Overfitting: {above}{peak}. Try {few}{cure}.")
+
+
+def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """How far the ELBO lies below the best estimate of log p(x), against the KL."""
+    del history
+    elbo, kl, nll = run.get("test_elbo"), run.get("test_kl"), run.get("test_nll")
+    if elbo is None or kl is None or nll is None or kl <= 0:
+        return None
+    gap = -elbo - nll
+    words = f"the ELBO is at least {number(gap)} nats below log p(x), {gap / kl:.0%} of the KL"
+    if gap <= LARGEST_GAP * kl:
+        return Verdict("poor inference", False, words)
+    cure = "Try --posterior=iaf, wider --hidden_sizes, or --objective=iwae with --num_particles"
+    return Verdict("poor inference", True, f"Poor inference: {words}. {cure}.")
+
+
+def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """Samples at codes from the prior against samples at codes of real images."""
+    del history
+    drawn, coded = run.get("precision_pixels"), run.get("precision_aggregate")
+    if drawn is None or coded is None:
+        return None
+    errors = (run.get("precision_pixels_se") or 0.0, run.get("precision_aggregate_se") or 0.0)
+    lost, error = coded - drawn, math.hypot(*errors)
+    words = (
+        f"{drawn:.0%} of samples with z from the prior lie near test images, {coded:.0%} of those "
+        f"with z of real images; MMD {run.get('mmd_pixels') or 0.0:.4f} against "
+        f"{run.get('mmd_aggregate') or 0.0:.4f}"
+    )
+    if lost <= max(LARGEST_LOSS, MANY_ERRORS * error):
+        return Verdict("prior holes", False, words)
+    cure = "Try --prior=vamp or --prior=flow, or a larger --beta"
+    return Verdict("prior holes", True, f"Prior holes: {words}. {cure}.")
+
+
+def _unfinished(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """Slope of the valid ELBO over the last third of the visits, at least three of them."""
+    del run
+    steps, elbos = _curve(history)
+    last = max(3, -(-len(steps) // 3))
+    if len(steps) < last:
+        return None
+    x, y = steps[-last:].astype(float), elbos[-last:]
+    slope, error = _slope(x, y)
+    span = x[-1] - x[0]
+    words = (
+        f"over the last {span:,.0f} steps the valid ELBO changed by "
+        f"{'+' if slope > 0 else ''}{number(slope * span)} ± {error * span:.2f} nats"
+    )
+    enough = max(SMALLEST_RISE * abs(y[-1]), MANY_ERRORS * error * span)
+    if slope * span <= enough:
+        return Verdict("unfinished learning", False, words)
+    cure = "Try more --num_steps, which go on from here, or a larger --learning_rate"
+    return Verdict("unfinished learning", True, f"Learning is not finished: {words}. {cure}.")
+
+
+def _curve(history: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of the valid ELBO or, without a density, of the log-likelihood."""
+    names = ("valid_elbo", "valid_log_likelihood")
+    name = next((n for n in names if any(table.is_number(row.get(n)) for row in history)), names[0])
+    points = [(row["step"], row[name]) for row in history if table.is_number(row.get(name))]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return np.array(steps, int), np.array(values, float)
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Least-squares slope and its standard error."""
+    centred = x - x.mean()
+    slope = centred @ y / (centred @ centred)
+    residual = y - y.mean() - slope * centred
+    variance = residual @ residual / (len(x) - 2) / (centred @ centred)
+    return float(slope), math.sqrt(variance)
+
+
+_QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Verdict | None]] = {
+    "posterior collapse": _collapse,
+    "overfitting": _overfitting,
+    "poor inference": _inference,
+    "prior holes": _holes,
+    "unfinished learning": _unfinished,
+}
+_EXAMINED_BY = {"prior holes": "--evaluate=samples"}
