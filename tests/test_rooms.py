@@ -32,8 +32,8 @@ PURE = [
     *("regularizers.base", "regularizers.total_correlation", "regularizers.dip"),
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
     *("optimizers", "batches", "train"),
-    *("evaluate", "parallel", "sweep"),
-    *("metrics.evidence", "metrics.decomposition"),
+    *("metrics.evidence", "evaluate", "parallel", "sweep"),
+    *("metrics.hmc", "metrics.ais", "metrics.decomposition"),
 ]
 HOST = [
     *("errors", "signals", "records", "seals", "owner", "table", "page"),

@@ -13,6 +13,7 @@ stream         index         draws
 ``regularizer``  step        what a penalty draws
 ``evaluate``   0             noise of the evaluation, by example and particle
 ``generate``   0             samples from the model
+``ais``        0             chains of annealed importance sampling, and examples to try them on
 =============  ============  ==============================================
 """
 
@@ -26,7 +27,7 @@ from jaxtyping import Array, Integer
 from vae_jax.types import PRNGKey
 
 StreamName: TypeAlias = Literal[
-    "params", "shuffle", "binarize", "posterior", "regularizer", "evaluate", "generate"
+    "params", "shuffle", "binarize", "posterior", "regularizer", "evaluate", "generate", "ais"
 ]
 
 
