@@ -32,8 +32,8 @@ PURE = [
     *("regularizers.base", "regularizers.total_correlation", "regularizers.dip"),
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
     *("optimizers", "batches", "train"),
-    *("evaluate", "parallel", "sweep"),
-    *("metrics.evidence", "metrics.decomposition"),
+    *("metrics.evidence", "evaluate", "parallel", "sweep"),
+    *("metrics.hmc", "metrics.ais", "metrics.decomposition"),
 ]
 HOST = [
     *("errors", "signals", "records", "seals", "owner", "table", "page"),
@@ -46,6 +46,7 @@ HOST = [
     *("plots.run", "plots.study", "plots"),
     *("loop", "checkpoint", "logs", "findings", "verdicts", "report"),
     *("assessments.base", "assessments.nll", "assessments.decomposition"),
+    "assessments.annealing",
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
     *("assessments", "config", "study", "arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),

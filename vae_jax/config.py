@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vae_jax.assessments import ALWAYS, ASSESSMENTS
+from vae_jax.assessments import AIS_STARTS, ALWAYS, ASSESSMENTS
 from vae_jax.batches import BINARIZATIONS
 from vae_jax.errors import InputError
 from vae_jax.estimators import ESTIMATORS
@@ -219,6 +219,15 @@ class Config:
     )
     decomposition_examples: int = _flag(
         10_000, whole(2), "test examples in the aggregate posterior", changes_run=False
+    )
+    ais_steps: int = _flag(1000, whole(1), "temperatures (ais, bdmc)", changes_run=False)
+    ais_chains: int = _flag(16, whole(1), "for each example (ais, bdmc)", changes_run=False)
+    ais_leapfrog: int = _flag(10, whole(1), "steps of a transition (ais, bdmc)", changes_run=False)
+    ais_start: str = _flag(
+        "prior", one_of(*AIS_STARTS), "where the path begins (ais, bdmc)", changes_run=False
+    )
+    ais_examples: int = _flag(
+        100, whole(1), "test examples, or samples of the model (ais, bdmc)", changes_run=False
     )
     factor_values: int = _flag(
         16, whole(2), "most values of each factor on the grid (disentanglement)", changes_run=False

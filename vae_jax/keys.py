@@ -15,6 +15,7 @@ stream         index         draws
 ``generate``   0             samples from the model
 ``decompose``  0             a sample of each example's posterior, for the decomposition of the KL
 ``compare``    0, 1          samples for two-sample measures: from the prior, from the aggregate
+``ais``        0, 1          chains of annealed importance sampling: on test, on simulated examples
 =============  ============  ==============================================
 """
 
@@ -37,6 +38,7 @@ StreamName: TypeAlias = Literal[
     "generate",
     "decompose",
     "compare",
+    "ais",
 ]
 
 

@@ -3,6 +3,7 @@
 They ask the measures in ``metrics``, which know no model, about the runs of a study.
 """
 
+from vae_jax.assessments.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
 from vae_jax.assessments.base import Assessment, Row, Runs, Subject, Tell
 from vae_jax.assessments.decomposition import Decomposition
 from vae_jax.assessments.disentanglement import Disentanglement
@@ -13,6 +14,8 @@ from vae_jax.assessments.samples import Samples
 ASSESSMENTS: dict[str, type[Assessment]] = {
     "nll": Evidence,
     "decomposition": Decomposition,
+    "ais": AnnealedImportance,
+    "bdmc": Bidirectional,
     "disentanglement": Disentanglement,
     "representation": Representation,
     "samples": Samples,
@@ -22,4 +25,4 @@ ASSESSMENTS: dict[str, type[Assessment]] = {
 ALWAYS = ("nll",)
 """Those that are made whether asked for or not: runs are ranked and read by them."""
 
-__all__ = ["ALWAYS", "ASSESSMENTS", "Assessment", "Row", "Runs", "Subject", "Tell"]
+__all__ = ["AIS_STARTS", "ALWAYS", "ASSESSMENTS", "Assessment", "Row", "Runs", "Subject", "Tell"]
