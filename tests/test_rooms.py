@@ -43,6 +43,7 @@ HOST = [
     *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
+    "plots.codes",
     *("plots.run", "plots.study", "plots"),
     *("loop", "checkpoint", "logs", "findings", "verdicts", "report"),
     *("assessments.base", "assessments.nll", "assessments.decomposition"),

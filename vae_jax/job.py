@@ -35,7 +35,8 @@ from vae_jax import (
     verdicts,
     workdir,
 )
-from vae_jax.assessments import ASSESSMENTS, Row
+from vae_jax import model as model_room
+from vae_jax.assessments import ASSESSMENTS, Row, Subject
 from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
@@ -103,11 +104,10 @@ def _complete(
     rows = _test(config, trained, dataset)
     clock.lap("evaluate")
     swept = [axis.name for axis in study.axes(config)]
-    drawn = _draw(folder, trained, dataset, rows, swept)
+    drawn = _draw(config, trained, dataset, rows, swept)
     clock.lap("figures")
     found = _describe(config, dataset, rows) | {"swept": swept}
-    found |= _diagnose(folder, rows)
-    found["reading"] += findings.of_study(found) if swept else []
+    found |= _diagnose(config, found)
     compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
     found["seconds"] = clock.laps | {"compile": compile_seconds}
     columns = results.columns(swept, assessor.columns(config))
@@ -194,9 +194,10 @@ def _test(config: Config, trained: list[Trained], dataset: Dataset) -> list[Row]
 
 
 def _draw(
-    folder: Path, trained: list[Trained], dataset: Dataset, rows: list[Row], swept: list[str]
+    config: Config, trained: list[Trained], dataset: Dataset, rows: list[Row], swept: list[str]
 ) -> list[report.Figure]:
     """Figures of the study and of its best run; test images are shown as the model saw them."""
+    folder = Path(config.workdir) / "figures"
     models = {
         run: figures.Model(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i))
         for done in trained
@@ -206,12 +207,17 @@ def _draw(
     images = np.asarray(batches.as_images(jnp.asarray(pixels)))
     labels = dataset.test_labels
     test = figures.Pictured(images, None if labels is None else labels[:100])
-    drawn = figures.draw_study(folder / "figures", models, test, rows, swept) if swept else []
+    drawn = figures.draw_study(folder, models, test, rows, swept) if swept else []
     best = table.best(rows)
     if best is None:
         return drawn
-    metrics = logs.read(folder / "metrics.jsonl")
-    return drawn + figures.draw(folder / "figures", models[best["run"]], test, metrics, best)
+    metrics, model = logs.read(folder.parent / "metrics.jsonl"), models[best["run"]]
+    drawn += figures.draw(folder, model, test, metrics, best)
+    if "representation" in config.evaluate:
+        binarize = next(d.spec.binarize for d in trained if best["run"] in d.group.runs)
+        subject = Subject(model_room.Trained(*model), dataset, binarize)
+        drawn.append(figures.embedding(folder, subject))
+    return drawn
 
 
 def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, Any]:
@@ -240,13 +246,15 @@ def _meanings(config: Config) -> dict[str, str]:
     return {column: words for kind in kinds for column, words in kind.columns.items()}
 
 
-def _diagnose(folder: Path, rows: list[Row]) -> dict[str, list[Any]]:
-    """What may be wrong with each run, in the order of the rows, and with the study."""
-    metrics = logs.read(folder / "metrics.jsonl")
+def _diagnose(config: Config, found: dict[str, Any]) -> dict[str, list[Any]]:
+    """What may be wrong with each run, in the order of the rows, and the reading of a study."""
+    rows, metrics = found["runs"], logs.read(Path(config.workdir) / "metrics.jsonl")
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
-    found = [verdicts.of_run(*both) for both in zip(rows, histories, strict=True)]
-    many = verdicts.of_study(rows, found) if len(rows) > 1 else []
-    return {"diagnosis": [verdicts.in_words(own) for own in found], "reading": many}
+    pairs = zip(rows, histories, strict=True)
+    answers = [verdicts.of_run(found["flags"] | row, history) for row, history in pairs]
+    reading = findings.of_study(records.finite(found)) if found["swept"] else []
+    reading += verdicts.of_study(rows, answers) if len(rows) > 1 else []
+    return {"diagnosis": [verdicts.in_words(own) for own in answers], "reading": reading}
 
 
 def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: int) -> None:

@@ -12,7 +12,7 @@ stream         index         draws
 ``posterior``  step          noise of the reparameterization
 ``regularizer``  step        what a penalty draws
 ``evaluate``   0             noise of the evaluation, by example and particle
-``generate``   0             samples from the model
+``generate``   0, 1          samples from the model; of each class
 ``decompose``  0             a sample of each example's posterior, for the decomposition of the KL
 ``compare``    0, 1          samples for two-sample measures: from the prior, from the aggregate
 ``ais``        0, 1          chains of annealed importance sampling: on test, on simulated examples

@@ -49,7 +49,8 @@ def of_run(run: Row, history: Sequence[Row]) -> list[Verdict]:
     """Answers to those questions for which there are numbers; none for a diverged run.
 
     Args:
-        run: its row of results, with ``kl_per_latent`` and ``variance_per_latent``.
+        run: its row of results, with ``kl_per_latent`` and ``variance_per_latent``, and its flags
+            as text: what is in force already is not advised.
         history: its rows of ``metrics.jsonl``.
     """
     if table.has_diverged(run):
@@ -105,11 +106,17 @@ def _collapse(run: Row, history: Sequence[Row]) -> Verdict | None:
     keep = f"--latent_size={rest} loses little" if rest else "the decoder ignores z altogether"
     words = (
         f"Posterior collapse: the codes {names}{more} ({len(dead)} of {size}) hardly depend on the "
-        f"image{_share(run, dead)}{_since(history)}. {keep[0].upper() + keep[1:]}; to use more of "
-        f"them try --kl_warmup_steps, --kl_penalty=free_bits or a smaller --beta (here "
-        f"{run.get('beta', 1.0):g})."
+        f"image{_share(run, dead)}{_since(history)}. {keep[0].upper() + keep[1:]}; to use more, "
+        + _try(run, "--kl_warmup_steps", "--kl_penalty=free_bits", "a smaller --beta").lower()
     )
     return Verdict(name, True, words)
+
+
+def _try(run: Row, *cures: str) -> str:
+    """Returns "Try this, or that." without the flags that have that value already."""
+    flags = {f"--{name}={value}" for name, value in run.items()}
+    left = [cure for cure in cures if cure not in flags]
+    return f"Try {', '.join(left[:-1])}{', or ' if left[1:] else ''}{left[-1]}."
 
 
 def _share(run: Row, dead: Sequence[int]) -> str:
@@ -146,9 +153,10 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Verdict | None:
     if fall > LARGEST_FALL:
         peak = f", and the valid ELBO has fallen by {number(fall)} nats since step "
         peak += f"{steps[int(elbos.argmax())]:,}"
-    cure = "more data, --binarize=dynamic where pixels are gray, smaller --hidden_sizes"
-    few = "fewer --num_steps, " if fall > LARGEST_FALL else ""
-    return Verdict("overfitting", True, f"Overfitting: {above}{peak}. Try {few}{cure}.")
+    few = ["fewer --num_steps"] if fall > LARGEST_FALL else []
+    fresh = ["--binarize=dynamic"] if run.get("binarize") == "static" else []
+    cure = _try(run, *few, *fresh, "smaller --hidden_sizes", "more data")
+    return Verdict("overfitting", True, f"Overfitting: {above}{peak}. {cure}")
 
 
 def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
@@ -161,8 +169,8 @@ def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
     words = f"the ELBO is at least {number(gap)} nats below log p(x), {gap / kl:.0%} of the KL"
     if gap <= LARGEST_GAP * kl:
         return Verdict("poor inference", False, words)
-    cure = "Try --posterior=iaf, wider --hidden_sizes, or --objective=iwae with --num_particles"
-    return Verdict("poor inference", True, f"Poor inference: {words}. {cure}.")
+    cure = _try(run, "--posterior=iaf", "--objective=iwae", "wider --hidden_sizes")
+    return Verdict("poor inference", True, f"Poor inference: {words}. {cure}")
 
 
 def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
@@ -180,13 +188,12 @@ def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
     )
     if lost <= max(LARGEST_LOSS, MANY_ERRORS * error):
         return Verdict("prior holes", False, words)
-    cure = "Try --prior=vamp or --prior=flow, or a larger --beta"
-    return Verdict("prior holes", True, f"Prior holes: {words}. {cure}.")
+    cure = _try(run, "--prior=vamp", "--prior=flow", "a larger --beta")
+    return Verdict("prior holes", True, f"Prior holes: {words}. {cure}")
 
 
 def _unfinished(run: Row, history: Sequence[Row]) -> Verdict | None:
     """Slope of the valid ELBO over the last third of the visits, at least three of them."""
-    del run
     steps, elbos = _curve(history)
     last = max(3, -(-len(steps) // 3))
     if len(steps) < last:
@@ -201,8 +208,8 @@ def _unfinished(run: Row, history: Sequence[Row]) -> Verdict | None:
     enough = max(SMALLEST_RISE * abs(y[-1]), MANY_ERRORS * error * span)
     if slope * span <= enough:
         return Verdict("unfinished learning", False, words)
-    cure = "Try more --num_steps, which go on from here, or a larger --learning_rate"
-    return Verdict("unfinished learning", True, f"Learning is not finished: {words}. {cure}.")
+    cure = _try(run, "more --num_steps", "a larger --learning_rate")
+    return Verdict("unfinished learning", True, f"Learning is not finished: {words}. {cure}")
 
 
 def _curve(history: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
