@@ -11,9 +11,23 @@ import pytest
 from tests.oracles import LinearModel, log_evidence_by_grid, tiny_vae
 from vae_jax import keys
 from vae_jax.hparams import HParams
+from vae_jax.likelihoods import (
+    Categorical,
+    ContinuousBernoulli,
+    Laplace,
+)
 from vae_jax.metrics import ais, hmc
 from vae_jax.metrics.ais import AnnealSpec, Question
-from vae_jax.posteriors import normal_log_density
+from vae_jax.model import VAE
+from vae_jax.networks import MLP
+from vae_jax.posteriors import (
+    Delta,
+    FullGaussian,
+    InverseAutoregressive,
+    Stacked,
+    normal_log_density,
+)
+from vae_jax.priors import ClassPrior, MixturePrior, StackedPrior, VampPrior
 
 NUM_EXAMPLES = 128
 
@@ -113,13 +127,90 @@ EVIDENCE = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_with_hmc_the_bounds_keep_their_sides_and_close_as_1_over_t(name):
+    """And the mean weight of either direction is the evidence, so nothing is adapted on the way."""
     model, hparams, params = MODELS[name]()
-    gaps = {}
-    for num in (20, 80):
-        spec = AnnealSpec(model, num, num_chains=1, num_leapfrog=5)
-        simulated, found = _sandwich(spec, hparams, params)
+    gaps = []
+    for num in (16, 64):
+        simulated, found = _sandwich(AnnealSpec(model, num, 1, 5), hparams, params)
         truth = EVIDENCE[name](simulated.x)
         below, above = truth - found.lower.bound, found.upper.bound - truth
-        print(name, num, below.mean(), above.mean(), below.std() / math.sqrt(NUM_EXAMPLES), found.lower.acceptance.mean(), found.upper.acceptance.mean())
-        gaps[num] = below.mean() + above.mean()
-    print(gaps[20] / gaps[80])
+        for gap in (below, above):
+            assert gap.mean() > -4 * gap.std() / math.sqrt(NUM_EXAMPLES)
+        gaps.append((below + above).mean())
+        assert abs(found.lower.acceptance.mean() - hmc.TARGET_ACCEPTANCE) < 0.1
+        assert abs(found.upper.acceptance.mean() - hmc.TARGET_ACCEPTANCE) < 0.1
+    assert 2 < gaps[0] / gaps[1] < 8
+    assert_mean(np.exp(-below), 1.0)
+    assert_mean(np.exp(-above), 1.0)
+
+
+def test_from_the_exact_posterior_there_is_nothing_to_anneal():
+    """Any number of temperatures and chains then gives log p(x) itself, from both sides."""
+    model, hparams, params = MODELS["conjugate"]()
+    spec = AnnealSpec(model, 2, 3, 2, "posterior", "linear")
+    simulated, found = _sandwich(spec, hparams, params)
+    truth = EVIDENCE["conjugate"](simulated.x)
+    for side in found:
+        np.testing.assert_allclose(side.bound, truth, atol=1e-4)
+        np.testing.assert_allclose(side.effective_sample_size, 3, rtol=1e-4)
+
+
+def test_one_temperature_is_importance_sampling_from_the_prior():
+    """T = 1: the mean of p(x|z) over z from p(z), and no transition to accept."""
+    hparams, params = _curved()
+    x = jnp.ones((NUM_EXAMPLES, 3, 4, 1))
+    question = Question(hparams, params, x, None, KEY, EXAMPLES)
+    found = jax.jit(ais.forward, static_argnums=0)(AnnealSpec(CURVED, 1, 1), question)
+    evidence = EVIDENCE["nonlinear"](x[:1])
+    assert_mean(np.exp(found.bound), np.exp(evidence[0]))
+    assert np.isnan(found.acceptance).all()
+
+
+# --- other posteriors, priors and likelihoods -----------------------------------------------------
+
+LAYERS = {"top_width": 4, "top_hidden_sizes": (5,)}
+COMBINATIONS = {
+    "vamp": (FullGaussian(), VampPrior(3), ContinuousBernoulli(), "posterior"),
+    "labels": (Delta(), ClassPrior(), Categorical(), "prior"),
+    "layers": (
+        Stacked(InverseAutoregressive(1, 4), **LAYERS),
+        StackedPrior(MixturePrior(2), **LAYERS),
+        Laplace(),
+        "posterior",
+    ),
+}
+HPARAMS = HParams.of(latent_size=2, top_latent_size=3)
+
+
+def _ingredients(name, max_latents, examples):
+    """Simulated examples, where chains begin, the densities and slopes there, and a draw."""
+    posterior, prior, likelihood, start = COMBINATIONS[name]
+    num_classes = 3 if name == "labels" else 0
+    parts = MLP((4,), "tanh"), posterior, prior, likelihood
+    model = VAE((1, 4, 1), max_latents, *parts, num_classes=num_classes)
+    y = jnp.array(examples) % 3 if num_classes else None
+
+    @jax.jit
+    def measure():
+        params = model.init(HPARAMS, jnp.full((1, 4, 1), 0.3))
+        simulated = ais.simulate(model, HPARAMS, params, y, KEY, jnp.array(examples))
+        question = Question(HPARAMS, params, simulated.x, y, KEY, jnp.array(examples))
+        begun = ais.begin(AnnealSpec(model, start=start), question, ais.FORWARD, 2)
+        return simulated, begun.place, begun.draw(jnp.int32(3))
+
+    return measure()
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_inactive_latents_and_other_examples_change_nothing(float64, name):
+    """Two latents of two and of five; three examples, and two of them in another order."""
+    whole, some = _ingredients(name, 2, (4, 7, 9)), _ingredients(name, 5, (9, 4))
+    (_, place, noise), (simulated, *_) = whole, some
+    assert np.isfinite(place.log_target).all()
+    assert (
+        np.count_nonzero(place.target_slope, axis=-1) == np.count_nonzero(noise.momentum, axis=-1)
+    ).all()
+    for values, others in zip(*map(jax.tree.leaves, (whole[0], simulated)), strict=True):
+        np.testing.assert_allclose(others, values[np.array([2, 0])], rtol=1e-9)
+    for values, others in zip(*map(jax.tree.leaves, (whole[1:], some[1:])), strict=True):
+        np.testing.assert_allclose(others, values[:, np.array([2, 0])], rtol=1e-9)

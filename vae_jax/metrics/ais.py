@@ -45,7 +45,7 @@ PILOT_WARMUP = 20
 """Transitions before these, at the first temperature."""
 FIRST_STEP = 0.5
 
-_PILOT, _FORWARD, _REVERSE, _SIMULATE = range(4)
+PILOT, FORWARD, REVERSE, SIMULATE = range(4)
 
 Examples = Int[Array, " batch"]
 PerExample = Float[Array, " batch"]
@@ -149,32 +149,6 @@ def anneal(
     return log_w, accepted / (len(t) - 2) if len(t) > 2 else jnp.full_like(accepted, jnp.nan)
 
 
-def tune(
-    path: Path, t: Float[Array, " levels"], num_leapfrog: int, place: Place, draw: Draw
-) -> Float[Array, "levels batch"]:
-    """Step sizes for each temperature and example, adapted along one way of pilot chains.
-
-    They depend on x and the pilot's noise alone, so they are constants to any other chain. Where
-    there are few temperatures, the pilot stays longer at each.
-    """
-    last = len(t) - 1
-    stay = -(-PILOT_TRANSITIONS // last)
-
-    def body(
-        carry: tuple[Place, PerExample], number: Int[Array, ""]
-    ) -> tuple[tuple[Place, PerExample], PerExample]:
-        place, log_step = carry
-        level = jnp.maximum((number - PILOT_WARMUP) // stay, 1)
-        step = _in_each_coordinate(jnp.exp(log_step), place.z)
-        place, acceptance = hmc.transition(path, t[level], step, num_leapfrog, place, draw(number))
-        return (place, hmc.adapt(log_step, jnp.mean(acceptance, axis=0))), log_step
-
-    first = jnp.full(place.z.shape[1:-1], np.log(FIRST_STEP), default_float())
-    numbers = jnp.arange(PILOT_WARMUP + stay * len(t))
-    _, log_steps = jax.lax.scan(body, (place, first), numbers)
-    return jnp.exp(log_steps[PILOT_WARMUP + stay - 1 :: stay])
-
-
 class Question(NamedTuple):
     """What is asked for: log p(x), or log p(x|y), of each example of a batch.
 
@@ -197,7 +171,7 @@ class Question(NamedTuple):
 
 def forward(spec: AnnealSpec, question: Question) -> Annealed:
     """Lower bounds on log p(x) in expectation."""
-    return _annealed(spec, question, _step_sizes(spec, question), None)
+    return _annealed(spec, question, tune(spec, question), None)
 
 
 def bidirectional(
@@ -210,7 +184,7 @@ def bidirectional(
         question: about x of :func:`simulate`.
         z: of the same.
     """
-    steps = _step_sizes(spec, question)
+    steps = tune(spec, question)
     return Sandwich(*(_annealed(spec, question, steps, end) for end in (None, z)))
 
 
@@ -225,12 +199,77 @@ def simulate(
     """An example of the model for each number, and of its label if there are any."""
 
     def one(example: Int[Array, ""], y: Labels | None) -> Simulated:
-        z_key, x_key = jax.random.split(_key_of(key, _SIMULATE, example))
+        z_key, x_key = jax.random.split(_key_of(key, SIMULATE, example))
         labels = None if y is None else y[None]
         z = model.sample_prior(hparams, params, z_key, 1, labels)
         return Simulated(z[0], model.decode(hparams, params, z, labels).sample(x_key)[0])
 
     return jax.vmap(one)(examples, y)
+
+
+class Begun(NamedTuple):
+    """Chains before their first transition.
+
+    Attributes:
+        path: from the prior or q(z|x) to p(x, z).
+        t: temperatures.
+        place: where the chains are.
+        draw: what each transition draws, by its number.
+    """
+
+    path: Path
+    t: Float[Array, " levels"]
+    place: Place
+    draw: Draw
+
+
+def begin(
+    spec: AnnealSpec,
+    question: Question,
+    role: int,
+    num_chains: int,
+    end: Float[Array, "batch latents"] | None = None,
+) -> Begun:
+    """Chains at the start of the path or, given exact posterior samples, at its end.
+
+    Args:
+        spec: static; its number of chains is not read.
+        question: what is asked for.
+        role: :data:`PILOT`, :data:`FORWARD` or :data:`REVERSE`, whose noise is independent.
+        num_chains: for each example.
+        end: an exact sample from each posterior, from which all its chains begin.
+    """
+    keys = _chain_keys(question, role, num_chains)
+    if end is None:
+        z = _first(spec, question, keys)
+    else:
+        z = jnp.broadcast_to(end, (num_chains, *end.shape))
+    path, t = _path(spec, question), temperatures(spec.num_temperatures, spec.schedule)
+    return Begun(path, t, hmc.arrive(path, z), _draws(spec.model, question.hparams, keys))
+
+
+def tune(spec: AnnealSpec, question: Question) -> Float[Array, "levels batch"]:
+    """Step sizes for each temperature and example, adapted along one way of pilot chains.
+
+    They depend on x and the pilot's noise alone, so they are constants to any other chain. Where
+    there are few temperatures, the pilot stays longer at each.
+    """
+    path, t, place, draw = begin(spec, question, PILOT, PILOT_CHAINS)
+    stay = -(-PILOT_TRANSITIONS // spec.num_temperatures)
+
+    def body(
+        carry: tuple[Place, PerExample], number: Int[Array, ""]
+    ) -> tuple[tuple[Place, PerExample], PerExample]:
+        place, log_step = carry
+        at = t[jnp.maximum((number - PILOT_WARMUP) // stay, 1)]
+        step = _in_each_coordinate(jnp.exp(log_step), place.z)
+        place, acceptance = hmc.transition(path, at, step, spec.num_leapfrog, place, draw(number))
+        return (place, hmc.adapt(log_step, jnp.mean(acceptance, axis=0))), log_step
+
+    first = jnp.full(len(question.examples), np.log(FIRST_STEP), default_float())
+    numbers = jnp.arange(PILOT_WARMUP + stay * len(t))
+    _, log_steps = jax.lax.scan(body, (place, first), numbers)
+    return jnp.exp(log_steps[PILOT_WARMUP + stay - 1 :: stay])
 
 
 def _annealed(
@@ -240,29 +279,18 @@ def _annealed(
     end: Float[Array, "batch latents"] | None,
 ) -> Annealed:
     """From the start of the path or, given an exact posterior sample, in reverse from there."""
-    role = _FORWARD if end is None else _REVERSE
-    path, t = _path(spec, question), temperatures(spec.num_temperatures, spec.schedule)
-    draw = _draws(spec, question, role, spec.num_chains)
+    role = FORWARD if end is None else REVERSE
+    path, t, place, draw = begin(spec, question, role, spec.num_chains, end)
 
     def move(number: Int[Array, ""], place: Place) -> tuple[Place, Float[Array, "chains batch"]]:
         step = _in_each_coordinate(steps[number], place.z)
         return hmc.transition(path, t[number], step, spec.num_leapfrog, place, draw(number))
 
-    if end is None:
-        z = _begin(spec, question, role, spec.num_chains)
-    else:
-        z = jnp.broadcast_to(end, (spec.num_chains, *end.shape))
-    log_w, acceptance = anneal(t, hmc.arrive(path, z), move, is_reversed=end is not None)
-    sums = evidence.add_weights(evidence.no_weights(*log_w.shape[:1], log_w.shape[1:]), log_w)
+    log_w, acceptance = anneal(t, place, move, is_reversed=end is not None)
+    sums = evidence.add_weights(evidence.no_weights(len(log_w), log_w.shape[1:]), log_w)
     bound = evidence.bound(sums, spec.num_chains)
     effective = evidence.effective_sample_size(sums)
     return Annealed(bound if end is None else -bound, effective, acceptance)
-
-
-def _step_sizes(spec: AnnealSpec, question: Question) -> Float[Array, "levels batch"]:
-    path, t = _path(spec, question), temperatures(spec.num_temperatures, spec.schedule)
-    place = hmc.arrive(path, _begin(spec, question, _PILOT, PILOT_CHAINS))
-    return tune(path, t, spec.num_leapfrog, place, _draws(spec, question, _PILOT, PILOT_CHAINS))
 
 
 def _path(spec: AnnealSpec, question: Question) -> Path:
@@ -279,12 +307,12 @@ def _path(spec: AnnealSpec, question: Question) -> Path:
     return Path(model.encode(hparams, params, x, y).component().log_prob, log_joint)
 
 
-def _begin(
-    spec: AnnealSpec, question: Question, role: int, num_chains: int
+def _first(
+    spec: AnnealSpec, question: Question, keys: ChainKeys
 ) -> Float[Array, "chains batch latents"]:
     """Samples from the start of the path."""
     model, (hparams, params, x, y, _, _) = spec.model, question
-    own = _at(_chain_keys(question, role, num_chains), 0)
+    own = _at(keys, 0)
 
     def from_prior(key: PRNGKey, y: Labels | None) -> Latents:
         labels = None if y is None else y[None]
@@ -297,10 +325,9 @@ def _begin(
     return keep(model.active(hparams), q.sample(noise))
 
 
-def _draws(spec: AnnealSpec, question: Question, role: int, num_chains: int) -> Draw:
+def _draws(model: VAE, hparams: HParams, keys: ChainKeys) -> Draw:
     """What each transition draws, by its number."""
-    model, own = spec.model, _chain_keys(question, role, num_chains)
-    active = model.active(question.hparams)
+    active = model.active(hparams)
 
     def one(key: PRNGKey) -> Noise:
         momentum, uniform = jax.random.split(key)
@@ -308,7 +335,7 @@ def _draws(spec: AnnealSpec, question: Question, role: int, num_chains: int) -> 
             keep(active, model.noise(momentum)), jax.random.uniform(uniform, (), default_float())
         )
 
-    return lambda number: jax.vmap(jax.vmap(one))(_at(own, 1 + number))
+    return lambda number: jax.vmap(jax.vmap(one))(_at(keys, 1 + number))
 
 
 def _chain_keys(question: Question, role: int, num_chains: int) -> ChainKeys:

@@ -59,7 +59,7 @@ class Place(NamedTuple):
     target_slope: Latents
 
     def log_density(self, t: Scalar) -> PerChain:
-        """log f_t, in nats."""
+        """Log f_t, in nats."""
         return (1.0 - t) * self.log_start + t * self.log_target
 
     def slope(self, t: Scalar) -> Latents:
