@@ -288,9 +288,10 @@ class Tally:
     def tell(self, runs: float) -> None:
         """Moves to so many runs, the one that is looked at counted by its share."""
         self._bar.update(self._task, completed=runs)
-        is_due = time.monotonic() - self._told > _TALLY_SECONDS
-        if self._bar.disable and is_due and not self._bar.finished:
-            self._told = time.monotonic()
+        now = time.monotonic()
+        is_due = now - self._told > _TALLY_SECONDS and not self._bar.finished
+        if self._bar.disable and is_due:
+            self._told = now
             self._say(self._plain_line())
 
     def _plain_line(self) -> str:

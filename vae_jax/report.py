@@ -62,7 +62,7 @@ def _about(results: Results, run: Row) -> list[str]:
     """Returns what may be wrong with a run, and its numbers."""
     own = results.get("diagnosis", [[]] * len(results["runs"]))[results["runs"].index(run)]
     return [
-        page.section("Diagnosis", page.paragraphs(own)),
+        page.section("Diagnosis", page.advice(own)),
         _terms(run),
         _evaluations(results, run),
     ]

@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 
 LARGEST_GAP = 0.2
 """Share of the KL that may be paid for q(z|x) not being the posterior: then it is no detail."""
+LARGEST_SANDWICH = 1.0
+"""Nats that bounds of the same quantity may differ by."""
 LARGEST_LOSS = 0.05
 """Share of samples that may leave the data when their codes come from the prior."""
 SMALLEST_RISE = 1e-3
@@ -192,6 +194,35 @@ def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
     return Verdict("prior holes", True, f"Prior holes: {words}. {cure}")
 
 
+def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """The sandwich of BDMC, and AIS against the importance-weighted bound."""
+    del history
+    found, words = [], []
+    gap, gain = run.get("bdmc_gap"), run.get("ais_gain")
+    if gap is not None:
+        words.append(f"BDMC's bounds are {_with_error(run, 'bdmc_gap')} nats apart")
+        if gap > LARGEST_SANDWICH:
+            found.append("Do not trust AIS at these settings: " + words[-1] + _more(run, "ais"))
+    if gain is not None:
+        words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 1,000")
+        if gain > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get("ais_gain_se") or 0.0)):
+            found.append("Do not trust the NLL: " + words[-1] + _more(run, "nll"))
+    if not words:
+        return None
+    name = "estimates not to be trusted"
+    return Verdict(name, bool(found), " ".join(found) if found else ", ".join(words))
+
+
+def _with_error(run: Row, name: str) -> str:
+    return f"{number(run[name])} ± {run.get(f'{name}_se') or 0.0:.2f}"
+
+
+def _more(run: Row, estimate: str) -> str:
+    names = ("ais_steps", "ais_chains") if estimate == "ais" else ("eval_particles",)
+    options = [f"more --{name} (here {run.get(name, '?')})" for name in names]
+    return f". {_try(run, *options)}"
+
+
 def _unfinished(run: Row, history: Sequence[Row]) -> Verdict | None:
     """Slope of the valid ELBO over the last third of the visits, at least three of them."""
     steps, elbos = _curve(history)
@@ -235,6 +266,10 @@ _QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Verdict | None]] = {
     "overfitting": _overfitting,
     "poor inference": _inference,
     "prior holes": _holes,
+    "estimates not to be trusted": _untrusted,
     "unfinished learning": _unfinished,
 }
-_EXAMINED_BY = {"prior holes": "--evaluate=samples"}
+_EXAMINED_BY = {
+    "prior holes": "--evaluate=samples",
+    "estimates not to be trusted": "--evaluate=ais,bdmc",
+}

@@ -40,6 +40,7 @@ def embedding(
             x, y = np.median(mine, axis=0).tolist()
             axes.text(x, y, str(value), ha="center", va="center", fontsize=9, bbox=frame)
     axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set_visible(False)
     style.save(figure, path)
 
 
