@@ -133,6 +133,17 @@ class TestPage:
         ]
         Tags(text)
 
+    def test_a_study_has_the_evaluations_of_every_run(self, tmp_path):
+        results = study(columns={"mig": "a gap", "mig_se": "its error", "sap": "never measured"})
+        for run in results["runs"][:2]:
+            run["mig"] = 0.5 + run["run"]
+        text = render(tmp_path, results)
+        part = text[text.index("Evaluations of all runs") : text.index("Repeat it")]
+        assert re.findall("<th>(.*?)</th>", part) == ["run", "beta", "mig"]
+        cells = re.findall("<td>(.*?)</td>", part)
+        assert cells == ["0", "0.5", "0.5", "1", "1", "1.5", "2", "4", "&ndash;"]
+        assert "Evaluations of all runs" not in render(tmp_path, RESULTS)
+
     def test_a_diagnosis_is_of_the_run_that_is_shown_and_its_flags_are_not_broken(self, tmp_path):
         words = [["of run 0"], ["Try --prior=vamp, or a larger --beta."], ["of run 2"]]
         text = render(tmp_path, study(diagnosis=words, reading=["The study says so."]))

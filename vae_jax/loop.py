@@ -318,43 +318,10 @@ def score(
         num_particles: K of the importance-weighted bound behind ``nll``.
         layout: where the runs are computed; None for the best of the device.
     """
-    pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
-    return score_examples(
-        spec,
-        hparams,
-        state,
-        pixels,
-        data.labels_of(split),
-        num_particles=num_particles,
-        layout=layout,
-    )
-
-
-def score_examples(
-    spec: TrainSpec,
-    hparams: HParams,
-    state: TrainState,
-    pixels: np.ndarray,
-    labels: np.ndarray | None = None,
-    *,
-    num_particles: int = 1,
-    layout: Layout | None = None,
-) -> list[Row]:
-    """The same on any examples.
-
-    Args:
-        spec: as trained.
-        hparams: as trained.
-        state: of all runs.
-        pixels: as the model sees them, 0 to 255.
-        labels: one each; only conditional models look at them.
-        num_particles: K of the importance-weighted bound behind ``nll``.
-        layout: where the runs are computed; None for the best of the device.
-    """
     hparams = _as_study(hparams)
     layout = layout or layout_for(spec, hparams)
-    split = _split(spec, pixels, labels)
-    rows = _score(EvalSpec(spec.model, num_particles), hparams, state, split, layout)
+    eval_spec = EvalSpec(spec.model, num_particles)
+    rows = _score(eval_spec, hparams, state, _in_batches(spec, data, split), layout)
     _blank_diverged(rows, state)
     return rows
 
@@ -375,13 +342,10 @@ class _Split(NamedTuple):
 
 
 def _in_batches(spec: TrainSpec, data: Dataset, split: batches.Split) -> _Split:
-    pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
-    return _split(spec, pixels, data.labels_of(split))
-
-
-def _split(spec: TrainSpec, pixels: np.ndarray, labels: np.ndarray | None) -> _Split:
-    given = labels if spec.model.num_classes else None
-    return _Split(in_batches(pixels, EvalSpec.batch_size, given), len(pixels))
+    images = getattr(data, split)
+    pixels = batches.stored_pixels(spec.binarize, split, images)
+    labels = _labels(spec, data, split)
+    return _Split(in_batches(pixels, EvalSpec.batch_size, labels), len(images))
 
 
 def _score(

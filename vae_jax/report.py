@@ -44,6 +44,7 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
         *(_study_parts(results) if results["swept"] else _run_parts(results)),
         page.section("Figures", "".join(map(page.figure, figures))),
         _runs(results),
+        _evaluations_of_all(results),
         _command(results),
         page.section("Data", page.pairs(_data_record(results.get("dataset", {})))),
         page.section("Where and how long", page.pairs(_provenance(results))),
@@ -78,6 +79,26 @@ def _evaluations(results: Results, run: Row) -> str:
     ]
     body = page.table(["column", "value", "s.e.", "what it is"], rows) if rows else ""
     return page.section("Evaluations", body)
+
+
+def _evaluations_of_all(results: Results) -> str:
+    """Returns a table of a study with a line per run and the evaluations that its runs have."""
+    rows, swept = results["runs"], results["swept"]
+    names = [
+        name
+        for name in results.get("columns", {})
+        if not name.endswith("_se") and any(run.get(name) is not None for run in rows)
+    ]
+    if not swept or not names:
+        return ""
+    before = ["run", *swept]
+    lines = [
+        [escape(page.short(run.get(name))) for name in before]
+        + [_digits(run, name) or "&ndash;" for name in names]
+        for run in rows
+    ]
+    body = page.table([*before, *names], lines, _kinds(rows))
+    return page.section("Evaluations of all runs", body)
 
 
 def _digits(run: Row, name: str) -> str:

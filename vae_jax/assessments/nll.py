@@ -1,5 +1,6 @@
 """Bounds on log p(x): of test in the fixed columns, and of train to hold against them."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from vae_jax import loop
-from vae_jax.assessments.base import Part, Row, Runs, Tell, fixed_pixels, with_errors
+from vae_jax.assessments.base import Row, Runs, Tell, fixed_pixels, with_errors
+from vae_jax.batches import Split
 
 MOST_PARTICLES = 100
 """K at which train and test are compared: there a bound's gap to log p(x) is much the same."""
@@ -42,32 +44,29 @@ class Evidence:
             tell(start + some.num_runs)
 
     def _scores(self, runs: Runs, tell: Tell) -> Iterator[Row]:
-        test = _part(runs, "test")
-        scores, few = self._score(runs, test, self.eval_particles), MOST_PARTICLES
+        num, few = len(runs.data.test), min(self.eval_particles, MOST_PARTICLES)
+        scores = _score(runs, "test", num, self.eval_particles)
         tell(0.5 * runs.num_runs)
-        train = self._score(runs, _part(runs, "train").take(slice(len(test.pixels))), few)
-        again = scores
-        if self.eval_particles > few:
-            again = self._score(runs, test, few)
+        train = _score(runs, "train", num, few)
+        again = scores if few == self.eval_particles else _score(runs, "test", num, few)
         for score, seen, unseen in zip(scores, train, again, strict=True):
             yield score | _compared(seen, unseen)
 
-    def _score(self, runs: Runs, part: Part, most_particles: int) -> list[Row]:
-        num_particles = min(self.eval_particles, most_particles)
-        return loop.score_examples(
-            runs.spec,
-            runs.hparams,
-            runs.state,
-            part.pixels,
-            part.labels,
-            num_particles=num_particles,
-            layout=runs.layout,
-        )
 
-
-def _part(runs: Runs, split: loop.batches.Split) -> Part:
-    pixels = fixed_pixels(runs.spec.binarize, split, runs.data)
-    return Part(pixels, runs.data.labels_of(split))
+def _score(runs: Runs, split: Split, num_examples: int, num_particles: int) -> list[Row]:
+    """Terms on the first examples of a split, its pixels fixed once."""
+    pixels = fixed_pixels(runs.spec.binarize, split, runs.data)[:num_examples]
+    labels = runs.data.labels_of(split)
+    known = None if labels is None else labels[:num_examples]
+    asked = dataclasses.replace(runs.data, test=pixels, test_labels=known, test_factors=None)
+    return loop.score(
+        dataclasses.replace(runs.spec, binarize="none"),
+        runs.hparams,
+        runs.state,
+        asked,
+        num_particles=num_particles,
+        layout=runs.layout,
+    )
 
 
 def _compared(train: Row, test: Row) -> Row:
