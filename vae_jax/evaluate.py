@@ -4,7 +4,9 @@ Noise is a function of (seed, example, particle) alone, so no number depends on 
 on how many particles are decoded at once, and memory does not grow with ``num_particles``.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -103,7 +105,12 @@ def in_batches(
 
 
 def evaluate(
-    spec: EvalSpec, hparams: HParams, params: Params, data: Examples, num_examples: int
+    spec: EvalSpec,
+    hparams: HParams,
+    params: Params,
+    data: Examples,
+    num_examples: int,
+    first_example: Int[Array, ""] | int = 0,
 ) -> Evaluation:
     """Terms of the first ``num_examples`` examples and moments of the latents over them.
 
@@ -113,6 +120,7 @@ def evaluate(
         params: of the model.
         data: from :func:`in_batches`.
         num_examples: how many of them are not padding.
+        first_example: number of the first in its split, where only a part of that is given.
     """
     num_batches, batch_size = data.pixels.shape[:2]
     key = keys.stream(hparams.seed, "evaluate")
@@ -121,17 +129,23 @@ def evaluate(
         moments: LatentMoments, batch: tuple[Array, Examples]
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
-        examples = index * batch_size + jnp.arange(batch_size)
+        places = index * batch_size + jnp.arange(batch_size)
         x = as_images(pixels)
         q = spec.model.encode(hparams, params, x, y)
         p = spec.model.prior_at(hparams, params, y)
-        new = _moments(q, p.kl(q), examples < num_examples)
+        new = _moments(q, p.kl(q), places < num_examples)
         seen = Asked(hparams, params, x, y, q, p)
-        return _merge(moments, new), _terms(spec, seen, key, examples)
+        return _merge(moments, new), _terms(spec, seen, key, first_example + places)
 
     empty = LatentMoments(*jax.tree.map(jnp.zeros_like, _moment_shapes(spec)))
     moments, terms = jax.lax.scan(body, empty, (jnp.arange(num_batches), data))
     return Evaluation(jax.tree.map(lambda a: a.reshape(-1)[:num_examples], terms), moments)
+
+
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of a split from those of its parts, in their order."""
+    terms = jax.tree.map(lambda *a: jnp.concatenate(a, axis=-1), *(part.terms for part in parts))
+    return Evaluation(terms, functools.reduce(_merge, (part.latents for part in parts)))
 
 
 class Asked(NamedTuple):

@@ -110,14 +110,18 @@ def evaluate(
     data: Examples,
     *,
     num_examples: int,
+    first_example: Int[Array, ""] | int = 0,
     layout: Layout = Layout(),
 ) -> Evaluation:
-    """Evaluation of every run on one split; terms ``[runs, examples]``."""
+    """Evaluation of every run on a split, or on a part; terms ``[runs, examples]``."""
 
-    def measure(data: Examples, hparams: HParams, params: Params) -> Evaluation:
-        return evaluation.evaluate(spec, hparams, params, data, num_examples)
+    def measure(
+        shared: tuple[Examples, Array | int], hparams: HParams, params: Params
+    ) -> Evaluation:
+        data, first = shared
+        return evaluation.evaluate(spec, hparams, params, data, num_examples, first)
 
-    return over_runs(measure, layout)(data, hparams, params)
+    return over_runs(measure, layout)((data, first_example), hparams, params)
 
 
 def take(tree: Any, run: int) -> Any:

@@ -195,9 +195,15 @@ def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
 
 
 def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
-    """The sandwich of BDMC, and AIS against the importance-weighted bound."""
+    """The weights of the NLL, the sandwich of BDMC, and AIS against the importance weights."""
     del history
     found, words = [], []
+    distrust, effective = run.get("test_nll_distrust"), run.get("test_ess_median")
+    if distrust:
+        found.append(f"Do not trust the NLL: {distrust}")
+    if effective is not None:
+        particles = run.get("eval_particles", "?")
+        words.append(f"in the median {effective:.0f} of K = {particles} weights count")
     gap, gain = run.get("bdmc_gap"), run.get("ais_gain")
     if gap is not None:
         words.append(f"BDMC's bounds are {_with_error(run, 'bdmc_gap')} nats apart")
@@ -207,7 +213,7 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
         words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 1,000")
         if gain > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get("ais_gain_se") or 0.0)):
             found.append("Do not trust the NLL: " + words[-1] + _more(run, "nll"))
-    if not words:
+    if not words and not found:
         return None
     name = "estimates not to be trusted"
     return Verdict(name, bool(found), " ".join(found) if found else ", ".join(words))
@@ -271,5 +277,4 @@ _QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Verdict | None]] = {
 }
 _EXAMINED_BY = {
     "prior holes": "--evaluate=samples",
-    "estimates not to be trusted": "--evaluate=ais,bdmc",
 }

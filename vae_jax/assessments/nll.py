@@ -1,6 +1,5 @@
 """Bounds on log p(x): of test in the fixed columns, and of train to hold against them."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,13 +26,21 @@ class Evidence:
     eval_particles: int = 100
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    columns: ClassVar[Mapping[str, str]] = with_errors(
-        {
-            "train_nll": "minus the importance-weighted bound on as many training examples as "
-            "test, K = eval_particles or 100 if that is less",
-            "nll_gap": "NLL of test minus that of train, both with that K",
-        }
-    )
+    columns: ClassVar[Mapping[str, str]] = {
+        **with_errors(
+            {
+                "test_nll_bias": "by how much test_nll exceeds -log p(x), by the jackknife (Quenouille "
+                "1956; Nowozin 2018)",
+                "train_nll": "minus the importance-weighted bound on as many training examples as "
+                "test, K = eval_particles or 100 if that is less",
+                "nll_gap": "NLL of test minus that of train, both with that K",
+            }
+        ),
+        "test_ess_median": "median over test of the effective sample size of the K weights (Kong "
+        "1992)",
+        "test_ess_min": "the smallest of these",
+        "test_ess_low_share": "share of test examples in which it is below 10",
+    }
 
     def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
         """Terms of test under their names in :func:`vae_jax.evaluate.summarize`, and of train."""
@@ -45,27 +52,33 @@ class Evidence:
 
     def _scores(self, runs: Runs, tell: Tell) -> Iterator[Row]:
         num, few = len(runs.data.test), min(self.eval_particles, MOST_PARTICLES)
-        scores = _score(runs, "test", num, self.eval_particles)
-        tell(0.5 * runs.num_runs)
-        train = _score(runs, "train", num, few)
-        again = scores if few == self.eval_particles else _score(runs, "test", num, few)
-        for score, seen, unseen in zip(scores, train, again, strict=True):
+        again = few < self.eval_particles
+        work = self.eval_particles + few * (1 + again)
+
+        def share_of(before: int, own: int) -> Tell:
+            return lambda share: tell(runs.num_runs * (before + share * own) / work)
+
+        scores = _score(runs, "test", num, self.eval_particles, share_of(0, self.eval_particles))
+        train = _score(runs, "train", num, few, share_of(self.eval_particles, few))
+        test = _score(runs, "test", num, few, share_of(work - few, few)) if again else scores
+        for score, seen, unseen in zip(scores, train, test, strict=True):
             yield score | _compared(seen, unseen)
 
 
-def _score(runs: Runs, split: Split, num_examples: int, num_particles: int) -> list[Row]:
+def _score(
+    runs: Runs, split: Split, num_examples: int, num_particles: int, tell: Tell
+) -> list[Row]:
     """Terms on the first examples of a split, its pixels fixed once."""
-    pixels = fixed_pixels(runs.spec.binarize, split, runs.data)[:num_examples]
     labels = runs.data.labels_of(split)
-    known = None if labels is None else labels[:num_examples]
-    asked = dataclasses.replace(runs.data, test=pixels, test_labels=known, test_factors=None)
-    return loop.score(
-        dataclasses.replace(runs.spec, binarize="none"),
+    return loop.score_by_parts(
+        runs.spec,
         runs.hparams,
         runs.state,
-        asked,
+        fixed_pixels(runs.spec.binarize, split, runs.data)[:num_examples],
+        None if labels is None else labels[:num_examples],
         num_particles=num_particles,
         layout=runs.layout,
+        tell=tell,
     )
 
 
