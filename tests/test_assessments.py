@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_rooms import README
 from vae_jax import batches, evaluate, keys, loop
-from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs
+from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing
 from vae_jax.assessments.base import Part
 from vae_jax.assessments.samples import aggregate_samples, prior_samples
 from vae_jax.data import Dataset, Record, sprites
@@ -48,7 +48,7 @@ def _small_sprites(num_train: int = 120, num_test: int = 13) -> Dataset:
 
 @pytest.fixture(scope="module")
 def runs() -> Runs:
-    """Two runs of different sizes after a few updates, the second of which matters below."""
+    """Two runs of different sizes after a few updates; the second is looked at below."""
     data = _small_sprites()
     hparams = HParams.of(latent_size=[2, 3], seed=[0, 5], learning_rate=0.01)
     spec = TrainSpec(VAE(data.image_shape, 3, MLP((6,))), batch_size=8)
@@ -63,7 +63,13 @@ def rows(runs):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in few.items():
             patch.setattr(intervention, name, value)
-        yield {name: _rows(name, runs)[1] for name in ASSESSMENTS}
+        yield {name: _rows(name, runs.take(slice(1, 2)))[0] for name in ASSESSMENTS}
+
+
+def test_every_run_of_a_study_has_its_row(runs, rows):
+    first, second = _rows("decomposition", runs)
+    assert second == pytest.approx(rows["decomposition"], abs=1e-4)
+    assert first["dimensionwise_kl"] != second["dimensionwise_kl"]
 
 
 def _rows(name, runs):
@@ -89,7 +95,9 @@ def test_numbers_have_the_names_of_their_columns(name, rows):
     if name in ALWAYS:
         terms = "elbo", "log_likelihood", "kl", "nll"
         known |= {*terms, *(f"{term}_se" for term in terms), "eval_particles", "active_units"}
-        known |= {"kl_per_latent", "variance_per_latent"}
+        known |= {"kl_per_latent", "variance_per_latent", "nll_distrust"}
+        rows = {name: {key.removeprefix("test_"): value for key, value in rows[name].items()}}
+        known = {key.removeprefix("test_") for key in known}
     assert set(rows[name]) <= known
     assert all(words for words in ASSESSMENTS[name].columns.values())
 
@@ -134,7 +142,7 @@ def test_the_nll_of_train_is_the_bound_on_its_first_examples(runs, rows):
 
 def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
     monkeypatch.setattr("vae_jax.assessments.nll.MOST_PARTICLES", 2)
-    (*_, row) = _rows("nll", runs)
+    (row,) = _rows("nll", runs.take(slice(1, 2)))
     hparams, state = jax.tree.map(lambda a: a[1:], (runs.hparams, runs.state))
     (few,) = loop.score(runs.spec, hparams, state, runs.data, num_particles=2)
     assert row["eval_particles"] == 3
@@ -162,21 +170,52 @@ def test_the_decomposition_is_the_same_in_blocks(runs, monkeypatch):
     assert blocks == pytest.approx(whole(runs.subject(1), lambda share: None), abs=1e-4)
 
 
-def test_annealing_is_that_of_all_examples_at_once(runs, rows):
+def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows):
+    """The last batch of ten is filled up from the first examples, which count once."""
     model, hparams, params = runs.subject(1).trained
-    spec, numbers = ais.AnnealSpec(model, 3, 2, 2), jnp.arange(11)
-    x, key = _images(runs.data.test[:11]), keys.stream(5, "ais")
-    forward = jax.jit(ais.forward, static_argnums=0)
-    found = forward(spec, ais.Question(hparams, params, x, None, key, numbers))
-    assert rows["ais"]["test_ais"] == pytest.approx(float(found.bound.mean()), rel=1e-4)
-    key = keys.stream(5, "ais", 1)
-    z, x = ais.simulate(model, hparams, params, None, key, numbers)
-    question = ais.Question(hparams, params, x, None, key, numbers)
-    both = jax.jit(ais.bidirectional, static_argnums=0)(spec, question, z)
-    for name, side in zip(("bdmc_lower", "bdmc_upper"), both, strict=True):
-        assert rows["bdmc"][name] == pytest.approx(float(side.bound.mean()), rel=1e-4)
-    gap = np.asarray(both.upper.bound - both.lower.bound)
+    spec, images = ais.AnnealSpec(model, 3, 2, 2), _images(runs.data.test)
+
+    def ask(answer, given, index):
+        key = keys.stream(5, "ais", index)
+        batches = (np.arange(10)[::-1], np.arange(1, 11))
+        found = [answer(spec, hparams, params, *given(n), None, key, n) for n in batches]
+        return jax.tree.map(lambda a, b: np.concatenate([a, b[-1:]]), *found)
+
+    found = ask(annealing._forward, lambda numbers: [images[numbers]], 0)
+    assert len(found.bound) == 11
+    assert rows["ais"]["test_ais"] == pytest.approx(found.bound.mean(), rel=1e-4)
+    both = ask(annealing._sandwich, lambda numbers: [], 1)
+    assert rows["bdmc"]["bdmc_lower"] == pytest.approx(both.lower.bound.mean(), rel=1e-4)
+    assert rows["bdmc"]["bdmc_upper"] == pytest.approx(both.upper.bound.mean(), rel=1e-4)
+    gap = both.upper.bound - both.lower.bound
     assert rows["bdmc"]["bdmc_gap"] == pytest.approx(gap.mean(), abs=0.05)
+    assert rows["bdmc"]["bdmc_gap_se"] == pytest.approx(gap.std(ddof=1) / 11**0.5, rel=1e-2)
+
+
+def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
+    model, hparams, params = runs.subject(1).trained
+    spec = evaluate.EvalSpec(model, 1000)
+    data = evaluate.in_batches(runs.data.test[:11], spec.batch_size)
+    terms = annealing._evaluate(spec, hparams, params, data, num_examples=11).terms
+    gain = rows["ais"]["test_ais"] - float(terms.bound.mean())
+    assert rows["ais"]["ais_gain"] == pytest.approx(gain, abs=0.05)
+
+
+def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch):
+    asked = []
+
+    def sandwich(spec, hparams, params, y, key, numbers):
+        asked.extend(y.tolist())
+        known = ais.Annealed(*(jnp.zeros(len(numbers)) for _ in range(3)))
+        return ais.Sandwich(known, known)
+
+    monkeypatch.setattr(annealing, "_sandwich", sandwich)
+    subject = runs.subject(1)
+    model = dataclasses.replace(subject.trained.model, num_classes=3)
+    subject = subject._replace(trained=subject.trained._replace(model=model))
+    ASSESSMENTS["bdmc"](ais_examples=20)(subject, lambda share: None)
+    labels = runs.data.test_labels
+    assert asked == [*labels, *labels[:7]]
 
 
 def test_disentanglement_is_that_of_the_posterior_means(runs, rows):
@@ -249,7 +288,7 @@ def test_a_conditional_model_is_asked_with_labels(runs):
     spec = dataclasses.replace(runs.spec, model=model)
     state = loop.initial_state(spec, runs.hparams, runs.data)
     asked = runs._replace(spec=spec, state=state)
-    for name in ("decomposition", "bdmc", "samples"):
+    for name in ("decomposition", "samples"):
         numbers = ASSESSMENTS[name](**SETTINGS[name])(asked.subject(1), lambda share: None)
         assert np.isfinite(list(numbers.values())).all(), name
 

@@ -396,10 +396,8 @@ def score_by_parts(
     given = labels if spec.model.num_classes else None
     for first in range(0, len(pixels), eval_spec.batch_size):
         rows = slice(first, first + eval_spec.batch_size)
-        part = in_batches(
-            pixels[rows], eval_spec.batch_size, None if given is None else given[rows]
-        )
-        shared = part, jnp.int32(first)
+        known = None if given is None else given[rows]
+        shared = in_batches(pixels[rows], eval_spec.batch_size, known), jnp.int32(first)
         (padded, params), (part, start) = _placed(layout, (hparams, state.params), shared)
         num = len(pixels[rows])
         evaluation = sweep.evaluate(

@@ -29,8 +29,8 @@ class Evidence:
     columns: ClassVar[Mapping[str, str]] = {
         **with_errors(
             {
-                "test_nll_bias": "by how much test_nll exceeds -log p(x), by the jackknife (Quenouille "
-                "1956; Nowozin 2018)",
+                "test_nll_bias": "by how much test_nll exceeds -log p(x), by the jackknife "
+                "(Quenouille 1956; Nowozin 2018)",
                 "train_nll": "minus the importance-weighted bound on as many training examples as "
                 "test, K = eval_particles or 100 if that is less",
                 "nll_gap": "NLL of test minus that of train, both with that K",
