@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 
 LARGEST_GAP = 0.2
 """Share of the KL that may be paid for q(z|x) not being the posterior: then it is no detail."""
+LARGEST_SHORTFALL = 0.02
+"""Share of the NLL of train by which that of test may exceed it: no reason to change anything."""
 LARGEST_SANDWICH = 1.0
 """Nats that bounds of the same quantity may differ by."""
 LARGEST_LOSS = 0.05
@@ -149,7 +151,8 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Verdict | None:
     steps, elbos = _curve(history)
     fall = float(elbos.max() - elbos[-1]) if len(elbos) else 0.0
     above = f"the NLL of test is {number(gap)} ± {error:.2f} nats above that of train"
-    if gap <= MANY_ERRORS * error and fall <= LARGEST_FALL:
+    enough = max(MANY_ERRORS * error, LARGEST_SHORTFALL * abs(run.get("train_nll") or 0.0))
+    if gap <= enough and fall <= LARGEST_FALL:
         return Verdict("overfitting", False, above)
     peak = ""
     if fall > LARGEST_FALL:
