@@ -98,6 +98,12 @@ def test_the_streamed_bound_is_the_logsumexp_of_all_weights(float64, particles_a
     terms = _measured(num_particles=9, batch_size=8, particles_at_once=particles_at_once).terms
     np.testing.assert_allclose(terms.bound, logsumexp(log_w, axis=0) - math.log(9), rtol=1e-11)
     np.testing.assert_allclose(terms.log_likelihood, log_likelihood.mean(axis=0), rtol=1e-11)
+    w = np.exp(log_w - log_w.max(axis=0))
+    effective = w.sum(axis=0) ** 2 / (w**2).sum(axis=0)
+    np.testing.assert_allclose(terms.effective_sample_size, effective, rtol=1e-10)
+    without = [np.log(np.delete(w, k, axis=0).mean(axis=0)) for k in range(9)]
+    bias = 8 * (np.mean(without, axis=0) - np.log(w.mean(axis=0)))
+    np.testing.assert_allclose(terms.bias, bias, rtol=1e-8)
 
 
 def test_the_bound_of_one_particle_is_its_log_weight(float64):
@@ -146,7 +152,7 @@ def test_only_a_variance_above_the_threshold_is_active():
     zeros = np.zeros(3)
     variance = np.array([0.0, 1.0, 1.01]) * ACTIVE_THRESHOLD
     moments = LatentMoments(np.float64(2), zeros, zeros, variance)
-    evaluation = Evaluation(ExampleTerms(*np.zeros((3, 2))), jax.tree.map(jnp.asarray, moments))
+    evaluation = Evaluation(ExampleTerms(*np.zeros((5, 2))), jax.tree.map(jnp.asarray, moments))
     assert summarize(evaluation, 3, 1)["active_units"] == 1
     assert summarize(evaluation, 2, 1)["active_units"] == 0
 
@@ -166,6 +172,27 @@ def test_means_come_with_the_standard_error_of_the_mean(float64):
     assert row["elbo_se"] == pytest.approx(np.std(elbo, ddof=1) / math.sqrt(23), rel=1e-12)
     assert row["eval_particles"] == 2
     assert math.isnan(standard_error(np.ones(1)))
+
+
+def test_the_row_says_how_far_the_nll_is_to_be_trusted():
+    """Six examples of 100 weights; half of them have too few that count."""
+    effective, bias = np.array([2.0, 3.0, 4.0, 50.0, 60.0, 70.0]), np.linspace(-0.6, -0.1, 6)
+    terms = ExampleTerms(*np.zeros((3, 6)), effective, bias)
+    moments = LatentMoments(*np.zeros((4, 3)))
+    row = summarize(Evaluation(terms, moments), 3, 100)
+    assert row["ess_median"] == 27
+    assert row["ess_min"] == 2
+    assert row["ess_low_share"] == 0.5
+    assert row["nll_bias"] == pytest.approx(0.35)
+    assert row["nll_bias_se"] == pytest.approx(bias.std(ddof=1) / math.sqrt(6))
+    assert row["nll_distrust"].startswith("On 50% of the examples fewer than 10 of the K = 100")
+    for unknown in (summarize(Evaluation(terms, moments), 3, 1), _row_without_density(terms)):
+        assert unknown["nll_bias"] is unknown["nll_bias_se"] is unknown["ess_median"] is None
+        assert unknown["nll_distrust"] is None
+
+
+def _row_without_density(terms):
+    return summarize(Evaluation(terms, LatentMoments(*np.zeros((4, 3)))), 3, 9, has_density=False)
 
 
 def test_memory_does_not_grow_with_particles():

@@ -71,6 +71,17 @@ class TestOfRun:
             "The train ELBO is 2.50 nats above that of valid (generalisation gap).",
         ]
 
+    def test_what_the_kl_consists_of_and_where_the_examples_are_too_few(self):
+        parts = {"total_correlation": 4.5, "dimensionwise_kl": 0.5, "decomposition_examples": 100}
+        told = one_that(of_run(**parts, mutual_information=4.0), "Of the KL")
+        assert told == (
+            "Of the KL 4.00 nats are information on which image it was (at most ln 100 = 4.61), "
+            "4.50 nats dependence between latents and 0.50 nats the distance of single latents "
+            "from the prior."
+        )
+        told = one_that(of_run(**parts, mutual_information=4.6), "Of the KL")
+        assert "which is all that 100 examples can show (ln 100 = 4.61)" in told
+
     def test_a_bound_below_the_elbo_is_called_noise(self):
         (sentence, *_) = of_run(test_nll=98.25)
         assert "0.25 nats below the ELBO" in sentence

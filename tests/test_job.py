@@ -14,6 +14,7 @@ import requests
 import vae_jax
 from tests.oracles import tiny_data
 from vae_jax import checkpoint, cli, feed, figures, loop, results
+from vae_jax.assessments import ASSESSMENTS
 
 CONTRACT = [
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -120,7 +121,7 @@ def test_the_seconds_to_the_first_update_are_told_and_stored(start, tmp_path):
 
 def test_results_csv_has_the_columns_of_the_contract(finished):
     (row,) = read_csv(finished)
-    assert tuple(row) == results.COLUMNS
+    assert tuple(row) == (*results.COLUMNS, *ASSESSMENTS["nll"].columns)
     assert [name for name in row if name in CONTRACT] == CONTRACT
     settings = ("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged")
     assert [row[name] for name in settings] == ["0", "1.0", "3", "0.001", "0", "12", ""]

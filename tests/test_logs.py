@@ -315,3 +315,44 @@ class TestProgress:
             raise KeyboardInterrupt
         assert progress._bar.finished is False
         assert not progress._bar.live.is_started
+
+
+class TestTally:
+    def test_plain_lines_say_every_ten_seconds_how_far_it_is(self, monkeypatch):
+        now = iter([0.0, 5.0, 12.0, 15.0, 23.0, 30.0, 31.5]).__next__
+        monkeypatch.setattr(logs.time, "monotonic", now)
+        console = Console(file=io.StringIO())
+        with logs.Tally("ais", 3, console=console) as tally:
+            monkeypatch.setattr(tally._bar, "get_time", iter(range(0, 1000, 10)).__next__)
+            for runs in (0.5, 1.0, 1.5, 2.25, 3.0):
+                tally.tell(runs)
+        lines = console.file.getvalue().splitlines()
+        assert [line.partition("  ")[0] for line in lines] == [
+            "ais: run 2 of 3",
+            "ais: run 3 of 3",
+            "ais: done in 31.5 s",
+        ]
+        assert "33 % done" in lines[0]
+        assert "75 % done" in lines[1]
+        assert lines[1].endswith(" s left")
+
+    def test_what_was_kept_does_not_count_for_the_speed(self):
+        with logs.Tally("ais", 10, console=Console(file=io.StringIO())) as tally:
+            tally.skip(8)
+            assert tally._bar.tasks[0].completed == 8
+            assert tally._bar.tasks[0].time_remaining is None
+
+    def test_a_terminal_gets_a_bar(self):
+        console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        with logs.Tally("decomposition", 4, console=console) as tally:
+            tally.tell(3.0)
+        text = console.file.getvalue()
+        assert "decomposition" in text
+        assert "3 of 4 runs" in text
+        assert "75 %" in text
+
+    def test_the_bar_stops_when_an_evaluation_fails(self):
+        console = Console(file=io.StringIO())
+        with pytest.raises(KeyboardInterrupt), logs.Tally("ais", 1, console=console):
+            raise KeyboardInterrupt
+        assert console.file.getvalue() == ""

@@ -42,6 +42,13 @@ FIGURES = {
         path, images(3, 6, 8, 8, c), images(3, 2, 8, 8, c)
     ),
     "kl_per_latent": lambda path, c: plots.kl_per_latent(path, KL, ACTIVE),
+    "embedding": lambda path, c: plots.embedding(path, RNG.random((9, 2)), np.arange(9) % 3, "x"),
+    "embedding_of_many_labels": lambda path, c: plots.embedding(
+        path, RNG.random((90, 2)), np.arange(90) % 30, "x"
+    ),
+    "samples_by_class": lambda path, c: plots.samples_by_class(
+        path, images(2, 5, 8, 8, c), ["class 0", "class 1"]
+    ),
 }
 
 

@@ -126,6 +126,35 @@ class TestPage:
         assert "Means of p(x|z)." in text
         assert "width='300'" in text
 
+    def test_evaluations_stand_with_their_errors_and_what_they_mean(self, tmp_path):
+        results = one(mig=0.25, mig_se=0.0123, num_samples=5000, sap=None)
+        meanings = {"mig": "a <gap>", "mig_se": "its error", "num_samples": "how many", "sap": "x"}
+        text = render(tmp_path, {**results, "columns": meanings})
+        part = text[text.index("Evaluations") : text.index("Repeat it")]
+        assert re.findall("<td>(.*?)</td>", part) == [
+            *("<b>mig</b>", "0.25", "0.0123", "a &lt;gap&gt;"),
+            *("<b>num_samples</b>", "5,000", "", "how many"),
+        ]
+        Tags(text)
+
+    def test_a_study_has_the_evaluations_of_every_run(self, tmp_path):
+        results = study(columns={"mig": "a gap", "mig_se": "its error", "sap": "never measured"})
+        for run in results["runs"][:2]:
+            run["mig"] = 0.5 + run["run"]
+        text = render(tmp_path, results)
+        part = text[text.index("Evaluations of all runs") : text.index("Repeat it")]
+        assert re.findall("<th>(.*?)</th>", part) == ["run", "beta", "mig"]
+        cells = re.findall("<td>(.*?)</td>", part)
+        assert cells == ["0", "0.5", "0.5", "1", "1", "1.5", "2", "4", "&ndash;"]
+        assert "Evaluations of all runs" not in render(tmp_path, RESULTS)
+
+    def test_a_diagnosis_is_of_the_run_that_is_shown_and_its_flags_are_not_broken(self, tmp_path):
+        words = [["of run 0"], ["Try --prior=vamp, or a larger --beta."], ["of run 2"]]
+        text = render(tmp_path, study(diagnosis=words, reading=["The study says so."]))
+        assert "Try <code>--prior=vamp</code>, or a larger <code>--beta</code>." in text
+        assert "of run" not in text
+        assert "<p>The study says so.</p>" in text
+
     def test_headline_names_data_terms_errors_and_particles(self, tmp_path):
         text = render(tmp_path, RESULTS)
         header = text[text.index("<header>") : text.index("</header>")]

@@ -32,8 +32,8 @@ PURE = [
     *("regularizers.base", "regularizers.total_correlation", "regularizers.dip"),
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
     *("optimizers", "batches", "parallel", "train"),
-    *("evaluate", "sweep"),
-    *("metrics.evidence", "metrics.decomposition"),
+    *("metrics.evidence", "evaluate", "sweep"),
+    *("metrics.hmc", "metrics.ais", "metrics.decomposition"),
 ]
 HOST = [
     *("errors", "clock", "compilation", "signals", "hosts", "records", "seals", "owner"),
@@ -45,10 +45,15 @@ HOST = [
     *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
+    "plots.codes",
     *("plots.run", "plots.study", "plots"),
-    *("feed", "loop", "checkpoint", "logs", "findings", "report", "config", "study"),
-    *("arguments", "build"),
-    *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "job", "cli"),
+    *("feed", "loop", "checkpoint", "logs", "findings", "verdicts", "report"),
+    *("assessments.base", "assessments.nll", "assessments.decomposition"),
+    "assessments.annealing",
+    *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
+    *("assessments", "config", "study", "arguments", "build"),
+    *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),
+    *("job", "cli"),
 ]
 ROOMS = [*PURE, *HOST, ""]
 """From the ground up; the last is the package itself, the public names."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vae_jax.assessments import AIS_STARTS, ALWAYS, ASSESSMENTS
 from vae_jax.batches import BINARIZATIONS
 from vae_jax.errors import InputError
 from vae_jax.estimators import ESTIMATORS
@@ -82,6 +83,16 @@ def sizes(low: int) -> Kind:
 def one_of(*names: str) -> Kind:
     """One of some words."""
     return Kind(str, lambda value: value in names, "one of " + ", ".join(names))
+
+
+def some_of(*names: str) -> Kind:
+    """Some words, at least one and each once."""
+
+    def is_valid(value: tuple[str, ...]) -> bool:
+        return 0 < len(value) == len(set(value)) and set(value) <= set(names)
+
+    words = "separated by commas, each once, some of " + ", ".join(names)
+    return Kind(lambda text: tuple(text.split(",")), is_valid, words)
 
 
 def _is_plain(value: str) -> bool:
@@ -236,6 +247,27 @@ class Config:
         changes_run=False,
     )
     eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
+    evaluate: tuple[str, ...] = _flag(
+        ("nll",), some_of(*ASSESSMENTS), "what is measured at the end", changes_run=False
+    )
+    decomposition_examples: int = _flag(
+        10_000, whole(2), "test examples in the aggregate posterior", changes_run=False
+    )
+    ais_steps: int = _flag(1000, whole(1), "temperatures (ais, bdmc)", changes_run=False)
+    ais_chains: int = _flag(16, whole(1), "for each example (ais, bdmc)", changes_run=False)
+    ais_leapfrog: int = _flag(10, whole(1), "steps of a transition (ais, bdmc)", changes_run=False)
+    ais_start: str = _flag(
+        "prior", one_of(*AIS_STARTS), "where the path begins (ais, bdmc)", changes_run=False
+    )
+    ais_examples: int = _flag(
+        100, whole(1), "test examples, or samples of the model (ais, bdmc)", changes_run=False
+    )
+    factor_values: int = _flag(
+        16, whole(2), "most values of each factor on the grid (disentanglement)", changes_run=False
+    )
+    num_samples: int = _flag(
+        5000, whole(10), "samples compared with test images", changes_run=False
+    )
     compilation_cache: str = _flag(
         "", TEXT, "folder of compiled programs, or none", changes_run=False
     )
@@ -302,6 +334,7 @@ def without_effect(config: Config) -> dict[str, str]:
     for name, kind in REGULARIZERS.items():
         if name not in on:
             reasons |= dict.fromkeys(fields_of(kind), f"without a weight of {name}")
+    reasons |= _without_effect_on_evaluation(config)
     if "scale_mode" in reasons:
         reasons["scale"] = reasons["scale_mode"]
     if not config.top_latent_size:
@@ -314,6 +347,19 @@ def without_effect(config: Config) -> dict[str, str]:
     if config.network == "mlp" and not config.hidden_sizes:
         reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
     return reasons | _without_effect_on_kl(config)
+
+
+def _without_effect_on_evaluation(config: Config) -> dict[str, str]:
+    readers: dict[str, list[str]] = {}
+    for name, kind in ASSESSMENTS.items():
+        for flag in fields_of(kind):
+            readers.setdefault(flag, []).append(name)
+    made = {*ALWAYS, *config.evaluate}
+    return {
+        flag: f"without --evaluate={' or '.join(names)}"
+        for flag, names in readers.items()
+        if not made & set(names)
+    }
 
 
 def _without_effect_on_kl(config: Config) -> dict[str, str]:
@@ -337,7 +383,10 @@ def check_combination(config: Config) -> None:
     Raises:
         InputError: naming the flags.
     """
-    rules = (_refused_shapes, _refused_places, _refused_bounds, _refused_penalties)
+    rules = (
+        *(_refused_shapes, _refused_places, _refused_bounds, _refused_penalties),
+        _refused_evaluations,
+    )
     for refusal in itertools.chain.from_iterable(rule(config) for rule in rules):
         raise InputError(refusal)
 
@@ -426,6 +475,28 @@ def _refused_penalties(config: Config) -> Iterator[str]:
             f"--{min(on)}={getattr(config, min(on)):g}: compares the codes of a batch; give "
             "--batch_size of at least 2"
         )
+
+
+def _refused_evaluations(config: Config) -> Iterator[str]:
+    """Evaluations that ask the model for what it has not."""
+    has_density = POSTERIORS[config.posterior].has_density
+    lacks = {
+        "density": (not has_density, f"a density, which --posterior={config.posterior} has not"),
+        "gaussian": (
+            config.posterior != "gaussian" or config.top_latent_size > 0,
+            "the densities of single latents, of --posterior=gaussian with one stochastic layer",
+        ),
+        "prior": (
+            not has_density and not config.mmd_weight,
+            f"a prior, to which nothing draws --posterior={config.posterior} without --mmd_weight",
+        ),
+        "unconditional": (config.conditional, "codes that know no label, unlike --conditional"),
+    }
+    for name in config.evaluate:
+        for need in sorted(ASSESSMENTS[name].needs & lacks.keys()):
+            is_lacking, words = lacks[need]
+            if is_lacking:
+                yield f"--evaluate={name}: needs {words}; leave {name} out"
 
 
 def as_text(value: Any) -> str:

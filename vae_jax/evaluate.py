@@ -4,7 +4,9 @@ Noise is a function of (seed, example, particle) alone, so no number depends on 
 on how many particles are decoded at once, and memory does not grow with ``num_particles``.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from vae_jax import keys
 from vae_jax.batches import Examples, as_images
 from vae_jax.hparams import HParams
+from vae_jax.metrics import evidence
+from vae_jax.metrics.evidence import WeightSums
 from vae_jax.model import VAE
 from vae_jax.posteriors import Posterior
 from vae_jax.priors import Prior
@@ -49,11 +53,15 @@ class ExampleTerms(NamedTuple):
         log_likelihood: E_q[log p(x|z)], a mean over the K particles.
         kl: KL(q(z|x) || p(z)), in closed form or, where there is none, a mean over the particles.
         bound: the importance-weighted bound log 1/K sum_k w_k <= log p(x).
+        effective_sample_size: of the K weights, from 1 to K.
+        bias: jackknife estimate of E[bound] - log p(x), negative; NaN for a single particle.
     """
 
     log_likelihood: Float[Array, "*examples"]
     kl: Float[Array, "*examples"]
     bound: Float[Array, "*examples"]
+    effective_sample_size: Float[Array, "*examples"]
+    bias: Float[Array, "*examples"]
 
 
 class LatentMoments(NamedTuple):
@@ -97,7 +105,12 @@ def in_batches(
 
 
 def evaluate(
-    spec: EvalSpec, hparams: HParams, params: Params, data: Examples, num_examples: int
+    spec: EvalSpec,
+    hparams: HParams,
+    params: Params,
+    data: Examples,
+    num_examples: int,
+    first_example: Int[Array, ""] | int = 0,
 ) -> Evaluation:
     """Terms of the first ``num_examples`` examples and moments of the latents over them.
 
@@ -107,6 +120,7 @@ def evaluate(
         params: of the model.
         data: from :func:`in_batches`.
         num_examples: how many of them are not padding.
+        first_example: number of the first in its split, where only a part of that is given.
     """
     num_batches, batch_size = data.pixels.shape[:2]
     key = keys.stream(hparams.seed, "evaluate")
@@ -115,17 +129,23 @@ def evaluate(
         moments: LatentMoments, batch: tuple[Array, Examples]
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
-        examples = index * batch_size + jnp.arange(batch_size)
+        places = index * batch_size + jnp.arange(batch_size)
         x = as_images(pixels)
         q = spec.model.encode(hparams, params, x, y)
         p = spec.model.prior_at(hparams, params, y)
-        new = _moments(q, p.kl(q), examples < num_examples)
+        new = _moments(q, p.kl(q), places < num_examples)
         seen = Asked(hparams, params, x, y, q, p)
-        return _merge(moments, new), _terms(spec, seen, key, examples)
+        return _merge(moments, new), _terms(spec, seen, key, first_example + places)
 
     empty = LatentMoments(*jax.tree.map(jnp.zeros_like, _moment_shapes(spec)))
     moments, terms = jax.lax.scan(body, empty, (jnp.arange(num_batches), data))
     return Evaluation(jax.tree.map(lambda a: a.reshape(-1)[:num_examples], terms), moments)
+
+
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of a split from those of its parts, in their order."""
+    terms = jax.tree.map(lambda *a: jnp.concatenate(a, axis=-1), *(part.terms for part in parts))
+    return Evaluation(terms, functools.reduce(_merge, (part.latents for part in parts)))
 
 
 class Asked(NamedTuple):
@@ -142,7 +162,7 @@ class Asked(NamedTuple):
 def _terms(
     spec: EvalSpec, asked: Asked, key: PRNGKey, examples: Int[Array, " batch"]
 ) -> ExampleTerms:
-    """Stream over the particles: running sums, and a running logsumexp of log w."""
+    """Stream over the particles: running sums, those of the weights in logarithms."""
     num_particles, model = spec.num_particles, spec.model
     at_once = min(spec.particles_at_once, num_particles)
 
@@ -151,8 +171,10 @@ def _terms(
         seen = model.decode(asked.hparams, asked.params, z, asked.y)
         return seen.log_prob(asked.x), asked.p.log_prob(z) - log_q
 
-    def body(chunk: Int[Array, ""], carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        total, total_ratio, log_sum = carry
+    def body(
+        chunk: Int[Array, ""], carry: tuple[Array, Array, WeightSums]
+    ) -> tuple[Array, Array, WeightSums]:
+        total, total_ratio, sums = carry
         particles = chunk * at_once + jnp.arange(at_once)
         log_likelihood, log_ratio = jax.vmap(weigh)(particles)
         is_real = jnp.broadcast_to((particles < num_particles)[:, None], log_ratio.shape)
@@ -160,16 +182,22 @@ def _terms(
         return (
             total + jnp.sum(jnp.where(is_real, log_likelihood, 0.0), axis=0),
             total_ratio + jnp.sum(jnp.where(is_real, log_ratio, 0.0), axis=0),
-            jnp.logaddexp(log_sum, jax.nn.logsumexp(log_w, axis=0)),
+            evidence.add_weights(sums, log_w, chunk * at_once),
         )
 
     zeros = jnp.zeros(len(examples), default_float())
     num_chunks = -(-num_particles // at_once)
-    start = (zeros, zeros, zeros - jnp.inf)
-    total, total_ratio, log_sum = jax.lax.fori_loop(0, num_chunks, body, start)
+    start = (zeros, zeros, evidence.no_weights(num_particles, zeros.shape))
+    total, total_ratio, sums = jax.lax.fori_loop(0, num_chunks, body, start)
     per_latent = asked.p.kl(asked.q)
     kl = -total_ratio / num_particles if per_latent is None else jnp.sum(per_latent, axis=-1)
-    return ExampleTerms(total / num_particles, kl, log_sum - math.log(num_particles))
+    return ExampleTerms(
+        total / num_particles,
+        kl,
+        evidence.bound(sums, num_particles),
+        evidence.effective_sample_size(sums),
+        evidence.jackknife_bias(sums, num_particles),
+    )
 
 
 def example_noise(
@@ -225,27 +253,51 @@ def summarize(
     (None where the KL is no sum over latents) and ``variance_per_latent``, the variance of the
     posterior's center over the examples. Sums over examples are made in float64 on the host.
 
-    A deterministic code has no density: its ``elbo``, ``kl`` and ``nll`` are None.
+    For K > 1 also ``nll_bias`` (``_se``), by how much ``nll`` exceeds -log p(x) by the jackknife,
+    ``ess_median`` and ``ess_min`` of the K weights' effective sample size, ``ess_low_share``, the
+    share of examples where it is below 10, and ``nll_distrust``: what to say of that, or nothing.
+
+    A deterministic code has no density: its ``elbo``, ``kl``, ``nll`` and what is said of the
+    weights are None.
     """
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
+    has_weights = has_density and num_particles > 1
     examples = {
         "elbo": terms.log_likelihood - terms.kl,
         "log_likelihood": terms.log_likelihood,
         "kl": terms.kl,
         "nll": -terms.bound,
+        "nll_bias": -terms.bias,
     }
     row: dict[str, Any] = {}
     for name, values in examples.items():
-        exists = has_density or name == "log_likelihood"
+        exists = has_weights if name == "nll_bias" else has_density or name == "log_likelihood"
         row[name] = float(values.mean()) if exists else None
         row[f"{name}_se"] = standard_error(values) if exists else None
     variance = np.asarray(evaluation.latents.variance)[:latent_size]
     kl = np.asarray(evaluation.latents.kl)[:latent_size]
-    return row | {
-        "eval_particles": num_particles,
-        "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
-        "kl_per_latent": [float(nats) if np.isfinite(nats) else None for nats in kl],
-        "variance_per_latent": variance.tolist(),
+    return (
+        row
+        | _trust(terms, num_particles, has_weights)
+        | {
+            "eval_particles": num_particles,
+            "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
+            "kl_per_latent": [float(nats) if np.isfinite(nats) else None for nats in kl],
+            "variance_per_latent": variance.tolist(),
+        }
+    )
+
+
+def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> dict[str, Any]:
+    """What the effective sample sizes say, for people and in words."""
+    if not has_weights:
+        return dict.fromkeys(("ess_median", "ess_min", "ess_low_share", "nll_distrust"))
+    effective, bias = np.asarray(terms.effective_sample_size), np.asarray(terms.bias)
+    return {
+        "ess_median": float(np.median(effective)),
+        "ess_min": float(effective.min()),
+        "ess_low_share": float(np.mean(effective < evidence.FEWEST_EFFECTIVE)),
+        "nll_distrust": evidence.distrust(effective, bias, num_particles),
     }
 
 

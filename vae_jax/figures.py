@@ -10,6 +10,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from vae_jax import keys, plots, table
+from vae_jax.assessments import Subject
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.model import Trained
 from vae_jax.plots.study import held_words
@@ -18,6 +19,7 @@ from vae_jax.types import Labels, Latents
 
 NUM_SAMPLES = 100
 GRID_TILES = 9
+MOST_CLASSES, SAMPLES_OF_CLASS = 20, 10
 NUM_PAIRS = 6
 PATH_STEPS = 9
 MANIFOLD_SIDE = 20
@@ -82,6 +84,12 @@ class Model(NamedTuple):
         y = self._given(np.arange(num_samples) % max(self.num_classes, 1))
         return np.asarray(self.trained.sample(key, num_samples, y))
 
+    def samples_of(self, label: int, num_samples: int) -> np.ndarray:
+        """E[x|z, y] of one class, with the noise that every class has."""
+        key = keys.stream(self.trained.hparams.seed, "generate", 1)
+        y = self._given(np.full(num_samples, label))
+        return np.asarray(self.trained.sample(key, num_samples, y))
+
     def _given(self, labels: np.ndarray | None) -> Labels | None:
         return jnp.asarray(labels) if self.num_classes else None
 
@@ -110,6 +118,7 @@ def draw(
         _curves(folder, metrics, row["run"]),
         _reconstructions(folder, model, test.take(slice(20))),
         *([_samples(folder, model)] if model.has_density else []),
+        *([_samples_by_class(folder, model)] if model.num_classes else []),
         _space(folder, model, test, importance),
         _interpolations(folder, model, test),
     ]
@@ -141,6 +150,31 @@ def _samples(folder: Path, model: Model) -> Figure:
     if model.num_classes:
         caption += f" Classes take turns: 0 to {model.num_classes - 1}, then again from 0."
     return Figure(path, "Samples", caption)
+
+
+def _samples_by_class(folder: Path, model: Model) -> Figure:
+    path = folder / "samples_by_class.png"
+    classes = range(min(model.num_classes, MOST_CLASSES))
+    rows = [model.samples_of(label, SAMPLES_OF_CLASS) for label in classes]
+    plots.samples_by_class(path, np.stack(rows), [f"class {label}" for label in classes])
+    caption = "E[x|z, y] for z drawn from the prior; images in one column share their noise."
+    return Figure(path, "Samples of each class", caption)
+
+
+def embedding(folder: Path, subject: Subject) -> Figure:
+    """Write the map of the test codes of a run whose data have labels."""
+    from vae_jax.metrics.representation import MOST_POINTS, embed
+
+    path, test = folder / "embedding.png", subject.part("test", MOST_POINTS)
+    assert test.labels is not None
+    codes = subject.codes(test)
+    points, is_plane = embed(codes), codes.shape[1] <= 2
+    kind = "The latent space itself" if is_plane else "t-SNE of the codes"
+    plots.embedding(path, points, test.labels, f"{kind}: {len(points):,} test images by label")
+    caption = "Posterior means of test images, which never saw a label."
+    if not is_plane:
+        caption += " Neighbours mean something; distances between groups and their sizes do not."
+    return Figure(path, "The test set in the plane", caption)
 
 
 def _space(folder: Path, model: Model, test: Pictured, importance: np.ndarray) -> Figure:

@@ -15,6 +15,7 @@ from vae_jax.table import Cells, Row
 
 Results = Mapping[str, Any]
 
+_AT_LIMIT = 0.95  # of ln N, from where the mutual information is a statement about N
 _NAMED = 5  # diverged runs that are named one by one
 _INCOMPARABLE = ("dataset", "binarize", "likelihood")
 _TERM_NAMES = {
@@ -33,6 +34,7 @@ def of_run(results: Results, run: Row) -> list[str]:
         _code_sentence(run),
         _bound_sentence(run),
         _rate_sentence(run),
+        _information_sentence(run),
         _latents_sentence(run) + _share_sentence(results, run),
         _generalisation_sentence(run),
         _beta_sentence(run),
@@ -105,6 +107,24 @@ def _rate_sentence(run: Row) -> str:
     return (
         f"The code of an image costs {_nats(kl)} ({kl / math.log(2):.1f} bits; the rate), and "
         f"{_nats(-log_likelihood)} remain to be paid for its pixels (the distortion)."
+    )
+
+
+def _information_sentence(run: Row) -> str:
+    """Says what the KL consists of, and where the number of examples limits that."""
+    terms = [run.get(n) for n in ("mutual_information", "total_correlation", "dimensionwise_kl")]
+    num = run.get("decomposition_examples")
+    if num is None or any(term is None for term in terms):
+        return ""
+    shared, dependence, marginals = (float(term or 0.0) for term in terms)
+    most = math.log(num)
+    limit = f" (at most ln {num:,} = {number(most)})"
+    if shared > _AT_LIMIT * most:
+        limit = f", which is all that {num:,} examples can show (ln {num:,} = {number(most)})"
+    return (
+        f"Of the KL {_nats(shared)} are information on which image it was{limit}, "
+        f"{_nats(dependence)} dependence between latents and {_nats(marginals)} the distance of "
+        "single latents from the prior."
     )
 
 

@@ -14,15 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import (
+    assessor,
     batches,
     build,
     compilation,
     data,
     diagnosis,
+    findings,
     groups,
     hosts,
     logs,
-    loop,
     owner,
     records,
     report,
@@ -32,15 +33,16 @@ from vae_jax import (
     sweep,
     table,
     trainer,
+    verdicts,
     workdir,
 )
+from vae_jax.assessments import ASSESSMENTS, Row, Subject
 from vae_jax.clock import Clock
 from vae_jax.config import Config, as_flags
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.groups import Group
 from vae_jax.likelihoods import LIKELIHOODS
-from vae_jax.loop import Row
 from vae_jax.model import Trained
 from vae_jax.signals import Stop, StoppedError
 from vae_jax.trainer import TrainedGroup
@@ -113,17 +115,19 @@ def _publish(
     """Figures, results and report."""
     folder = Path(config.workdir)
     swept = [axis.name for axis in study.axes(config)]
-    drawn = _draw(folder, trained, dataset, rows, swept)
+    drawn = _draw(config, trained, dataset, rows, swept)
     clock.lap("figures")
     found = _describe(config, dataset, rows) | {"swept": swept}
+    found |= _diagnose(config, found)
     compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
     found["seconds"] = clock.laps | {"compile": compile_seconds}
     begun = [done.begun_seconds for done in trained if done.begun_seconds is not None]
     found["seconds"] |= {"command to first update": begun[0]} if begun else {}
-    records.write_csv(folder / "results.csv", rows, results.columns(swept))
+    columns = results.columns(swept, assessor.columns(config))
+    records.write_csv(folder / "results.csv", rows, columns)
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
-    _say_last(folder, rows)
+    _say_last(folder, rows, found)
 
 
 def _matmul_precision(config: Config) -> str:
@@ -154,6 +158,8 @@ def _load(config: Config, configs: list[Config]) -> Dataset:
     )
     for row in configs:
         _check_fits(row, dataset)
+    if refusal := assessor.refused(config, dataset):
+        raise InputError(refusal)
     return dataset
 
 
@@ -191,36 +197,28 @@ def _test(config: Config, trained: list[TrainedGroup], dataset: Dataset) -> list
     """One row of results per run, in the order of their numbers."""
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     last = {row["run"]: row for row in logs.read(Path(config.workdir) / "metrics.jsonl")}
-    rows = [row for done in trained for row in _test_group(config, done, dataset, last)]
+    found = assessor.assess(config, trained, dataset)
+    swept, evaluated = [axis.name for axis in study.axes(config)], assessor.columns(config)
+    rows = []
+    for group, spec, state, *_ in trained:
+        for place, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
+            diverged = int(state.diverged[place])
+            row = results.table_row(own, swept, last[run], found[run], diverged, evaluated)
+            if row["diverged"] != "":
+                row["diverged_reason"] = diagnosis.reason(
+                    spec, group.hparams, state, dataset, place, by_operation=config.debug_nans
+                )
+            rows.append(row)
     return sorted(rows, key=lambda row: row["run"])
 
 
-def _test_group(
-    config: Config, done: TrainedGroup, dataset: Dataset, last: dict[int, Row]
-) -> list[Row]:
-    group, spec, state = done[:3]
-    hparams, swept = group.hparams, [axis.name for axis in study.axes(config)]
-    layout = trainer.layout_of(group, spec)
-    scores = loop.score(
-        spec, hparams, state, dataset, num_particles=config.eval_particles, layout=layout
-    )
-    rows = []
-    for place, (run, own, score) in enumerate(zip(group.runs, group.configs, scores, strict=True)):
-        row = results.table_row(own, swept, last[run], score, int(state.diverged[place]))
-        if row["diverged"] != "":
-            row["diverged_reason"] = diagnosis.reason(
-                spec, hparams, state, dataset, place, by_operation=config.debug_nans
-            )
-        rows.append(row)
-    return rows
-
-
 def _draw(
-    folder: Path, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
+    config: Config, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
 ) -> list[report.Figure]:
     """Figures of the study and of its best run; test images are shown as the model saw them."""
     from vae_jax import figures  # brings matplotlib, for which no training need wait
 
+    folder = Path(config.workdir) / "figures"
     models = {
         run: figures.Model(
             Trained(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i))
@@ -232,12 +230,17 @@ def _draw(
     images = np.asarray(batches.as_images(jnp.asarray(pixels)))
     labels = dataset.test_labels
     test = figures.Pictured(images, None if labels is None else labels[:100])
-    drawn = figures.draw_study(folder / "figures", models, test, rows, swept) if swept else []
+    drawn = figures.draw_study(folder, models, test, rows, swept) if swept else []
     best = table.best(rows)
     if best is None:
         return drawn
-    metrics = logs.read(folder / "metrics.jsonl")
-    return drawn + figures.draw(folder / "figures", models[best["run"]], test, metrics, best)
+    metrics, model = logs.read(folder.parent / "metrics.jsonl"), models[best["run"]]
+    drawn += figures.draw(folder, model, test, metrics, best)
+    if "representation" in config.evaluate:
+        binarize = next(d.spec.binarize for d in trained if best["run"] in d.group.runs)
+        subject = Subject(model.trained, dataset, binarize)
+        drawn.append(figures.embedding(folder, subject))
+    return drawn
 
 
 def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, Any]:
@@ -253,11 +256,29 @@ def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, An
         "flags": flags,
         "runs": rows,
         "kl_per_latent": [row["kl_per_latent"] for row in rows],
+        "columns": _meanings(config),
         "units": results.UNITS,
         "notes": results.notes(config.binarize, is_binary(dataset), config.likelihood),
         "precision": config.compute_dtype,
         "matmul_precision": _matmul_precision(config),
     } | results.provenance()
+
+
+def _meanings(config: Config) -> dict[str, str]:
+    """What the columns of the evaluations are."""
+    kinds = [ASSESSMENTS[name] for name in assessor.asked(config)]
+    return {column: words for kind in kinds for column, words in kind.columns.items()}
+
+
+def _diagnose(config: Config, found: dict[str, Any]) -> dict[str, list[Any]]:
+    """What may be wrong with each run, in the order of the rows, and the reading of a study."""
+    rows, metrics = found["runs"], logs.read(Path(config.workdir) / "metrics.jsonl")
+    histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    pairs = zip(rows, histories, strict=True)
+    answers = [verdicts.of_run(found["flags"] | row, history) for row, history in pairs]
+    reading = findings.of_study(records.finite(found)) if found["swept"] else []
+    reading += verdicts.of_study(rows, answers) if len(rows) > 1 else []
+    return {"diagnosis": [verdicts.in_words(own) for own in answers], "reading": reading}
 
 
 def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: int) -> None:
@@ -273,13 +294,16 @@ def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: in
     print("compiling ...", flush=True)
 
 
-def _say_last(folder: Path, rows: list[Row]) -> None:
+def _say_last(folder: Path, rows: list[Row], found: dict[str, Any]) -> None:
     best = table.best(rows)
     if best is None:
         print("every run diverged; try a smaller --learning_rate or --clip_norm=1")
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""
         print(which + _summary(best))
+        print("\n".join(found["diagnosis"][best["run"]]))
+    if found["reading"]:
+        print("\n".join(("the study:", *found["reading"])))
     print(f"report: {folder / 'report.html'}")
 
 

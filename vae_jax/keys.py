@@ -12,7 +12,10 @@ stream         index         draws
 ``posterior``  step          noise of the reparameterization
 ``regularizer``  step        what a penalty draws
 ``evaluate``   0             noise of the evaluation, by example and particle
-``generate``   0             samples from the model
+``generate``   0, 1          samples from the model; of each class
+``decompose``  0             a sample of each example's posterior, for the decomposition of the KL
+``compare``    0, 1          samples for two-sample measures: from the prior, from the aggregate
+``ais``        0, 1          chains of annealed importance sampling: on test, on simulated examples
 =============  ============  ==============================================
 """
 
@@ -26,7 +29,16 @@ from jaxtyping import Array, Integer
 from vae_jax.types import PRNGKey
 
 StreamName: TypeAlias = Literal[
-    "params", "shuffle", "binarize", "posterior", "regularizer", "evaluate", "generate"
+    "params",
+    "shuffle",
+    "binarize",
+    "posterior",
+    "regularizer",
+    "evaluate",
+    "generate",
+    "decompose",
+    "compare",
+    "ais",
 ]
 
 

@@ -33,6 +33,7 @@ Row = Mapping[str, Any]
 _SPLITS = ("train_", "valid_", "test_")
 _RANKING = ("valid_elbo", "train_elbo", "valid_log_likelihood", "train_log_likelihood")
 _SHOWN = ("train_elbo", "valid_elbo", "train_kl", "valid_kl")
+_TALLY_SECONDS = 10.0
 _SPEED_SECONDS = 300.0  # long enough to hold several chunks of a slow model
 
 
@@ -239,6 +240,84 @@ class Progress:
             "" if left is None else f"{_duration(round(left))} left",
         ]
         return "  ".join(part for part in parts if part)
+
+
+class Tally:
+    """A live bar of runs that are evaluated, with the time left; a context manager.
+
+    Where standard output is no terminal there is no bar: a plain line says every ten seconds how
+    far it is, and one at the end how long it took.
+
+    Args:
+      label: what is done.
+      num_runs: to how many runs.
+      console: to write to; standard output by default.
+    """
+
+    def __init__(self, label: str, num_runs: int, console: Console | None = None):
+        self._console = console or Console()
+        self._bar = rich.progress.Progress(
+            *_tally_columns(),
+            console=self._console,
+            disable=not self._console.is_interactive,
+            speed_estimate_period=_SPEED_SECONDS,
+        )
+        self._task = self._bar.add_task(label, total=num_runs)
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> "Tally":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        if self._bar.disable and exc_type is None:
+            label, seconds = self._bar.tasks[0].description, time.monotonic() - self._began
+            self._say(f"{label}: done in {seconds:.1f} s")
+
+    def skip(self, runs: int) -> None:
+        """Moves to so many runs without their counting for the speed."""
+        task = self._bar.tasks[0]
+        self._bar.reset(self._task, completed=runs, total=int(task.total or 0))
+
+    def tell(self, runs: float) -> None:
+        """Moves to so many runs, the one that is looked at counted by its share."""
+        self._bar.update(self._task, completed=runs)
+        now = time.monotonic()
+        is_due = now - self._told > _TALLY_SECONDS and not self._bar.finished
+        if self._bar.disable and is_due:
+            self._told = now
+            self._say(self._plain_line())
+
+    def _plain_line(self) -> str:
+        task = self._bar.tasks[0]
+        place = min(int(task.completed) + 1, int(task.total or 0))
+        left = task.time_remaining
+        parts = [
+            f"{task.description}: run {place} of {task.total:,.0f}",
+            f"{task.percentage:.0f} % done",
+            "" if left is None else f"{_duration(round(left))} left",
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tally_columns() -> list[rich.progress.ProgressColumn]:
+    return [
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TextColumn("{task.completed:,.0f} of {task.total:,.0f} runs"),
+        rich.progress.BarColumn(bar_width=28),
+        rich.progress.TextColumn("{task.percentage:.0f} %"),
+        rich.progress.TimeRemainingColumn(compact=True),
+        rich.progress.TextColumn("left"),
+    ]
 
 
 class _Bar(rich.progress.Progress):

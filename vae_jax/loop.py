@@ -21,7 +21,7 @@ from vae_jax import train as train_room
 from vae_jax.batches import Examples, Gathered
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError
-from vae_jax.evaluate import EvalSpec, in_batches, summarize
+from vae_jax.evaluate import EvalSpec, in_batches, join, summarize
 from vae_jax.hparams import HParams
 from vae_jax.model import Trained
 from vae_jax.parallel import Devices
@@ -459,6 +459,56 @@ def _score(
         )
         for run in range(num_runs)
     ]
+
+
+def score_by_parts(
+    spec: TrainSpec,
+    hparams: HParams,
+    state: TrainState,
+    pixels: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    num_particles: int,
+    layout: Layout,
+    tell: Callable[[float], None],
+) -> list[Row]:
+    """What :func:`score` gives, of any examples, a part of them after the other.
+
+    Args:
+        spec: as trained.
+        hparams: ``[runs]``.
+        state: of all runs.
+        pixels: as the model sees them, 0 to 255.
+        labels: one each; only conditional models look at them.
+        num_particles: K of the importance-weighted bound behind ``nll``.
+        layout: where the runs are computed.
+        tell: is told the share that is done.
+    """
+    eval_spec, num_runs, found = EvalSpec(spec.model, num_particles), len(hparams.seed), []
+    given = labels if spec.model.num_classes else None
+    padded, params = parallel.pad_runs((hparams, state.params), layout.devices)
+    for first in range(0, len(pixels), eval_spec.batch_size):
+        rows = slice(first, first + eval_spec.batch_size)
+        known, num = None if given is None else given[rows], len(pixels[rows])
+        shared = in_batches(pixels[rows], eval_spec.batch_size, known), np.int32(first)
+        part, start = parallel.replicate(shared, layout.devices)
+        evaluation = sweep.evaluate(
+            eval_spec, padded, params, part, num_examples=num, first_example=start, layout=layout
+        )
+        found.append(parallel.to_host(evaluation))
+        tell((first + num) / len(pixels))
+    evaluation = join(found)
+    scored = [
+        summarize(
+            sweep.take(evaluation, run),
+            int(hparams.latent_size[run]),
+            num_particles,
+            has_density=spec.model.posterior.has_density,
+        )
+        for run in range(num_runs)
+    ]
+    _blank_diverged(scored, state)
+    return scored
 
 
 def _blank_diverged(rows: list[Row], state: TrainState) -> None:

@@ -5,6 +5,7 @@ Arguments are plain text and are escaped here, except those said to be HTML.
 """
 
 import base64
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -69,7 +70,8 @@ img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--r
 figcaption { margin-top: .4rem; max-width: 46rem; }
 figcaption b { color: var(--ink); }
 pre { background: var(--card); padding: .9rem 1.1rem; border-radius: 8px; overflow-x: auto; }
-pre, dd { font-family: ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace;
+code { white-space: nowrap; }
+pre, dd, code { font-family: ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace;
   font-size: .85rem; }
 dl { columns: 20rem auto; column-gap: 2.5rem; margin: 0; }
 dl div { display: flex; gap: 1rem; justify-content: space-between; break-inside: avoid;
@@ -81,6 +83,9 @@ dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
   figure, tr, pre, .cards { break-inside: avoid; } h2 { break-after: avoid; }
   pre { white-space: pre-wrap; } }
 """
+
+
+_FLAG = r"--[a-z_]+(=[a-z_0-9,.]*[a-z_0-9])?"
 
 
 class Figure(NamedTuple):
@@ -104,6 +109,12 @@ def section(title: str, body: str) -> str:
 def paragraphs(sentences: Iterable[str]) -> str:
     """Returns a paragraph per sentence."""
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+
+
+def advice(sentences: Iterable[str]) -> str:
+    """Returns a paragraph per sentence, in which flags stand out and are not broken."""
+    words = (re.sub(_FLAG, r"<code>\g<0></code>", escape(sentence)) for sentence in sentences)
+    return "".join(f"<p>{sentence}</p>" for sentence in words)
 
 
 def box(kind: str, body: str) -> str:

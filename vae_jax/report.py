@@ -5,7 +5,8 @@ of hyperparameters, `test_*`, `valid_*` and `train_*` terms in nats per example,
 `*_se`, `diverged` ("" or the step) with `diverged_reason`, and `ms_per_step`. A study names what
 it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`, `flags`,
 `kl_per_latent` (a list per run), `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`,
-`commit` and `notes`.
+`commit`, `notes`, `diagnosis` (sentences per run), `reading` (sentences on a study) and `columns`
+(what the evaluations' columns mean).
 """
 
 import statistics
@@ -43,6 +44,7 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
         *(_study_parts(results) if results["swept"] else _run_parts(results)),
         page.section("Figures", "".join(map(page.figure, figures))),
         _runs(results),
+        _evaluations_of_all(results),
         _command(results),
         page.section("Data", page.pairs(_data_record(results.get("dataset", {})))),
         page.section("Where and how long", page.pairs(_provenance(results))),
@@ -54,7 +56,56 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
 def _run_parts(results: Results) -> list[str]:
     run = results["runs"][0]
     words = page.paragraphs(findings.of_run(results, run))
-    return [page.section("What the numbers say", words), _terms(run)]
+    return [page.section("What the numbers say", words), *_about(results, run)]
+
+
+def _about(results: Results, run: Row) -> list[str]:
+    """Returns what may be wrong with a run, and its numbers."""
+    own = results.get("diagnosis", [[]] * len(results["runs"]))[results["runs"].index(run)]
+    return [
+        page.section("Diagnosis", page.advice(own)),
+        _terms(run),
+        _evaluations(results, run),
+    ]
+
+
+def _evaluations(results: Results, run: Row) -> str:
+    """Returns the numbers of the evaluations of one run with what they mean."""
+    meanings = results.get("columns", {})
+    rows = [
+        [f"<b>{escape(name)}</b>", _digits(run, name), _digits(run, f"{name}_se"), escape(words)]
+        for name, words in meanings.items()
+        if run.get(name) is not None and name.removesuffix("_se") not in meanings.keys() - {name}
+    ]
+    body = page.table(["column", "value", "s.e.", "what it is"], rows) if rows else ""
+    return page.section("Evaluations", body)
+
+
+def _evaluations_of_all(results: Results) -> str:
+    """Returns a table of a study with a line per run and the evaluations that its runs have."""
+    rows, swept = results["runs"], results["swept"]
+    names = [
+        name
+        for name in results.get("columns", {})
+        if not name.endswith("_se") and any(run.get(name) is not None for run in rows)
+    ]
+    if not swept or not names:
+        return ""
+    before = ["run", *swept]
+    lines = [
+        [escape(page.short(run.get(name))) for name in before]
+        + [_digits(run, name) or "&ndash;" for name in names]
+        for run in rows
+    ]
+    body = page.table([*before, *names], lines, _kinds(rows))
+    return page.section("Evaluations of all runs", body)
+
+
+def _digits(run: Row, name: str) -> str:
+    value = run.get(name)
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}".replace("-", "&minus;")
 
 
 def _study_parts(results: Results) -> list[str]:
@@ -63,12 +114,17 @@ def _study_parts(results: Results) -> list[str]:
     best = table.best(rows)
     parts = [
         page.section("What was swept", page.pairs(values)),
-        page.section("What the study says", page.paragraphs(findings.of_study(results))),
+        page.section("What the study says", page.paragraphs(_reading(results))),
     ]
     if best is None:
         return parts
     words = page.paragraphs(findings.of_run(results, best))
-    return [*parts, page.section(f"The best run, number {best['run']}", words), _terms(best)]
+    about = _about(results, best)
+    return [*parts, page.section(f"The best run, number {best['run']}", words), *about]
+
+
+def _reading(results: Results) -> list[str]:
+    return results.get("reading") or findings.of_study(results)
 
 
 def _title(results: Results) -> str:

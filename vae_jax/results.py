@@ -95,9 +95,9 @@ def notes(binarize: str, is_binary: bool, likelihood: str) -> list[str]:
     return []
 
 
-def columns(swept: Sequence[str]) -> list[str]:
-    """Columns of ``results.csv``: the fixed ones, then swept flags that are not among them."""
-    return [*COLUMNS, *(name for name in swept if name not in COLUMNS)]
+def columns(swept: Sequence[str], evaluated: Sequence[str]) -> list[str]:
+    """Columns of ``results.csv``: the fixed ones, further swept flags, those of evaluations."""
+    return list(dict.fromkeys([*COLUMNS, *swept, *evaluated]))
 
 
 def table_row(
@@ -106,6 +106,7 @@ def table_row(
     last: dict[str, Any],
     test: dict[str, Any],
     diverged: int,
+    evaluated: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One run's row: its settings, its last visit and its test terms.
 
@@ -113,12 +114,13 @@ def table_row(
         config: of the run.
         swept: names of the flags that differ in the study.
         last: its last row of ``metrics.jsonl``.
-        test: its score on test.
+        test: its score on test and the numbers of its evaluations.
         diverged: update at which its objective was first not finite, -1 for none.
+        evaluated: columns of the evaluations, whose names stand as they are.
     """
     names = dict.fromkeys([*HParams._fields, *swept])
     settings = {name: _plain(getattr(config, name)) for name in names}
-    own = {"eval_particles", "active_units", "kl_per_latent", "variance_per_latent"}
+    own = {"eval_particles", "active_units", "kl_per_latent", "variance_per_latent", *evaluated}
     terms = {name if name in own else f"test_{name}": value for name, value in test.items()}
     milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}

@@ -123,15 +123,19 @@ def evaluate(
     data: Examples,
     *,
     num_examples: int,
+    first_example: Int[Array, ""] | int = 0,
     layout: Layout = Layout(),
 ) -> Evaluation:
-    """Evaluation of every run on one split; terms ``[runs, examples]``."""
+    """Evaluation of every run on a split, or on a part; terms ``[runs, examples]``."""
 
-    def measure(data: Examples, hparams: HParams, params: Params) -> Evaluation:
+    def measure(
+        shared: tuple[Examples, Array | int], hparams: HParams, params: Params
+    ) -> Evaluation:
+        data, first = shared
         split = parallel.split_batch(data, axis=1)
-        return evaluation.evaluate(spec, hparams, params, split, num_examples)
+        return evaluation.evaluate(spec, hparams, params, split, num_examples, first)
 
-    return over_runs(measure, layout)(data, hparams, params)
+    return over_runs(measure, layout)((data, first_example), hparams, params)
 
 
 def take(tree: Any, run: int) -> Any:

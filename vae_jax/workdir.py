@@ -16,7 +16,7 @@ FLAGS_FILE = "flags.txt"
 RESULTS_TABLE = "results.csv"
 CONTENTS = (
     *("checkpoints", "metrics.jsonl", "tensorboard", RESULTS_TABLE, "results.json", "report.html"),
-    *("figures", FLAGS_FILE),
+    *("evaluations", "figures", FLAGS_FILE),
 )
 
 _ONE_OFF = {

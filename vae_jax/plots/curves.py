@@ -28,28 +28,34 @@ class _Curve(NamedTuple):
 
 
 @matplotlib.rc_context(style.STYLE)
-def curves_over_axis(path: Path, rows: Sequence[Row], axis: str) -> None:
-    """Draws five terms along one axis: means over seeds with errors, and every run as a dot.
+def curves_over_axis(
+    path: Path, rows: Sequence[Row], axis: str, shown: Sequence[Term] = TERMS
+) -> None:
+    """Draws terms along one axis: means over seeds with errors, and every run as a dot.
 
     Args:
       path: the PNG file to write.
       rows: that differ in nothing but the axis and the seed.
       axis: its numbers are drawn to scale, a logarithmic one where they span a wide range.
+      shown: the terms, a panel each.
     """
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
-    panels = list(np.ravel(figure.subplots(2, 3)))
-    cells = [term.cells(rows, (axis,)) for term in TERMS]
-    for panel, term, means in zip(panels, TERMS, cells, strict=False):
+    lines = len(shown) // 3 + 1
+    figure = Figure(figsize=(10, 2.6 * lines), layout="constrained")
+    panels = list(np.ravel(figure.subplots(lines, 3)))
+    cells = [term.cells(rows, (axis,)) for term in shown]
+    for panel, term, means in zip(panels, shown, cells, strict=False):
         places = _scale(panel, means.values[0])
         _dots(panel, rows, axis, term, dict(zip(means.values[0], places, strict=True)))
         bars = panel.errorbar(places, means.mean, means.error, color=style.STRONG, marker="o")
         bars[0].set_linestyle("-" if _is_scale(means.values[0]) else "none")
         bars[0].set_markersize(4)
         _cross_diverged(panel, places, means)
-        unit = "" if term is terms.ACTIVE else " (nats per example)"
+        unit = f" ({term.unit})" if term.unit else ""
         panel.set(title=term.title + unit, xlabel=terms.name(axis))
         panel.grid(axis="y")
-    _key(panels[-1], cells[0])
+    for panel in panels[len(shown) :]:
+        panel.set_axis_off()
+    _key(panels[len(shown)], cells[0])
     style.save(figure, path)
 
 

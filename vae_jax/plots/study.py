@@ -16,6 +16,7 @@ from vae_jax.plots import mosaic, style, terms
 from vae_jax.plots.curves import curves_over_axis, rate_distortion
 from vae_jax.plots.heat import heat_maps
 from vae_jax.plots.style import Images
+from vae_jax.plots.terms import Term
 from vae_jax.table import Row
 
 _PIXELS = 1180  # largest width of a grid of grids
@@ -40,6 +41,7 @@ def study_figures(folder: Path, rows: Sequence[Row], swept: Sequence[str]) -> li
     figures = [_heat(folder, rows, swept, pair) for pair in itertools.combinations(names, 2)]
     if len(names) == 1:
         figures.append(_curves(folder, rows, names[0]))
+    figures += [_evaluated(folder, rows, swept, name) for name in names if _known(rows)]
     if "beta" in names:
         figures.append(_rate_distortion(folder, rows, swept))
     return figures
@@ -59,6 +61,20 @@ def _curves(folder: Path, rows: Sequence[Row], axis: str) -> Figure:
     path = folder / f"terms_over_{axis}.png"
     curves_over_axis(path, rows, axis)
     return Figure(path, f"Terms over {terms.name(axis)}", "Numbers of the test set.")
+
+
+def _known(rows: Sequence[Row]) -> list[Term]:
+    """Returns what was evaluated beyond the fixed terms and is worth a panel."""
+    return [t for t in terms.EVALUATED if any(table.is_number(row.get(t.key)) for row in rows)]
+
+
+def _evaluated(folder: Path, rows: Sequence[Row], swept: Sequence[str], axis: str) -> Figure:
+    """Draws the evaluations along an axis, the others held at the best row's values."""
+    path, held = folder / f"evaluations_over_{axis}.png", table.fixed(rows, swept, (axis,))
+    here = table.at(rows, held)
+    curves_over_axis(path, here, axis, _known(here))
+    title = f"Evaluations over {terms.name(axis)}"
+    return Figure(path, title, _sentences("What --evaluate measured.", held_words(held)))
 
 
 def _rate_distortion(folder: Path, rows: Sequence[Row], swept: Sequence[str]) -> Figure:

@@ -22,12 +22,14 @@ class Term(NamedTuple):
       sign: -1 where it is drawn with the other sign.
       title: of its panel.
       colors: a colour map in which what is better, or where neither end is, what is more, is light.
+      unit: of its numbers; "" for a share or a count.
     """
 
     key: str
     sign: int
     title: str
     colors: str
+    unit: str = "nats per example"
 
     def cells(self, rows: Sequence[Row], axes: Sequence[str]) -> Cells:
         """Returns the term over axes, as it is drawn."""
@@ -39,8 +41,25 @@ ELBO = Term("test_elbo", 1, "Test ELBO", "viridis")
 NLL = Term("test_nll", 1, "Test NLL", "viridis_r")
 RATE = Term("test_kl", 1, "Rate (KL)", "cividis")
 DISTORTION = Term("test_log_likelihood", -1, "Distortion", "cividis")
-ACTIVE = Term("active_units", 1, "Active units", "cividis")
+ACTIVE = Term("active_units", 1, "Active units", "cividis", "")
 TERMS = (ELBO, NLL, RATE, DISTORTION, ACTIVE)
+EVALUATED = (
+    Term("nll_gap", 1, "NLL of test - train", "cividis"),
+    Term("mutual_information", 1, "Mutual information", "cividis"),
+    Term("total_correlation", 1, "Total correlation", "cividis"),
+    Term("dimensionwise_kl", 1, "Dimension-wise KL", "cividis"),
+    Term("test_ais", 1, "AIS bound of test", "viridis"),
+    Term("bdmc_gap", 1, "BDMC gap", "cividis"),
+    Term("mig", 1, "MIG", "viridis", ""),
+    Term("dci_disentanglement", 1, "DCI disentanglement", "viridis", ""),
+    Term("sap", 1, "SAP", "viridis", ""),
+    Term("factor_vae_score", 1, "FactorVAE score", "viridis", ""),
+    Term("probe_all", 1, "Linear probe, all labels", "viridis", ""),
+    Term("mmd_pixels", 1, "MMD of samples, pixels", "viridis_r", ""),
+    Term("precision_pixels", 1, "Precision of samples", "viridis", ""),
+    Term("recall_pixels", 1, "Recall of samples", "viridis", ""),
+)
+"""Of what `--evaluate` measures, what is drawn along an axis where it was asked for."""
 
 
 def name(axis: str) -> str:

@@ -1,0 +1,28 @@
+"""Evaluations of trained runs, chosen by ``--evaluate``; each is a class whose fields are flags.
+
+They ask the measures in ``metrics``, which know no model, about the runs of a study.
+"""
+
+from vae_jax.assessments.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
+from vae_jax.assessments.base import Assessment, Row, Runs, Subject, Tell
+from vae_jax.assessments.decomposition import Decomposition
+from vae_jax.assessments.disentanglement import Disentanglement
+from vae_jax.assessments.nll import Evidence
+from vae_jax.assessments.representation import Representation
+from vae_jax.assessments.samples import Samples
+
+ASSESSMENTS: dict[str, type[Assessment]] = {
+    "nll": Evidence,
+    "decomposition": Decomposition,
+    "ais": AnnealedImportance,
+    "bdmc": Bidirectional,
+    "disentanglement": Disentanglement,
+    "representation": Representation,
+    "samples": Samples,
+}
+"""Those that there are; ``results.csv`` has their columns in this order."""
+
+ALWAYS = ("nll",)
+"""Those that are made whether asked for or not: runs are ranked and read by them."""
+
+__all__ = ["AIS_STARTS", "ALWAYS", "ASSESSMENTS", "Assessment", "Row", "Runs", "Subject", "Tell"]

@@ -1,0 +1,177 @@
+"""What every evaluation of trained runs can do, and what it is given to look at."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from vae_jax import batches, sweep
+from vae_jax.batches import Split
+from vae_jax.data import Dataset
+from vae_jax.hparams import HParams
+from vae_jax.model import VAE, Trained
+from vae_jax.sweep import Layout
+from vae_jax.train import TrainSpec, TrainState
+from vae_jax.types import Labels, Latents, Params, Pixels
+
+Row = dict[str, Any]
+Tell = Callable[[float], None]
+"""Is told how much is done, in runs: 2.5 after two runs and half of the third."""
+
+BATCH_SIZE = 1000
+
+
+class Runs(NamedTuple):
+    """Trained runs of one program.
+
+    Attributes:
+        spec: as trained.
+        hparams: ``[runs]``.
+        state: of all of them; every array leads with ``runs``.
+        data: that they were trained on.
+        layout: where they are computed.
+    """
+
+    spec: TrainSpec
+    hparams: HParams
+    state: TrainState
+    data: Dataset
+    layout: Layout
+
+    @property
+    def num_runs(self) -> int:
+        """How many there are."""
+        return len(self.hparams.seed)
+
+    def take(self, places: slice | Integer[np.ndarray, " _"]) -> "Runs":
+        """Some of them."""
+        hparams, state = jax.tree.map(lambda a: a[places], (self.hparams, self.state))
+        return self._replace(hparams=hparams, state=state)
+
+    def subject(self, place: int) -> "Subject":
+        """One of them."""
+        hparams, params = sweep.take((self.hparams, self.state.params), place)
+        return Subject(Trained(self.spec.model, hparams, params), self.data, self.spec.binarize)
+
+
+class Part(NamedTuple):
+    """Examples of a split on the host.
+
+    Attributes:
+        pixels: as the model sees them, 0 to 255.
+        labels: one each, where the source has them.
+    """
+
+    pixels: UInt8[np.ndarray, "n height width channels"]
+    labels: Integer[np.ndarray, " n"] | None
+
+    def take(self, rows: slice) -> "Part":
+        """Some of them."""
+        return Part(self.pixels[rows], None if self.labels is None else self.labels[rows])
+
+
+class Subject(NamedTuple):
+    """One trained run and its data.
+
+    Attributes:
+        trained: model, hyperparameters and parameters.
+        data: that it was trained on.
+        binarize: how its pixels became binary.
+    """
+
+    trained: Trained
+    data: Dataset
+    binarize: str
+
+    def part(self, split: Split, most: int | None = None) -> Part:
+        """The first ``most`` examples of a split, see :func:`fixed_pixels`."""
+        pixels, labels = fixed_pixels(self.binarize, split, self.data), self.data.labels_of(split)
+        return Part(pixels, labels).take(slice(most))
+
+    def given(self, labels: np.ndarray | None) -> Labels | None:
+        """Labels as the model is given them: none if it is not conditional."""
+        return jnp.asarray(labels) if self.trained.model.num_classes else None
+
+    @property
+    def active(self) -> np.ndarray:
+        """Places of the columns of z that the run uses."""
+        return np.flatnonzero(self.trained.model.active(self.trained.hparams))
+
+    def codes(self, part: Part, tell: Tell = lambda share: None) -> Float[np.ndarray, "n latents"]:
+        """Centers of the posteriors of images, active latents only."""
+        centers = []
+        for start in range(0, len(part.pixels), BATCH_SIZE):
+            batch = part.take(slice(start, start + BATCH_SIZE))
+            padded = _padded(batch.pixels, min(BATCH_SIZE, len(part.pixels)))
+            labels = None if batch.labels is None else _padded(batch.labels, len(padded))
+            center = _centers(*self.trained, padded, self.given(labels))
+            centers.append(np.asarray(center)[: len(batch.pixels), self.active])
+            tell((start + len(batch.pixels)) / len(part.pixels))
+        return np.concatenate(centers)
+
+
+def fixed_pixels(binarize: str, split: Split, data: Dataset) -> UInt8[np.ndarray, "n h w c"]:
+    """Pixels of a split as they are evaluated: what training draws anew is drawn once."""
+    mode = "static" if binarize == "dynamic" else binarize
+    return batches.stored_pixels(mode, split, getattr(data, split))
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _centers(
+    model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None
+) -> Latents:
+    return model.encode(hparams, params, batches.as_images(pixels), y).center
+
+
+@runtime_checkable
+class Assessment(Protocol):
+    """An evaluation: a frozen dataclass whose fields are flags, all of which decide its numbers.
+
+    A new one is a class, a row in ``ASSESSMENTS``, one in the table of
+    ``tests/test_assessments.py`` and a line for each column in the README.
+    """
+
+    needs: ClassVar[frozenset[str]]
+    """Of ``density``, ``gaussian``, ``prior``, ``labels``, ``unconditional`` and ``factors``."""
+    columns: ClassVar[Mapping[str, str]]
+    """What each of its columns is, with its source; in the order of ``results.csv``."""
+
+    def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
+        """Numbers of each run by the names of their columns, as soon as they are known.
+
+        A number that the data do not allow is left out, and so stays empty.
+        """
+        ...
+
+
+class EachRun:
+    """The part of an evaluation that looks at one run after the other."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, subject: Subject, tell: Tell) -> Row:
+        """Numbers of one run; ``tell`` is told the share that is done."""
+        raise NotImplementedError
+
+    def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
+        """Numbers of each run."""
+        for place in range(runs.num_runs):
+            yield self(runs.subject(place), lambda share, done=place: tell(done + share))
+            tell(place + 1)
+
+
+def with_errors(columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns, each followed by that of its standard error."""
+    return {
+        key: words
+        for name, meaning in columns.items()
+        for key, words in ((name, meaning), (f"{name}_se", "its standard error"))
+    }

@@ -1,0 +1,94 @@
+"""The KL in three: information, dependence of the latents, distance of each from the prior."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vae_jax import batches, keys
+from vae_jax.assessments.base import BATCH_SIZE, EachRun, Row, Subject, Tell, with_errors
+from vae_jax.hparams import HParams
+from vae_jax.metrics.decomposition import KLTerms, decompose, summarize
+from vae_jax.model import VAE
+from vae_jax.posteriors import Gaussian
+from vae_jax.types import Labels, Latents, Params, Pixels
+
+
+class Coded(NamedTuple):
+    """Examples as the decomposition needs them, each with one sample of its posterior.
+
+    Attributes:
+        mean: of q(z|x).
+        log_var: of q(z|x).
+        z: a sample of q(z|x).
+        log_prior: log p(z) of the sample.
+    """
+
+    mean: Latents
+    log_var: Latents
+    z: Latents
+    log_prior: Float[Array, " n"]
+
+
+@dataclass(frozen=True)
+class Decomposition(EachRun):
+    """KL = mutual information + total correlation + dimension-wise KL, on test examples.
+
+    The aggregate posterior is the exact mixture over the N examples that are looked at, of which
+    each gives one sample (stream ``decompose``).
+    """
+
+    decomposition_examples: int = 10_000
+
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "gaussian"})
+    columns: ClassVar[Mapping[str, str]] = {
+        **with_errors(
+            {
+                "mutual_information": "E log q(z|x) / q(z), which of the N examples it was, at "
+                "most ln N (Hoffman & Johnson 2016)",
+                "total_correlation": "E log q(z) / prod_j q(z_j), how dependent the latents are "
+                "(Chen et al. 2018, eq. 2)",
+                "dimensionwise_kl": "E log prod_j q(z_j) / p(z), how far their marginals are from "
+                "the prior (Chen et al. 2018, eq. 2)",
+            }
+        ),
+        "decomposition_examples": "N, test examples in the aggregate posterior q(z)",
+    }
+
+    def __call__(self, subject: Subject, tell: Tell) -> Row:
+        """The three terms with their errors."""
+        coded, active = self._coded(subject), subject.active
+        used = Coded(coded.mean[:, active], coded.log_var[:, active], coded.z[:, active], coded[3])
+        num, blocks = len(used.z), []
+        for start in range(0, num, BATCH_SIZE):
+            terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))
+            blocks.append(jax.tree.map(lambda a, left=num - start: a[:left], terms))
+            tell((start + len(blocks[-1][0])) / num)
+        terms = KLTerms(*map(jnp.concatenate, zip(*blocks, strict=True)))
+        return summarize(terms) | {"decomposition_examples": num}
+
+    def _coded(self, subject: Subject) -> Coded:
+        part = subject.part("test", self.decomposition_examples)
+        return _code(*subject.trained, part.pixels, subject.given(part.labels))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _code(model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None) -> Coded:
+    q = model.encode(hparams, params, batches.as_images(pixels), y)
+    assert isinstance(q, Gaussian)
+    noise = model.noise(keys.stream(hparams.seed, "decompose"), len(pixels))
+    z = q.sample(noise)
+    return Coded(q.mean, q.log_var, z, model.prior_at(hparams, params, y).log_prob(z))
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def _terms_from(coded: Coded, start: Int[Array, ""], num: int) -> KLTerms:
+    """Terms of ``num`` samples from one on, beyond the last from the first again."""
+    turned = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), coded)
+    active = jnp.ones(coded.z.shape[1], bool)
+    q = Gaussian(turned.mean, turned.log_var)
+    return decompose(q, active, turned.z[:num], turned.log_prior[:num])
