@@ -47,7 +47,7 @@ HOST = [
     *("plots.run", "plots.study", "plots"),
     *("loop", "checkpoint", "logs", "findings", "verdicts", "report"),
     *("assessments.base", "assessments.nll", "assessments.decomposition"),
-    "assessments.annealing",
+    *("assessments.annealing", "assessments.gaps"),
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
     *("assessments", "config", "study", "arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),

@@ -170,12 +170,20 @@ def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
     elbo, kl, nll = run.get("test_elbo"), run.get("test_kl"), run.get("test_nll")
     if elbo is None or kl is None or nll is None or kl <= 0:
         return None
+    family, encoder = run.get("approximation_gap"), run.get("amortization_gap")
     gap = -elbo - nll
     words = f"the ELBO is at least {number(gap)} nats below log p(x), {gap / kl:.0%} of the KL"
+    cures = ["--posterior=iaf", "--objective=iwae", "wider --hidden_sizes"]
+    if family is not None and encoder is not None:
+        words += (
+            f"; on the first {run.get('gap_examples', '?')} test examples "
+            f"{_with_error(run, 'approximation_gap')} nats are the family's and "
+            f"{_with_error(run, 'amortization_gap')} the encoder's"
+        )
+        cures = cures if family > encoder else [cures[-1], *cures[:-1]]
     if gap <= LARGEST_GAP * kl:
         return Verdict("poor inference", False, words)
-    cure = _try(run, "--posterior=iaf", "--objective=iwae", "wider --hidden_sizes")
-    return Verdict("poor inference", True, f"Poor inference: {words}. {cure}")
+    return Verdict("poor inference", True, f"Poor inference: {words}. {_try(run, *cures)}")
 
 
 def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
