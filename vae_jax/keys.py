@@ -14,6 +14,7 @@ stream         index         draws
 ``evaluate``   0             noise of the evaluation, by example and particle
 ``generate``   0             samples from the model
 ``ais``        0             chains of annealed importance sampling, and examples to try them on
+``gaps``       0             noise by which each example's own posterior is fitted
 =============  ============  ==============================================
 """
 
@@ -27,7 +28,15 @@ from jaxtyping import Array, Integer
 from vae_jax.types import PRNGKey
 
 StreamName: TypeAlias = Literal[
-    "params", "shuffle", "binarize", "posterior", "regularizer", "evaluate", "generate", "ais"
+    "params",
+    "shuffle",
+    "binarize",
+    "posterior",
+    "regularizer",
+    "evaluate",
+    "generate",
+    "ais",
+    "gaps",
 ]
 
 
