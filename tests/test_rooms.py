@@ -33,7 +33,7 @@ PURE = [
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
     *("optimizers", "batches", "train"),
     *("metrics.evidence", "evaluate", "parallel", "sweep"),
-    *("metrics.hmc", "metrics.ais", "metrics.decomposition"),
+    *("metrics.hmc", "metrics.ais", "metrics.gaps", "metrics.decomposition"),
 ]
 HOST = [
     *("errors", "signals", "records", "seals", "owner", "table", "page"),
@@ -58,7 +58,7 @@ ROOMS = [*PURE, *HOST, ""]
 
 OWNERS = {
     "flax": {"networks"},
-    "optax": {"optimizers", "train"},
+    "optax": {"optimizers", "train", "metrics"},
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
@@ -131,7 +131,7 @@ def test_a_library_is_imported_only_in_its_rooms(library):
         (r"lax\.map\(", {"sweep"}),
         (r"\bdef over_runs\(", {"sweep"}),
         (r"shard_map\(|make_mesh\(|jax\.sharding", {"parallel"}),
-        (r"jax\.grad\(|value_and_grad\(", {"train"}),
+        (r"jax\.grad\(|value_and_grad\(", {"train", "metrics.gaps"}),
         (r"hparams\.beta", {"objectives"}),
     ],
 )

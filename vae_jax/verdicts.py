@@ -209,9 +209,7 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     """The weights of the NLL, the sandwich of BDMC, and AIS against the importance weights."""
     del history
     found, words = [], []
-    distrust, effective = run.get("test_nll_distrust"), run.get("test_ess_median")
-    if distrust:
-        found.append(f"Do not trust the NLL: {distrust}")
+    distrust, effective = run.get("test_nll_distrust") or "", run.get("test_ess_median")
     if effective is not None:
         particles = run.get("eval_particles", "?")
         words.append(f"in the median {effective:.0f} of K = {particles} weights count")
@@ -223,7 +221,9 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     if gain is not None:
         words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 1,000")
         if gain > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get("ais_gain_se") or 0.0)):
-            found.append("Do not trust the NLL: " + words[-1] + _more(run, "nll"))
+            distrust = f"{distrust} {words[-1]}{_more(run, 'nll')}".strip()
+    if distrust:
+        found.append(f"Do not trust the NLL: {distrust}")
     if not words and not found:
         return None
     name = "estimates not to be trusted"
