@@ -11,12 +11,13 @@ import pytest
 
 from tests.test_rooms import README
 from vae_jax import batches, evaluate, keys, loop
-from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing
+from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing, base
+from vae_jax.assessments import gaps as gaps_room
 from vae_jax.assessments.base import Part
 from vae_jax.assessments.samples import aggregate_samples, prior_samples
 from vae_jax.data import Dataset, Record, sprites
 from vae_jax.hparams import HParams
-from vae_jax.metrics import ais, decomposition, disentanglement, intervention, samples
+from vae_jax.metrics import ais, decomposition, disentanglement, gaps, intervention, samples
 from vae_jax.metrics.codes import Coded, grid_lookup
 from vae_jax.metrics.representation import Labelled, accuracies
 from vae_jax.model import VAE
@@ -29,6 +30,7 @@ SETTINGS = {
     "decomposition": {"decomposition_examples": 11},
     "ais": {"ais_steps": 3, "ais_chains": 2, "ais_leapfrog": 2, "ais_examples": 11},
     "bdmc": {"ais_steps": 3, "ais_chains": 2, "ais_leapfrog": 2, "ais_examples": 11},
+    "gaps": {"gap_examples": 11, "gap_steps": 3},
     "disentanglement": {"factor_values": 2},
     "representation": {},
     "samples": {"num_samples": 12},
@@ -196,7 +198,7 @@ def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
     model, hparams, params = runs.subject(1).trained
     spec = evaluate.EvalSpec(model, 1000)
     data = evaluate.in_batches(runs.data.test[:11], spec.batch_size)
-    terms = annealing._evaluate(spec, hparams, params, data, num_examples=11).terms
+    terms = base._evaluate(spec, hparams, params, data, num_examples=11).terms
     gain = rows["ais"]["test_ais"] - float(terms.bound.mean())
     assert rows["ais"]["ais_gain"] == pytest.approx(gain, abs=0.05)
 
@@ -216,6 +218,25 @@ def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch)
     ASSESSMENTS["bdmc"](ais_examples=20)(subject, lambda share: None)
     labels = runs.data.test_labels
     assert asked == [*labels, *labels[:7]]
+
+
+def test_gaps_are_those_of_all_examples_and_add_up(runs, rows):
+    model, hparams, params = runs.subject(1).trained
+    spec, key = gaps.RefineSpec(model, 3), keys.stream(5, "gaps")
+    x, numbers = _images(runs.data.test[:11]), np.arange(11)
+    found = gaps_room._refine(spec, hparams, params, x, None, key, numbers)
+    row = rows["gaps"]
+    gap = float(found.amortization_gap.mean())
+    assert row["amortization_gap"] == pytest.approx(gap, abs=1e-2)
+    assert row["inference_gap"] == pytest.approx(
+        row["approximation_gap"] + row["amortization_gap"], abs=1e-6
+    )
+    evaluated = jax.jit(evaluate.evaluate, static_argnums=(0, 4))
+    data = evaluate.in_batches(runs.data.test[:11], 1000)
+    bound = evaluated(evaluate.EvalSpec(model, 5000), hparams, params, data, 11).terms.bound
+    assert row["approximation_gap"] == pytest.approx(
+        float((bound - found.optimal).mean()), abs=1e-2
+    )
 
 
 def test_disentanglement_is_that_of_the_posterior_means(runs, rows):

@@ -16,7 +16,8 @@ from vae_jax.errors import InputError
 STEPS = [*SMALL, "--num_steps=4", "--binarize=static"]
 TWO = "--sweep=beta=1,2"
 FEW = ["--ais_steps=2", "--ais_chains=2", "--ais_leapfrog=1", "--ais_examples=3"]
-EVERY = ["nll", "decomposition", "ais", "bdmc", "representation", "samples"]
+FEW += ["--gap_examples=3", "--gap_steps=2"]
+EVERY = ["nll", "decomposition", "ais", "bdmc", "gaps", "representation", "samples"]
 ALL = [f"--evaluate={','.join(EVERY)}", *FEW, TWO]
 
 
@@ -128,7 +129,7 @@ def test_a_diverged_run_has_empty_columns_and_its_neighbour_none(start):
         (
             ["--evaluate=fid"],
             "--evaluate=fid: must be separated by commas, each once, some of nll, decomposition, "
-            "ais, bdmc, disentanglement, representation, samples",
+            "ais, bdmc, gaps, disentanglement, representation, samples",
         ),
         (["--evaluate=ais,ais"], "--evaluate=ais,ais: must be separated by commas, each once"),
         (["--evaluate="], "--evaluate=: must be separated by commas"),
@@ -148,6 +149,11 @@ def test_a_diverged_run_has_empty_columns_and_its_neighbour_none(start):
         (
             ["--evaluate=decomposition", "--top_latent_size=2"],
             "--evaluate=decomposition: needs the densities of single latents",
+        ),
+        (
+            ["--evaluate=gaps", "--posterior=planar"],
+            "--evaluate=gaps: needs parameters of q(z|x) for each x, as --posterior=gaussian and "
+            "full_gaussian have with one stochastic layer; leave gaps out",
         ),
         (
             ["--evaluate=ais", "--posterior=delta"],

@@ -171,6 +171,16 @@ class TestOfStudy:
             "(\N{MINUS SIGN}121.00)."
         )
 
+    def test_an_axis_tells_what_was_evaluated(self):
+        measured = {0.5: (9.0, 0.02061), 1.0: (4.0, 0.03), 8.0: (0.25, 0.025)}
+        names = ("total_correlation", "mig")
+        rows = [{**r, **dict(zip(names, measured[r["beta"]], strict=True))} for r in ROWS]
+        assert one_that(of_study(rows), "With growing") == (
+            "With growing beta the total correlation falls from 9.00 to 0.25 nats; the MIG goes "
+            "unsteadily from 0.021 to 0.025."
+        )
+        assert not any("With growing" in words for words in of_study())
+
     def test_an_axis_is_followed_at_the_best_values_of_the_others(self):
         other = [{**r, "run": r["run"] + 6, "batch_size": 64, "test_kl": 0.0} for r in ROWS]
         rows = [{**r, "batch_size": 128, "valid_elbo": r["valid_elbo"] + 5} for r in ROWS]

@@ -342,6 +342,12 @@ class TestTally:
             assert tally._bar.tasks[0].completed == 8
             assert tally._bar.tasks[0].time_remaining is None
 
+    def test_where_all_is_kept_that_is_said(self):
+        console = Console(file=io.StringIO())
+        with logs.Tally("ais", 3, console=console) as tally:
+            tally.skip(3)
+        assert console.file.getvalue() == "ais: kept from before\n"
+
     def test_a_terminal_gets_a_bar(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=100)
         with logs.Tally("decomposition", 4, console=console) as tally:

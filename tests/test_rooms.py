@@ -33,7 +33,7 @@ PURE = [
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
     *("optimizers", "batches", "parallel", "train"),
     *("metrics.evidence", "evaluate", "sweep"),
-    *("metrics.hmc", "metrics.ais", "metrics.decomposition"),
+    *("metrics.hmc", "metrics.ais", "metrics.gaps", "metrics.decomposition"),
 ]
 HOST = [
     *("errors", "clock", "compilation", "signals", "hosts", "records", "seals", "owner"),
@@ -49,7 +49,7 @@ HOST = [
     *("plots.run", "plots.study", "plots"),
     *("feed", "loop", "checkpoint", "logs", "findings", "verdicts", "report"),
     *("assessments.base", "assessments.nll", "assessments.decomposition"),
-    "assessments.annealing",
+    *("assessments.annealing", "assessments.gaps"),
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
     *("assessments", "config", "study", "arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),
@@ -60,7 +60,7 @@ ROOMS = [*PURE, *HOST, ""]
 
 OWNERS = {
     "flax": {"networks"},
-    "optax": {"optimizers", "train"},
+    "optax": {"optimizers", "train", "metrics"},
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
@@ -134,7 +134,7 @@ def test_a_library_is_imported_only_in_its_rooms(library):
         (r"\bdef over_runs\(", {"sweep"}),
         (r"shard_map\(|make_mesh\(|jax\.sharding", {"parallel"}),
         (r"compilation_cache_dir", {"compilation"}),
-        (r"jax\.grad\(|value_and_grad\(", {"train"}),
+        (r"jax\.grad\(|value_and_grad\(", {"train", "metrics.gaps"}),
         (r"hparams\.beta", {"objectives"}),
     ],
 )

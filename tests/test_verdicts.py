@@ -104,6 +104,19 @@ def test_inference_is_poor_where_a_fifth_of_the_kl_is_lost():
     assert "Try --objective=iwae, or wider --hidden_sizes." in words
 
 
+def test_the_split_of_the_gap_decides_what_is_advised_first():
+    gap = {"approximation_gap_se": 0.1, "amortization_gap_se": 0.1, "gap_examples": 100}
+    low = {"test_nll": 92.0, **gap}
+    words = found("poor inference", **low, approximation_gap=1.5, amortization_gap=4.5)
+    assert words == (
+        "Poor inference: the ELBO is at least 6.00 nats below log p(x), 24% of the KL; on the "
+        "first 100 test examples 1.50 ± 0.10 nats are the family's and 4.50 ± 0.10 the encoder's. "
+        "Try wider --hidden_sizes, --posterior=iaf, or --objective=iwae."
+    )
+    words = found("poor inference", **low, approximation_gap=5.5, amortization_gap=1.5)
+    assert "Try --posterior=iaf, --objective=iwae, or wider --hidden_sizes." in words
+
+
 def test_prior_holes_are_samples_that_real_codes_do_not_lose():
     share = {"precision_pixels": 0.7, "precision_aggregate": 0.9}
     errors = {"precision_pixels_se": 0.01, "precision_aggregate_se": 0.01}

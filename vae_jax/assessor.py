@@ -74,8 +74,10 @@ class _Task:
             yield self.done.group.runs[place], row
         before = self.finished + len(self.done.group.runs) - len(due)
         self.tally.skip(before)
+        if not due:
+            return
         rows = self._assessment.rows(self._runs.take(np.array(due, int)), self._tell(before))
-        for place, row in zip(due, rows if due else (), strict=True):
+        for place, row in zip(due, rows, strict=True):
             facts = {"mark": self._mark(place), "row": records.finite(row)}
             if hosts.is_first():
                 records.write_json(self._path(place), seals.signed(facts))

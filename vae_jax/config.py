@@ -262,6 +262,10 @@ class Config:
     ais_examples: int = _flag(
         100, whole(1), "test examples, or samples of the model (ais, bdmc)", changes_run=False
     )
+    gap_examples: int = _flag(100, whole(1), "test examples (gaps)", changes_run=False)
+    gap_steps: int = _flag(
+        500, whole(1), "updates of each example's own posterior (gaps)", changes_run=False
+    )
     factor_values: int = _flag(
         16, whole(2), "most values of each factor on the grid (disentanglement)", changes_run=False
     )
@@ -485,6 +489,11 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
         "gaussian": (
             config.posterior != "gaussian" or config.top_latent_size > 0,
             "the densities of single latents, of --posterior=gaussian with one stochastic layer",
+        ),
+        "local": (
+            config.posterior not in ("gaussian", "full_gaussian") or config.top_latent_size > 0,
+            "parameters of q(z|x) for each x, as --posterior=gaussian and full_gaussian have with "
+            "one stochastic layer",
         ),
         "prior": (
             not has_density and not config.mmd_weight,

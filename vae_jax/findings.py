@@ -17,6 +17,18 @@ Results = Mapping[str, Any]
 
 _AT_LIMIT = 0.95  # of ln N, from where the mutual information is a statement about N
 _NAMED = 5  # diverged runs that are named one by one
+_EVALUATED = {
+    "mutual_information": ("the mutual information", "nats"),
+    "total_correlation": ("the total correlation", "nats"),
+    "dimensionwise_kl": ("the dimension-wise KL", "nats"),
+    "mig": ("the MIG", ""),
+    "sap": ("SAP", ""),
+    "dci_disentanglement": ("DCI disentanglement", ""),
+    "factor_vae_score": ("the FactorVAE score", ""),
+    "probe_all": ("the accuracy of a linear probe", ""),
+    "precision_pixels": ("the precision of samples", ""),
+    "recall_pixels": ("their recall", ""),
+}
 _INCOMPARABLE = ("dataset", "binarize", "likelihood")
 _TERM_NAMES = {
     "valid_elbo": "valid ELBO",
@@ -51,6 +63,7 @@ def of_study(results: Results) -> list[str]:
         _best_sentence(rows, swept),
         _setting_sentence(rows, swept),
         *(_axis_sentence(rows, swept, name) for name in table.axes(swept)),
+        *(_evaluated_sentence(rows, swept, name) for name in table.axes(swept)),
         _unused_sentence(rows, swept),
         _seeds_sentence(rows, swept),
         _diverged_sentence(rows, swept),
@@ -244,6 +257,23 @@ def _growth_sentence(rows: Sequence[Row], name: str, at: str, elbo: Cells) -> st
     ]
     told = "; ".join([*filter(None, courses), _ends(name, elbo)])
     return f"As {name} grows from {first} to {last}{at}, {told}."
+
+
+def _evaluated_sentence(rows: Sequence[Row], swept: Sequence[str], name: str) -> str:
+    """Says what an axis of numbers does to what `--evaluate` measured."""
+    held = table.fixed(rows, swept, (name,))
+    here = table.at(rows, held)
+    values = table.values(here, name)
+    if len(values) < 2 or not all(map(table.is_ordered, values)):
+        return ""
+    courses = [
+        _course(words, table.cells(here, (name,), key).mean.round(3), unit)
+        for key, (words, unit) in _EVALUATED.items()
+        if any(table.is_number(row.get(key)) for row in here)
+    ]
+    told = "; ".join(filter(None, courses))
+    at = f" (at {setting(held, list(held))})" if held else ""
+    return f"With growing {name}{at} {told}." if told else ""
 
 
 def _ends(name: str, elbo: Cells) -> str:

@@ -16,6 +16,7 @@ stream         index         draws
 ``decompose``  0             a sample of each example's posterior, for the decomposition of the KL
 ``compare``    0, 1          samples for two-sample measures: from the prior, from the aggregate
 ``ais``        0, 1          chains of annealed importance sampling: on test, on simulated examples
+``gaps``       0             noise by which each example's own posterior is fitted
 =============  ============  ==============================================
 """
 
@@ -39,6 +40,7 @@ StreamName: TypeAlias = Literal[
     "decompose",
     "compare",
     "ais",
+    "gaps",
 ]
 
 

@@ -246,7 +246,7 @@ class Tally:
     """A live bar of runs that are evaluated, with the time left; a context manager.
 
     Where standard output is no terminal there is no bar: a plain line says every ten seconds how
-    far it is, and one at the end how long it took.
+    far it is, and one at the end how long it took or that nothing was to be done.
 
     Args:
       label: what is done.
@@ -264,6 +264,7 @@ class Tally:
         )
         self._task = self._bar.add_task(label, total=num_runs)
         self._began = self._told = time.monotonic()
+        self._is_new = False
 
     def __enter__(self) -> "Tally":
         self._bar.start()
@@ -277,8 +278,9 @@ class Tally:
     ) -> None:
         self._bar.stop()
         if self._bar.disable and exc_type is None:
-            label, seconds = self._bar.tasks[0].description, time.monotonic() - self._began
-            self._say(f"{label}: done in {seconds:.1f} s")
+            seconds = time.monotonic() - self._began
+            how = f"done in {seconds:.1f} s" if self._is_new else "kept from before"
+            self._say(f"{self._bar.tasks[0].description}: {how}")
 
     def skip(self, runs: int) -> None:
         """Moves to so many runs without their counting for the speed."""
@@ -287,6 +289,7 @@ class Tally:
 
     def tell(self, runs: float) -> None:
         """Moves to so many runs, the one that is looked at counted by its share."""
+        self._is_new = True
         self._bar.update(self._task, completed=runs)
         now = time.monotonic()
         is_due = now - self._told > _TALLY_SECONDS and not self._bar.finished

@@ -170,12 +170,20 @@ def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
     elbo, kl, nll = run.get("test_elbo"), run.get("test_kl"), run.get("test_nll")
     if elbo is None or kl is None or nll is None or kl <= 0:
         return None
+    family, encoder = run.get("approximation_gap"), run.get("amortization_gap")
     gap = -elbo - nll
     words = f"the ELBO is at least {number(gap)} nats below log p(x), {gap / kl:.0%} of the KL"
+    cures = ["--posterior=iaf", "--objective=iwae", "wider --hidden_sizes"]
+    if family is not None and encoder is not None:
+        words += (
+            f"; on the first {run.get('gap_examples', '?')} test examples "
+            f"{_with_error(run, 'approximation_gap')} nats are the family's and "
+            f"{_with_error(run, 'amortization_gap')} the encoder's"
+        )
+        cures = cures if family > encoder else [cures[-1], *cures[:-1]]
     if gap <= LARGEST_GAP * kl:
         return Verdict("poor inference", False, words)
-    cure = _try(run, "--posterior=iaf", "--objective=iwae", "wider --hidden_sizes")
-    return Verdict("poor inference", True, f"Poor inference: {words}. {cure}")
+    return Verdict("poor inference", True, f"Poor inference: {words}. {_try(run, *cures)}")
 
 
 def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
@@ -201,9 +209,7 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     """The weights of the NLL, the sandwich of BDMC, and AIS against the importance weights."""
     del history
     found, words = [], []
-    distrust, effective = run.get("test_nll_distrust"), run.get("test_ess_median")
-    if distrust:
-        found.append(f"Do not trust the NLL: {distrust}")
+    distrust, effective = run.get("test_nll_distrust") or "", run.get("test_ess_median")
     if effective is not None:
         particles = run.get("eval_particles", "?")
         words.append(f"in the median {effective:.0f} of K = {particles} weights count")
@@ -215,7 +221,9 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     if gain is not None:
         words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 1,000")
         if gain > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get("ais_gain_se") or 0.0)):
-            found.append("Do not trust the NLL: " + words[-1] + _more(run, "nll"))
+            distrust = f"{distrust} {words[-1]}{_more(run, 'nll')}".strip()
+    if distrust:
+        found.append(f"Do not trust the NLL: {distrust}")
     if not words and not found:
         return None
     name = "estimates not to be trusted"

@@ -7,6 +7,7 @@ from vae_jax.assessments.annealing import AIS_STARTS, AnnealedImportance, Bidire
 from vae_jax.assessments.base import Assessment, Row, Runs, Subject, Tell
 from vae_jax.assessments.decomposition import Decomposition
 from vae_jax.assessments.disentanglement import Disentanglement
+from vae_jax.assessments.gaps import Gaps
 from vae_jax.assessments.nll import Evidence
 from vae_jax.assessments.representation import Representation
 from vae_jax.assessments.samples import Samples
@@ -16,6 +17,7 @@ ASSESSMENTS: dict[str, type[Assessment]] = {
     "decomposition": Decomposition,
     "ais": AnnealedImportance,
     "bdmc": Bidirectional,
+    "gaps": Gaps,
     "disentanglement": Disentanglement,
     "representation": Representation,
     "samples": Samples,

@@ -1,19 +1,27 @@
 """Annealed importance sampling of log p(x) on test, and its sandwich on the model's own samples."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vae_jax import evaluate, keys
-from vae_jax.assessments.base import EachRun, Row, Subject, Tell, with_errors
+from vae_jax import keys
+from vae_jax.assessments.base import (
+    EachRun,
+    Row,
+    Subject,
+    Tell,
+    importance_weighted,
+    in_turn,
+    mean_columns,
+    with_errors,
+)
 from vae_jax.batches import as_images
-from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
 from vae_jax.metrics import ais
 from vae_jax.metrics.ais import Annealed, AnnealSpec, Question
@@ -78,17 +86,17 @@ class AnnealedImportance(_Annealing):
         part = subject.part("test", self.ais_examples)
         num, spec = len(part.pixels), self._spec(subject.trained.model)
         found = []
-        for numbers in _in_turn(num):
+        for numbers in in_turn(num, _at_once()):
             y = None if part.labels is None else part.labels[numbers]
             key = keys.stream(subject.trained.hparams.seed, "ais", _TEST)
             x = as_images(jnp.asarray(part.pixels[numbers]))
             found.append(_forward(spec, *_asked(subject), x, subject.given(y), key, numbers))
             tell(0.95 * min(1.0, len(found) * len(numbers) / num))
         annealed = _joined(found, num)
-        bounds = _importance_weighted(subject, part.pixels, part.labels)
+        bounds = importance_weighted(subject, part, CHECK_PARTICLES)
         return {
-            **_mean("test_ais", annealed.bound),
-            **_mean("ais_gain", annealed.bound - bounds),
+            **mean_columns("test_ais", annealed.bound),
+            **mean_columns("ais_gain", annealed.bound - bounds),
             "ais_examples": num,
             "ais_acceptance": float(np.mean(annealed.acceptance)),
             "ais_effective_chains": float(np.mean(annealed.effective_sample_size)),
@@ -120,24 +128,22 @@ class Bidirectional(_Annealing):
         num, spec = self.ais_examples, self._spec(subject.trained.model)
         labels = subject.data.test_labels
         found = []
-        for numbers in _in_turn(num):
+        for numbers in in_turn(num, _at_once()):
             y = None if labels is None else labels[numbers % len(labels)]
             key = keys.stream(subject.trained.hparams.seed, "ais", _SIMULATED)
             found.append(_sandwich(spec, *_asked(subject), subject.given(y), key, numbers))
             tell(min(1.0, len(found) * len(numbers) / num))
         lower, upper = (_joined([pair[side] for pair in found], num).bound for side in (0, 1))
         return {
-            **_mean("bdmc_lower", lower),
-            **_mean("bdmc_upper", upper),
-            **_mean("bdmc_gap", upper - lower),
+            **mean_columns("bdmc_lower", lower),
+            **mean_columns("bdmc_upper", upper),
+            **mean_columns("bdmc_gap", upper - lower),
             "bdmc_examples": num,
         }
 
 
-def _in_turn(num: int) -> Iterator[Int[np.ndarray, " batch"]]:
-    """Numbers of the examples in batches of equal size, the last filled up from the first."""
-    size = min(num, _AT_ONCE.get(jax.default_backend(), _MOST_AT_ONCE))
-    return (np.arange(start, start + size) % num for start in range(0, num, size))
+def _at_once() -> int:
+    return _AT_ONCE.get(jax.default_backend(), _MOST_AT_ONCE)
 
 
 def _asked(subject: Subject) -> tuple[HParams, Params]:
@@ -147,11 +153,6 @@ def _asked(subject: Subject) -> tuple[HParams, Params]:
 def _joined(found: list[Annealed], num: int) -> Annealed:
     """All batches together, without what filled up the last."""
     return Annealed(*(jnp.concatenate(parts)[:num] for parts in zip(*found, strict=True)))
-
-
-def _mean(name: str, values: Any) -> Row:
-    exact = np.asarray(values, np.float64)
-    return {name: float(exact.mean()), f"{name}_se": evaluate.standard_error(exact)}
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -178,17 +179,3 @@ def _sandwich(
 ) -> ais.Sandwich:
     z, x = ais.simulate(spec.model, hparams, params, y, key, numbers)
     return ais.bidirectional(spec, Question(hparams, params, x, y, key, numbers), z)
-
-
-def _importance_weighted(
-    subject: Subject, pixels: np.ndarray, labels: np.ndarray | None
-) -> Float[np.ndarray, " examples"]:
-    """The importance-weighted bound of each example, with the noise of the NLL."""
-    given = labels if subject.trained.model.num_classes else None
-    spec = EvalSpec(subject.trained.model, CHECK_PARTICLES)
-    data = evaluate.in_batches(pixels, spec.batch_size, given)
-    found = _evaluate(spec, *_asked(subject), data, num_examples=len(pixels))
-    return np.asarray(found.terms.bound)
-
-
-_evaluate = jax.jit(evaluate.evaluate, static_argnames=("spec", "num_examples"))

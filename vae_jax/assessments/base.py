@@ -7,11 +7,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 
-from vae_jax import batches, sweep
+from vae_jax import batches, evaluate, sweep
 from vae_jax.batches import Split
 from vae_jax.data import Dataset
+from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE, Trained
 from vae_jax.sweep import Layout
@@ -140,7 +141,8 @@ class Assessment(Protocol):
     """
 
     needs: ClassVar[frozenset[str]]
-    """Of ``density``, ``gaussian``, ``prior``, ``labels``, ``unconditional`` and ``factors``."""
+    """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional`` and
+    ``factors``; what is refused without them stands in ``config`` and ``assessor``."""
     columns: ClassVar[Mapping[str, str]]
     """What each of its columns is, with its source; in the order of ``results.csv``."""
 
@@ -175,3 +177,29 @@ def with_errors(columns: Mapping[str, str]) -> dict[str, str]:
         for name, meaning in columns.items()
         for key, words in ((name, meaning), (f"{name}_se", "its standard error"))
     }
+
+
+def in_turn(num: int, most: int) -> Iterator[Int[np.ndarray, " batch"]]:
+    """Numbers below ``num`` in batches of equal size, the last filled up from the first."""
+    size = min(num, most)
+    return (np.arange(start, start + size) % num for start in range(0, num, size))
+
+
+def mean_columns(name: str, values: Any) -> Row:
+    """The mean over examples and its standard error, under ``name`` and ``name_se``."""
+    exact = np.asarray(values, np.float64)
+    return {name: float(exact.mean()), f"{name}_se": evaluate.standard_error(exact)}
+
+
+def importance_weighted(
+    subject: Subject, part: Part, num_particles: int
+) -> Float[np.ndarray, " n"]:
+    """The importance-weighted bound of each example, with the noise of the NLL."""
+    given = part.labels if subject.trained.model.num_classes else None
+    spec = EvalSpec(subject.trained.model, num_particles)
+    data, num = evaluate.in_batches(part.pixels, spec.batch_size, given), len(part.pixels)
+    _, hparams, params = subject.trained
+    return np.asarray(_evaluate(spec, hparams, params, data, num_examples=num).terms.bound)
+
+
+_evaluate = jax.jit(evaluate.evaluate, static_argnames=("spec", "num_examples"))

@@ -1,0 +1,162 @@
+"""Microseconds per particle and example of the importance-weighted NLL, ours and its products.
+
+    python benchmarks/evaluate.py                 # 784-500-20, 1,000 examples, 100 particles each
+
+A sample of z for one x costs the decoder's matrix products, 2 (20 x 500 + 500 x 784) flops, and
+beside them 20 normals, 500 activations and the log-likelihood of 784 pixels. All contenders take
+turns in one process, round after round, and a ratio is the median over rounds of the ratio within a
+round. Cost per particle does not depend on K, so K = 5,000 on 10,000 images is a multiple of what
+is measured; memory is that of the compiled programs, for several K. Images are synthetic.
+"""
+
+import argparse
+import functools
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from vae_jax import evaluate, keys
+from vae_jax.evaluate import EvalSpec
+from vae_jax.hparams import HParams
+from vae_jax.likelihoods.bernoulli import IndependentBernoulli
+from vae_jax.model import VAE
+from vae_jax.networks import MLP
+
+Advance = Callable[[], None]
+
+HIDDEN, LATENTS = 500, 20
+MODEL = VAE((28, 28, 1), LATENTS, MLP((HIDDEN,)))
+HPARAMS = HParams.of(latent_size=LATENTS)
+PIXELS = math.prod(MODEL.image_shape)
+FULL = 10_000 * 5_000
+"""Particles and examples of the aim: K = 5,000 on MNIST's test images."""
+
+_evaluate = jax.jit(evaluate.evaluate, static_argnums=(0, 4))
+
+
+def images(num: int) -> np.ndarray:
+    """Four pixels in five black, the others white."""
+    rng = np.random.default_rng(0)
+    return 255 * (rng.random((num, 28, 28, 1)) < 0.2).astype(np.uint8)
+
+
+def ours(spec: EvalSpec, pixels: np.ndarray) -> Advance:
+    data = evaluate.in_batches(pixels, spec.batch_size)
+    params = jax.jit(MODEL.init)(HPARAMS, jnp.full(MODEL.image_shape, 0.2))
+    run = functools.partial(_evaluate, spec, HPARAMS, params, data, len(pixels))
+    return lambda: _finish(run())
+
+
+def looped(step: Callable[..., jax.Array], carry: jax.Array, spec: EvalSpec, num: int) -> Advance:
+    """As many calls of ``step(carry, index)`` as ours decodes batches of particles."""
+    calls = -(-num // spec.batch_size) * -(-spec.num_particles // spec.particles_at_once)
+    loop = jax.jit(
+        lambda carry: jax.lax.fori_loop(0, calls, lambda index, c: step(c, index), carry)
+    )
+    return lambda: _finish(loop(carry))
+
+
+def _finish(result: Any) -> None:
+    jax.block_until_ready(result)
+
+
+def products(spec: EvalSpec, num: int) -> Advance:
+    """The decoder's two products; each operand is made of a result, or XLA would drop them."""
+    rows = spec.batch_size * spec.particles_at_once
+    first, second = jnp.full((LATENTS, HIDDEN), 0.01), jnp.full((HIDDEN, PIXELS), 0.01)
+
+    def step(logits: jax.Array, _: jax.Array) -> jax.Array:
+        return (logits[:, :LATENTS] @ first) @ second
+
+    return looped(step, jnp.ones((rows, PIXELS)), spec, num)
+
+
+def noise(spec: EvalSpec, num: int) -> Advance:
+    examples = jnp.arange(spec.batch_size)
+    key = keys.stream(0, "evaluate")
+
+    def step(total: jax.Array, index: jax.Array) -> jax.Array:
+        particles = index * spec.particles_at_once + jnp.arange(spec.particles_at_once)
+        draw = functools.partial(evaluate.example_noise, MODEL, key, examples)
+        return total + jax.vmap(draw)(particles)
+
+    start = jnp.zeros((spec.particles_at_once, spec.batch_size, MODEL.width))
+    return looped(step, start, spec, num)
+
+
+def likelihood(spec: EvalSpec, num: int) -> Advance:
+    rows = spec.batch_size * spec.particles_at_once
+    x = jnp.asarray(images(rows)) / 255
+
+    def step(total: jax.Array, index: jax.Array) -> jax.Array:
+        logits = jnp.broadcast_to(0.01 * index - total[:, None, None, None], x.shape)
+        return total + 1e-6 * IndependentBernoulli(logits).log_prob(x)
+
+    return looped(step, jnp.zeros(rows), spec, num)
+
+
+def measure(contenders: dict[str, Advance], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender in each round, after one unmeasured call of each."""
+    for advance in contenders.values():
+        advance()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, advance in contenders.items():
+            start = time.perf_counter()
+            advance()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def megabytes(spec: EvalSpec, pixels: np.ndarray, num_particles: int) -> float:
+    """Temporary memory of the compiled program."""
+    spec = EvalSpec(MODEL, num_particles, spec.batch_size, spec.particles_at_once)
+    data = evaluate.in_batches(pixels, spec.batch_size)
+    params = jax.eval_shape(MODEL.init, HPARAMS, jnp.full(MODEL.image_shape, 0.2))
+    compiled = _evaluate.lower(spec, HPARAMS, params, data, len(pixels)).compile()
+    analysis = compiled.memory_analysis()
+    return analysis.temp_size_in_bytes / 1e6 if analysis else math.nan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--particles", type=int, default=100)
+    parser.add_argument("--batch_size", type=int, default=EvalSpec.batch_size)
+    parser.add_argument("--particles_at_once", type=int, default=EvalSpec.particles_at_once)
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
+    spec = EvalSpec(MODEL, asked.particles, asked.batch_size, asked.particles_at_once)
+    pixels = images(asked.examples)
+    found = measure(
+        {
+            "ours": ours(spec, pixels),
+            "decoder's products alone": products(spec, asked.examples),
+            "  noise": noise(spec, asked.examples),
+            "  likelihood": likelihood(spec, asked.examples),
+        },
+        asked.rounds,
+    )
+    floor, count = found["decoder's products alone"], asked.examples * asked.particles
+    print(f"{spec.batch_size} examples, {spec.particles_at_once} particles at once")
+    print(f"{'':26} us/particle   / products   minutes for K = 5,000 on 10,000")
+    for name, seconds in found.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds, floor, strict=True))
+        each = statistics.median(seconds) / count
+        print(f"{name:26} {1e6 * each:11.2f} {ratio:12.2f} {each * FULL / 60:13.1f}")
+    for num_particles in (50, 500, 5000):
+        print(f"K = {num_particles:5,}: {megabytes(spec, pixels, num_particles):.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
