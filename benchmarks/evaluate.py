@@ -98,11 +98,11 @@ def likelihood(spec: EvalSpec, num: int) -> Advance:
     rows = spec.batch_size * spec.particles_at_once
     x = jnp.asarray(images(rows)) / 255
 
-    def step(total: jax.Array, index: jax.Array) -> jax.Array:
-        logits = jnp.broadcast_to(0.01 * index - total[:, None, None, None], x.shape)
-        return total + 1e-6 * IndependentBernoulli(logits).log_prob(x)
+    def step(logits: jax.Array, _: jax.Array) -> jax.Array:
+        found = IndependentBernoulli(logits).log_prob(x)
+        return logits + jnp.broadcast_to(1e-6 * found[:, None, None, None], x.shape)
 
-    return looped(step, jnp.zeros(rows), spec, num)
+    return looped(step, x - 0.5, spec, num)
 
 
 def measure(contenders: dict[str, Advance], rounds: int) -> dict[str, list[float]]:

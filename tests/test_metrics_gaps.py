@@ -40,7 +40,7 @@ def _measured(posterior, max_latents=LATENTS):
     params["encoder"]["log_var"]["bias"] += math.log(0.36)
     kernel = params["decoder"]["latent"]["kernel"].at[:LATENTS].set(WEIGHTS.T)
     params["decoder"]["latent"]["kernel"] = kernel
-    spec = RefineSpec(model, num_steps=300, num_particles=4, eval_particles=300)
+    spec = RefineSpec(model, num_steps=600, num_particles=4, eval_particles=300)
     return _refined(spec, hparams, params, jnp.asarray(X).reshape(NUM, 1, PIXELS, 1))
 
 
