@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from vae_jax import VAE, Conv, HParams, ResNet, TrainSpec, loop, train
+from vae_jax import VAE, Conv, HParams, ResNet, TrainSpec, capacity, train
 from vae_jax.batches import Examples
 from vae_jax.train import TrainState
 
@@ -58,7 +58,7 @@ def main() -> None:
         moved = 4 * NUMBERS_MOVED * params
         line = f"{name:16}{params:11,}{operations / 1e9:8.2f}{moved / 1e6:8.1f}"
         for chip in CHIPS:
-            fitting = int(0.8 * chip.memory / loop.bytes_per_run(spec))
+            fitting = int(0.8 * chip.memory / capacity.bytes_per_run(spec))
             print(f"{line}{operations / moved:8.1f}{chip.name:>7}", end="")
             print(f"{1e6 * operations / chip.peak:9.1f}{1e6 * moved / chip.bandwidth:9.1f}", end="")
             print(f"{fitting:9,}{1e6 * 2 * 4 * params / chip.link:9.1f}")

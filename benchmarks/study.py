@@ -27,7 +27,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vae_jax import loop, sweep
+from vae_jax import capacity, sweep
 from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
@@ -60,7 +60,7 @@ def study(num_runs: int, examples: Examples, steps: int, max_parallel_runs: int)
     """Compile the program of a study; ``first_call`` is what that takes, initial state included."""
     began = time.perf_counter()
     hparams = HParams.of(seed=list(range(num_runs)), latent_size=SPEC.model.max_latents)
-    layout = loop.layout_for(SPEC, hparams, max_parallel_runs)
+    layout = capacity.layout_for(SPEC, hparams, max_parallel_runs)
     state = sweep.init(SPEC, hparams, jnp.full(SPEC.model.image_shape, 0.1), layout=layout)
     chunk = functools.partial(sweep.train_chunk, SPEC, hparams, max_steps=steps, layout=layout)
     state, _ = jax.block_until_ready(chunk(state, examples, jnp.int32(1)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.test_rooms import README
-from vae_jax import batches, evaluate, keys, loop
+from vae_jax import ablation, batches, evaluate, keys, loop, scoring
 from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing, base
 from vae_jax.assessments import gaps as gaps_room
 from vae_jax.assessments.base import Part
@@ -54,7 +54,7 @@ def runs() -> Runs:
     data = _small_sprites()
     hparams = HParams.of(latent_size=[2, 3], seed=[0, 5], learning_rate=0.01)
     spec = TrainSpec(VAE(data.image_shape, 3, MLP((6,))), batch_size=8)
-    state = loop.fit(spec, hparams, data, 5)
+    state = ablation.fit(spec, hparams, data, 5)
     return Runs(spec, hparams, state, data, Layout())
 
 
@@ -146,7 +146,7 @@ def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
     monkeypatch.setattr("vae_jax.assessments.nll.MOST_PARTICLES", 2)
     (row,) = _rows("nll", runs.take(slice(1, 2)))
     hparams, state = jax.tree.map(lambda a: a[1:], (runs.hparams, runs.state))
-    (few,) = loop.score(runs.spec, hparams, state, runs.data, num_particles=2)
+    (few,) = scoring.score(runs.spec, hparams, state, runs.data, num_particles=2)
     assert row["eval_particles"] == 3
     assert row["nll_gap"] == pytest.approx(few["nll"] - row["train_nll"], abs=1e-2)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import batches, loop, sweep, train
+from vae_jax import ablation, batches, loop, sweep, train
 from vae_jax.evaluate import EvalSpec, evaluate, in_batches, summarize
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import LIKELIHOODS
@@ -115,7 +115,7 @@ def test_a_conditional_model_hears_its_labels(float64):
     data = _labelled(labels)
     spec, hparams = TrainSpec(model, batch_size=8), HParams.of(latent_size=2, learning_rate=0.05)
     start = loop.initial_state(spec, hparams, data)
-    trained = loop.fit(spec, hparams, data, 20)
+    trained = ablation.fit(spec, hparams, data, 20)
     x = jnp.full((3, 3, 4, 1), 0.5)
     for state, differs in ((start, False), (trained, True)):
         params = sweep.take(state, 0).params

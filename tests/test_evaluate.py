@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 
 from tests.oracles import LinearModel, tiny_data, tiny_vae
-from vae_jax import batches, keys, loop, objectives
+from vae_jax import ablation, batches, keys, loop, objectives, scoring
 from vae_jax.evaluate import (
     ACTIVE_THRESHOLD,
     EvalSpec,
@@ -211,7 +211,7 @@ def test_when_nothing_is_coded_the_nll_is_that_of_independent_pixels():
     state = loop.initial_state(spec, HPARAMS, data)
     nets = {part: state.params[part] for part in ("encoder", "decoder")}
     silent = state._replace(params=state.params | jax.tree.map(jnp.zeros_like, nets))
-    row = loop.score(spec, HPARAMS, silent, data, num_particles=5)[0]
+    row = scoring.score(spec, HPARAMS, silent, data, num_particles=5)[0]
     _assert_independent_pixels(row, data, spec.binarize)
 
 
@@ -221,8 +221,8 @@ def test_a_beta_that_forbids_coding_ends_at_independent_pixels(float64):
     fading = Adam("cosine", num_steps)
     spec = TrainSpec(tiny_vae(), optimizer=fading, batch_size=64, binarize="static")
     hparams = HParams.of(latent_size=3, beta=1e4, learning_rate=0.01)
-    state = loop.fit(spec, hparams, data, num_steps)
-    row = loop.score(spec, hparams, state, data, num_particles=50)[0]
+    state = ablation.fit(spec, hparams, data, num_steps)
+    row = scoring.score(spec, hparams, state, data, num_particles=50)[0]
     assert row["kl"] < 1e-3
     assert row["active_units"] == 0
     _assert_independent_pixels(row, data, spec.binarize, tolerance=0.05)

@@ -12,10 +12,10 @@ from tests.oracles import tiny_data, tiny_vae
 from vae_jax import batches, feed, loop, parallel
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
-from vae_jax.loop import Visits
 from vae_jax.parallel import Devices
 from vae_jax.sweep import Layout, grid
 from vae_jax.train import TrainSpec
+from vae_jax.visits import Visits
 
 DATA = tiny_data(50)
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import arguments, feed, loop, parallel, sweep, train
+from vae_jax import arguments, capacity, feed, loop, parallel, scoring, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
-from vae_jax.loop import Visits
 from vae_jax.model import VAE
 from vae_jax.networks import MLP
 from vae_jax.objectives import ImportanceWeighted
@@ -20,6 +19,7 @@ from vae_jax.parallel import AUTOMATIC, Devices
 from vae_jax.regularizers import DIP, MMD, FactorVAE, TotalCorrelation
 from vae_jax.sweep import Layout, grid
 from vae_jax.train import TrainSpec
+from vae_jax.visits import Visits
 
 DATA = tiny_data(96, (6, 5, 1))
 MODEL = VAE(DATA.image_shape, 5, MLP((12,)))
@@ -98,7 +98,7 @@ def test_scores_of_a_split_over_the_mesh(float64):
     hparams, one, many = _three(), Layout(), Layout(1, 2, 4)
     state = loop.initial_state(SPEC, hparams, DATA, many)
     expected, scores = (
-        loop.score(SPEC, hparams, state, DATA, "train", num_particles=3, layout=layout)
+        scoring.score(SPEC, hparams, state, DATA, "train", num_particles=3, layout=layout)
         for layout in (one, many)
     )
     for name in ("nll", "elbo", "kl_per_latent", "variance_per_latent"):
@@ -130,7 +130,7 @@ def _compiled(layout: Layout) -> str:
     hparams = grid(seed=range(8), latent_size=5)
     state = loop.initial_state(SPEC, hparams, DATA, layout)
     shared = feed.resident(SPEC, DATA), jnp.int32(2)
-    (hparams, state), (examples, steps) = loop._placed(layout, (hparams, state), shared)
+    (hparams, state), (examples, steps) = parallel.placed(layout.devices, (hparams, state), shared)
     lowered = sweep.train_chunk.lower(
         SPEC, hparams, state, examples, steps, max_steps=2, layout=layout
     )
@@ -239,7 +239,7 @@ def test_the_mesh_of_several_hosts_takes_all_devices(
 
 def test_devices_that_are_not_there_are_refused():
     with pytest.raises(InputError, match=r"--batch_devices=5: takes 10 devices, and there are 8"):
-        loop.layout_for(SPEC, _three(), asked=Devices(2, 5))
+        capacity.layout_for(SPEC, _three(), asked=Devices(2, 5))
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused():

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import arguments, feed, loop, study, sweep, train
+from vae_jax import ablation, arguments, feed, loop, parallel, scoring, study, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
-from vae_jax.loop import Visits
 from vae_jax.model import VAE
 from vae_jax.networks import MLP, Conv
 from vae_jax.sweep import Layout, grid, take
 from vae_jax.train import TrainSpec
+from vae_jax.visits import Visits
 
 DATA = tiny_data(96, (6, 5, 1))
 EXAMPLES = Examples(jnp.asarray(DATA.train))
@@ -31,7 +31,7 @@ def _trained(spec, hparams, num_steps, layout):
     state = loop.initial_state(spec, hparams, DATA, layout)
     for visit in loop.train(spec, hparams, DATA, Visits(num_steps), state, layout=layout):
         state = visit.state
-    return state, loop.score(spec, hparams, state, DATA, num_particles=3, layout=layout)
+    return state, scoring.score(spec, hparams, state, DATA, num_particles=3, layout=layout)
 
 
 def _assert_rows(rows, expected, tolerance):
@@ -89,7 +89,7 @@ def test_a_study_compiles_once():
 def test_a_study_over_devices_has_no_collective():
     layout, spec = Layout(1, 4), _spec(17)
     hparams = grid(seed=range(8))
-    arguments_ = loop._placed(
+    arguments_ = parallel.placed(
         layout,
         (hparams, loop.initial_state(spec, hparams, DATA, layout)),
         (EXAMPLES, jnp.int32(2)),
@@ -189,9 +189,9 @@ def test_rows_are_the_product_with_the_last_sweep_fastest():
 
 def test_an_ablation_is_one_call_with_a_table_and_single_models():
     spec = _spec(3)
-    found = loop.ablate(spec, grid(beta=[0.5, 2.0], latent_size=3), DATA, 5)
+    found = ablation.ablate(spec, grid(beta=[0.5, 2.0], latent_size=3), DATA, 5)
     assert [row["beta"] for row in found.table] == [0.5, 2.0]
-    alone = loop.ablate(spec, grid(beta=2.0, latent_size=3), DATA, 5)
+    alone = ablation.ablate(spec, grid(beta=2.0, latent_size=3), DATA, 5)
     assert alone.table[0]["elbo"] == found.table[1]["elbo"]
     key, shape = jax.random.key(0), (7, *DATA.image_shape)
     samples = [each.take(run).sample(key, 7) for each, run in ((found, 1), (alone, 0))]

@@ -7,14 +7,14 @@ import optax
 import pytest
 
 from tests.oracles import tiny_data, tiny_vae
-from vae_jax import feed, loop, sweep, train
+from vae_jax import ablation, capacity, feed, loop, scoring, sweep, train
 from vae_jax.batches import Examples, epochs_touched
 from vae_jax.hparams import HParams
-from vae_jax.loop import Visits
 from vae_jax.networks import MLP
 from vae_jax.objectives import Elbo
 from vae_jax.optimizers import Adam
 from vae_jax.train import Batch, TrainSpec
+from vae_jax.visits import Visits
 
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
 DATA = tiny_data()
@@ -79,15 +79,15 @@ def test_many_steps_are_optaxs_adam(float64):
 def test_training_raises_the_elbo():
     hparams = HParams.of(latent_size=2, learning_rate=0.01)
     start = loop.initial_state(SPEC, hparams, DATA)
-    before = loop.score(SPEC, hparams, start, DATA)[0]["elbo"]
-    after = loop.score(SPEC, hparams, loop.fit(SPEC, hparams, DATA, 200), DATA)[0]["elbo"]
+    before = scoring.score(SPEC, hparams, start, DATA)[0]["elbo"]
+    after = scoring.score(SPEC, hparams, ablation.fit(SPEC, hparams, DATA, 200), DATA)[0]["elbo"]
     assert after > before + 0.5
 
 
 @pytest.mark.parametrize("visits", [Visits(13, 13, 13, 13), Visits(13, 4, 5, 6), Visits(13, 1)])
 def test_visits_change_no_bit(visits):
     hparams = HParams.of(latent_size=3)
-    straight = loop.fit(SPEC, hparams, DATA, 13)
+    straight = ablation.fit(SPEC, hparams, DATA, 13)
     state = loop.initial_state(SPEC, hparams, DATA)
     steps = []
     for visit in loop.train(SPEC, hparams, DATA, visits, state):
@@ -113,19 +113,19 @@ def test_the_least_memory_is_that_of_the_arrays_that_there_are():
     pixels = 4 * 16 * 3 * 4
     order = 4 * len(DATA.train) * epochs_touched(4, 16, len(DATA.train))
     least = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2 * pixels + order
-    assert loop.least_bytes(SPEC, 2, len(DATA.train), visits) == least
+    assert capacity.least_bytes(SPEC, 2, len(DATA.train), visits) == least
 
 
 def test_training_on_from_a_state_is_training_straight():
     hparams = HParams.of(latent_size=3)
-    state = loop.fit(SPEC, hparams, DATA, 5)
+    state = ablation.fit(SPEC, hparams, DATA, 5)
     for visit in loop.train(SPEC, hparams, DATA, Visits(9), state):
         state = visit.state
-    _assert_same(state, loop.fit(SPEC, hparams, DATA, 9))
+    _assert_same(state, ablation.fit(SPEC, hparams, DATA, 9))
 
 
 def test_new_values_do_not_compile_anew():
-    state = loop.fit(SPEC, HParams.of(latent_size=3), DATA, 2)
+    state = ablation.fit(SPEC, HParams.of(latent_size=3), DATA, 2)
     examples = feed.resident(SPEC, DATA)
     before = sweep.train_chunk._cache_size()
     for hparams, steps in [
@@ -138,9 +138,9 @@ def test_new_values_do_not_compile_anew():
 
 
 def test_a_run_that_diverges_says_at_which_update():
-    state = loop.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6)
+    state = ablation.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6)
     assert 0 < int(state.diverged[0]) < 6
-    assert int(loop.fit(SPEC, HParams.of(latent_size=3), DATA, 6).diverged[0]) == -1
+    assert int(ablation.fit(SPEC, HParams.of(latent_size=3), DATA, 6).diverged[0]) == -1
 
 
 def test_an_update_that_is_not_finite_leaves_the_state_before_it(float64):
@@ -205,7 +205,7 @@ def test_clipping_bounds_the_gradient_and_infinity_does_nothing():
         np.testing.assert_allclose(clipped["w"], expected, rtol=1e-6)
     hparams = HParams.of(latent_size=4, clip_norm=1e-9)
     spec = TrainSpec(tiny_vae(), optimizer=Adam(is_clipped=True), batch_size=16)
-    state = loop.fit(spec, hparams, DATA, 1)
+    state = ablation.fit(spec, hparams, DATA, 1)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim > 1]
     assert max(float(abs(leaf).max()) for leaf in moments) <= 1e-10
 

@@ -10,16 +10,18 @@ The usual way in::
     table = vae_jax.score(spec, hparams, state, data, num_particles=100)
 """
 
+from vae_jax.ablation import Ablation, ablate, fit
 from vae_jax.data import Dataset, load
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
-from vae_jax.loop import Ablation, Visits, ablate, fit, score
 from vae_jax.model import VAE, Trained
 from vae_jax.networks import MLP, Conv, ResNet
 from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.optimizers import Adam
+from vae_jax.scoring import score
 from vae_jax.sweep import grid, take
 from vae_jax.train import TrainSpec, TrainState
+from vae_jax.visits import Visits
 
 __all__ = [
     "MLP",

@@ -8,7 +8,6 @@ from vae_jax.config import Config, penalties
 from vae_jax.hparams import HParams
 from vae_jax.latents import padded_width
 from vae_jax.likelihoods import LIKELIHOODS
-from vae_jax.loop import Visits
 from vae_jax.model import VAE
 from vae_jax.networks import NETWORKS, Network
 from vae_jax.objectives import OBJECTIVES
@@ -17,6 +16,7 @@ from vae_jax.posteriors import POSTERIORS, PosteriorFamily, Stacked
 from vae_jax.priors import PRIORS, PriorFamily, StackedPrior
 from vae_jax.regularizers import Regularizer
 from vae_jax.train import TrainSpec
+from vae_jax.visits import Visits
 
 T = TypeVar("T")
 

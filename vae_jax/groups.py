@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import build, checkpoint, loop, parallel, records, seals
+from vae_jax import build, capacity, checkpoint, parallel, records, seals
 from vae_jax.config import FIELDS, Config, as_flags, as_text
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.hparams import HParams
 from vae_jax.parallel import Devices
+from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec
 
 CHECKPOINTS = "checkpoints"
@@ -133,7 +134,7 @@ def _grouped(
     for number, rows in enumerate(members.values(), first_group):
         runs, own = zip(*rows, strict=True)
         group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
-        layout = loop.layout_for(
+        layout = capacity.layout_for(
             group.spec(dataset), group.hparams, max_parallel_runs, group.devices
         )
         _refuse_too_large(group, dataset, layout)
@@ -141,11 +142,11 @@ def _grouped(
     return groups
 
 
-def _refuse_too_large(group: Group, dataset: Dataset, layout: loop.Layout) -> None:
+def _refuse_too_large(group: Group, dataset: Dataset, layout: Layout) -> None:
     """Tell before anything is compiled that no device holds it; building it could take for ever."""
     share, spec = -(-len(group.runs) // layout.run_devices), group.spec(dataset)
     visits = build.visits(group.configs[0])
-    needed = loop.least_bytes(spec, share, len(dataset.train), visits)
+    needed = capacity.least_bytes(spec, share, len(dataset.train), visits)
     available = parallel.memory()
     if available is not None and needed > available:
         raise InputError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt32
@@ -101,3 +102,7 @@ class HParams(NamedTuple):
             jnp.asarray(seed, jnp.uint32),
         )
         return cls(*jnp.broadcast_arrays(*fields))
+
+    def as_study(self) -> "HParams":
+        """Every field ``[runs]``: a single run is a study of one."""
+        return jax.tree.map(jnp.atleast_1d, self)

@@ -139,6 +139,11 @@ def pad_runs(tree: Any, devices: Devices) -> Any:
     return _resized(sharding)(_put(tree, _sharding(devices, P())), padded)
 
 
+def placed(devices: Devices, mapped: Any, shared: Any) -> tuple[Any, Any]:
+    """Arrays of the runs split over the devices (padded), and the others on each of them."""
+    return pad_runs(mapped, devices), replicate(shared, devices)
+
+
 def drop_padding(tree: Any, num_runs: int, devices: Devices) -> Any:
     """The first ``num_runs`` of arrays that :func:`pad_runs` lengthened, on each device."""
     if num_runs % devices.run == 0:

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax import build, clock, diagnosis, groups, hosts, logs, loop, parallel, resume, workdir
+from vae_jax import (
+    build,
+    capacity,
+    clock,
+    diagnosis,
+    groups,
+    hosts,
+    logs,
+    loop,
+    parallel,
+    resume,
+    workdir,
+)
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import Config
 from vae_jax.data import Dataset
@@ -17,7 +29,9 @@ from vae_jax.groups import Group
 from vae_jax.loop import Row, Visit
 from vae_jax.seals import DamagedError
 from vae_jax.signals import Stop
+from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
+from vae_jax.visits import Visits
 
 
 class TrainedGroup(NamedTuple):
@@ -99,7 +113,7 @@ class _Training:
         return self.group.spec(self.dataset)
 
     @functools.cached_property
-    def visits(self) -> loop.Visits:
+    def visits(self) -> Visits:
         visits = build.visits(self.config)
         if self.group.most_steps is None:
             return visits
@@ -212,6 +226,6 @@ class _Training:
             self.stop.raise_if_wanted(words)
 
 
-def layout_of(group: Group, spec: TrainSpec) -> loop.Layout:
+def layout_of(group: Group, spec: TrainSpec) -> Layout:
     """Where the runs of a group are computed."""
-    return loop.layout_for(spec, group.hparams, group.max_parallel_runs, group.devices)
+    return capacity.layout_for(spec, group.hparams, group.max_parallel_runs, group.devices)

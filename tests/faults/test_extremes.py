@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import FLAGS, SMALL
 from tests.oracles import tiny_data, tiny_vae
 from tests.samples import save_npz
-from vae_jax import cli, feed, job, loop, sweep
+from vae_jax import cli, feed, job, loop, parallel, sweep
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.sweep import Layout, grid
 from vae_jax.train import TrainSpec
@@ -60,8 +60,8 @@ def test_one_pixel_three_channels_one_example_and_more_latents_than_pixels(tmp_p
 
 def _advanced(state, layout: Layout):
     """Two updates more of four runs, on the devices of the layout."""
-    (hparams, state), shared = loop._placed(
-        layout, (HPARAMS, state), (feed.resident(SPEC, DATA), jnp.int32(2))
+    (hparams, state), shared = parallel.placed(
+        layout.devices, (HPARAMS, state), (feed.resident(SPEC, DATA), jnp.int32(2))
     )
     return sweep.train_chunk(SPEC, hparams, state, *shared, max_steps=2, layout=layout)[0]
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vae_jax import loop
+from vae_jax import scoring
 from vae_jax.assessments.base import Row, Runs, Tell, fixed_pixels, with_errors
 from vae_jax.batches import Split
 
@@ -70,7 +70,7 @@ def _score(
 ) -> list[Row]:
     """Terms on the first examples of a split, its pixels fixed once."""
     labels = runs.data.labels_of(split)
-    return loop.score_by_parts(
+    return scoring.score_by_parts(
         runs.spec,
         runs.hparams,
         runs.state,

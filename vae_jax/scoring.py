@@ -1,0 +1,160 @@
+"""The terms of trained runs on a split, as rows of numbers; evaluation seen from the host."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax import batches, capacity, parallel, sweep
+from vae_jax.batches import Examples
+from vae_jax.data import Dataset
+from vae_jax.evaluate import EvalSpec, in_batches, join, summarize
+from vae_jax.hparams import HParams
+from vae_jax.sweep import Layout
+from vae_jax.train import TrainSpec, TrainState
+from vae_jax.types import Params
+
+Row = dict[str, Any]
+_NOT_TERMS = ("step", "run", "seconds", "eval_particles")
+
+
+def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray | None:
+    """Labels of a split, for a model that is given them."""
+    return data.labels_of(split) if spec.model.num_classes else None
+
+
+def score(
+    spec: TrainSpec,
+    hparams: HParams,
+    state: TrainState,
+    data: Dataset,
+    split: batches.Split = "test",
+    *,
+    num_particles: int = 1,
+    layout: Layout | None = None,
+) -> list[Row]:
+    """Terms of every run on a split, in nats per example, with their standard errors.
+
+    Each row is :func:`vae_jax.evaluate.summarize`'s; the terms of a diverged run are None.
+
+    Args:
+        spec: as trained.
+        hparams: as trained.
+        state: of all runs.
+        data: images.
+        split: ``train``, ``valid`` or ``test``.
+        num_particles: K of the importance-weighted bound behind ``nll``.
+        layout: where the runs are computed; None for the best of the device.
+    """
+    hparams = hparams.as_study()
+    layout = layout or capacity.layout_for(spec, hparams)
+    eval_spec, num_runs = EvalSpec(spec.model, num_particles), len(hparams.seed)
+    padded, params = parallel.pad_runs((hparams, state.params), layout.devices)
+    shared = placed_split(spec, data, split, layout)
+    rows = score_placed(eval_spec, padded, params, shared, layout, num_runs)
+    blank_diverged(rows, state)
+    return rows
+
+
+class PlacedSplit(NamedTuple):
+    """A split on the devices, in padded batches."""
+
+    examples: Examples
+    num_examples: int
+
+
+def placed_split(
+    spec: TrainSpec, data: Dataset, split: batches.Split, layout: Layout
+) -> PlacedSplit:
+    """A split as it is evaluated, on each device."""
+    images = getattr(data, split)
+    pixels = batches.stored_pixels(spec.binarize, split, images)
+    examples = in_batches(pixels, EvalSpec.batch_size, _labels(spec, data, split))
+    return PlacedSplit(parallel.replicate(examples, layout.devices), len(images))
+
+
+def score_placed(
+    eval_spec: EvalSpec,
+    hparams: HParams,
+    params: Params,
+    split: PlacedSplit,
+    layout: Layout,
+    num_runs: int,
+) -> list[Row]:
+    """Terms of the runs, whose arrays are placed already and may be padded."""
+    examples, num_examples = split
+    evaluation, latent_sizes = parallel.to_host(
+        (
+            sweep.evaluate(
+                eval_spec, hparams, params, examples, num_examples=num_examples, layout=layout
+            ),
+            hparams.latent_size,
+        )
+    )
+    return [
+        summarize(
+            sweep.take(evaluation, run),
+            int(latent_sizes[run]),
+            eval_spec.num_particles,
+            has_density=eval_spec.model.posterior.has_density,
+        )
+        for run in range(num_runs)
+    ]
+
+
+def score_by_parts(
+    spec: TrainSpec,
+    hparams: HParams,
+    state: TrainState,
+    pixels: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    num_particles: int,
+    layout: Layout,
+    tell: Callable[[float], None],
+) -> list[Row]:
+    """What :func:`score` gives, of any examples, a part of them after the other.
+
+    Args:
+        spec: as trained.
+        hparams: ``[runs]``.
+        state: of all runs.
+        pixels: as the model sees them, 0 to 255.
+        labels: one each; only conditional models look at them.
+        num_particles: K of the importance-weighted bound behind ``nll``.
+        layout: where the runs are computed.
+        tell: is told the share that is done.
+    """
+    eval_spec, num_runs, found = EvalSpec(spec.model, num_particles), len(hparams.seed), []
+    given = labels if spec.model.num_classes else None
+    padded, params = parallel.pad_runs((hparams, state.params), layout.devices)
+    for first in range(0, len(pixels), eval_spec.batch_size):
+        rows = slice(first, first + eval_spec.batch_size)
+        known, num = None if given is None else given[rows], len(pixels[rows])
+        shared = in_batches(pixels[rows], eval_spec.batch_size, known), np.int32(first)
+        part, start = parallel.replicate(shared, layout.devices)
+        evaluation = sweep.evaluate(
+            eval_spec, padded, params, part, num_examples=num, first_example=start, layout=layout
+        )
+        found.append(parallel.to_host(evaluation))
+        tell((first + num) / len(pixels))
+    evaluation = join(found)
+    scored = [
+        summarize(
+            sweep.take(evaluation, run),
+            int(hparams.latent_size[run]),
+            num_particles,
+            has_density=spec.model.posterior.has_density,
+        )
+        for run in range(num_runs)
+    ]
+    blank_diverged(scored, state)
+    return scored
+
+
+def blank_diverged(rows: list[Row], state: TrainState) -> None:
+    """A diverged run keeps its place and loses its numbers."""
+    for row, diverged in zip(rows, parallel.to_host(state.diverged).tolist(), strict=False):
+        if diverged >= 0:
+            kept = {name: row[name] for name in _NOT_TERMS if name in row}
+            row.update(dict.fromkeys(row) | kept)
