@@ -68,7 +68,8 @@ def _advanced(state, layout: Layout):
 
 def test_a_checkpoint_of_four_devices_goes_on_with_one_and_back(tmp_path):
     one, four = Layout(), Layout(run_devices=4)
-    state = straight = loop.initial_state(SPEC, HPARAMS, DATA, four)
+    straight = loop.initial_state(SPEC, HPARAMS, DATA, four)
+    state = jax.tree.map(jnp.copy, straight)
     with Checkpoints(tmp_path) as checkpoints:
         for step, layout in ((2, four), (4, one), (6, four)):
             straight, state = _advanced(straight, four), _advanced(state, layout)
