@@ -26,6 +26,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_JAX_FLAGFILE", str(tmp_path / "tiny.flags"))
     monkeypatch.setenv("VAE_JAX_WORKDIR", str(tmp_path / "run"))
     monkeypatch.setenv("VAE_JAX_INSTALL", "no")
+    monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     return tmp_path
@@ -37,7 +38,7 @@ def test_the_notebook_trains_shows_and_goes_on_where_it_was(tiny):
     train = next(n for n, cell in enumerate(notebook.cells) if "status = main" in cell.source)
     notebook.cells.insert(train + 1, notebook.cells[train].copy())
     client = NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(ROOT / "experiments")}}
+        notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "experiments")}}
     )
     client.execute()
     texts = [

@@ -210,8 +210,7 @@ def rows_of(
 @functools.lru_cache(maxsize=16)
 def _order(seed: int, epoch: int, num_examples: int, is_double: bool) -> Int[np.ndarray, " n"]:
     """One epoch's order (which another precision draws from other words), by the same program."""
-    processor = jax.local_devices(backend="cpu")[0]
-    with jax.default_device(processor), jax.transfer_guard("allow"):
+    with jax.default_device(_idle_device()), jax.transfer_guard("allow"):
         hparams = HParams.of(seed=seed)
         return np.asarray(_orders(hparams, jnp.int32(epoch), num_examples)[0])
 
@@ -219,6 +218,14 @@ def _order(seed: int, epoch: int, num_examples: int, is_double: bool) -> Int[np.
 @functools.partial(jax.jit, static_argnums=2)
 def _orders(hparams: HParams, epoch: Array, num_examples: int) -> Array:
     return batches.epoch_orders(hparams, epoch, 1, num_examples)
+
+
+def _idle_device() -> Any:
+    """A CPU, where nothing has to wait for the updates; the default where JAX was given none."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 def _cut(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:

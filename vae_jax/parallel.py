@@ -187,14 +187,13 @@ def memory() -> int | None:
 
 
 def fits(num_bytes: int) -> bool:
-    """Whether that much more may lie on a device for good: half of what is free there."""
+    """Whether that much may lie on a device for good: half of what it has."""
     device = jax.local_devices()[0]
-    statistics = device.memory_stats() or {}
     if device.platform == "cpu":
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
-        free = statistics.get("bytes_limit", 8 * 2**30) - statistics.get("bytes_in_use", 0)
-    return num_bytes <= free // 2
+        memory = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+    return num_bytes <= memory // 2
 
 
 def place(shape: tuple[int, ...], at: Callable[[Any], np.ndarray], devices: Devices) -> jax.Array:
