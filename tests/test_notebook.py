@@ -41,9 +41,8 @@ def test_the_notebook_trains_shows_and_goes_on_where_it_was(tiny):
         notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "experiments")}}
     )
     client.execute()
-    texts = [
-        "".join(out.get("text", "") for out in cell.get("outputs", [])) for cell in client.nb.cells
-    ]
+    outputs = [cell.get("outputs", []) for cell in client.nb.cells]
+    texts = ["".join(out.get("text", "") for out in of_cell) for of_cell in outputs]
     assert "beta_latent" not in texts[train]
     assert "test ELBO" in texts[train]
     assert "finished: checkpoint at step 4 of 4" in texts[train + 1]
