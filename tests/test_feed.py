@@ -62,9 +62,22 @@ def test_streamed_and_resident_agree_in_float64(small_pieces, float64):
     data = dataclasses.replace(data, valid_labels=np.zeros(len(DATA.valid), np.int32))
     spec = dataclasses.replace(spec, binarize="threshold")
     _, rows = trained("yes", spec, data=data)
-    _, own_rows = trained("no", spec, data=data)
-    for row, own in zip(rows, own_rows, strict=True):
-        assert own == pytest.approx(row, rel=1e-12)
+    for layout in (ALONE, Layout(batch_devices=2)):
+        _, own_rows = trained("no", spec, data=data, layout=layout)
+        for row, own in zip(rows, own_rows, strict=True):
+            assert own == pytest.approx(row, rel=1e-12)
+
+
+def test_a_device_is_given_its_share_of_the_examples_and_no_more():
+    asked = []
+
+    def at(index):
+        asked.append(index[2].indices(16)[:2])
+        return np.zeros((1, 3, 8, 12), np.uint8)
+
+    placed = parallel.place((1, 3, 16, 12), at, Devices(1, 2), axis=2)
+    assert sorted(asked) == [(0, 8), (8, 16)]
+    assert placed.shape == (1, 3, 16, 12)
 
 
 def test_a_resumed_stream_goes_on_where_it_was(small_pieces):

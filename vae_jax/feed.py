@@ -77,14 +77,14 @@ class Streamed:
         spec: what is trained.
         data: images and, for conditional models, labels.
         seeds: of the runs, each once.
-        place: from a shape and a function of indices (those of one device) to an array there.
+        place: :func:`vae_jax.parallel.place` on the devices.
         most_steps: updates between two visits of the host.
     """
 
     spec: TrainSpec
     data: Dataset
     seeds: tuple[int, ...]
-    place: Callable[[tuple[int, ...], Callable[[Any], np.ndarray]], jax.Array]
+    place: Callable[..., jax.Array]
     most_steps: int
 
     @functools.cached_property
@@ -131,12 +131,13 @@ class Streamed:
             lambda index: batches.stored_pixels(
                 self.spec.binarize, "train", at(index, self.data.train)
             ),
+            axis=2,
         )
         seeds = self.place((streams,), lambda index: np.array(self.seeds, np.uint32)[index])
         labels = _labels(self.spec, self.data)
         if labels is None:
             return Gathered(pixels, seeds)
-        return Gathered(pixels, seeds, self.place(shape, lambda index: at(index, labels)))
+        return Gathered(pixels, seeds, self.place(shape, lambda index: at(index, labels), axis=2))
 
 
 def feed(

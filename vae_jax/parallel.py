@@ -196,9 +196,21 @@ def fits(num_bytes: int) -> bool:
     return num_bytes <= memory // 2
 
 
-def place(shape: tuple[int, ...], at: Callable[[Any], np.ndarray], devices: Devices) -> jax.Array:
-    """An array on each device, made of what ``at`` gives for the indices of a device's share."""
-    sharding = _sharding(devices, P())
+def place(
+    shape: tuple[int, ...],
+    at: Callable[[Any], np.ndarray],
+    devices: Devices,
+    axis: int | None = None,
+) -> jax.Array:
+    """An array made of what ``at`` gives for the indices of a device's share.
+
+    That is all of it, or where an axis of examples is named and the devices of ``batch`` divide it,
+    a part: then each host reads no more than its devices need.
+    """
+    spec = P()
+    if axis is not None and shape[axis] % devices.batch == 0:
+        spec = P(*[None] * axis, "batch")
+    sharding = _sharding(devices, spec)
     if sharding is None:
         return jax.device_put(at(tuple(slice(0, n) for n in shape)))
     with jax.transfer_guard("allow"):
