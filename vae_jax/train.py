@@ -127,6 +127,8 @@ def train_step(
         return -objective, (terms, value)
 
     (loss, (terms, value)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    # Without the barrier XLA sums a bias's gradient over the batch again to look at its sum.
+    gradient = jax.lax.optimization_barrier(gradient)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
     diverged = jnp.where(is_first, state.step, state.diverged)
     transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
