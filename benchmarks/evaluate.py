@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vae_jax import evaluate, keys
 from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
-from vae_jax.likelihoods.bernoulli import IndependentBernoulli
 from vae_jax.model import VAE
 from vae_jax.networks import MLP
 
@@ -94,17 +93,6 @@ def noise(spec: EvalSpec, num: int) -> Advance:
     return looped(step, start, spec, num)
 
 
-def likelihood(spec: EvalSpec, num: int) -> Advance:
-    rows = spec.batch_size * spec.particles_at_once
-    x = jnp.asarray(images(rows)) / 255
-
-    def step(logits: jax.Array, _: jax.Array) -> jax.Array:
-        found = IndependentBernoulli(logits).log_prob(x)
-        return logits + jnp.broadcast_to(1e-6 * found[:, None, None, None], x.shape)
-
-    return looped(step, x - 0.5, spec, num)
-
-
 def measure(contenders: dict[str, Advance], rounds: int) -> dict[str, list[float]]:
     """Seconds of each contender in each round, after one unmeasured call of each."""
     for advance in contenders.values():
@@ -143,7 +131,6 @@ def main() -> None:
             "ours": ours(spec, pixels),
             "decoder's products alone": products(spec, asked.examples),
             "  noise": noise(spec, asked.examples),
-            "  likelihood": likelihood(spec, asked.examples),
         },
         asked.rounds,
     )
