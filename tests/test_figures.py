@@ -22,17 +22,17 @@ def model():
     params = vae.init(HPARAMS, jnp.full(vae.image_shape, 0.5))
     rng = np.random.default_rng(0)
     noisy = jax.tree.map(lambda a: a + rng.normal(size=a.shape).astype(a.dtype), params)
-    return figures.Model(vae, HPARAMS, noisy)
+    return figures.Model(Trained(vae, HPARAMS, noisy))
 
 
 def test_samples_of_classes_share_their_noise_and_differ_by_the_label_alone(model, monkeypatch):
-    seen, decode = [], figures.Model.decode
+    seen, generate = [], Trained.generate
 
-    def spy(self, z, labels):
-        seen.append((np.asarray(z), labels))
-        return decode(self, z, labels)
+    def spy(self, z, y):
+        seen.append((np.asarray(z), np.asarray(y)))
+        return generate(self, z, y)
 
-    monkeypatch.setattr(figures.Model, "decode", spy)
+    monkeypatch.setattr(Trained, "generate", spy)
     for label in (0, 2):
         model.samples_of(label, 4)
     (first, zeros), (second, twos) = seen
@@ -60,7 +60,7 @@ def test_the_map_of_two_latents_is_the_latent_space_itself(model, tmp_path, monk
     data = dataclasses.replace(
         data, train_labels=labels[0], valid_labels=labels[1], test_labels=labels[0][:23]
     )
-    plain = dataclasses.replace(model.vae, num_classes=0)
+    plain = dataclasses.replace(model.trained.model, num_classes=0)
     params = plain.init(HPARAMS, jnp.full(plain.image_shape, 0.5))
     drawn = []
     monkeypatch.setattr(plots, "embedding", lambda *arguments: drawn.append(arguments))

@@ -15,6 +15,7 @@ from tests.oracles import tiny_vae
 from vae_jax import train
 from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
+from vae_jax.likelihoods.bernoulli import IndependentBernoulli
 from vae_jax.objectives import Draws
 from vae_jax.posteriors import Gaussian, Point
 from vae_jax.priors import UnitNormal
@@ -51,7 +52,8 @@ def draws_of(mean, log_var, z, active=ALL, p=None):
     active, zeros = jnp.asarray(active), jnp.zeros(z.shape[:-1])
     q = Gaussian(jnp.asarray(mean), jnp.asarray(log_var))
     prior = UnitNormal(active) if p is None else p
-    return Draws(q, prior, jnp.asarray(z), zeros, zeros, zeros, zeros)
+    nothing = IndependentBernoulli(jnp.zeros((*z.shape[:-1], 1, 1, 1)))
+    return Draws(q, prior, jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
 
 
 def context(active=ALL, num_examples=NUM_EXAMPLES):

@@ -90,7 +90,7 @@ def test_a_study_over_devices_has_no_collective():
     layout, spec = Layout(1, 4), _spec(17)
     hparams = grid(seed=range(8))
     arguments_ = parallel.placed(
-        layout,
+        layout.devices,
         (hparams, loop.initial_state(spec, hparams, DATA, layout)),
         (EXAMPLES, jnp.int32(2)),
     )

@@ -98,7 +98,7 @@ def _code_sentence(run: Row) -> str:
 
 
 def _bound_sentence(run: Row) -> str:
-    nll, particles = run.get("test_nll"), run.get("eval_particles", "?")
+    nll, particles = run.get("test_nll"), run.get("eval_particles") or "?"
     if nll is None or run.get("test_elbo") is None:
         return ""
     gap = -run["test_elbo"] - nll

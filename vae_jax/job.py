@@ -309,11 +309,15 @@ def _say_last(folder: Path, rows: list[Row], found: dict[str, Any]) -> None:
 
 def _summary(best: table.Row) -> str:
     active = f"{best['active_units']} of {best['latent_size']} latents active"
+
+    def told(name: str, sign: int = 1) -> str:
+        """A mean and, for more than one example, its standard error."""
+        error = best[f"{name}_se"]
+        return f"{sign * best[name]:.2f}" + ("" if error is None else f" +- {error:.2f}")
+
     if best["test_elbo"] is None:
-        error = f"{-best['test_log_likelihood']:.2f} +- {best['test_log_likelihood_se']:.2f}"
-        return f"test distortion {error} nats per example, {active}"
+        return f"test distortion {told('test_log_likelihood', -1)} nats per example, {active}"
     return (
-        f"test ELBO {best['test_elbo']:.2f} +- {best['test_elbo_se']:.2f}, "
-        f"NLL(K={best['eval_particles']}) {best['test_nll']:.2f} +- {best['test_nll_se']:.2f} "
+        f"test ELBO {told('test_elbo')}, NLL(K={best['eval_particles']}) {told('test_nll')} "
         f"nats per example, {active}"
     )

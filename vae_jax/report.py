@@ -172,12 +172,12 @@ def _study_card(results: Results) -> str:
 
 
 def _cards(run: Row) -> str:
-    particles = f"K\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{run.get('eval_particles', '?')}"
+    particles = f"K\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{run.get('eval_particles') or '?'}"
     cards = [
         page.card("Test ELBO", _with_error(run, "test_elbo"), "nats per example, higher is better"),
         page.card("Test NLL", _with_error(run, "test_nll"), f"nats per example, {particles}"),
     ]
-    if run.get("active_units") is not None and "latent_size" in run:
+    if run.get("active_units") is not None and run.get("latent_size") is not None:
         note = f"of {run['latent_size']} latents"
         cards.append(page.card("Active units", str(run["active_units"]), note))
     return "".join(cards)
@@ -196,7 +196,7 @@ def _terms(run: Row) -> str:
     """Returns the test terms of one run with what they mean; nothing where it diverged."""
     if table.has_diverged(run):
         return ""
-    particles = escape(str(run.get("eval_particles", "?")))
+    particles = escape(str(run.get("eval_particles") or "?"))
     rows = [
         [f"<b>{name}</b>", _cell(run, key), _cell(run, f"{key}_se"), meaning]
         for key, name, meaning in _TERMS

@@ -211,7 +211,7 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     found, words = [], []
     distrust, effective = run.get("test_nll_distrust") or "", run.get("test_ess_median")
     if effective is not None:
-        particles = run.get("eval_particles", "?")
+        particles = run.get("eval_particles") or "?"
         words.append(f"in the median {effective:.0f} of K = {particles} weights count")
     gap, gain = run.get("bdmc_gap"), run.get("ais_gain")
     if gap is not None:

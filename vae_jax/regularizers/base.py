@@ -1,6 +1,6 @@
 """What every regulariser can do, and what it may know."""
 
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,11 @@ class Context(NamedTuple):
     key: PRNGKey
 
 
-@runtime_checkable
-class Regularizer(Protocol):
-    """A penalty on a batch: a frozen dataclass that hashes by value."""
+class Regularizer:
+    """A penalty on a batch: a frozen dataclass that hashes by value.
+
+    The bodies given here are those of a penalty that learns nothing.
+    """
 
     strengths: ClassVar[tuple[str, ...]]
     """Its fields of ``HParams``; a run with all of them zero goes without it."""
@@ -49,7 +51,7 @@ class Regularizer(Protocol):
             draws: of the batch.
             context: of the update.
         """
-        ...
+        raise NotImplementedError
 
 
 def gaussian(draws: Draws, active: Active) -> Gaussian:
