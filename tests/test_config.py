@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from vae_jax import config
 from vae_jax.arguments import parse
-from vae_jax.config import FIELDS, Config, as_flags, as_text, parse_value
+from vae_jax.combinations import as_flags
+from vae_jax.config import FIELDS, Config, as_text, parse_value
 from vae_jax.errors import InputError
 
 EXPERIMENTS = Path(config.__file__).parent.parent / "experiments"

@@ -11,7 +11,7 @@ from tests.test_job import SMALL, gray_images
 from vae_jax import assessor, cli, job, results
 from vae_jax.arguments import parse
 from vae_jax.assessments import ASSESSMENTS, annealing
-from vae_jax.config import as_flags
+from vae_jax.combinations import as_flags
 from vae_jax.errors import InputError
 from vae_jax.metrics import ais, gaps
 

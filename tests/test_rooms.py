@@ -52,7 +52,7 @@ HOST = [
     *("assessments.base", "assessments.nll", "assessments.decomposition"),
     *("assessments.annealing", "assessments.gaps"),
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
-    *("assessments", "config", "study", "arguments", "build"),
+    *("assessments", "kinds", "config", "combinations", "study", "arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),
     *("job", "cli"),
 ]

@@ -8,7 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from vae_jax import study
-from vae_jax.config import FIELDS, Config, parse_value, without_effect
+from vae_jax.combinations import without_effect
+from vae_jax.config import FIELDS, Config, parse_value
 from vae_jax.errors import InputError
 
 FLAGFILE_FOLDER = "experiments"

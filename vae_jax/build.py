@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
-from vae_jax.config import Config, penalties
+from vae_jax.combinations import penalties
+from vae_jax.config import Config
 from vae_jax.hparams import HParams
 from vae_jax.latents import padded_width
 from vae_jax.likelihoods import LIKELIHOODS

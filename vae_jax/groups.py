@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from vae_jax import build, capacity, checkpoint, parallel, records, seals
-from vae_jax.config import FIELDS, Config, as_flags, as_text
+from vae_jax.combinations import as_flags
+from vae_jax.config import FIELDS, Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.hparams import HParams

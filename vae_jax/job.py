@@ -38,7 +38,8 @@ from vae_jax import (
 )
 from vae_jax.assessments import ASSESSMENTS, Row, Subject
 from vae_jax.clock import Clock
-from vae_jax.config import Config, as_flags
+from vae_jax.combinations import as_flags
+from vae_jax.config import Config
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
 from vae_jax.groups import Group

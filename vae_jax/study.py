@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.config import FIELDS, Config, as_text, check_combination, parse_value
+from vae_jax.combinations import check_combination
+from vae_jax.config import FIELDS, Config, as_text, parse_value
 from vae_jax.errors import InputError
 
 MOST_RUNS = 10_000

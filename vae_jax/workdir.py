@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae_jax import records
-from vae_jax.config import Config, as_lines
+from vae_jax.combinations import as_lines
+from vae_jax.config import Config
 from vae_jax.errors import InputError
 
 FLAGS_FILE = "flags.txt"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.samples import idx_bytes, numbered
-from vae_jax import arguments, config, study
+from vae_jax import arguments, combinations, config, study
 from vae_jax.config import FIELDS, Config
 from vae_jax.data.arrays import build
 from vae_jax.data.dataset import Record
@@ -54,7 +54,7 @@ def _told(call) -> object:
 def test_the_flag_parser_takes_anything(words):
     found = _told(lambda: arguments.parse(words))
     if isinstance(found, Config):
-        again = arguments.parse(config.as_lines(found))
+        again = arguments.parse(combinations.as_lines(found))
         assert study.rows(again) == study.rows(found)
 
 
