@@ -199,7 +199,7 @@ def _ingredients(name, max_latents, examples):
 def test_inactive_latents_and_other_examples_change_nothing(float64, name):
     """Two latents of two and of five; three examples, and two of them in another order."""
     whole, some = _ingredients(name, 2, (4, 7, 9)), _ingredients(name, 5, (9, 4))
-    _only_active_latents_move(whole)
+    _assert_that_only_active_latents_move(whole)
     for values, others in zip(whole[0], some[0], strict=True):
         np.testing.assert_allclose(others, values[np.array([2, 0])], rtol=1e-9)
     for values, others in zip(*map(jax.tree.leaves, (whole[1:], some[1:])), strict=True):
@@ -208,10 +208,10 @@ def test_inactive_latents_and_other_examples_change_nothing(float64, name):
 
 def test_chains_of_a_conditional_model_start_at_their_label():
     found = _ingredients("labels", 2, (4, 7, 9))
-    _only_active_latents_move(found)
+    _assert_that_only_active_latents_move(found)
 
 
-def _only_active_latents_move(found):
+def _assert_that_only_active_latents_move(found):
     _, place, noise = found
     assert np.isfinite(place.log_target).all()
     moved, pushed = ((np.asarray(a) != 0).sum(-1) for a in (place.target_slope, noise.momentum))
