@@ -134,7 +134,7 @@ class Streamed:
             axis=2,
         )
         seeds = self.place((streams,), lambda index: np.array(self.seeds, np.uint32)[index])
-        labels = _labels(self.spec, self.data)
+        labels = labels_given(self.spec, self.data)
         if labels is None:
             return Gathered(pixels, seeds)
         return Gathered(pixels, seeds, self.place(shape, lambda index: at(index, labels), axis=2))
@@ -178,7 +178,7 @@ def feed(
 def resident(spec: TrainSpec, data: Dataset) -> Examples:
     """The training set as it lies on the device."""
     pixels = batches.stored_pixels(spec.binarize, "train", data.train[:])
-    labels = _labels(spec, data)
+    labels = labels_given(spec, data)
     return Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels))
 
 
@@ -189,7 +189,7 @@ def batch_at(spec: TrainSpec, hparams: HParams, data: Dataset, step: int) -> Bat
         pixels = batches.stored_pixels(spec.binarize, "train", data.train)[rows]
     else:
         pixels = batches.stored_pixels(spec.binarize, "train", data.train[rows])
-    labels = _labels(spec, data)
+    labels = labels_given(spec, data)
     examples = Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels[rows]))
     return train.draw_batch(spec, hparams, jnp.int32(step), examples)
 
@@ -238,6 +238,8 @@ def _cut(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int
         start = stop
 
 
-def _labels(spec: TrainSpec, data: Dataset) -> np.ndarray | None:
-    """For a model that is given them."""
-    return data.train_labels if spec.model.num_classes else None
+def labels_given(
+    spec: TrainSpec, data: Dataset, split: batches.Split = "train"
+) -> np.ndarray | None:
+    """Labels of a split, for a model that is given them."""
+    return data.labels_of(split) if spec.model.num_classes else None

@@ -188,12 +188,7 @@ def memory() -> int | None:
 
 def fits(num_bytes: int) -> bool:
     """Whether that much may lie on a device for good: half of what it has."""
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        memory = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
-    return num_bytes <= memory // 2
+    return num_bytes <= (memory() or 8 * 2**30) // 2
 
 
 def place(

@@ -8,7 +8,8 @@ import numpy as np
 from vae_jax import batches, capacity, parallel, sweep
 from vae_jax.batches import Examples
 from vae_jax.data import Dataset
-from vae_jax.evaluate import EvalSpec, in_batches, join, summarize
+from vae_jax.evaluate import EvalSpec, Evaluation, in_batches, join, summarize
+from vae_jax.feed import labels_given
 from vae_jax.hparams import HParams
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
@@ -16,11 +17,6 @@ from vae_jax.types import Params
 
 Row = dict[str, Any]
 _NOT_TERMS = ("step", "run", "seconds", "eval_particles")
-
-
-def _labels(spec: TrainSpec, data: Dataset, split: batches.Split) -> np.ndarray | None:
-    """Labels of a split, for a model that is given them."""
-    return data.labels_of(split) if spec.model.num_classes else None
 
 
 def score(
@@ -69,7 +65,7 @@ def placed_split(
     """A split as it is evaluated, on each device."""
     images = getattr(data, split)
     pixels = batches.stored_pixels(spec.binarize, split, images)
-    examples = in_batches(pixels, EvalSpec.batch_size, _labels(spec, data, split))
+    examples = in_batches(pixels, EvalSpec.batch_size, labels_given(spec, data, split))
     return PlacedSplit(parallel.replicate(examples, layout.devices), len(images))
 
 
@@ -91,14 +87,19 @@ def score_placed(
             hparams.latent_size,
         )
     )
+    return _summaries(eval_spec, evaluation, latent_sizes[:num_runs])
+
+
+def _summaries(eval_spec: EvalSpec, evaluation: Evaluation, latent_sizes: Any) -> list[Row]:
+    """A row for each run that has a latent size; what only fills up the devices has none."""
     return [
         summarize(
             sweep.take(evaluation, run),
-            int(latent_sizes[run]),
+            int(latent_size),
             eval_spec.num_particles,
             has_density=eval_spec.model.posterior.has_density,
         )
-        for run in range(num_runs)
+        for run, latent_size in enumerate(latent_sizes)
     ]
 
 
@@ -125,7 +126,7 @@ def score_by_parts(
         layout: where the runs are computed.
         tell: is told the share that is done.
     """
-    eval_spec, num_runs, found = EvalSpec(spec.model, num_particles), len(hparams.seed), []
+    eval_spec, found = EvalSpec(spec.model, num_particles), []
     given = labels if spec.model.num_classes else None
     padded, params = parallel.pad_runs((hparams, state.params), layout.devices)
     for first in range(0, len(pixels), eval_spec.batch_size):
@@ -138,16 +139,7 @@ def score_by_parts(
         )
         found.append(parallel.to_host(evaluation))
         tell((first + num) / len(pixels))
-    evaluation = join(found)
-    scored = [
-        summarize(
-            sweep.take(evaluation, run),
-            int(hparams.latent_size[run]),
-            num_particles,
-            has_density=spec.model.posterior.has_density,
-        )
-        for run in range(num_runs)
-    ]
+    scored = _summaries(eval_spec, join(found), hparams.latent_size)
     blank_diverged(scored, state)
     return scored
 
