@@ -73,7 +73,7 @@ def facts(spec: TrainSpec) -> tuple[int, float]:
     pixels = jax.ShapeDtypeStruct((spec.batch_size, *shape), jnp.uint8)
 
     def update(hparams: HParams, state: TrainState, pixels: jax.Array) -> TrainState:
-        batch = train.draw_batch(spec, hparams, state.step, Examples(pixels))
+        batch = train.draw_batch(spec, train.BatchKeys.at(hparams, state.step), Examples(pixels))
         return train.train_step(spec, hparams, state, batch, spec.batch_size)[0]
 
     cost = jax.jit(update).lower(hparams, state, pixels).cost_analysis()

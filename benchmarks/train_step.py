@@ -31,7 +31,7 @@ from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.networks import MLP, Conv
-from vae_jax.train import TrainSpec, draw_batch, init
+from vae_jax.train import BatchKeys, TrainSpec, draw_batch, init
 
 Advance = Callable[[], None]
 """Runs the setup's number of steps and waits for them."""
@@ -197,7 +197,7 @@ def batches_alone(setup: Setup, pixels: jax.Array) -> Advance:
 
     def draw(step: jax.Array) -> tuple[jax.Array, jax.Array]:
         indices = (step * spec.batch_size + 401 * jnp.arange(spec.batch_size)) % len(pixels)
-        batch = draw_batch(spec, hparams, step, Examples(pixels), indices)
+        batch = draw_batch(spec, BatchKeys.at(hparams, step), Examples(pixels), indices)
         return batch.x, batch.noise
 
     loop = jax.jit(

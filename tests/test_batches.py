@@ -14,7 +14,7 @@ def test_every_example_is_seen_once_per_epoch(num_examples, batch_size):
     num_steps = 3 * num_examples
     num_epochs = batches.epochs_touched(num_steps, batch_size, num_examples)
     zero = jnp.int32(0)
-    orders = batches.epoch_orders(HParams.of(seed=3), zero, num_epochs, num_examples)
+    orders = batches.epoch_orders(HParams.of(seed=3), zero, num_epochs, num_examples, num_epochs)
     seen = [
         batches.batch_indices(orders, zero, jnp.int32(step), batch_size)
         for step in range(num_steps)
@@ -26,7 +26,7 @@ def test_every_example_is_seen_once_per_epoch(num_examples, batch_size):
 
 def test_a_later_start_sees_the_same_batches():
     def batch(first_epoch: int, step: int) -> np.ndarray:
-        orders = batches.epoch_orders(HParams.of(seed=1), jnp.int32(first_epoch), 4, 10)
+        orders = batches.epoch_orders(HParams.of(seed=1), jnp.int32(first_epoch), 4, 10, 5)
         return np.asarray(batches.batch_indices(orders, jnp.int32(first_epoch), jnp.int32(step), 4))
 
     for step in range(5, 10):

@@ -76,7 +76,9 @@ def _objectives(spec: TrainSpec, hparams: HParams) -> np.ndarray:
         return train.init(spec, hparams, images.mean(axis=0), images)
 
     def step(hparams: HParams, state: TrainState) -> tuple[TrainState, jax.Array]:
-        batch = train.draw_batch(spec, hparams, state.step, EXAMPLES, jnp.arange(8))
+        batch = train.draw_batch(
+            spec, train.BatchKeys.at(hparams, state.step), EXAMPLES, jnp.arange(8)
+        )
         state, terms = train.train_step(spec, hparams, state, batch, len(DATA.train))
         return state, terms.objective
 

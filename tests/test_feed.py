@@ -41,7 +41,7 @@ def small_pieces(monkeypatch):
 
 def test_rows_are_those_of_the_device():
     hparams = HParams.of(seed=7)
-    orders = batches.epoch_orders(hparams, jnp.int32(0), 5, 50)
+    orders = batches.epoch_orders(hparams, jnp.int32(0), 5, 50, 5)
     for step in range(13):
         expected = batches.batch_indices(orders, jnp.int32(0), jnp.int32(step), 16)
         assert feed.rows_of(7, step, step + 1, 16, 50)[0].tolist() == expected.tolist()

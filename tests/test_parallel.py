@@ -73,7 +73,9 @@ def _objective(spec, hparams, devices):
     def first(shared, hparams):
         data_mean, pixels = shared
         state = train.init(spec, hparams, data_mean)
-        batch = train.draw_batch(spec, hparams, state.step, Examples(pixels), jnp.arange(16))
+        batch = train.draw_batch(
+            spec, train.BatchKeys.at(hparams, state.step), Examples(pixels), jnp.arange(16)
+        )
         args = spec, hparams, state.step, state.params, batch.split(), len(pixels)
         return train.regularized(*args)[0]
 
@@ -122,7 +124,9 @@ def test_bits_do_not_depend_on_the_mesh():
 
 
 def _batch_of(hparams, pixels, step):
-    batch = train.draw_batch(SPEC, hparams, step, Examples(pixels), jnp.arange(16)).split()
+    batch = train.draw_batch(
+        SPEC, train.BatchKeys.at(hparams, step), Examples(pixels), jnp.arange(16)
+    ).split()
     return batch.x, batch.noise
 
 

@@ -48,7 +48,9 @@ def test_bfloat16_is_for_networks_alone(flags):
 
     def objective(state):
         examples = Examples(jnp.asarray(DATA.train))
-        batch = train.draw_batch(spec, hparams, state.step, examples, jnp.arange(8))
+        batch = train.draw_batch(
+            spec, train.BatchKeys.at(hparams, state.step), examples, jnp.arange(8)
+        )
         return train.regularized(spec, hparams, state.step, state.params, batch, 32)
 
     jaxpr = jax.make_jaxpr(objective)(state)

@@ -380,7 +380,9 @@ def fit(regularizers, max_latents, hparams):
     pixels = jnp.arange(6 * 12, dtype=jnp.uint8).reshape(6, 3, 4, 1)
 
     def advance(state, _):
-        batch = train.draw_batch(spec, hparams, state.step, Examples(pixels), jnp.arange(6))
+        batch = train.draw_batch(
+            spec, train.BatchKeys.at(hparams, state.step), Examples(pixels), jnp.arange(6)
+        )
         return train.train_step(spec, hparams, state, batch, 9)
 
     start = train.init(spec, hparams, jnp.full((3, 4, 1), 0.4))

@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import jax
@@ -21,12 +22,12 @@ DATA = tiny_data()
 
 _init = jax.jit(train.init, static_argnums=0)
 _step = jax.jit(train.train_step, static_argnums=(0, 4))
-_batch = jax.jit(train.draw_batch, static_argnums=0)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _noise(spec, hparams, step):
     data = Examples(jnp.zeros((spec.batch_size, 3, 4, 1), jnp.uint8))
-    return _batch(spec, hparams, step, data, jnp.arange(spec.batch_size)).noise
+    return train.draw_batch(spec, train.BatchKeys.at(hparams, step), data).noise
 
 
 def _leaves(state) -> list[np.ndarray]:

@@ -59,19 +59,36 @@ def epochs_touched(max_steps: int, batch_size: int, num_examples: int) -> int:
 
 
 def epoch_orders(
-    hparams: HParams, first_epoch: Int[Array, ""], num_epochs: int, num_examples: int
-) -> Int[Array, "epochs examples"]:
-    """A random order of all examples for each of the following epochs.
+    hparams: HParams,
+    first_epoch: Int[Array, ""],
+    num_epochs: Int[Array, ""] | int,
+    num_examples: int,
+    max_epochs: int,
+) -> Int[Array, "max_epochs examples"]:
+    """A random order of all examples for each of ``num_epochs`` epochs; the rest are zeros.
 
-    The order that sorts random words: one sort, half the time of ``jax.random.permutation``. Words
-    that are equal (in 60,000 one pair every other epoch) keep their order.
+    The order that sorts random words. Words that are equal (in 60,000 one pair every other epoch)
+    keep their order.
     """
 
-    def order(epoch: Int[Array, ""]) -> Int[Array, " examples"]:
-        key = keys.stream(hparams.seed, "shuffle", epoch)
-        return jnp.argsort(jax.random.bits(key, (num_examples,)))
+    def add(place: Int[Array, ""], orders: Array) -> Array:
+        key = keys.stream(hparams.seed, "shuffle", first_epoch + place)
+        return orders.at[place].set(_argsort(jax.random.bits(key, (num_examples,), jnp.uint32)))
 
-    return jax.vmap(order)(first_epoch + jnp.arange(num_epochs))
+    none = jnp.zeros((max_epochs, num_examples), jnp.int32)
+    return jax.lax.fori_loop(0, num_epochs, add, none)
+
+
+def _argsort(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
+    """:func:`jax.numpy.argsort` in a quarter of its time on a CPU.
+
+    There XLA sorts one array of whole numbers fast, and pairs slowly: each word is sorted together
+    with its place as one number of 64 bits.
+    """
+    with jax.enable_x64(True):
+        places = jnp.arange(len(words), dtype=jnp.uint64)
+        packed = (words.astype(jnp.uint64) << jnp.uint64(32)) | places
+        return jax.lax.sort(packed, is_stable=False).astype(jnp.int32)
 
 
 def batch_indices(

@@ -26,7 +26,7 @@ from vae_jax.data import Dataset
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
 from vae_jax.parallel import Devices
-from vae_jax.train import Batch, TrainSpec
+from vae_jax.train import Batch, BatchKeys, TrainSpec
 
 ON_DEVICE = ("auto", "yes", "no")
 PIECE_BYTES = 2**26
@@ -191,7 +191,7 @@ def batch_at(spec: TrainSpec, hparams: HParams, data: Dataset, step: int) -> Bat
         pixels = batches.stored_pixels(spec.binarize, "train", data.train[rows])
     labels = labels_given(spec, data)
     examples = Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels[rows]))
-    return train.draw_batch(spec, hparams, jnp.int32(step), examples)
+    return train.draw_batch(spec, BatchKeys.at(hparams, jnp.int32(step)), examples)
 
 
 def rows_of(
@@ -200,17 +200,16 @@ def rows_of(
     """Examples of the updates ``first`` to ``last - 1``: :func:`vae_jax.batches.batch_indices`."""
     position = np.arange(first * batch_size, last * batch_size)
     epochs, within = np.divmod(position, num_examples)
-    is_double = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     parts = [
-        _order(seed, int(epoch), num_examples, is_double)[within[epochs == epoch]]
+        _order(seed, int(epoch), num_examples)[within[epochs == epoch]]
         for epoch in range(epochs[0], epochs[-1] + 1)
     ]
     return np.concatenate(parts).reshape(-1, batch_size)
 
 
 @functools.lru_cache(maxsize=16)
-def _order(seed: int, epoch: int, num_examples: int, is_double: bool) -> Int[np.ndarray, " n"]:
-    """One epoch's order (which another precision draws from other words), by the same program."""
+def _order(seed: int, epoch: int, num_examples: int) -> Int[np.ndarray, " n"]:
+    """One epoch's order, by the same program."""
     with jax.default_device(_idle_device()), jax.transfer_guard("allow"):
         hparams = HParams.of(seed=seed)
         return np.asarray(_orders(hparams, jnp.int32(epoch), num_examples)[0])
@@ -218,7 +217,7 @@ def _order(seed: int, epoch: int, num_examples: int, is_double: bool) -> Int[np.
 
 @functools.partial(jax.jit, static_argnums=2)
 def _orders(hparams: HParams, epoch: Array, num_examples: int) -> Array:
-    return batches.epoch_orders(hparams, epoch, 1, num_examples)
+    return batches.epoch_orders(hparams, epoch, 1, num_examples, 1)
 
 
 def _idle_device() -> Any:

@@ -65,6 +65,25 @@ class Batch(NamedTuple):
         return Batch(x, parallel.split_batch(self.noise, axis=1), self.key, y)
 
 
+class BatchKeys(NamedTuple):
+    """Keys of one update.
+
+    Attributes:
+        binarize: draws the pixels.
+        posterior: draws the noise of the reparameterization.
+        regularizer: is left to the penalties.
+    """
+
+    binarize: PRNGKey
+    posterior: PRNGKey
+    regularizer: PRNGKey
+
+    @classmethod
+    def at(cls, hparams: HParams, step: Int[Array, ""]) -> "BatchKeys":
+        """Those of update number ``step``."""
+        return cls(*(keys.stream(hparams.seed, name, step) for name in cls._fields))
+
+
 class TrainTerms(NamedTuple):
     """Means over a batch, in nats per example.
 
@@ -200,13 +219,17 @@ def train_chunk(
         num_examples: in the training set, where only the batches of these updates are given.
     """
     num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
-    pick = _picker(spec, hparams, state.step, data, max_steps, num_examples)
+    pick = _picker(spec, hparams, state.step, data, num_steps, max_steps, num_examples)
+    # All keys at once: a key takes as long to derive in the loop as thousands before it.
+    steps = state.step + jnp.arange(max_steps)
+    coming = jax.vmap(lambda step: BatchKeys.at(hparams, step))(steps)
 
     def body(
         place: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
     ) -> tuple[TrainState, TrainTerms]:
         state, sums = carry
-        batch = draw_batch(spec, hparams, state.step, *pick(place, state.step))
+        drawn_with = jax.tree.map(lambda keys: keys[place], coming)
+        batch = draw_batch(spec, drawn_with, *pick(place, state.step))
         # Without the barrier XLA draws the batch anew in each of the five loops that read it.
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
         batch = batch._replace(x=x, noise=noise).split()
@@ -224,6 +247,7 @@ def _picker(
     hparams: HParams,
     start: Int[Array, ""],
     data: Examples | Gathered,
+    num_steps: Int[Array, ""],
     max_steps: int,
     num_examples: int,
 ) -> Callable[[Int[Array, ""], Int[Array, ""]], tuple[Examples, Int[Array, " batch"] | None]]:
@@ -231,8 +255,10 @@ def _picker(
     if isinstance(data, Gathered):
         return lambda place, step: (data.at(hparams.seed, place), None)
     first_epoch = start * spec.batch_size // num_examples
-    num_epochs = batches.epochs_touched(max_steps, spec.batch_size, num_examples)
-    orders = batches.epoch_orders(hparams, first_epoch, num_epochs, num_examples)
+    last_epoch = ((start + num_steps) * spec.batch_size - 1) // num_examples
+    max_epochs = batches.epochs_touched(max_steps, spec.batch_size, num_examples)
+    num_epochs = last_epoch - first_epoch + 1
+    orders = batches.epoch_orders(hparams, first_epoch, num_epochs, num_examples, max_epochs)
     return lambda place, step: (
         data,
         batches.batch_indices(orders, first_epoch, step, spec.batch_size),
@@ -241,29 +267,26 @@ def _picker(
 
 def draw_batch(
     spec: TrainSpec,
-    hparams: HParams,
-    step: Int[Array, ""],
+    keys: BatchKeys,
     data: Examples,
     indices: Int[Array, " batch"] | None = None,
 ) -> Batch:
-    """What the update sees of the given examples: those of the indices, or all."""
+    """What an update sees of the given examples: those of the indices, or all."""
 
     def take(values: Array) -> Array:
         return values if indices is None else values.at[indices].get(mode="promise_in_bounds")
 
-    key = keys.stream(hparams.seed, "posterior", step)
-    noise = spec.model.noise(key, spec.objective.num_draws, spec.batch_size)
-    x = draw_images(spec, hparams, step, take(data.pixels))
+    noise = spec.model.noise(keys.posterior, spec.objective.num_draws, spec.batch_size)
+    x = draw_images(spec, keys.binarize, take(data.pixels))
     y = None if data.labels is None else take(data.labels)
-    return Batch(x, noise, keys.stream(hparams.seed, "regularizer", step), y)
+    return Batch(x, noise, keys.regularizer, y)
 
 
-def draw_images(spec: TrainSpec, hparams: HParams, step: Int[Array, ""], pixels: Pixels) -> Images:
-    """The batch as the model sees it at this update."""
+def draw_images(spec: TrainSpec, key: PRNGKey, pixels: Pixels) -> Images:
+    """The batch as the model sees it: binary ones are drawn with the key."""
     if spec.binarize != "dynamic":
         return batches.as_images(pixels)
-    drawn = batches.binarize(keys.stream(hparams.seed, "binarize", step), pixels)
-    return drawn.astype(default_float())
+    return batches.binarize(key, pixels).astype(default_float())
 
 
 def first_not_finite(
