@@ -138,7 +138,7 @@ def prepare(folder: Path, name: str, suffix: str = "array_record") -> Path:
 
 def stand_in(monkeypatch, sources, features=("image", "label")):
     info = SimpleNamespace(features=features, full_name="toy/1.0.0")
-    builder = SimpleNamespace(info=info, as_data_source=lambda: sources)
+    builder = SimpleNamespace(info=info, as_data_source=lambda decoders=None: sources)
     monkeypatch.setattr(tfds, "builder_from_directory", lambda folder: builder)
 
 
@@ -167,7 +167,10 @@ def test_a_prepared_set_too_large_for_memory_is_mapped(tmp_path, read, monkeypat
     assert isinstance(data.train, np.memmap)
     np.testing.assert_array_equal(data.train, in_memory.train)
     np.testing.assert_array_equal(data.test, in_memory.test)
-    assert data.train_labels is None
+    for split in ("train", "valid", "test"):
+        np.testing.assert_array_equal(data.labels_of(split), in_memory.labels_of(split))
+    monkeypatch.setattr(catalog, "_labelled", lambda *parts: pytest.fail("read again"))
+    np.testing.assert_array_equal(read("toy").test_labels, in_memory.test_labels)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,11 @@ class BatchKeys(NamedTuple):
     @classmethod
     def at(cls, hparams: HParams, step: Int[Array, ""]) -> "BatchKeys":
         """Those of update number ``step``."""
-        return cls(*(keys.stream(hparams.seed, name, step) for name in cls._fields))
+        return cls(
+            binarize=keys.stream(hparams.seed, "binarize", step),
+            posterior=keys.stream(hparams.seed, "posterior", step),
+            regularizer=keys.stream(hparams.seed, "regularizer", step),
+        )
 
 
 class TrainTerms(NamedTuple):

@@ -62,58 +62,74 @@ def _read_prepared(folder: Path, data_dir: Path, copy: str, mark: str, flag: str
     builder: Any = tfds.builder_from_directory(folder)
     if "image" not in builder.info.features:
         raise InputError(f"{flag}: has no feature `image`; give a data set of images")
-    sources = builder.as_data_source()
+    sources = _splits(builder.as_data_source(), flag)
+    bare = _splits(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), flag)
+    origin = f"{builder.info.full_name} as tensorflow-datasets prepared it"
+    shape = sources["train"][0]["image"].shape
+    if not is_large((sum(map(len, sources.values())), *shape)):
+        parts = {split: Part(_images(source, flag)) for split, source in sources.items()}
+        return Raw(_labelled(parts, bare), origin)
+
+    def read_labels() -> Raw:
+        nothing = Part(np.empty(0, np.uint8))
+        return Raw(_labelled(dict.fromkeys(bare, nothing), bare), origin)
+
+    known = cached(data_dir, f"{copy}-labels", mark, read_labels).parts
+    place = data_dir, copy, mark
+    unread = {split: _unread(source, shape, place, flag) for split, source in sources.items()}
+    return Raw({split: Part(unread[split], known[split].labels) for split in unread}, origin)
+
+
+def _splits(sources: Any, flag: str) -> dict[str, Any]:
+    """Data sources by our names of splits, without empty ones."""
     known = {ours: sources[theirs] for theirs, ours in _SPLIT_NAMES.items() if theirs in sources}
     if "train" not in known:
         raise InputError(f"{flag}: has splits {', '.join(sources)} but no `train`; give another")
-    known = {split: source for split, source in known.items() if len(source)}
-    shape = sum(map(len, known.values())), *known["train"][0]["image"].shape
-    if is_large(shape):
-        place = data_dir, copy, mark
-        parts = {split: _unread(source, shape[1:], place, flag) for split, source in known.items()}
-    else:
-        parts = {split: _part(source, flag) for split, source in known.items()}
-    return Raw(parts, f"{builder.info.full_name} as tensorflow-datasets prepared it")
+    return {split: source for split, source in known.items() if len(source)}
 
 
-def _unread(source: Any, shape: tuple[int, ...], place: tuple[Path, str, str], flag: str) -> Part:
-    """The fields `image`, not yet read, without labels, for which all would have to be read."""
+def _images(source: Any, flag: str) -> np.ndarray:
+    """The field `image` of all examples."""
+    first = source[0]["image"]
+    return _decoded(source, np.arange(len(source)), first.shape, first.dtype, flag)
+
+
+def _unread(source: Any, shape: tuple[int, ...], place: tuple[Path, str, str], flag: str) -> Unread:
+    """The same, not yet read."""
 
     def read(rows: np.ndarray) -> np.ndarray:
-        images = np.empty((len(rows), *shape), np.uint8)
-        for index, row in enumerate(rows):
-            image = source[int(row)]["image"]
-            _refuse_other(image, shape, flag)
-            if image.dtype != np.uint8:
-                raise InputError(f"{flag}: images of dtype {image.dtype}; give 8-bit images")
-            images[index] = image
-        return images
+        dtype = source[int(rows[0])]["image"].dtype
+        if dtype != np.uint8:
+            raise InputError(f"{flag}: images of dtype {dtype}; give 8-bit images")
+        return _decoded(source, rows, shape, dtype, flag)
 
-    return Part(Unread(read, (len(source), *shape), np.arange(len(source)), *place))
+    return Unread(read, (len(source), *shape), np.arange(len(source)), *place)
 
 
-def _refuse_other(image: np.ndarray, shape: tuple[int, ...], flag: str) -> None:
-    """An image of another shape cannot stand among the others."""
-    if image.shape != shape:
-        raise InputError(
-            f"{flag}: images of shapes {shape} and {image.shape}; "
-            "save them at one size and give the folder"
-        )
+def _decoded(
+    source: Any, rows: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, flag: str
+) -> np.ndarray:
+    decoded = np.empty((len(rows), *shape), dtype)
+    for place, row in enumerate(rows):
+        image = source[int(row)]["image"]
+        if image.shape != shape:
+            raise InputError(
+                f"{flag}: images of shapes {shape} and {image.shape}; "
+                "save them at one size and give the folder"
+            )
+        decoded[place] = image
+    return decoded
 
 
-def _part(source: Any, flag: str) -> Part:
-    """The field `image` of all examples, and `label` where that is a whole number."""
-    first = source[0]
-    images = np.empty((len(source), *first["image"].shape), first["image"].dtype)
-    has_labels = np.asarray(first.get("label")).dtype.kind in "iu" and not np.ndim(first["label"])
-    labels = np.empty(len(source), np.int32) if has_labels else None
-    for index in range(len(source)):
-        example = source[index]
-        _refuse_other(example["image"], first["image"].shape, flag)
-        images[index] = example["image"]
-        if labels is not None:
-            labels[index] = example["label"]
-    return Part(images, labels)
+def _labelled(parts: dict[str, Part], sources: dict[str, Any]) -> dict[str, Part]:
+    """The parts with the field `label` of all examples, where that is one whole number."""
+    first = np.asarray(sources["train"][0].get("label"))
+    if first.dtype.kind not in "iu" or first.ndim:
+        return parts
+    return {
+        split: part._replace(labels=np.array([each["label"] for each in sources[split]], np.int32))
+        for split, part in parts.items()
+    }
 
 
 def _not_prepared(name: str, data_dir: Path, flag: str) -> InputError:
