@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from tests.test_rooms import README
 from vae_jax import ablation, batches, evaluate, keys, loop, scoring
-from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing, base
+from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing
 from vae_jax.assessments import gaps as gaps_room
 from vae_jax.assessments.base import Part
 from vae_jax.assessments.samples import aggregate_samples, prior_samples
@@ -174,19 +175,26 @@ def test_the_decomposition_is_the_same_in_blocks(runs, monkeypatch):
 
 def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows):
     """The last batch of ten is filled up from the first examples, which count once."""
-    model, hparams, params = runs.subject(1).trained
-    spec, images = ais.AnnealSpec(model, 3, 2, 2), _images(runs.data.test)
+    subject = runs.subject(1)
+    spec, images = ais.AnnealSpec(subject.trained.model, 3, 2, 2), _images(runs.data.test)
 
-    def ask(answer, given, index):
+    def ask(answer, index):
         key = keys.stream(5, "ais", index)
         batches = (np.arange(10)[::-1], np.arange(1, 11))
-        found = [answer(spec, hparams, params, *given(n), None, key, n) for n in batches]
+        found = [answer(key, numbers) for numbers in batches]
         return jax.tree.map(lambda a, b: np.concatenate([a, b[-1:]]), *found)
 
-    found = ask(annealing._forward, lambda numbers: [images[numbers]], 0)
+    def below(key, numbers):
+        return annealing._forward(spec, subject.asked(images[numbers], None, key, numbers))
+
+    def around(key, numbers):
+        z, question = annealing._simulated(subject, None, key, numbers)
+        return annealing._bidirectional(spec, question, z)
+
+    found = ask(below, 0)
     assert len(found.bound) == 11
     assert rows["ais"]["test_ais"] == pytest.approx(found.bound.mean(), rel=1e-4)
-    both = ask(annealing._sandwich, lambda numbers: [], 1)
+    both = ask(around, 1)
     assert rows["bdmc"]["bdmc_lower"] == pytest.approx(both.lower.bound.mean(), rel=1e-4)
     assert rows["bdmc"]["bdmc_upper"] == pytest.approx(both.upper.bound.mean(), rel=1e-4)
     gap = both.upper.bound - both.lower.bound
@@ -196,22 +204,48 @@ def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows)
 
 def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
     model, hparams, params = runs.subject(1).trained
-    spec = evaluate.EvalSpec(model, 1000)
+    spec = evaluate.EvalSpec(model, 5000)
     data = evaluate.in_batches(runs.data.test[:11], spec.batch_size)
-    terms = base._evaluate(spec, hparams, params, data, num_examples=11).terms
+    terms = jax.jit(evaluate.evaluate, static_argnums=(0, 4))(spec, hparams, params, data, 11).terms
     gain = rows["ais"]["test_ais"] - float(terms.bound.mean())
-    assert rows["ais"]["ais_gain"] == pytest.approx(gain, abs=0.05)
+    assert rows["ais"]["ais_gain"] == pytest.approx(gain, abs=1e-4)
+
+
+def test_the_weighted_bound_of_samples_is_a_mean_of_weights(runs, rows):
+    """In float64 from the densities: log 1/K sum_k p(x, z_k) / q(z_k|x)."""
+    subject = runs.subject(1)
+    model, hparams, params = subject.trained
+    _, question = annealing._simulated(subject, None, keys.stream(5, "ais", 1), np.arange(11))
+
+    @jax.jit
+    def log_weights(particle):
+        q = model.encode(hparams, params, question.x)
+        key = keys.stream(hparams.seed, "evaluate")
+        z, log_q = q.draw(evaluate.example_noise(model, key, jnp.arange(11), particle))
+        likelihood = model.decode(hparams, params, z).log_prob(question.x)
+        return likelihood + model.prior_at(hparams, params).log_prob(z) - log_q
+
+    log_w = np.array([log_weights(k) for k in range(5000)], np.float64)
+    bound = logsumexp(log_w, axis=0) - np.log(5000)
+    gap = rows["bdmc"]["bdmc_upper"] - bound.mean()
+    assert rows["bdmc"]["bdmc_weighted_gap"] == pytest.approx(gap, rel=1e-3)
 
 
 def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch):
     asked = []
 
-    def sandwich(spec, hparams, params, y, key, numbers):
+    def simulate(model, hparams, params, y, key, numbers):
         asked.extend(y.tolist())
-        known = ais.Annealed(*(jnp.zeros(len(numbers)) for _ in range(3)))
+        return ais.Simulated(jnp.zeros((len(numbers), 3)), jnp.zeros((len(numbers), 3, 4, 1)))
+
+    def sandwich(spec, question, z):
+        assert question.y.tolist() == asked[-len(z) :]
+        known = ais.Annealed(*(jnp.zeros(len(z)) for _ in range(3)))
         return ais.Sandwich(known, known)
 
-    monkeypatch.setattr(annealing, "_sandwich", sandwich)
+    monkeypatch.setattr(annealing, "_simulate", simulate)
+    monkeypatch.setattr(annealing, "_bidirectional", sandwich)
+    monkeypatch.setattr(annealing, "importance_weighted", lambda model, asked: np.zeros(10))
     subject = runs.subject(1)
     model = dataclasses.replace(subject.trained.model, num_classes=3)
     subject = subject._replace(trained=subject.trained._replace(model=model))
@@ -223,8 +257,9 @@ def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch)
 def test_gaps_are_those_of_all_examples_and_add_up(runs, rows):
     model, hparams, params = runs.subject(1).trained
     spec, key = gaps.RefineSpec(model, 3), keys.stream(5, "gaps")
-    x, numbers = _images(runs.data.test[:11]), np.arange(11)
-    found = gaps_room._refine(spec, hparams, params, x, None, key, numbers)
+    images = _images(runs.data.test[:11])
+    question = runs.subject(1).asked(images, None, key, np.arange(11))
+    found = gaps_room._refine(spec, question)
     row = rows["gaps"]
     gap = float(found.amortization_gap.mean())
     assert row["amortization_gap"] == pytest.approx(gap, abs=1e-2)

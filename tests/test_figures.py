@@ -71,3 +71,14 @@ def test_the_map_of_two_latents_is_the_latent_space_itself(model, tmp_path, monk
     np.testing.assert_array_equal(shown, labels[0][:23])
     assert title == "The latent space itself: 23 test images by label"
     assert "Neighbours" not in figure.caption
+
+
+def test_bounds_are_differences_from_the_upper_one_and_from_the_weighted_one(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(plots, "bounds", lambda path, panels: drawn.append(panels))
+    row = {"bdmc_gap": 0.5, "bdmc_gap_se": 0.1, "bdmc_weighted_gap": 0.4, "ais_gain": 0.2}
+    figures._bounds(tmp_path, figures._bounds_of(row))
+    samples, test = drawn[0].values()
+    assert [(bound.nats, bound.error) for bound in samples] == [(0, 0), (-0.4, 0), (-0.5, 0.1)]
+    assert [bound.nats for bound in test] == [0, 0.2]
+    assert figures._bounds_of({"test_nll": 100.0}) == {}

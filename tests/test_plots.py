@@ -46,6 +46,9 @@ FIGURES = {
     "embedding_of_many_labels": lambda path, c: plots.embedding(
         path, RNG.random((90, 2)), np.arange(90) % 30, "x"
     ),
+    "bounds": lambda path, c: plots.bounds(
+        path, {"one": [plots.Bound("a", 0.0), plots.Bound("b", -1.0, 0.3)]}
+    ),
     "samples_by_class": lambda path, c: plots.samples_by_class(
         path, images(2, 5, 8, 8, c), ["class 0", "class 1"]
     ),

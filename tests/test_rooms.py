@@ -45,6 +45,7 @@ HOST = [
     *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
+    "plots.bounds",
     "plots.codes",
     *("plots.run", "plots.study", "plots"),
     *("visits", "capacity", "feed", "scoring", "loop", "ablation", "checkpoint", "logs"),

@@ -130,12 +130,9 @@ def evaluate(
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
         places = index * batch_size + jnp.arange(batch_size)
-        x = as_images(pixels)
-        q = spec.model.encode(hparams, params, x, y)
-        p = spec.model.prior_at(hparams, params, y)
-        new = _moments(q, p.kl(q), places < num_examples)
-        seen = Asked(hparams, params, x, y, q, p)
-        return _merge(moments, new), _terms(spec, seen, key, first_example + places)
+        asked = Asked.of(spec.model, hparams, params, as_images(pixels), y)
+        new = _moments(asked.q, asked.p.kl(asked.q), places < num_examples)
+        return _merge(moments, new), example_terms(spec, asked, key, first_example + places)
 
     empty = LatentMoments(*jax.tree.map(jnp.zeros_like, _moment_shapes(spec)))
     moments, terms = jax.lax.scan(body, empty, (jnp.arange(num_batches), data))
@@ -158,11 +155,26 @@ class Asked(NamedTuple):
     q: Posterior
     p: Prior
 
+    @classmethod
+    def of(
+        cls, model: VAE, hparams: HParams, params: Params, x: Images, y: Labels | None
+    ) -> "Asked":
+        """With q(z|x) and p(z)."""
+        q = model.encode(hparams, params, x, y)
+        return cls(hparams, params, x, y, q, model.prior_at(hparams, params, y))
 
-def _terms(
+
+def example_terms(
     spec: EvalSpec, asked: Asked, key: PRNGKey, examples: Int[Array, " batch"]
 ) -> ExampleTerms:
-    """Stream over the particles: running sums, those of the weights in logarithms."""
+    """Terms of a batch: a stream over the particles, its sums of weights in logarithms.
+
+    Args:
+        spec: static.
+        asked: the batch.
+        key: of all noise.
+        examples: numbers of the examples, which decide what each of them draws.
+    """
     num_particles, model = spec.num_particles, spec.model
     at_once = min(spec.particles_at_once, num_particles)
 

@@ -1,5 +1,6 @@
 """The pictures of a trained run: what the model is asked, and which plot shows it."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from vae_jax import keys, plots, table
-from vae_jax.assessments import Subject
+from vae_jax.assessments import EVIDENCE_PARTICLES, Subject
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.model import Trained
 from vae_jax.plots.study import held_words
@@ -122,12 +123,51 @@ def draw(
         _space(folder, model, test, importance),
         _interpolations(folder, model, test),
     ]
+    panels = _bounds_of(row)
+    if panels:
+        drawn.append(_bounds(folder, panels))
     if not np.isfinite(kl).all():
         return drawn
     path = folder / "kl_per_latent.png"
     plots.kl_per_latent(path, kl, variance > ACTIVE_THRESHOLD)
     caption = "A latent at zero is a copy of the prior: it tells the decoder nothing about x."
     return [*drawn, Figure(path, "KL of each latent", caption)]
+
+
+def _bounds_of(row: Mapping[str, Any]) -> dict[str, list[plots.Bound]]:
+    """What was measured of log p(x), as differences on the same examples."""
+
+    def difference(name: str, column: str, sign: int) -> list[plots.Bound]:
+        nats = row.get(column)
+        if nats is None:
+            return []
+        return [plots.Bound(name, sign * nats, row.get(f"{column}_se") or 0.0)]
+
+    weights = f"importance weights, K = {EVIDENCE_PARTICLES:,}"
+    test = difference("AIS", "ais_gain", 1), difference("ELBO", "inference_gap", -1)
+    samples = (
+        difference(weights, "bdmc_weighted_gap", -1),
+        difference("AIS, lower bound", "bdmc_gap", -1),
+    )
+    panels = {
+        "Samples of the model: log p(x) is between": (plots.Bound("upper bound", 0.0), samples),
+        "Test: log p(x) is above all": (plots.Bound(weights, 0.0), test),
+    }
+    return {
+        title: [reference, *itertools.chain(*others)]
+        for title, (reference, others) in panels.items()
+        if any(others)
+    }
+
+
+def _bounds(folder: Path, panels: Mapping[str, Sequence[plots.Bound]]) -> Figure:
+    path = folder / "bounds.png"
+    plots.bounds(path, panels)
+    caption = (
+        "Differences of means over the same examples, with two standard errors. Of samples of the "
+        "model the upper bound (BDMC) is 0; of test the importance-weighted one."
+    )
+    return Figure(path, "Bounds on log p(x)", caption)
 
 
 def _curves(folder: Path, metrics: Sequence[dict[str, Any]], run: int) -> Figure:

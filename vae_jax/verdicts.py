@@ -218,8 +218,15 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
         words.append(f"BDMC's bounds are {_with_error(run, 'bdmc_gap')} nats apart")
         if gap > LARGEST_SANDWICH:
             found.append("Do not trust AIS at these settings: " + words[-1] + _more(run, "ais"))
+    beyond = (run.get("bdmc_weighted_gap") or 0.0) - (gap or 0.0)
+    if beyond > MANY_ERRORS * (run.get("bdmc_weighted_gap_se") or 0.0):
+        words.append(
+            f"on samples of the model the bound with K = 5,000 lies {number(beyond)} nats below "
+            "BDMC's lower one"
+        )
+        distrust = f"{distrust} {words[-1]}{_more(run, 'nll')}".strip()
     if gain is not None:
-        words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 1,000")
+        words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 5,000")
         if gain > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get("ais_gain_se") or 0.0)):
             distrust = f"{distrust} {words[-1]}{_more(run, 'nll')}".strip()
     if distrust:

@@ -1,6 +1,5 @@
 """Annealed importance sampling of log p(x) on test, and its sandwich on the model's own samples."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,26 +11,24 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax import keys
 from vae_jax.assessments.base import (
+    EVIDENCE_PARTICLES,
     EachRun,
     Row,
     Subject,
     Tell,
     importance_weighted,
     in_turn,
+    joined,
     mean_columns,
     with_errors,
 )
 from vae_jax.batches import as_images
-from vae_jax.hparams import HParams
 from vae_jax.metrics import ais
-from vae_jax.metrics.ais import Annealed, AnnealSpec, Question
+from vae_jax.metrics.ais import AnnealSpec, Question
 from vae_jax.model import VAE
-from vae_jax.types import Labels, Params, PRNGKey
+from vae_jax.types import PRNGKey
 
 AIS_STARTS = ais.STARTS
-CHECK_PARTICLES = 1000
-"""K of the importance-weighted bound that AIS is held against on the same examples."""
-
 _AT_ONCE = {"cpu": 10}
 _MOST_AT_ONCE = 100  # examples, elsewhere; no number depends on it
 _TEST, _SIMULATED = 0, 1
@@ -73,7 +70,7 @@ class AnnealedImportance(_Annealing):
                 "test_ais": "annealed importance sampling's lower bound on log p(x) of test (Neal "
                 f"2001; Wu et al. 2017), {_SETTINGS}",
                 "ais_gain": "how far that lies above the importance-weighted bound of the same "
-                f"examples with K = {CHECK_PARTICLES:,}, paired",
+                f"examples with K = {EVIDENCE_PARTICLES:,}, paired",
             }
         ),
         "ais_examples": "first test examples behind test_ais and ais_gain",
@@ -83,23 +80,22 @@ class AnnealedImportance(_Annealing):
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """Means over examples."""
-        part = subject.part("test", self.ais_examples)
-        num, spec = len(part.pixels), self._spec(subject.trained.model)
-        found = []
+        model, key = subject.trained.model, _key(subject, _TEST)
+        test, found = subject.part("test", self.ais_examples), []
+        num = len(test.pixels)
         for numbers in in_turn(num, _at_once()):
-            y = None if part.labels is None else part.labels[numbers]
-            key = keys.stream(subject.trained.hparams.seed, "ais", _TEST)
-            x = as_images(jnp.asarray(part.pixels[numbers]))
-            found.append(_forward(spec, *_asked(subject), x, subject.given(y), key, numbers))
-            tell(0.95 * min(1.0, len(found) * len(numbers) / num))
-        annealed = _joined(found, num)
-        bounds = importance_weighted(subject, part, CHECK_PARTICLES)
+            part = test.take(numbers)
+            question = subject.asked(as_images(jnp.asarray(part.pixels)), part.labels, key, numbers)
+            annealed = _forward(self._spec(model), question)
+            found.append((*annealed, importance_weighted(model, question)))
+            tell(min(1.0, len(found) * len(numbers) / num))
+        bound, effective, acceptance, weighted = joined(found, num)
         return {
-            **mean_columns("test_ais", annealed.bound),
-            **mean_columns("ais_gain", annealed.bound - bounds),
+            **mean_columns("test_ais", bound),
+            **mean_columns("ais_gain", bound - weighted),
             "ais_examples": num,
-            "ais_acceptance": float(np.mean(annealed.acceptance)),
-            "ais_effective_chains": float(np.mean(annealed.effective_sample_size)),
+            "ais_acceptance": float(np.mean(acceptance)),
+            "ais_effective_chains": float(np.mean(effective)),
         }
 
 
@@ -118,6 +114,8 @@ class Bidirectional(_Annealing):
                 "bdmc_upper": "upper bound on the same from chains run in reverse (Grosse et al. "
                 "2015)",
                 "bdmc_gap": "upper minus lower: how far AIS is to be trusted at these settings",
+                "bdmc_weighted_gap": "upper minus the importance-weighted bound of the samples "
+                f"with K = {EVIDENCE_PARTICLES:,}: at most bdmc_gap where it is within the bounds",
             }
         ),
         "bdmc_examples": "samples of the model behind them",
@@ -125,57 +123,40 @@ class Bidirectional(_Annealing):
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """Means over samples of the model; of a conditional one with the labels of test."""
-        num, spec = self.ais_examples, self._spec(subject.trained.model)
-        labels = subject.data.test_labels
-        found = []
+        model, key = subject.trained.model, _key(subject, _SIMULATED)
+        labels, num, found = subject.data.test_labels, self.ais_examples, []
         for numbers in in_turn(num, _at_once()):
             y = None if labels is None else labels[numbers % len(labels)]
-            key = keys.stream(subject.trained.hparams.seed, "ais", _SIMULATED)
-            found.append(_sandwich(spec, *_asked(subject), subject.given(y), key, numbers))
+            z, question = _simulated(subject, y, key, numbers)
+            lower, upper = _bidirectional(self._spec(model), question, z)
+            found.append((lower.bound, upper.bound, importance_weighted(model, question)))
             tell(min(1.0, len(found) * len(numbers) / num))
-        lower, upper = (_joined([pair[side] for pair in found], num).bound for side in (0, 1))
+        lower, upper, weighted = joined(found, num)
         return {
             **mean_columns("bdmc_lower", lower),
             **mean_columns("bdmc_upper", upper),
             **mean_columns("bdmc_gap", upper - lower),
+            **mean_columns("bdmc_weighted_gap", upper - weighted),
             "bdmc_examples": num,
         }
+
+
+def _simulated(
+    subject: Subject, y: np.ndarray | None, key: PRNGKey, numbers: Int[np.ndarray, " batch"]
+) -> tuple[Float[Array, "batch latents"], Question]:
+    """Samples of the model, of which log p(x) is asked, and the z of which they were made."""
+    z, x = _simulate(*subject.trained, subject.given(y), key, jnp.asarray(numbers))
+    return z, subject.asked(x, y, key, numbers)
+
+
+def _key(subject: Subject, index: int) -> PRNGKey:
+    return keys.stream(subject.trained.hparams.seed, "ais", index)
 
 
 def _at_once() -> int:
     return _AT_ONCE.get(jax.default_backend(), _MOST_AT_ONCE)
 
 
-def _asked(subject: Subject) -> tuple[HParams, Params]:
-    return subject.trained.hparams, subject.trained.params
-
-
-def _joined(found: list[Annealed], num: int) -> Annealed:
-    """All batches together, without what filled up the last."""
-    return Annealed(*(jnp.concatenate(parts)[:num] for parts in zip(*found, strict=True)))
-
-
-@functools.partial(jax.jit, static_argnames="spec")
-def _forward(
-    spec: AnnealSpec,
-    hparams: HParams,
-    params: Params,
-    x: Float[Array, "batch height width channels"],
-    y: Labels | None,
-    key: PRNGKey,
-    numbers: Int[Array, " batch"],
-) -> Annealed:
-    return ais.forward(spec, Question(hparams, params, x, y, key, numbers))
-
-
-@functools.partial(jax.jit, static_argnames="spec")
-def _sandwich(
-    spec: AnnealSpec,
-    hparams: HParams,
-    params: Params,
-    y: Labels | None,
-    key: PRNGKey,
-    numbers: Int[Array, " batch"],
-) -> ais.Sandwich:
-    z, x = ais.simulate(spec.model, hparams, params, y, key, numbers)
-    return ais.bidirectional(spec, Question(hparams, params, x, y, key, numbers), z)
+_forward = jax.jit(ais.forward, static_argnums=0)
+_bidirectional = jax.jit(ais.bidirectional, static_argnums=0)
+_simulate = jax.jit(ais.simulate, static_argnums=0)

@@ -1,29 +1,32 @@
 """What every evaluation of trained runs can do, and what it is given to look at."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Array, Float, Int, Integer, UInt8
 
-from vae_jax import batches, evaluate, sweep
+from vae_jax import batches, evaluate, keys, sweep
 from vae_jax.batches import Split
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
+from vae_jax.metrics.ais import Question
 from vae_jax.model import VAE, Trained
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
-from vae_jax.types import Labels, Latents, Params, Pixels
+from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey
 
 Row = dict[str, Any]
 Tell = Callable[[float], None]
 """Is told how much is done, in runs: 2.5 after two runs and half of the third."""
 
 BATCH_SIZE = 1000
+EVIDENCE_PARTICLES = 5000
+"""K of the importance-weighted bounds that stand for log p(x) or beside it."""
 
 
 class Runs(NamedTuple):
@@ -70,7 +73,7 @@ class Part(NamedTuple):
     pixels: UInt8[np.ndarray, "n height width channels"]
     labels: Integer[np.ndarray, " n"] | None
 
-    def take(self, rows: slice) -> "Part":
+    def take(self, rows: slice | Int[np.ndarray, " _"]) -> "Part":
         """Some of them."""
         return Part(self.pixels[rows], None if self.labels is None else self.labels[rows])
 
@@ -96,6 +99,17 @@ class Subject(NamedTuple):
     def given(self, labels: np.ndarray | None) -> Labels | None:
         """Labels as the model is given them: none if it is not conditional."""
         return jnp.asarray(labels) if self.trained.model.num_classes else None
+
+    def asked(
+        self,
+        x: Images,
+        labels: np.ndarray | None,
+        key: PRNGKey,
+        examples: Int[np.ndarray, " batch"],
+    ) -> Question:
+        """What is log p(x) of these images?"""
+        _, hparams, params = self.trained
+        return Question(hparams, params, x, self.given(labels), key, jnp.asarray(examples))
 
     @property
     def active(self) -> np.ndarray:
@@ -185,21 +199,25 @@ def in_turn(num: int, most: int) -> Iterator[Int[np.ndarray, " batch"]]:
     return (np.arange(start, start + size) % num for start in range(0, num, size))
 
 
+def joined(found: Sequence[Sequence[Any]], num: int) -> list[np.ndarray]:
+    """Each measure of all batches of :func:`in_turn`, without what filled up the last."""
+    return [np.concatenate(parts)[:num] for parts in zip(*found, strict=True)]
+
+
 def mean_columns(name: str, values: Any) -> Row:
     """The mean over examples and its standard error, under ``name`` and ``name_se``."""
     exact = np.asarray(values, np.float64)
     return {name: float(exact.mean()), f"{name}_se": evaluate.standard_error(exact)}
 
 
-def importance_weighted(
-    subject: Subject, part: Part, num_particles: int
-) -> Float[np.ndarray, " n"]:
-    """The importance-weighted bound of each example, with the noise of the NLL."""
-    given = part.labels if subject.trained.model.num_classes else None
-    spec = EvalSpec(subject.trained.model, num_particles)
-    data, num = evaluate.in_batches(part.pixels, spec.batch_size, given), len(part.pixels)
-    _, hparams, params = subject.trained
-    return np.asarray(_evaluate(spec, hparams, params, data, num_examples=num).terms.bound)
+def importance_weighted(model: VAE, question: Question) -> Float[Array, " batch"]:
+    """The bound with K = :data:`EVIDENCE_PARTICLES` on what is asked, with the noise of the NLL."""
+    return _importance_weighted(EvalSpec(model, EVIDENCE_PARTICLES), question)
 
 
-_evaluate = jax.jit(evaluate.evaluate, static_argnames=("spec", "num_examples"))
+@functools.partial(jax.jit, static_argnames="spec")
+def _importance_weighted(spec: EvalSpec, question: Question) -> Float[Array, " batch"]:
+    hparams, params, x, y, _, examples = question
+    asked = evaluate.Asked.of(spec.model, hparams, params, x, y)
+    key = keys.stream(hparams.seed, "evaluate")
+    return evaluate.example_terms(spec, asked, key, examples).bound

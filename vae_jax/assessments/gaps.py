@@ -1,35 +1,29 @@
 """What inference loses, split into what the encoder and what the posterior's family cost."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
 
 from vae_jax import keys
 from vae_jax.assessments.base import (
+    EVIDENCE_PARTICLES,
     EachRun,
     Row,
     Subject,
     Tell,
     importance_weighted,
     in_turn,
+    joined,
     mean_columns,
     with_errors,
 )
 from vae_jax.batches import as_images
-from vae_jax.hparams import HParams
 from vae_jax.metrics import gaps
-from vae_jax.metrics.ais import Question
-from vae_jax.metrics.gaps import Elbos, RefineSpec
-from vae_jax.types import Labels, Params, PRNGKey
+from vae_jax.metrics.gaps import RefineSpec
 
-EVIDENCE_PARTICLES = 5000
-"""K of the importance-weighted bound that stands for log p(x)."""
 AT_ONCE = 20
 
 
@@ -64,18 +58,16 @@ class Gaps(EachRun):
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """Means over examples."""
-        part = subject.part("test", self.gap_examples)
-        num, found = len(part.pixels), []
-        spec = RefineSpec(subject.trained.model, self.gap_steps)
-        key = keys.stream(subject.trained.hparams.seed, "gaps")
+        model, key = subject.trained.model, keys.stream(subject.trained.hparams.seed, "gaps")
+        test, found = subject.part("test", self.gap_examples), []
+        num = len(test.pixels)
         for numbers in in_turn(num, AT_ONCE):
-            y = None if part.labels is None else part.labels[numbers]
-            x = as_images(jnp.asarray(part.pixels[numbers]))
-            _, hparams, params = subject.trained
-            found.append(_refine(spec, hparams, params, x, subject.given(y), key, numbers))
-            tell(0.9 * min(1.0, len(found) * len(numbers) / num))
-        log_p = importance_weighted(subject, part, EVIDENCE_PARTICLES)
-        amortized, optimal = (np.concatenate(each)[:num] for each in zip(*found, strict=True))
+            part = test.take(numbers)
+            question = subject.asked(as_images(jnp.asarray(part.pixels)), part.labels, key, numbers)
+            refined = _refine(RefineSpec(model, self.gap_steps), question)
+            found.append((importance_weighted(model, question), *refined))
+            tell(min(1.0, len(found) * len(numbers) / num))
+        log_p, amortized, optimal = joined(found, num)
         return {
             **mean_columns("inference_gap", log_p - amortized),
             **mean_columns("approximation_gap", log_p - optimal),
@@ -84,14 +76,4 @@ class Gaps(EachRun):
         }
 
 
-@functools.partial(jax.jit, static_argnames="spec")
-def _refine(
-    spec: RefineSpec,
-    hparams: HParams,
-    params: Params,
-    x: Float[Array, "batch height width channels"],
-    y: Labels | None,
-    key: PRNGKey,
-    numbers: Int[Array, " batch"],
-) -> Elbos:
-    return gaps.refine(spec, Question(hparams, params, x, y, key, numbers))
+_refine = jax.jit(gaps.refine, static_argnums=0)

@@ -4,6 +4,7 @@ Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (
 black) or three. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
 """
 
+from vae_jax.plots.bounds import Bound, bounds
 from vae_jax.plots.codes import embedding, samples_by_class
 from vae_jax.plots.run import (
     interpolations,
@@ -23,6 +24,8 @@ from vae_jax.plots.study import (
 )
 
 __all__ = [
+    "Bound",
+    "bounds",
     "curves_over_axis",
     "embedding",
     "grid_of_images",
