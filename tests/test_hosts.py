@@ -1,4 +1,4 @@
-"""Two processes over the loopback: one run that survives the loss of either."""
+"""Two processes over the loopback, each reading its share: a run survives the loss of either."""
 
 import csv
 import signal
@@ -50,7 +50,8 @@ def test_a_study_that_loses_a_process_goes_on_in_one(tmp_path, monkeypatch):
     )
     assert cli.main([*straight, "--run_devices=1", "--num_steps=120"]) == 0
     assert cli.main([*broken, "--run_devices=1", "--num_steps=20"]) == 0
-    first, second = _pair([*broken, "--run_devices=1", "--batch_devices=2", "--num_steps=120"])
+    together = ["--run_devices=1", "--batch_devices=2", "--data_on_device=no"]
+    first, second = _pair([*broken, *together, "--num_steps=120"])
     try:
         first.wait_for("step 40 of 120")
         second.send(signal.SIGKILL)
