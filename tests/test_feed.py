@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -100,14 +101,20 @@ def test_pieces_end_at_every_stop_and_fit(small_pieces):
 
 
 def test_a_piece_is_gathered_while_the_one_before_is_used(small_pieces, monkeypatch):
-    gathered = []
+    gathered, following = [], threading.Event()
     gather = feed.Streamed._gathered
-    monkeypatch.setattr(
-        feed.Streamed, "_gathered", lambda self, rows: gathered.append(rows) or gather(self, rows)
-    )
+
+    def counted(self, rows):
+        gathered.append(rows)
+        if len(gathered) == 2:
+            following.set()
+        return gather(self, rows)
+
+    monkeypatch.setattr(feed.Streamed, "_gathered", counted)
     source = feed.feed(SPEC, GRID, DATA, 5, Devices(), on_device="no")
     with contextlib.closing(source.along(0, [20])) as pieces:
         next(pieces)
+        assert following.wait(60.0)
     assert len(gathered) == 2
 
 

@@ -7,7 +7,7 @@ called. Which steps it visits changes no number that is trained.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from vae_jax import batches, capacity, feed, hosts, parallel, sweep
 from vae_jax.batches import Examples, Gathered
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec
+from vae_jax.feed import Piece
 from vae_jax.hparams import HParams
 from vae_jax.scoring import Row, blank_diverged, placed_split, score_placed
 from vae_jax.sweep import Layout
@@ -103,46 +104,20 @@ def train(
     num_runs = len(hparams.seed)
     padded, state = parallel.pad_runs((hparams, state), layout.devices)
     source = feed.feed(spec, hparams, data, visits.longest, layout.devices, on_device=on_device)
+    chunks = _Chunks(spec, padded, layout, source.max_steps, len(data.train))
     valid = placed_split(spec, data, "valid", layout)
-
-    def advance(
-        state: TrainState, examples: Examples | Gathered, num_steps: int
-    ) -> tuple[TrainState, TrainTerms]:
-        return sweep.train_chunk(
-            spec,
-            padded,
-            state,
-            examples,
-            parallel.replicate(np.int32(num_steps), layout.devices),
-            max_steps=source.max_steps,
-            num_examples=len(data.train),
-            layout=layout,
-        )
-
     sample = source.sample(start)
-    began = time.perf_counter()
-    state, _ = advance(state, sample, 0)  # no update: only builds the program
-    compile_seconds = time.perf_counter() - began
+    state, compile_seconds = chunks.built(state, sample)
     if bound is not None:
-        pace = _seconds_per_step(lambda copy, n: advance(copy, sample, n), state, source.max_steps)
+        pace = chunks.seconds_per_step(state, sample)
         visits = dataclasses.replace(visits, most_steps=bound(pace))
     del sample
     pieces = source.along(start, visits.after(start))
     for stop in visits.after(start):
         with jax.transfer_guard("disallow"):
             began = time.perf_counter()
-            done, parts = start, list[tuple[TrainTerms, int]]()
-            while done < stop:
-                examples, num_steps = next(pieces)
-                jax.block_until_ready(parts[-2:-1])  # or all pieces would pile up on the device
-                state, terms = advance(state, examples, num_steps)
-                parts.append((terms, num_steps))
-                done += num_steps
-                if begun is not None:
-                    begun()
-                    begun = None
-            terms = _mean(parallel.to_host(parts))
-            elapsed = time.perf_counter() - began
+            state, terms = chunks.advance(state, pieces, stop - start, begun)
+            begun, elapsed = None, time.perf_counter() - began
             seconds += elapsed
             rows = _rows(spec, stop, seconds, terms, num_runs)
             if visits.is_due(stop, visits.eval_every):
@@ -152,6 +127,81 @@ def train(
             whole = parallel.drop_padding(state, num_runs, layout.devices)
         yield Visit(stop, whole, rows, 1e3 * elapsed / (stop - start), compile_seconds)
         start, compile_seconds = stop, 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chunks:
+    """The program of a study's updates, on its devices.
+
+    Attributes:
+        spec: what is trained and how.
+        hparams: ``[runs]``, padded for the devices.
+        layout: where the runs are computed.
+        max_steps: most updates of a call.
+        num_examples: in the training set.
+    """
+
+    spec: TrainSpec
+    hparams: HParams
+    layout: Layout
+    max_steps: int
+    num_examples: int
+
+    def __call__(self, state: TrainState, piece: Piece) -> tuple[TrainState, TrainTerms]:
+        """The updates of one piece; the state is donated."""
+        return sweep.train_chunk(
+            self.spec,
+            self.hparams,
+            state,
+            piece.examples,
+            parallel.replicate(np.int32(piece.num_steps), self.layout.devices),
+            max_steps=self.max_steps,
+            num_examples=self.num_examples,
+            layout=self.layout,
+        )
+
+    def built(self, state: TrainState, examples: Examples | Gathered) -> tuple[TrainState, float]:
+        """The state as it was, and the seconds that the program took to build."""
+        began = time.perf_counter()
+        state, _ = self(state, Piece(examples, 0))
+        return state, time.perf_counter() - began
+
+    def advance(
+        self,
+        state: TrainState,
+        pieces: Iterator[Piece],
+        num_steps: int,
+        begun: Callable[[], None] | None = None,
+    ) -> tuple[TrainState, TrainTerms]:
+        """So many updates, piece by piece, and their mean terms on the host."""
+        parts: list[tuple[TrainTerms, int]] = []
+        while num_steps:
+            piece = next(pieces)
+            jax.block_until_ready(parts[-2:-1])  # or all pieces would pile up on the device
+            state, terms = self(state, piece)
+            if begun is not None and not parts:
+                begun()
+            parts.append((terms, piece.num_steps))
+            num_steps -= piece.num_steps
+        return state, _mean(parallel.to_host(parts))
+
+    def seconds_per_step(self, state: TrainState, examples: Examples | Gathered) -> float:
+        """Seconds of one update of all runs, tried on copies of the state.
+
+        As many updates are tried as take a while, twice, so that a hiccup of the machine counts
+        little. The slowest host counts.
+        """
+
+        def seconds(num_steps: int) -> float:
+            copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
+            began = time.perf_counter()
+            jax.block_until_ready(self(copy, Piece(examples, num_steps)))
+            return hosts.largest(time.perf_counter() - began)
+
+        fixed, num_steps = seconds(0), 1
+        while num_steps < self.max_steps and seconds(num_steps) - fixed < _PROBE_SECONDS:
+            num_steps = min(4 * num_steps, self.max_steps)
+        return max(0.0, min(seconds(num_steps), seconds(num_steps)) - fixed) / num_steps
 
 
 def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
@@ -164,27 +214,6 @@ def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
         sums = jax.tree.map(lambda total, term: total + term * length, sums, terms)  # noqa: B023
         num_steps += length
     return jax.tree.map(lambda total: total / num_steps, sums)
-
-
-def _seconds_per_step(
-    advance: Callable[[TrainState, int], Any], state: TrainState, most_steps: int
-) -> float:
-    """Seconds of one update of all runs, tried on copies of the state.
-
-    As many updates are tried as take a while, twice, so that a hiccup of the machine counts little.
-    The slowest host counts.
-    """
-
-    def seconds(num_steps: int) -> float:
-        copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
-        began = time.perf_counter()
-        jax.block_until_ready(advance(copy, num_steps))
-        return hosts.largest(time.perf_counter() - began)
-
-    fixed, num_steps = seconds(0), 1
-    while num_steps < most_steps and seconds(num_steps) - fixed < _PROBE_SECONDS:
-        num_steps = min(4 * num_steps, most_steps)
-    return max(0.0, min(seconds(num_steps), seconds(num_steps)) - fixed) / num_steps
 
 
 def _rows(
