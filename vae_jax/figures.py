@@ -150,8 +150,8 @@ def _bounds_of(row: Mapping[str, Any]) -> dict[str, list[plots.Bound]]:
         difference("AIS, lower bound", "bdmc_gap", -1),
     )
     panels = {
-        "Samples of the model: log p(x) is between": (plots.Bound("upper bound", 0.0), samples),
-        "Test: log p(x) is above all": (plots.Bound(weights, 0.0), test),
+        "Samples of the model: log p(x) lies between": (plots.Bound("upper bound", 0.0), samples),
+        "Test: log p(x) lies above all": (plots.Bound(weights, 0.0), test),
     }
     return {
         title: [reference, *itertools.chain(*others)]
