@@ -220,11 +220,11 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
             found.append("Do not trust AIS at these settings: " + words[-1] + _more(run, "ais"))
     beyond = (run.get("bdmc_weighted_gap") or 0.0) - (gap or 0.0)
     if beyond > MANY_ERRORS * (run.get("bdmc_weighted_gap_se") or 0.0):
-        words.append(
-            f"on samples of the model the bound with K = 5,000 lies {number(beyond)} nats below "
-            "BDMC's lower one"
+        said = (
+            f"On samples of the model the bound with K = 5,000 lies {number(beyond)} nats below "
+            f"BDMC's lower one{_more(run, 'nll')}"
         )
-        distrust = f"{distrust} {words[-1]}{_more(run, 'nll')}".strip()
+        distrust = f"{distrust} {said}".strip()
     if gain is not None:
         words.append(f"AIS is {_with_error(run, 'ais_gain')} nats above the bound with K = 5,000")
         if gain > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get("ais_gain_se") or 0.0)):
