@@ -75,3 +75,10 @@ def test_stored_pixels_by_mode():
         assert set(np.unique(drawn)) <= {0, 255}
         assert (drawn == store(mode, "test", pixels)).all()
     assert (store("static", "test", pixels) != store("static", "valid", pixels)).any()
+
+
+def test_packed_words_sort_as_words_do_and_equal_ones_keep_their_order():
+    words = jnp.asarray(np.random.default_rng(0).integers(0, 40, 1000), jnp.uint32) << 27
+    expected = np.argsort(np.asarray(words), kind="stable")
+    np.testing.assert_array_equal(jax.jit(batches._argsort)(words), expected)
+    assert "ui64" in jax.jit(batches._argsort).lower(words).as_text()
