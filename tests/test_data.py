@@ -157,6 +157,7 @@ def test_image_folder_with_splits_and_classes(tmp_path, read):
     np.testing.assert_array_equal(data.train_labels, data.train[:, 0, 0, 0] >= 100)
     assert np.any(np.diff(data.train_labels) < 0), "sorted by class"
     np.testing.assert_array_equal(data.test_labels, data.test[:, 0, 0, 0] >= 100)
+    assert data.class_names == ("a", "b")
 
 
 def test_a_link_to_an_image_of_the_same_folder_is_an_image(tmp_path, read):

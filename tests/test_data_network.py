@@ -136,8 +136,12 @@ def prepare(folder: Path, name: str, suffix: str = "array_record") -> Path:
     return write_files(version, dict.fromkeys(names, b""))
 
 
+NAMES = [f"class {letter}" for letter in "abcdefghijklmno"]
+
+
 def stand_in(monkeypatch, sources, features=("image", "label")):
-    info = SimpleNamespace(features=features, full_name="toy/1.0.0")
+    known = dict.fromkeys(features, SimpleNamespace(names=NAMES))
+    info = SimpleNamespace(features=known, full_name="toy/1.0.0")
     builder = SimpleNamespace(info=info, as_data_source=lambda decoders=None: sources)
     monkeypatch.setattr(tfds, "builder_from_directory", lambda folder: builder)
 
@@ -154,7 +158,9 @@ def test_prepared_set_is_read_once(tmp_path, read, monkeypatch):
     assert sorted(all_numbers(data)) == list(range(15))
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])
     monkeypatch.setattr(tfds, "builder_from_directory", lambda f: pytest.fail("read again"))
-    np.testing.assert_array_equal(read("toy").train, data.train)
+    again = read("toy")
+    np.testing.assert_array_equal(again.train, data.train)
+    assert again.class_names == data.class_names == tuple(NAMES)
 
 
 def test_a_prepared_set_too_large_for_memory_is_mapped(tmp_path, read, monkeypatch):

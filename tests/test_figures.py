@@ -51,6 +51,8 @@ def test_a_conditional_model_has_a_row_for_each_class(model, tmp_path, monkeypat
     images, names = drawn[figure.path]
     assert images.shape == (3, figures.SAMPLES_OF_CLASS, 3, 4, 1)
     assert names == ["class 0", "class 1", "class 2"]
+    figures._samples_by_class(tmp_path, model._replace(class_names=("cat", "dog", "eel")))
+    assert drawn[figure.path][1] == ["cat", "dog", "eel"]
     assert np.abs(images[0] - images[1]).max() > 1e-3
 
 
@@ -66,7 +68,8 @@ def test_the_map_of_two_latents_is_the_latent_space_itself(model, tmp_path, monk
     monkeypatch.setattr(plots, "embedding", lambda *arguments: drawn.append(arguments))
     subject = Subject(Trained(plain, HPARAMS, params), data, "none")
     figure = figures.embedding(tmp_path, subject)
-    ((_, points, shown, title),) = drawn
+    ((_, points, shown, title, names),) = drawn
+    assert names == ()
     np.testing.assert_array_equal(points, subject.codes(subject.part("test")))
     np.testing.assert_array_equal(shown, labels[0][:23])
     assert title == "The latent space itself: 23 test images by label"

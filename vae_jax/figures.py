@@ -48,6 +48,7 @@ class Model(NamedTuple):
     """One trained run as the figures ask it: images in NumPy, labels where the model needs them."""
 
     trained: Trained
+    class_names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -63,6 +64,10 @@ class Model(NamedTuple):
     def has_density(self) -> bool:
         """Whether its prior means anything."""
         return self.trained.model.posterior.has_density
+
+    def name_of(self, label: int) -> str:
+        """Of a class; its number where it has no name."""
+        return self.class_names[label] if self.class_names else f"class {label}"
 
     def reconstruct(self, test: Pictured) -> np.ndarray:
         """E[x'|z] at the codes of images in [0, 1]."""
@@ -196,7 +201,7 @@ def _samples_by_class(folder: Path, model: Model) -> Figure:
     path = folder / "samples_by_class.png"
     classes = range(min(model.num_classes, MOST_CLASSES))
     rows = [model.samples_of(label, SAMPLES_OF_CLASS) for label in classes]
-    plots.samples_by_class(path, np.stack(rows), [f"class {label}" for label in classes])
+    plots.samples_by_class(path, np.stack(rows), [model.name_of(label) for label in classes])
     caption = "E[x|z, y] for z drawn from the prior; images in one column share their noise."
     return Figure(path, "Samples of each class", caption)
 
@@ -210,7 +215,8 @@ def embedding(folder: Path, subject: Subject) -> Figure:
     codes = subject.codes(test)
     points, is_plane = embed(codes), codes.shape[1] <= 2
     kind = "The latent space itself" if is_plane else "t-SNE of the codes"
-    plots.embedding(path, points, test.labels, f"{kind}: {len(points):,} test images by label")
+    title = f"{kind}: {len(points):,} test images by label"
+    plots.embedding(path, points, test.labels, title, subject.data.class_names)
     caption = "Posterior means of test images, which never saw a label."
     if not is_plane:
         caption += " Neighbours mean something; distances between groups and their sizes do not."

@@ -222,7 +222,8 @@ def _draw(
     folder = Path(config.workdir) / "figures"
     models = {
         run: figures.Model(
-            Trained(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i))
+            Trained(done.spec.model, *sweep.take((done.group.hparams, done.state.params), i)),
+            dataset.class_names,
         )
         for done in trained
         for i, run in enumerate(done.group.runs)

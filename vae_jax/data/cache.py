@@ -13,7 +13,7 @@ import numpy as np
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.errors import InputError
 
-_LAYOUT = "1"  # raise it when what a copy holds, or how a source is decoded, changes
+_LAYOUT = "2"  # raise it when what a copy holds, or how a source is decoded, changes
 
 
 def cached(data_dir: Path, name: str, fingerprint: str, read: Callable[[], Raw]) -> Raw:
@@ -43,7 +43,8 @@ def _restore(path: Path, mark: str) -> Raw | None:
                 return None
             splits = [str(split) for split in arrays["splits"]]
             parts = {split: _part(arrays, split) for split in splits}
-            return Raw(parts, str(arrays["source"]))
+            names = tuple(str(name) for name in arrays["class_names"])
+            return Raw(parts, str(arrays["source"]), names)
     except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
         return None
 
@@ -59,7 +60,8 @@ def _keep(path: Path, mark: str, raw: Raw) -> None:
     for split, part in raw.parts.items():
         if part.labels is not None:
             arrays[f"y_{split}"] = part.labels
-    texts = {"mark": mark, "source": raw.source, "splits": list(raw.parts)}
+    names = np.array(raw.class_names, str)
+    texts = {"mark": mark, "source": raw.source, "splits": list(raw.parts), "class_names": names}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         try:

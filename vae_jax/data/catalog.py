@@ -65,10 +65,11 @@ def _read_prepared(folder: Path, data_dir: Path, copy: str, mark: str, flag: str
     sources = _splits(builder.as_data_source(), flag)
     bare = _splits(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), flag)
     origin = f"{builder.info.full_name} as tensorflow-datasets prepared it"
+    names = tuple(getattr(builder.info.features.get("label"), "names", None) or ())
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):
         parts = {split: Part(_images(source, flag)) for split, source in sources.items()}
-        return Raw(_labelled(parts, bare), origin)
+        return Raw(_labelled(parts, bare), origin, names)
 
     def read_labels() -> Raw:
         nothing = Part(np.empty(0, np.uint8))
@@ -77,7 +78,7 @@ def _read_prepared(folder: Path, data_dir: Path, copy: str, mark: str, flag: str
     known = cached(data_dir, f"{copy}-labels", mark, read_labels).parts
     place = data_dir, copy, mark
     unread = {split: _unread(source, shape, place, flag) for split, source in sources.items()}
-    return Raw({split: Part(unread[split], known[split].labels) for split in unread}, origin)
+    return Raw({split: Part(unread[split], known[split].labels) for split in unread}, origin, names)
 
 
 def _splits(sources: Any, flag: str) -> dict[str, Any]:

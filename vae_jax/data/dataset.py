@@ -27,10 +27,17 @@ class Part(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What a source gives, not yet checked: parts by split (`train`, `valid`, `test`)."""
+    """What a source gives, not yet checked.
+
+    Attributes:
+        parts: by split (`train`, `valid`, `test`).
+        source: one sentence on their origin.
+        class_names: of the labels from 0 on, where the source has any.
+    """
 
     parts: dict[str, Part]
     source: str
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ class Dataset:
     """Three splits of images with values 0 to 255.
 
     Labels are None where the source has none. So are factors, the whole numbers from which each
-    image of a generated data set was made, one column each.
+    image of a generated data set was made, one column each. Class names are empty where the source
+    only numbers its classes.
     """
 
     train: UInt8[np.ndarray, "num_train height width channels"]
@@ -72,6 +80,7 @@ class Dataset:
     train_factors: Int32[np.ndarray, "num_train factors"] | None = None
     valid_factors: Int32[np.ndarray, "num_valid factors"] | None = None
     test_factors: Int32[np.ndarray, "num_test factors"] | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

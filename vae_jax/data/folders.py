@@ -92,14 +92,14 @@ def _raw(
     pixels: np.ndarray | Unread,
     flag: str,
 ) -> Raw:
-    labels = _labels(files, flag)
+    names, labels = _classes(files, flag)
     everything = Part(pixels, labels)
     # Shuffled, because files sorted by class would show a single class in every figure.
     parts = {
         split: everything.take(np.array(rows)[permutation(len(rows))])
         for split, rows in members.items()
     }
-    return Raw(parts, f"{len(files):,} image files of the folder {folder.name}")
+    return Raw(parts, f"{len(files):,} image files of the folder {folder.name}", names)
 
 
 def _is_split(files: list[str]) -> bool:
@@ -126,16 +126,17 @@ def _first_folder(file: str) -> str:
     return first if slash else ""
 
 
-def _labels(files: list[str], flag: str) -> np.ndarray | None:
-    """The number of every file's class folder, or None where there are no class folders."""
+def _classes(files: list[str], flag: str) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Names of the class folders and every file's number among them; none without such folders."""
     inside = [file.partition("/")[2] for file in files] if _is_split(files) else files
     names = [_first_folder(file) for file in inside]
     if not any(names):
-        return None
+        return (), None
     if "" in names:
         stray = files[names.index("")]
         raise InputError(f"{flag}: {stray} lies beside folders of classes; move it into one")
-    return np.unique(names, return_inverse=True)[1]
+    classes, labels = np.unique(names, return_inverse=True)
+    return tuple(classes.tolist()), labels
 
 
 def _decode(folder: Path, files: list[str], chosen: list[str], flag: str) -> np.ndarray:

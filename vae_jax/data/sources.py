@@ -86,7 +86,8 @@ def _substitute(asked: str, used: str, data_dir: Path, reason: str, num_valid: i
 def _build(raw: Raw, record: Record, flag: str, num_valid: int) -> Dataset:
     """The data set with its factors: a source that knows them gives all splits, in their order."""
     factors = {f"{split}_factors": part.factors for split, part in raw.parts.items()}
-    return replace(build(raw, record, flag, num_valid), **factors)
+    built = build(raw, record, flag, num_valid)
+    return replace(built, **factors, class_names=raw.class_names)
 
 
 def _read(name: str, data_dir: Path, flag: str) -> Raw:

@@ -64,6 +64,7 @@ def read_sprites(name: str, flag: str) -> Raw:
         parts,
         f"{len(rows):,} of the {NUM_IMAGES:,} sprites that this project draws "
         f"({', '.join(FACTORS)}); squares repeat each quarter turn, ellipses each half turn",
+        SHAPES,
     )
 
 

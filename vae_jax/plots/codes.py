@@ -16,7 +16,11 @@ _MOST_NAMED = 20  # labels that a legend can hold
 
 @matplotlib.rc_context(style.STYLE)
 def embedding(
-    path: Path, points: Float[np.ndarray, "n 2"], labels: Integer[np.ndarray, " n"], title: str
+    path: Path,
+    points: Float[np.ndarray, "n 2"],
+    labels: Integer[np.ndarray, " n"],
+    title: str,
+    names: Sequence[str] = (),
 ) -> None:
     """Draws codes in the plane, coloured by label, which is written in the middle of its points.
 
@@ -25,6 +29,7 @@ def embedding(
       points: one for each example.
       labels: one each, whole numbers.
       title: of the figure.
+      names: of the labels from 0 on; numbers are written without.
     """
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     axes = figure.add_subplot()
@@ -38,7 +43,8 @@ def embedding(
         if len(values) <= _MOST_NAMED:
             frame = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": color, "alpha": 0.9}
             x, y = np.median(mine, axis=0).tolist()
-            axes.text(x, y, str(value), ha="center", va="center", fontsize=9, bbox=frame)
+            name = names[int(value)] if names else str(value)
+            axes.text(x, y, name, ha="center", va="center", fontsize=9, bbox=frame)
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
     style.save(figure, path)
