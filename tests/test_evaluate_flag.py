@@ -53,17 +53,17 @@ def start(images, tmp_path, capsys):
 def no_chains(monkeypatch):
     """Chains and ascents, which take long to compile, have their own tests."""
 
-    def annealed(spec, hparams, params, x, *rest):
-        return ais.Annealed(*(jnp.arange(len(rest[-1])) - 9.0 for _ in range(3)))
+    def annealed(spec, question):
+        return ais.Annealed(*(jnp.arange(len(question.examples)) - 9.0 for _ in range(3)))
 
-    def sandwich(spec, hparams, params, *rest):
-        return ais.Sandwich(*(annealed(spec, hparams, params, *rest) for _ in range(2)))
+    def sandwich(spec, question, z):
+        return ais.Sandwich(annealed(spec, question), annealed(spec, question))
 
-    def refined(*asked):
-        return gaps.Elbos(*annealed(*asked)[:2])
+    def refined(spec, question):
+        return gaps.Elbos(*annealed(spec, question)[:2])
 
     monkeypatch.setattr(annealing, "_forward", annealed)
-    monkeypatch.setattr(annealing, "_sandwich", sandwich)
+    monkeypatch.setattr(annealing, "_bidirectional", sandwich)
     monkeypatch.setattr("vae_jax.assessments.gaps._refine", refined)
 
 

@@ -76,12 +76,13 @@ def test_the_map_of_two_latents_is_the_latent_space_itself(model, tmp_path, monk
     assert "Neighbours" not in figure.caption
 
 
-def test_bounds_are_differences_from_the_upper_one_and_from_the_weighted_one(monkeypatch, tmp_path):
+def test_bounds_are_differences_from_the_lower_one_and_from_the_weighted_one(monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(plots, "bounds", lambda path, panels: drawn.append(panels))
-    row = {"bdmc_gap": 0.5, "bdmc_gap_se": 0.1, "bdmc_weighted_gap": 0.4, "ais_gain": 0.2}
-    figures._bounds(tmp_path, figures._bounds_of(row))
+    row = {"bdmc_gap": 0.5, "bdmc_gap_se": 0.1, "bdmc_gain": -0.4, "ais_gain": 0.2}
+    figures._bounds(tmp_path, figures._bounds_of(row | {"ais_examples": 9}))
     samples, test = drawn[0].values()
-    assert [(bound.nats, bound.error) for bound in samples] == [(0, 0), (-0.4, 0), (-0.5, 0.1)]
+    assert [(bound.nats, bound.error) for bound in samples] == [(0, 0), (0.5, 0.1), (0.4, 0)]
     assert [bound.nats for bound in test] == [0, 0.2]
+    assert test[1].name == "AIS (9 examples)"
     assert figures._bounds_of({"test_nll": 100.0}) == {}

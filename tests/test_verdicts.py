@@ -144,9 +144,10 @@ def test_a_wide_sandwich_is_not_to_be_trusted():
     assert words.startswith("Do not trust the NLL: AIS is 3.00 ± 0.50 nats above")
     assert words.endswith("Try more --eval_particles (here 100).")
     assert not verdict(name, bdmc_gap=0.9, ais_gain=-2.0).is_found
-    words = found(name, bdmc_gap=0.5, bdmc_weighted_gap=1.5, bdmc_weighted_gap_se=0.2)
-    assert "the bound with K = 5,000 lies 1.00 nats below BDMC's lower one" in words
-    assert not verdict(name, bdmc_gap=0.5, bdmc_weighted_gap=0.8, bdmc_weighted_gap_se=0.2).is_found
+    words = found(name, bdmc_gain=1.2, bdmc_gain_se=0.2, eval_particles=100)
+    assert "AIS is 1.20 ± 0.20 nats above the bound with K = 5,000 on samples of the model" in words
+    assert not verdict(name, bdmc_gain=0.1, bdmc_gain_se=0.01, eval_particles=100).is_found
+    assert not verdict(name, bdmc_gain=1.2, bdmc_gain_se=0.2, eval_particles=9000).is_found
 
 
 def test_learning_that_rises_is_not_finished():

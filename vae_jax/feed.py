@@ -1,10 +1,10 @@
 """How training images come to the device: all at once, or in pieces gathered on the host.
 
 Images that the device can hold lie there, and a program takes what it needs. Larger data stay on
-the host, where grain reads a *piece* of several updates at a time, on each process its own share,
-and sends it while the device works on the piece before. Which examples an update sees is a function
-of (seed, step), computed as on the device, so both ways train the same numbers, and the reader's
-position is the step that every checkpoint holds.
+the host, where grain reads a *piece* of several updates at a time, on each process its share of a
+split batch, and sends it while the device works on the piece before. Which examples an update sees
+is a function of (seed, step), computed as on the device, so both ways train the same numbers, and
+the reader's position is the step that every checkpoint holds.
 """
 
 import contextlib

@@ -1,6 +1,5 @@
 """The pictures of a trained run: what the model is asked, and which plot shows it."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +10,9 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from vae_jax import keys, plots, table
-from vae_jax.assessments import EVIDENCE_PARTICLES, Subject
+from vae_jax.assessments import Subject
 from vae_jax.evaluate import ACTIVE_THRESHOLD
+from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.model import Trained
 from vae_jax.plots.study import held_words
 from vae_jax.report import Figure
@@ -149,19 +149,22 @@ def _bounds_of(row: Mapping[str, Any]) -> dict[str, list[plots.Bound]]:
         return [plots.Bound(name, sign * nats, row.get(f"{column}_se") or 0.0)]
 
     weights = f"importance weights, K = {EVIDENCE_PARTICLES:,}"
-    test = difference("AIS", "ais_gain", 1), difference("ELBO", "inference_gap", -1)
     samples = (
-        difference(weights, "bdmc_weighted_gap", -1),
-        difference("AIS, lower bound", "bdmc_gap", -1),
+        *difference("upper bound", "bdmc_gap", 1),
+        *difference(weights, "bdmc_gain", -1),
+    )
+    test = (
+        *difference(f"AIS ({row.get('ais_examples')} examples)", "ais_gain", 1),
+        *difference(f"ELBO ({row.get('gap_examples')} examples)", "inference_gap", -1),
     )
     panels = {
-        "Samples of the model: log p(x) lies between": (plots.Bound("upper bound", 0.0), samples),
-        "Test: log p(x) lies above all": (plots.Bound(weights, 0.0), test),
+        "Samples of the model: log p(x) lies between": ("lower bound, AIS", samples),
+        "Test: log p(x) lies above all": (weights, test),
     }
     return {
-        title: [reference, *itertools.chain(*others)]
+        title: [plots.Bound(reference, 0.0), *others]
         for title, (reference, others) in panels.items()
-        if any(others)
+        if others
     }
 
 
@@ -169,8 +172,8 @@ def _bounds(folder: Path, panels: Mapping[str, Sequence[plots.Bound]]) -> Figure
     path = folder / "bounds.png"
     plots.bounds(path, panels)
     caption = (
-        "Differences of means over the same examples, with two standard errors. Of samples of the "
-        "model the upper bound (BDMC) is 0; of test the importance-weighted one."
+        "Each is a mean difference from the bound at 0, on the same examples, with two standard "
+        "errors. The upper bound is that of bidirectional Monte Carlo."
     )
     return Figure(path, "Bounds on log p(x)", caption)
 

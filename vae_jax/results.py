@@ -41,7 +41,10 @@ UNITS = (
     "nats per example; test_nll is minus the importance-weighted bound with K = eval_particles, "
     "an upper bound on -log p(x) in expectation; test_elbo has beta = 1 whatever was trained"
 )
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain"),
+    "numpy",
+)
 
 
 def provenance() -> dict[str, Any]:

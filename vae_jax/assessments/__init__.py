@@ -4,14 +4,7 @@ They ask the measures in ``metrics``, which know no model, about the runs of a s
 """
 
 from vae_jax.assessments.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
-from vae_jax.assessments.base import (
-    EVIDENCE_PARTICLES,
-    Assessment,
-    Row,
-    Runs,
-    Subject,
-    Tell,
-)
+from vae_jax.assessments.base import Assessment, Row, Runs, Subject, Tell
 from vae_jax.assessments.decomposition import Decomposition
 from vae_jax.assessments.disentanglement import Disentanglement
 from vae_jax.assessments.gaps import Gaps
@@ -34,14 +27,4 @@ ASSESSMENTS: dict[str, type[Assessment]] = {
 ALWAYS = ("nll",)
 """Those that are made whether asked for or not: runs are ranked and read by them."""
 
-__all__ = [
-    "AIS_STARTS",
-    "ALWAYS",
-    "ASSESSMENTS",
-    "EVIDENCE_PARTICLES",
-    "Assessment",
-    "Row",
-    "Runs",
-    "Subject",
-    "Tell",
-]
+__all__ = ["AIS_STARTS", "ALWAYS", "ASSESSMENTS", "Assessment", "Row", "Runs", "Subject", "Tell"]

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax import keys
 from vae_jax.assessments.base import (
-    EVIDENCE_PARTICLES,
     EachRun,
     Row,
     Subject,
@@ -25,6 +24,7 @@ from vae_jax.assessments.base import (
 from vae_jax.batches import as_images
 from vae_jax.metrics import ais
 from vae_jax.metrics.ais import AnnealSpec, Question
+from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.model import VAE
 from vae_jax.types import PRNGKey
 
@@ -114,8 +114,8 @@ class Bidirectional(_Annealing):
                 "bdmc_upper": "upper bound on the same from chains run in reverse (Grosse et al. "
                 "2015)",
                 "bdmc_gap": "upper minus lower: how far AIS is to be trusted at these settings",
-                "bdmc_weighted_gap": "upper minus the importance-weighted bound of the samples "
-                f"with K = {EVIDENCE_PARTICLES:,}: at most bdmc_gap where it is within the bounds",
+                "bdmc_gain": "lower minus the importance-weighted bound of the same samples with "
+                f"K = {EVIDENCE_PARTICLES:,}, paired: positive where that lies outside",
             }
         ),
         "bdmc_examples": "samples of the model behind them",
@@ -136,7 +136,7 @@ class Bidirectional(_Annealing):
             **mean_columns("bdmc_lower", lower),
             **mean_columns("bdmc_upper", upper),
             **mean_columns("bdmc_gap", upper - lower),
-            **mean_columns("bdmc_weighted_gap", upper - weighted),
+            **mean_columns("bdmc_gain", lower - weighted),
             "bdmc_examples": num,
         }
 

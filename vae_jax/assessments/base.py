@@ -15,6 +15,7 @@ from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
 from vae_jax.metrics.ais import Question
+from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.model import VAE, Trained
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
@@ -25,8 +26,6 @@ Tell = Callable[[float], None]
 """Is told how much is done, in runs: 2.5 after two runs and half of the third."""
 
 BATCH_SIZE = 1000
-EVIDENCE_PARTICLES = 5000
-"""K of the importance-weighted bounds that stand for log p(x) or beside it."""
 
 
 class Runs(NamedTuple):
@@ -211,8 +210,9 @@ def mean_columns(name: str, values: Any) -> Row:
 
 
 def importance_weighted(model: VAE, question: Question) -> Float[Array, " batch"]:
-    """The bound with K = :data:`EVIDENCE_PARTICLES` on what is asked, with the noise of the NLL."""
-    return _importance_weighted(EvalSpec(model, EVIDENCE_PARTICLES), question)
+    """The bound with K = ``EVIDENCE_PARTICLES`` on what is asked, with the noise of the NLL."""
+    spec = EvalSpec(model, EVIDENCE_PARTICLES, particles_at_once=50)
+    return _importance_weighted(spec, question)
 
 
 @functools.partial(jax.jit, static_argnames="spec")

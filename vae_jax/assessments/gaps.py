@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from vae_jax import keys
 from vae_jax.assessments.base import (
-    EVIDENCE_PARTICLES,
     EachRun,
     Row,
     Subject,
@@ -22,6 +21,7 @@ from vae_jax.assessments.base import (
 )
 from vae_jax.batches import as_images
 from vae_jax.metrics import gaps
+from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.metrics.gaps import RefineSpec
 
 AT_ONCE = 20

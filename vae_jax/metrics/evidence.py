@@ -20,6 +20,8 @@ from jaxtyping import Array, Float, Int
 from vae_jax.types import default_float
 
 NUM_BLOCKS = 20
+EVIDENCE_PARTICLES = 5000
+"""K of the bounds that stand for log p(x), or beside other bounds, in the evaluations."""
 FEWEST_EFFECTIVE = 10.0
 """Effective samples below which the bias, about 1 / (2 ESS), exceeds 0.05 nats and the weights seen
 so far say little of those not seen."""
