@@ -187,6 +187,15 @@ def test_a_prepared_set_too_large_for_memory_is_mapped(tmp_path, read, monkeypat
     np.testing.assert_array_equal(read("toy").test_labels, in_memory.test_labels)
 
 
+def test_an_image_of_another_dtype_in_a_large_set_is_refused(tmp_path, read, monkeypatch):
+    prepare(tmp_path, "toy/1.0.0")
+    odd = {"image": np.zeros((4, 5, 1), np.uint16), "label": 0}
+    stand_in(monkeypatch, {"train": [*examples(11), odd]})
+    monkeypatch.setattr(catalog, "is_large", lambda shape: True)
+    with pytest.raises(InputError, match="images of dtype uint16; give 8-bit images"):
+        read("toy")
+
+
 @pytest.mark.parametrize(
     ("sources", "features", "problem"),
     [

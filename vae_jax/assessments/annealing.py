@@ -21,7 +21,6 @@ from vae_jax.assessments.base import (
     mean_columns,
     with_errors,
 )
-from vae_jax.batches import as_images
 from vae_jax.metrics import ais
 from vae_jax.metrics.ais import AnnealSpec, Question
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
@@ -83,12 +82,10 @@ class AnnealedImportance(_Annealing):
         model, key = subject.trained.model, _key(subject, _TEST)
         test, found = subject.part("test", self.ais_examples), []
         num = len(test.pixels)
-        for numbers in in_turn(num, _at_once()):
-            part = test.take(numbers)
-            question = subject.asked(as_images(jnp.asarray(part.pixels)), part.labels, key, numbers)
+        for question in subject.questions(test, key, _at_once()):
             annealed = _forward(self._spec(model), question)
             found.append((*annealed, importance_weighted(model, question)))
-            tell(min(1.0, len(found) * len(numbers) / num))
+            tell(min(1.0, len(found) * len(question.x) / num))
         bound, effective, acceptance, weighted = joined(found, num)
         return {
             **mean_columns("test_ais", bound),

@@ -110,6 +110,13 @@ class Subject(NamedTuple):
         _, hparams, params = self.trained
         return Question(hparams, params, x, self.given(labels), key, jnp.asarray(examples))
 
+    def questions(self, part: Part, key: PRNGKey, at_once: int) -> Iterator[Question]:
+        """The same of the examples of a part, in batches of :func:`in_turn`."""
+        for numbers in in_turn(len(part.pixels), at_once):
+            some = part.take(numbers)
+            x = batches.as_images(jnp.asarray(some.pixels))
+            yield self.asked(x, some.labels, key, numbers)
+
     @property
     def active(self) -> np.ndarray:
         """Places of the columns of z that the run uses."""

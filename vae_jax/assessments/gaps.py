@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from vae_jax import keys
 from vae_jax.assessments.base import (
@@ -14,12 +13,10 @@ from vae_jax.assessments.base import (
     Subject,
     Tell,
     importance_weighted,
-    in_turn,
     joined,
     mean_columns,
     with_errors,
 )
-from vae_jax.batches import as_images
 from vae_jax.metrics import gaps
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.metrics.gaps import RefineSpec
@@ -61,12 +58,10 @@ class Gaps(EachRun):
         model, key = subject.trained.model, keys.stream(subject.trained.hparams.seed, "gaps")
         test, found = subject.part("test", self.gap_examples), []
         num = len(test.pixels)
-        for numbers in in_turn(num, AT_ONCE):
-            part = test.take(numbers)
-            question = subject.asked(as_images(jnp.asarray(part.pixels)), part.labels, key, numbers)
+        for question in subject.questions(test, key, AT_ONCE):
             refined = _refine(RefineSpec(model, self.gap_steps), question)
             found.append((importance_weighted(model, question), *refined))
-            tell(min(1.0, len(found) * len(numbers) / num))
+            tell(min(1.0, len(found) * len(question.x) / num))
         log_p, amortized, optimal = joined(found, num)
         return {
             **mean_columns("inference_gap", log_p - amortized),

@@ -99,10 +99,7 @@ def _unread(source: Any, shape: tuple[int, ...], place: tuple[Path, str, str], f
     """The same, not yet read."""
 
     def read(rows: np.ndarray) -> np.ndarray:
-        dtype = source[int(rows[0])]["image"].dtype
-        if dtype != np.uint8:
-            raise InputError(f"{flag}: images of dtype {dtype}; give 8-bit images")
-        return _decoded(source, rows, shape, dtype, flag)
+        return _decoded(source, rows, shape, np.dtype(np.uint8), flag)
 
     return Unread(read, (len(source), *shape), np.arange(len(source)), *place)
 
@@ -118,6 +115,8 @@ def _decoded(
                 f"{flag}: images of shapes {shape} and {image.shape}; "
                 "save them at one size and give the folder"
             )
+        if image.dtype != dtype:
+            raise InputError(f"{flag}: images of dtype {image.dtype}; give 8-bit images")
         decoded[place] = image
     return decoded
 
