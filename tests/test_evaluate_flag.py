@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_job import SMALL, gray_images
+from tests.job.small import SMALL, gray_images
 from vae_jax import assessor, cli, job, results
 from vae_jax.arguments import parse
 from vae_jax.assessments import ASSESSMENTS, annealing
