@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from vae_jax import capacity, loop, parallel, results, sweep
-from vae_jax.assessments import ASSESSMENTS, Runs
+from vae_jax.assessments import Runs
+from vae_jax.assessments.nll import Evidence
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.model import Trained
@@ -92,11 +93,11 @@ def ablate(
     state, last = _fit(spec, hparams, data, num_steps, max_parallel_runs)
     layout = capacity.layout_for(spec, hparams, max_parallel_runs)
     runs = Runs(spec, hparams, state, data, layout)
-    measured = ASSESSMENTS["nll"](eval_particles=num_particles).rows(runs, lambda done: None)
+    measured = Evidence(num_particles).rows(runs, lambda done: None)
     settings = [sweep.take(hparams, run)._asdict() for run in range(len(last))]
     diverged = parallel.to_host(state.diverged).tolist()
     table = [
-        results.table_row({name: value.item() for name, value in own.items()}, *others)
-        for own, *others in zip(settings, last, measured, diverged, strict=True)
+        results.table_row({name: value.item() for name, value in own.items()}, *numbers, step)
+        for own, *numbers, step in zip(settings, last, measured, diverged, strict=True)
     ]
     return Ablation(spec, hparams, state, table)
