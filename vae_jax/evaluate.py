@@ -236,10 +236,15 @@ def _moments(q: Posterior, kl: Latents | None, is_real: Bool[Array, " batch"]) -
     weight = is_real.astype(code.dtype)
     count = jnp.sum(weight)
     share = weight / jnp.maximum(count, 1.0)
-    mean = share @ code
+
+    def mean_of(values: Latents) -> Float[Array, " latents"]:
+        """Over real examples: those of padding may be infinite, and 0 * inf is NaN."""
+        return share @ jnp.where(jnp.broadcast_to(is_real[:, None], values.shape), values, 0.0)
+
+    mean = mean_of(code)
     deviation = code - jnp.broadcast_to(mean, code.shape)
-    mean_kl = jnp.full_like(mean, jnp.nan) if kl is None else share @ kl
-    return LatentMoments(count, mean_kl, mean, share @ deviation**2)
+    mean_kl = jnp.full_like(mean, jnp.nan) if kl is None else mean_of(kl)
+    return LatentMoments(count, mean_kl, mean, mean_of(deviation**2))
 
 
 def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
