@@ -24,7 +24,7 @@ from vae_jax.seals import DamagedError
 from vae_jax.trainer import TrainedGroup
 
 FOLDER = "evaluations"
-FORMAT = 2
+FORMAT = 3
 """To be raised with every change of a measure, so that what older code computed is not used."""
 
 Mark = dict[str, Any]

@@ -25,6 +25,8 @@ from vae_jax.posteriors import Posterior
 from vae_jax.priors import Prior
 from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, UInt8, default_float
 
+NOT_FINITE = "_not_finite"
+"""Suffix of a count of examples that leave a column empty because they are not finite."""
 ACTIVE_THRESHOLD = 0.01
 """Variance of the posterior mean over the data above which a latent is active (Burda et al.)."""
 
@@ -274,13 +276,18 @@ def summarize(
     ``ess_median`` and ``ess_min`` of the K weights' effective sample size, ``ess_low_share``, the
     share of examples where it is below 10, and ``nll_distrust``: what to say of that, or nothing.
 
+    A mean over examples some of which are not finite is not finite either; then ``NAME_not_finite``
+    counts them.
+
     A deterministic code has no density: its ``elbo``, ``kl``, ``nll`` and what is said of the
     weights are None.
     """
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
+    with np.errstate(invalid="ignore"):
+        elbo = terms.log_likelihood - terms.kl
     has_weights = has_density and num_particles > 1
     examples = {
-        "elbo": terms.log_likelihood - terms.kl,
+        "elbo": elbo,
         "log_likelihood": terms.log_likelihood,
         "kl": terms.kl,
         "nll": -terms.bound,
@@ -289,8 +296,7 @@ def summarize(
     row: dict[str, Any] = {}
     for name, values in examples.items():
         exists = has_weights if name == "nll_bias" else has_density or name == "log_likelihood"
-        row[name] = float(values.mean()) if exists else None
-        row[f"{name}_se"] = standard_error(values) if exists else None
+        row |= mean_columns(name, values) if exists else {name: None, f"{name}_se": None}
     variance = np.asarray(evaluation.latents.variance)[:latent_size]
     kl = np.asarray(evaluation.latents.kl)[:latent_size]
     return (
@@ -310,12 +316,29 @@ def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> dict[s
     if not has_weights:
         return dict.fromkeys(("ess_median", "ess_min", "ess_low_share", "nll_distrust"))
     effective, bias = np.asarray(terms.effective_sample_size), np.asarray(terms.bias)
+    if not np.isfinite(effective).all():
+        # Weights that are all zero have no effective size; the NLL is not finite then.
+        unknown = dict.fromkeys(("ess_median", "ess_min", "ess_low_share"), math.nan)
+        return unknown | {"nll_distrust": ""}
     return {
         "ess_median": float(np.median(effective)),
         "ess_min": float(effective.min()),
         "ess_low_share": float(np.mean(effective < evidence.FEWEST_EFFECTIVE)),
         "nll_distrust": evidence.distrust(effective, bias, num_particles),
     }
+
+
+def mean_columns(name: str, values: Any) -> dict[str, Any]:
+    """Return the mean over examples as ``name`` and its standard error as ``name_se``.
+
+    Sums are made in float64. Where examples are not finite neither is the mean; how many there are
+    is then ``name_not_finite``.
+    """
+    exact = np.asarray(values, np.float64)
+    lost = int(np.sum(~np.isfinite(exact)))
+    with np.errstate(invalid="ignore"):
+        row: dict[str, Any] = {name: float(exact.mean()), f"{name}_se": standard_error(exact)}
+    return row | ({f"{name}{NOT_FINITE}": lost} if lost else {})
 
 
 def standard_error(values: np.ndarray) -> float:

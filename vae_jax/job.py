@@ -42,6 +42,7 @@ from vae_jax.combinations import as_flags
 from vae_jax.config import Config
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError, LostError
+from vae_jax.evaluate import NOT_FINITE
 from vae_jax.groups import Group
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.model import Trained
@@ -238,7 +239,7 @@ def _draw(
         return drawn
     metrics, model = logs.read(folder.parent / "metrics.jsonl"), models[best["run"]]
     drawn += figures.draw(folder, model, test, metrics, best)
-    if "representation" in config.evaluate:
+    if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(d.spec.binarize for d in trained if best["run"] in d.group.runs)
         subject = Subject(model.trained, dataset, binarize)
         drawn.append(figures.embedding(folder, subject))
@@ -315,6 +316,8 @@ def _summary(best: table.Row) -> str:
     def told(name: str, sign: int = 1) -> str:
         """A mean and, for more than one example, its standard error."""
         error = best[f"{name}_se"]
+        if best[name] is None:
+            return "not finite"
         return f"{sign * best[name]:.2f}" + ("" if error is None else f" +- {error:.2f}")
 
     if best["test_elbo"] is None:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from vae_jax.config import Config, as_text
+from vae_jax.evaluate import NOT_FINITE
 from vae_jax.hparams import HParams
 
 COLUMNS = (
@@ -124,6 +125,7 @@ def table_row(
     names = dict.fromkeys([*HParams._fields, *swept])
     settings = {name: _plain(getattr(config, name)) for name in names}
     own = {"eval_particles", "active_units", "kl_per_latent", "variance_per_latent", *evaluated}
+    own |= {f"{name}{NOT_FINITE}" for name in (*evaluated, "codes", "samples")}
     terms = {name if name in own else f"test_{name}": value for name, value in test.items()}
     milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}

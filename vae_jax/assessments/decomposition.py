@@ -62,7 +62,8 @@ class Decomposition(EachRun):
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """The three terms with their errors."""
         coded, active = self._coded(subject), subject.active
-        used = Coded(*(values[:, active] for values in coded[:3]), coded.log_prior)
+        mean, log_var, deviation = (values[:, active] for values in coded[:3])
+        used = Coded(mean, log_var, deviation, coded.log_prior)
         num, blocks = len(used.mean), []
         for start in range(0, num, BATCH_SIZE):
             terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))

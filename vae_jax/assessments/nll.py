@@ -9,6 +9,7 @@ import numpy as np
 from vae_jax import scoring
 from vae_jax.assessments.base import Row, Runs, Tell, fixed_pixels, with_errors
 from vae_jax.batches import Split
+from vae_jax.evaluate import NOT_FINITE
 
 MOST_PARTICLES = 100
 """K at which train and test are compared: there a bound's gap to log p(x) is much the same."""
@@ -84,10 +85,11 @@ def _score(
 
 def _compared(train: Row, test: Row) -> Row:
     """The columns of this evaluation from scores with equal K."""
-    names = ("nll", "nll_se")
+    names, lost = ("nll", "nll_se"), f"nll{NOT_FINITE}"
     if any(row[name] is None for row in (train, test) for name in names):
         return {}
-    return {
+    counted = {f"train_{lost}": train[lost]} if lost in train else {}
+    return counted | {
         "train_nll": train["nll"],
         "train_nll_se": train["nll_se"],
         "nll_gap": test["nll"] - train["nll"],

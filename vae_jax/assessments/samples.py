@@ -11,7 +11,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vae_jax import batches, keys
-from vae_jax.assessments.base import BATCH_SIZE, EachRun, Part, Row, Subject, Tell, with_errors
+from vae_jax.assessments.base import (
+    BATCH_SIZE,
+    EachRun,
+    Part,
+    Row,
+    Subject,
+    Tell,
+    checked,
+    with_errors,
+)
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import Bernoulli
 from vae_jax.model import VAE
@@ -135,7 +144,8 @@ def _draw(
         own = jax.random.fold_in(key, start)
         image = _decode(model, hparams, params, z[rows], y, own, as_means=as_means)
         images.append(np.asarray(image))
-    return np.round(255 * np.concatenate(images).clip(0, 1)).astype(np.uint8)
+    drawn = checked("samples", np.concatenate(images))
+    return np.round(255 * drawn.clip(0, 1)).astype(np.uint8)
 
 
 def _are_gray(subject: Subject) -> bool:

@@ -247,9 +247,9 @@ def begin(
         return Begun(path, t, hmc.arrive(path, z), draws)
     z, log_start = _first(spec, question, keys)
     place = hmc.arrive(path, z)
-    return Begun(
-        path, t, place if log_start is None else place._replace(log_start=log_start), draws
-    )
+    if log_start is not None:
+        place = place._replace(log_start=log_start)
+    return Begun(path, t, place, draws)
 
 
 def tune(spec: AnnealSpec, question: Question) -> Float[Array, "levels batch"]:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vae_jax.evaluate import standard_error
+from vae_jax.evaluate import mean_columns
 from vae_jax.latents import keep
 from vae_jax.posteriors import Gaussian, pairwise_log_density
 from vae_jax.types import Active
@@ -93,8 +93,8 @@ def _aggregate_log_densities(
         log_n = np.log(num_examples)
         return None, (joint - log_n, jnp.sum(keep(active, each - log_n), axis=-1))
 
-    drawn = (_in_blocks(values, block_size) for values in (q.mean[:num_samples], deviation))
-    _, densities = jax.lax.scan(of_block, None, tuple(drawn))
+    drawn = _in_blocks(q.mean[:num_samples], block_size), _in_blocks(deviation, block_size)
+    _, densities = jax.lax.scan(of_block, None, drawn)
     joint, marginals = (density.reshape(-1)[:num_samples] for density in densities)
     return joint, marginals
 
@@ -124,8 +124,7 @@ def summarize(terms: KLTerms) -> dict[str, float]:
     """
     row: dict[str, float] = {}
     for name, values in terms._asdict().items():
-        exact = np.asarray(values, np.float64)
-        row |= {name: float(exact.mean()), f"{name}_se": standard_error(exact)}
+        row |= mean_columns(name, values)
     return row
 
 
