@@ -146,9 +146,10 @@ def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
 def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
     model, hparams, params = runs.subject(1).trained
     q = model.encode(hparams, params, _images(runs.data.test[:11]))
-    z = q.sample(model.noise(keys.stream(5, "decompose"), 11))
+    noise = model.noise(keys.stream(5, "decompose"), 11)
+    z = q.sample(noise)
     log_prior = model.prior_at(hparams, params).log_prob(z)
-    terms = decomposition.decompose(q, model.active(hparams), z, log_prior)
+    terms = decomposition.decompose(q, model.active(hparams), q.deviation(noise), log_prior)
     expected = decomposition.summarize(terms) | {"decomposition_examples": 11}
     assert rows["decomposition"] == pytest.approx(expected, abs=1e-4)
     names = ("mutual_information", "total_correlation", "dimensionwise_kl")

@@ -53,7 +53,8 @@ def draws_of(mean, log_var, z, active=ALL, p=None):
     q = Gaussian(jnp.asarray(mean), jnp.asarray(log_var))
     prior = UnitNormal(active) if p is None else p
     nothing = IndependentBernoulli(jnp.zeros((*z.shape[:-1], 1, 1, 1)))
-    return Draws(q, prior, jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
+    noise = (np.asarray(z) - np.asarray(mean)) * np.exp(-0.5 * np.asarray(log_var))
+    return Draws(q, prior, jnp.asarray(noise), jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
 
 
 def context(active=ALL, num_examples=NUM_EXAMPLES):
@@ -130,9 +131,9 @@ def test_the_whole_data_set_as_a_batch_gives_the_exact_mixture(float64):
     mean, log_var, z = codes()
     q, active = Gaussian(jnp.asarray(mean), jnp.asarray(log_var)), jnp.asarray(ALL)
     exact = total_correlation_by_loops(mean, log_var, z[0], np.full((BATCH, BATCH), 1 / BATCH))
-    by_strata = total_correlation(q, jnp.asarray(z[0]), active, stratified(BATCH, BATCH))
+    by_strata = total_correlation(q, jnp.asarray(z[0] - mean), active, stratified(BATCH, BATCH))
     np.testing.assert_allclose(by_strata, exact, rtol=1e-12)
-    by_weights = total_correlation(q, jnp.asarray(z[0]), active, weighted(BATCH, BATCH))
+    by_weights = total_correlation(q, jnp.asarray(z[0] - mean), active, weighted(BATCH, BATCH))
     offset = (LATENTS - 1) * math.log(BATCH)
     np.testing.assert_allclose(by_weights, np.add(exact, offset), rtol=1e-12)
 
@@ -163,8 +164,8 @@ def test_total_correlation_of_gaussian_codes_is_the_formulas(float64):
         between = np.array([[1 - within, rho], [rho, 1 - within]])
         mean = noise[0] @ np.linalg.cholesky(between).T
         q = Gaussian(jnp.asarray(mean), jnp.full((size, 2), math.log(within)))
-        z = jnp.asarray(mean + math.sqrt(within) * noise[1])
-        values = total_correlation(q, z, jnp.ones(2, bool), stratified(size, size))
+        deviation = jnp.asarray(math.sqrt(within) * noise[1])
+        values = total_correlation(q, deviation, jnp.ones(2, bool), stratified(size, size))
         estimates.append(float(values.mean()))
         error = 4 * float(values.std()) / math.sqrt(size)
         assert abs(estimates[-1] + 0.5 * math.log(1 - rho**2)) < error + 0.02

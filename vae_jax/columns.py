@@ -29,6 +29,8 @@ NUMBER = "1"
 """Unit of counts, shares and scores, as in the SI."""
 TEXT = ""
 """Unit of what is no number."""
+NOT_FINITE = "_not_finite"
+"""Suffix of a count of examples that leave a column empty because they are not finite."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ class Column:
         """The column of the standard error."""
         name, title = f"{self.name}_se", f"{self.title}, standard error"
         return Column(name, f"standard error of {self.name}", self.unit, title, better="lower")
+
+    @property
+    def lost(self) -> "Column":
+        """The column that counts the examples for which this one is empty: written only then."""
+        return Column(
+            f"{self.name}{NOT_FINITE}",
+            f"examples of which {self.name} is not finite, which leaves it empty",
+            NUMBER,
+            f"{self.title}, examples that are not finite",
+            better="lower",
+        )
 
 
 def with_errors(columns: Iterable[Column]) -> list[Column]:
@@ -274,6 +287,14 @@ CORE = by_name(
 )
 """What every run writes, beside its settings, by name."""
 
+LOST = by_name(
+    (
+        Column(f"{what}{NOT_FINITE}", f"test examples whose {what} are not finite", NUMBER, title)
+        for what, title in (("codes", "codes not finite"), ("samples", "samples not finite"))
+    )
+)
+"""Why an evaluation of codes or of samples has no numbers; written only then."""
+
 TABLE = (
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
     *("test_elbo", "test_elbo_se", "test_log_likelihood", "test_log_likelihood_se"),
@@ -299,6 +320,12 @@ def without_errors(columns: dict[str, Column]) -> list[Column]:
     """Return the columns that are no standard error of another one."""
     errors = {f"{each.name}_se" for each in columns.values() if each.has_error}
     return [each for each in columns.values() if each.name not in errors]
+
+
+def lost_in(rows: Sequence[Row], columns: Iterable[Column]) -> dict[str, Column]:
+    """Return the counts of examples that are not finite, of those columns that any row lacks so."""
+    counts = LOST | {each.lost.name: each.lost for each in columns if each.has_error}
+    return {each.name: each for each in known_to(rows, counts.values())}
 
 
 def known_to(rows: Sequence[Row], columns: Iterable[Column]) -> list[Column]:

@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from vae_jax import columns, keys
 from vae_jax.batches import Examples, Split, as_images
+from vae_jax.columns import NOT_FINITE
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import bits_per_dim
 from vae_jax.metrics import evidence
@@ -237,10 +238,15 @@ def _moments(q: Posterior, kl: Latents | None, is_real: Bool[Array, " batch"]) -
     weight = is_real.astype(code.dtype)
     count = jnp.sum(weight)
     share = weight / jnp.maximum(count, 1.0)
-    mean = share @ code
+
+    def mean_of(values: Latents) -> Float[Array, " latents"]:
+        """Over real examples: those of padding may be infinite, and 0 * inf is NaN."""
+        return share @ jnp.where(jnp.broadcast_to(is_real[:, None], values.shape), values, 0.0)
+
+    mean = mean_of(code)
     deviation = code - jnp.broadcast_to(mean, code.shape)
-    mean_kl = jnp.full_like(mean, jnp.nan) if kl is None else share @ kl
-    return LatentMoments(count, mean_kl, mean, share @ deviation**2)
+    mean_kl = jnp.full_like(mean, jnp.nan) if kl is None else mean_of(kl)
+    return LatentMoments(count, mean_kl, mean, mean_of(deviation**2))
 
 
 def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
@@ -267,6 +273,9 @@ def summarize(
     so no ELBO, KL, NLL nor weights; a single particle has no jackknife and no effective sample
     size; pixels of other than 8 bits have no ``bits_per_dim``.
 
+    Where examples are not finite, neither is their mean, and a column ``NAME_not_finite`` counts
+    them.
+
     Args:
         spec: as evaluated.
         evaluation: of one run.
@@ -276,8 +285,9 @@ def summarize(
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
     model, num_particles = spec.model, spec.num_particles
     has_density = model.posterior.has_density
+    with np.errstate(invalid="ignore"):
+        elbo = terms.log_likelihood - terms.kl
     has_weights = has_density and num_particles > 1
-    elbo = terms.log_likelihood - terms.kl
     examples = {
         "elbo": (elbo, has_density),
         "log_likelihood": (terms.log_likelihood, True),
@@ -291,8 +301,7 @@ def summarize(
     }
     row: Row = {}
     for name, (values, exists) in examples.items():
-        row[name] = float(values.mean()) if exists else None
-        row[f"{name}_se"] = standard_error(np.asarray(values)) if exists else None
+        row |= mean_columns(name, values) if exists else {name: None, f"{name}_se": None}
     variance = np.asarray(evaluation.latents.variance)[:latent_size]
     kl = np.asarray(evaluation.latents.kl)[:latent_size]
     row |= _trust(terms, num_particles, has_weights) | {
@@ -308,12 +317,29 @@ def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> Row:
     if not has_weights:
         return dict.fromkeys(("ess_median", "ess_min", "ess_low_share", "nll_distrust"))
     effective, bias = np.asarray(terms.effective_sample_size), np.asarray(terms.bias)
+    if not np.isfinite(effective).all():
+        # Weights that are all zero have no effective size; the NLL is not finite then.
+        unknown = dict.fromkeys(("ess_median", "ess_min", "ess_low_share"), math.nan)
+        return unknown | {"nll_distrust": ""}
     return {
         "ess_median": float(np.median(effective)),
         "ess_min": float(effective.min()),
         "ess_low_share": float(np.mean(effective < evidence.FEWEST_EFFECTIVE)),
         "nll_distrust": evidence.distrust(effective, bias, num_particles),
     }
+
+
+def mean_columns(name: str, values: Any) -> Row:
+    """Return the mean over examples as ``name`` and its standard error as ``name_se``.
+
+    Sums are made in float64. Where examples are not finite neither is the mean; how many there are
+    is then ``name_not_finite``.
+    """
+    exact = np.asarray(values, np.float64)
+    lost = int(np.sum(~np.isfinite(exact)))
+    with np.errstate(invalid="ignore"):
+        row: Row = {name: float(exact.mean()), f"{name}_se": standard_error(exact)}
+    return row | ({f"{name}{NOT_FINITE}": lost} if lost else {})
 
 
 def standard_error(values: np.ndarray) -> float:

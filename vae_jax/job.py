@@ -40,6 +40,7 @@ from vae_jax import (
 )
 from vae_jax.assessments import Subject
 from vae_jax.clock import Clock
+from vae_jax.columns import NOT_FINITE
 from vae_jax.combinations import as_flags
 from vae_jax.config import Config
 from vae_jax.data import Dataset
@@ -241,7 +242,7 @@ def _draw(
         return drawn
     metrics, model = logs.read(folder.parent / "metrics.jsonl"), models[best["run"]]
     drawn += figures.draw(folder, model, test, metrics, best)
-    if "representation" in config.evaluate:
+    if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(d.spec.binarize for d in trained if best["run"] in d.group.runs)
         subject = Subject(model.trained, dataset, binarize)
         drawn.append(figures.embedding(folder, subject))
@@ -255,6 +256,8 @@ def _describe(
     flags = as_flags(config)
     splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
     facts = {"image_shape": list(dataset.image_shape), "binarize": config.binarize}
+    declared = results.declared(swept, assessor.asked(config))
+    declared |= columns.lost_in(rows, declared.values())
     return {
         "title": Path(config.workdir).name,
         "command": f"python run.py --flagfile={config.workdir}/{workdir.FLAGS_FILE}",
@@ -268,7 +271,9 @@ def _describe(
             name: [each.name for each in assessments.columns([name])]
             for name in assessor.asked(config)
         },
-        "columns": columns.described(results.declared(swept, assessor.asked(config)).values()),
+        "columns": columns.described(
+            (declared | columns.lost_in(rows, declared.values())).values()
+        ),
         "notes": results.notes(config.binarize, is_binary(dataset), config.likelihood),
         "precision": config.compute_dtype,
         "matmul_precision": _matmul_precision(config),
@@ -318,6 +323,8 @@ def _summary(best: Row) -> str:
     def told(name: str, sign: int = 1) -> str:
         """A mean and, for more than one example, its standard error."""
         error = best[f"{name}_se"]
+        if best[name] is None:
+            return "not finite"
         return f"{sign * best[name]:.2f}" + ("" if error is None else f" +- {error:.2f}")
 
     if best["test_elbo"] is None:

@@ -57,7 +57,8 @@ class Draws(NamedTuple):
     Attributes:
         q: q(z|x).
         p: p(z).
-        z: ``[particles, batch, latents]``.
+        noise: of which z was made, ``[particles, batch, latents]``.
+        z: the samples.
         log_likelihood: log p(x|z) of each.
         log_prior: log p(z) of each.
         log_posterior: log q(z|x) of each.
@@ -67,6 +68,7 @@ class Draws(NamedTuple):
 
     q: Posterior
     p: Prior
+    noise: Noise
     z: Float[Array, "particles batch latents"]
     log_likelihood: Float[Array, "particles batch"]
     log_prior: Float[Array, "particles batch"]
@@ -126,7 +128,8 @@ def draw(
     seen = model.decode(hparams, params, used, y)
     many = jnp.broadcast_to(x, (len(noise), *x.shape))
     log_likelihood = model.likelihood.fit(seen, many).log_prob(many)
-    return Draws(q, p, z, log_likelihood, p.log_prob(used), log_posterior, token, seen)
+    log_prior = p.log_prob(used)
+    return Draws(q, p, noise, z, log_likelihood, log_prior, log_posterior, token, seen)
 
 
 def terms_of(draws: Draws, *, is_analytic: bool = True) -> Terms:

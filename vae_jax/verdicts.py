@@ -1,8 +1,9 @@
-"""What may be wrong with a run: six questions, each answered with a number and a flag to try.
+"""What may be wrong with a run: seven questions, each answered with a number and a flag to try.
 
 Posterior collapse, overfitting, poor inference, prior holes, an estimator that is not to be
-trusted, learning that is not finished. A question whose numbers were not asked for is named as not
-examined. The thresholds are rules of thumb, and stand here with their reasons.
+trusted, numbers that are not finite, learning that is not finished. A question whose numbers were
+not asked for is named as not examined. The thresholds are rules of thumb, and stand here with their
+reasons.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax import table
+from vae_jax.columns import NOT_FINITE
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.findings import number
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
@@ -235,6 +237,29 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     return Verdict(name, bool(found), " ".join(found) if found else ", ".join(words))
 
 
+def _not_finite(run: Row, history: Sequence[Row]) -> Verdict | None:
+    """Columns that are empty because their examples left the range of the floats."""
+    del history
+    lost = {
+        name.removesuffix(NOT_FINITE): count
+        for name, count in run.items()
+        if name.endswith(NOT_FINITE) and count and not name.startswith("valid_")
+    }
+    if not lost:
+        return None
+    named = ", ".join(f"{name} (on {_examples(count)})" for name, count in lost.items())
+    words = (
+        f"Not finite, and left empty with all that is made of it: {named}. There a density or a "
+        "weight lies beyond the range of the floats. "
+        + _try(run, "--compute_dtype=float64", "a larger --scale", "a smaller --learning_rate")
+    )
+    return Verdict("numbers that are not finite", True, words)
+
+
+def _examples(count: int) -> str:
+    return f"{count:,} example" + ("" if count == 1 else "s")
+
+
 def _is_beyond(run: Row, gain: str) -> bool:
     """Whether AIS shows that the NLL, with no more weights than the bound beside AIS, is poor."""
     is_large = run[gain] > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get(f"{gain}_se") or 0.0))
@@ -295,6 +320,7 @@ _QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Verdict | None]] = {
     "poor inference": _inference,
     "prior holes": _holes,
     "estimates not to be trusted": _untrusted,
+    "numbers that are not finite": _not_finite,
     "unfinished learning": _unfinished,
 }
 _EXAMINED_BY = {

@@ -16,9 +16,9 @@ from vae_jax.assessments.base import (
     importance_weighted,
     in_turn,
     joined,
-    mean_columns,
 )
 from vae_jax.columns import NATS, NUMBER, Column
+from vae_jax.evaluate import mean_columns
 from vae_jax.metrics import ais
 from vae_jax.metrics.ais import AnnealSpec, Question
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Integer, UInt8
 
 from vae_jax import batches, evaluate, keys, sweep
 from vae_jax.batches import Split
-from vae_jax.columns import Column
+from vae_jax.columns import NOT_FINITE, Column
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
@@ -123,7 +123,11 @@ class Subject(NamedTuple):
         return np.flatnonzero(self.trained.model.active(self.trained.hparams))
 
     def codes(self, part: Part, tell: Tell = lambda share: None) -> Float[np.ndarray, "n latents"]:
-        """Centers of the posteriors of images, active latents only."""
+        """Centers of the posteriors of images, active latents only.
+
+        Raises:
+            NotFiniteError: some are not finite.
+        """
         centers = []
         for start in range(0, len(part.pixels), BATCH_SIZE):
             batch = part.take(slice(start, start + BATCH_SIZE))
@@ -132,7 +136,7 @@ class Subject(NamedTuple):
             center = _centers(*self.trained, padded, self.given(labels))
             centers.append(np.asarray(center)[: len(batch.pixels), self.active])
             tell((start + len(batch.pixels)) / len(part.pixels))
-        return np.concatenate(centers)
+        return checked("codes", np.concatenate(centers))
 
 
 def fixed_pixels(binarize: str, split: Split, data: Dataset) -> UInt8[np.ndarray, "n h w c"]:
@@ -186,8 +190,38 @@ class EachRun:
     def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
         """Numbers of each run."""
         for place in range(runs.num_runs):
-            yield self(runs.subject(place), lambda share, done=place: tell(done + share))
+            try:
+                with np.errstate(invalid="ignore"):  # inf - inf, counted where means are taken
+                    row = self(runs.subject(place), lambda share, done=place: tell(done + share))
+            except NotFiniteError as error:
+                row = {f"{error.what}{NOT_FINITE}": error.count}
+            yield row
             tell(place + 1)
+
+
+class NotFiniteError(Exception):
+    """What an evaluation works on is not finite, so that it has nothing to say of this run.
+
+    Attributes:
+        what: ``codes`` or ``samples``.
+        count: examples of which it is not finite.
+    """
+
+    def __init__(self, what: str, count: int) -> None:
+        super().__init__(f"{what} of {count} examples are not finite")
+        self.what, self.count = what, count
+
+
+def checked(what: str, values: np.ndarray) -> np.ndarray:
+    """Return the values, an example per row.
+
+    Raises:
+        NotFiniteError: some are not finite.
+    """
+    is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not is_finite.all():
+        raise NotFiniteError(what, int(np.sum(~is_finite)))
+    return values
 
 
 def in_turn(num: int, most: int) -> Iterator[Int[np.ndarray, " batch"]]:
@@ -199,12 +233,6 @@ def in_turn(num: int, most: int) -> Iterator[Int[np.ndarray, " batch"]]:
 def joined(found: Sequence[Sequence[Any]], num: int) -> list[np.ndarray]:
     """Each measure of all batches of :func:`in_turn`, without what filled up the last."""
     return [np.concatenate(parts)[:num] for parts in zip(*found, strict=True)]
-
-
-def mean_columns(name: str, values: Any) -> Row:
-    """The mean over examples and its standard error, under ``name`` and ``name_se``."""
-    exact = np.asarray(values, np.float64)
-    return {name: float(exact.mean()), f"{name}_se": evaluate.standard_error(exact)}
 
 
 def importance_weighted(model: VAE, question: Question) -> Float[Array, " batch"]:

@@ -24,13 +24,13 @@ class Coded(NamedTuple):
     Attributes:
         mean: of q(z|x).
         log_var: of q(z|x).
-        z: a sample of q(z|x).
+        deviation: z - mean of a sample of q(z|x).
         log_prior: log p(z) of the sample.
     """
 
     mean: Latents
     log_var: Latents
-    z: Latents
+    deviation: Latents
     log_prior: Float[Array, " n"]
 
 
@@ -84,8 +84,9 @@ class Decomposition(EachRun):
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """The three terms with their errors."""
         coded, active = self._coded(subject), subject.active
-        used = Coded(coded.mean[:, active], coded.log_var[:, active], coded.z[:, active], coded[3])
-        num, blocks = len(used.z), []
+        mean, log_var, deviation = (values[:, active] for values in coded[:3])
+        used = Coded(mean, log_var, deviation, coded.log_prior)
+        num, blocks = len(used.mean), []
         for start in range(0, num, BATCH_SIZE):
             terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))
             blocks.append(jax.tree.map(lambda a, left=num - start: a[:left], terms))
@@ -103,14 +104,14 @@ def _code(model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Label
     q = model.encode(hparams, params, batches.as_images(pixels), y)
     assert isinstance(q, Gaussian)
     noise = model.noise(keys.stream(hparams.seed, "decompose"), len(pixels))
-    z = q.sample(noise)
-    return Coded(q.mean, q.log_var, z, model.prior_at(hparams, params, y).log_prob(z))
+    log_prior = model.prior_at(hparams, params, y).log_prob(q.sample(noise))
+    return Coded(q.mean, q.log_var, q.deviation(noise), log_prior)
 
 
 @functools.partial(jax.jit, static_argnames="num")
 def _terms_from(coded: Coded, start: Int[Array, ""], num: int) -> KLTerms:
     """Terms of ``num`` samples from one on, beyond the last from the first again."""
     turned = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), coded)
-    active = jnp.ones(coded.z.shape[1], bool)
+    active = jnp.ones(coded.mean.shape[1], bool)
     q = Gaussian(turned.mean, turned.log_var)
-    return decompose(q, active, turned.z[:num], turned.log_prior[:num])
+    return decompose(q, active, turned.deviation[:num], turned.log_prior[:num])

@@ -12,9 +12,9 @@ from vae_jax.assessments.base import (
     Tell,
     importance_weighted,
     joined,
-    mean_columns,
 )
 from vae_jax.columns import NATS, NUMBER, Column
+from vae_jax.evaluate import mean_columns
 from vae_jax.metrics import gaps
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.metrics.gaps import RefineSpec

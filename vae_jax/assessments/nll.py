@@ -9,7 +9,7 @@ import numpy as np
 from vae_jax import scoring
 from vae_jax.assessments.base import Runs, Tell, fixed_pixels
 from vae_jax.batches import Split
-from vae_jax.columns import MEASURED, NATS, TEST, Column
+from vae_jax.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
 from vae_jax.types import Row
 
 MOST_PARTICLES = 100
@@ -95,7 +95,10 @@ def _compared(train: Row, test: Row) -> Row:
     if None in (*seen, *unseen):
         return {}
     (nll, error), (test_nll, test_error) = seen, unseen
-    return own | {
-        "nll_gap": test_nll - nll,
-        "nll_gap_se": float(np.hypot(test_error, error)),
-    }
+    lost = f"train_nll{NOT_FINITE}"
+    counted = {lost: train[lost]} if lost in train else {}
+    return (
+        counted
+        | own
+        | {"nll_gap": test_nll - nll, "nll_gap_se": float(np.hypot(test_error, error))}
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vae_jax import batches, columns, keys
-from vae_jax.assessments.base import BATCH_SIZE, EachRun, Part, Subject, Tell
+from vae_jax.assessments.base import BATCH_SIZE, EachRun, Part, Subject, Tell, checked
 from vae_jax.columns import NUMBER, Column
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import Bernoulli
@@ -196,7 +196,8 @@ def _draw(
         own = jax.random.fold_in(key, start)
         image = _decode(model, hparams, params, z[rows], y, own, as_means=as_means)
         images.append(np.asarray(image))
-    return np.round(255 * np.concatenate(images).clip(0, 1)).astype(np.uint8)
+    drawn = checked("samples", np.concatenate(images))
+    return np.round(255 * drawn.clip(0, 1)).astype(np.uint8)
 
 
 def _are_gray(subject: Subject) -> bool:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.likelihoods.base import flat
 from vae_jax.likelihoods.location_scale import LocationScale, LogScales, log_of_mean
+from vae_jax.softbound import finite_exp
 from vae_jax.types import Images, PRNGKey
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -24,7 +25,7 @@ class IndependentGaussian(NamedTuple):
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
         """Log p(x|z) in nats: a density over all real x, which may exceed 1."""
         log_scale = flat(self.log_scale)
-        deviation = (flat(x) - flat(self.loc)) * jnp.exp(-log_scale)
+        deviation = (flat(x) - flat(self.loc)) * finite_exp(-log_scale)
         return jnp.sum(-0.5 * deviation**2 - log_scale - HALF_LOG_2PI, axis=-1)
 
     def mean(self) -> Images:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.likelihoods.base import flat
 from vae_jax.likelihoods.location_scale import LocationScale, LogScales, log_of_mean
+from vae_jax.softbound import finite_exp
 from vae_jax.types import Images, PRNGKey
 
 LOG_2 = math.log(2.0)
@@ -24,7 +25,7 @@ class IndependentLaplace(NamedTuple):
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
         """Log p(x|z) in nats: a density over all real x, which may exceed 1."""
         log_scale = flat(self.log_scale)
-        deviation = jnp.abs(flat(x) - flat(self.loc)) * jnp.exp(-log_scale)
+        deviation = jnp.abs(flat(x) - flat(self.loc)) * finite_exp(-log_scale)
         return jnp.sum(-deviation - log_scale - LOG_2, axis=-1)
 
     def mean(self) -> Images:

@@ -240,12 +240,16 @@ def begin(
         end: an exact sample from each posterior, from which all its chains begin.
     """
     keys = _chain_keys(question, role, num_chains)
-    if end is None:
-        z = _first(spec, question, keys)
-    else:
-        z = jnp.broadcast_to(end, (num_chains, *end.shape))
     path, t = _path(spec, question), temperatures(spec.num_temperatures, spec.schedule)
-    return Begun(path, t, hmc.arrive(path, z), _draws(spec.model, question.hparams, keys))
+    draws = _draws(spec.model, question.hparams, keys)
+    if end is not None:
+        z = jnp.broadcast_to(end, (num_chains, *end.shape))
+        return Begun(path, t, hmc.arrive(path, z), draws)
+    z, log_start = _first(spec, question, keys)
+    place = hmc.arrive(path, z)
+    if log_start is not None:
+        place = place._replace(log_start=log_start)
+    return Begun(path, t, place, draws)
 
 
 def tune(spec: AnnealSpec, question: Question) -> Float[Array, "levels batch"]:
@@ -309,8 +313,8 @@ def _path(spec: AnnealSpec, question: Question) -> Path:
 
 def _first(
     spec: AnnealSpec, question: Question, keys: ChainKeys
-) -> Float[Array, "chains batch latents"]:
-    """Samples from the start of the path."""
+) -> tuple[Float[Array, "chains batch latents"], Float[Array, "chains batch"] | None]:
+    """Samples from the start of the path, with their log-density there where noise gives it."""
     model, (hparams, params, x, y, _, _) = spec.model, question
     own = _at(keys, 0)
 
@@ -319,10 +323,10 @@ def _first(
         return model.sample_prior(hparams, params, key, 1, labels)[0]
 
     if spec.start == "prior":
-        return jax.vmap(jax.vmap(from_prior), (0, None))(own, y)
+        return jax.vmap(jax.vmap(from_prior), (0, None))(own, y), None
     noise = jax.vmap(jax.vmap(model.noise))(own)
-    q = model.encode(hparams, params, x, y).component()
-    return keep(model.active(hparams), q.sample(noise))
+    z, log_prob = model.encode(hparams, params, x, y).component().draw(noise)
+    return keep(model.active(hparams), z), log_prob
 
 
 def _draws(model: VAE, hparams: HParams, keys: ChainKeys) -> Draw:

@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vae_jax.evaluate import standard_error
+from vae_jax.evaluate import mean_columns
 from vae_jax.latents import keep
-from vae_jax.posteriors import Gaussian, normal_log_density
+from vae_jax.posteriors import Gaussian, pairwise_log_density
 from vae_jax.types import Active
 
 BLOCK_SIZE = 256
@@ -51,7 +51,7 @@ class KLTerms(NamedTuple):
 def decompose(
     q: Gaussian,
     active: Active,
-    z: Samples,
+    deviation: Samples,
     log_prior: Float[Array, " samples"],
     block_size: int = BLOCK_SIZE,
 ) -> KLTerms:
@@ -62,47 +62,49 @@ def decompose(
     Args:
         q: posteriors of the N examples, `[examples, latents]`.
         active: the latents that the run uses; the others add exactly zero.
-        z: one sample from the posterior of each of the first `samples` examples.
+        deviation: z - mean of one sample from the posterior of each of the first `samples`
+            examples: z itself may be too coarse to tell how likely it is under its own posterior.
         log_prior: log p(z) of those samples over the active latents, whatever the prior.
         block_size: samples, and examples, that are compared at once; no result depends on it but
             by rounding.
     """
-    own = Gaussian(q.mean[: len(z)], q.log_var[: len(z)], active).log_prob(z)
-    joint, marginals = _aggregate_log_densities(q, active, z, block_size)
+    num_samples = len(deviation)
+    own = Gaussian(jnp.zeros_like(deviation), q.log_var[:num_samples], active).log_prob(deviation)
+    joint, marginals = _aggregate_log_densities(q, active, deviation, block_size)
     return KLTerms(own - joint, joint - marginals, marginals - log_prior)
 
 
 def _aggregate_log_densities(
-    q: Gaussian, active: Active, z: Samples, block_size: int
+    q: Gaussian, active: Active, deviation: Samples, block_size: int
 ) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
     """Log q(z) and sum_j log q(z_j) of each sample."""
-    num_samples, num_examples = len(z), len(q.mean)
+    num_samples, num_examples = len(deviation), len(q.mean)
     means, log_vars = _in_blocks(q.mean, block_size), _in_blocks(q.log_var, block_size)
     is_real = _in_blocks(jnp.ones((num_examples, 1), bool), block_size)
 
-    def of_block(_: None, block: Samples) -> tuple[None, tuple[Array, Array]]:
+    def of_block(_: None, block: tuple[Samples, Samples]) -> tuple[None, tuple[Array, Array]]:
         def add(sums: tuple[Array, Array], part: tuple[Array, Array, Array]) -> tuple[Any, None]:
-            new = _log_sums(block, Gaussian(*part[:2]), part[2], active)
+            new = _log_sums(*block, Gaussian(*part[:2]), part[2], active)
             return jax.tree.map(jnp.logaddexp, sums, new), None
 
-        empty = jnp.full(len(block), -jnp.inf, z.dtype), jnp.full_like(block, -jnp.inf)
+        each = jnp.full_like(block[1], -jnp.inf)
+        empty = each[:, 0], each
         (joint, each), _ = jax.lax.scan(add, empty, (means, log_vars, is_real))
         log_n = np.log(num_examples)
         return None, (joint - log_n, jnp.sum(keep(active, each - log_n), axis=-1))
 
-    _, densities = jax.lax.scan(of_block, None, _in_blocks(z, block_size))
+    drawn = _in_blocks(q.mean[:num_samples], block_size), _in_blocks(deviation, block_size)
+    _, densities = jax.lax.scan(of_block, None, drawn)
     joint, marginals = (density.reshape(-1)[:num_samples] for density in densities)
     return joint, marginals
 
 
 def _log_sums(
-    z: Samples, q: Gaussian, is_real: Array, active: Active
+    mean: Samples, deviation: Samples, q: Gaussian, is_real: Array, active: Active
 ) -> tuple[Float[Array, " samples"], Samples]:
     """Log of the sum over components of their density at z, of all latents and of each."""
-    shape = (len(z), *q.mean.shape)
-    pairs = (jnp.broadcast_to(a, shape) for a in (z[:, None], q.mean[None], q.log_var[None]))
-    each = keep(active, normal_log_density(*pairs))
-    each = jnp.where(jnp.broadcast_to(is_real, shape), each, _NOWHERE)
+    each = keep(active, pairwise_log_density(mean, deviation, q))
+    each = jnp.where(jnp.broadcast_to(is_real, each.shape), each, _NOWHERE)
     return jax.nn.logsumexp(jnp.sum(each, axis=-1), axis=1), jax.nn.logsumexp(each, axis=1)
 
 
@@ -122,8 +124,7 @@ def summarize(terms: KLTerms) -> dict[str, float]:
     """
     row: dict[str, float] = {}
     for name, values in terms._asdict().items():
-        exact = np.asarray(values, np.float64)
-        row |= {name: float(exact.mean()), f"{name}_se": standard_error(exact)}
+        row |= mean_columns(name, values)
     return row
 
 

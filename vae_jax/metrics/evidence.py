@@ -10,6 +10,7 @@ sums over a few blocks of particles, so that K may grow without memory and every
 function of those sums.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -123,10 +124,12 @@ def distrust(
     share = float(np.mean(effective < FEWEST_EFFECTIVE))
     if share <= LARGEST_SHARE:
         return ""
+    loss, far = -float(np.mean(bias)), "the jackknife says nothing: "
+    if math.isfinite(loss):
+        far = f"the jackknife puts the bound {loss:.2f} nats below log p(x) on average, and "
     return (
         f"On {share:.0%} of the examples fewer than {FEWEST_EFFECTIVE:.0f} of the "
         f"K = {num_particles:,} importance weights count (median effective sample size "
-        f"{np.median(effective):.1f}): the jackknife puts the bound {-np.mean(bias):.2f} nats "
-        "below log p(x) on average, and with so few it sees too little; raise --eval_particles "
-        "or compare with AIS."
+        f"{np.median(effective):.1f}): {far}with so few it sees too little; raise "
+        "--eval_particles or compare with AIS."
     )

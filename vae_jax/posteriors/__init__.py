@@ -11,7 +11,12 @@ from vae_jax.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.posteriors.delta import Delta, Point
 from vae_jax.posteriors.flows import Flow
 from vae_jax.posteriors.full_gaussian import CholeskyGaussian, FullGaussian
-from vae_jax.posteriors.gaussian import DiagonalGaussian, Gaussian, normal_log_density
+from vae_jax.posteriors.gaussian import (
+    DiagonalGaussian,
+    Gaussian,
+    normal_log_density,
+    pairwise_log_density,
+)
 from vae_jax.posteriors.iaf import InverseAutoregressive
 from vae_jax.posteriors.planar import Planar
 from vae_jax.posteriors.stacked import Stacked, TwoLayers
@@ -36,6 +41,7 @@ __all__ = [
     "TwoLayers",
     "init_conditional",
     "normal_log_density",
+    "pairwise_log_density",
 ]
 
 POSTERIORS: dict[str, type[PosteriorFamily]] = {

@@ -7,6 +7,8 @@ normal noise, which is what makes it differentiable (the reparameterization tric
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
@@ -56,14 +58,18 @@ class Posterior(Protocol):
         ...
 
     def draw(self, noise: Latents) -> Draw:
-        """The sample and its log-density."""
+        """The sample and its log-density, which is a function of the noise and never of z.
+
+        The noise cannot be had back from z: where q is narrower than the floats about its mean,
+        every sample *is* the mean, and the ratio of a deviation to its scale is 0 / 0.
+        """
         ...
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x) of ``z = sample(noise)``, differentiable through z alone.
 
-        Its parameters are held constant: what the path derivative of sticking the landing (Roeder
-        et al. 2017) and DReG (Tucker et al. 2019) need.
+        Its value is that of ``draw(noise)``. Its parameters are held constant: what the path
+        derivative of sticking the landing (Roeder et al. 2017) and DReG (Tucker et al. 2019) need.
         """
         ...
 
@@ -122,3 +128,24 @@ class PosteriorFamily(Protocol):
             active: which columns of z the run uses.
         """
         ...
+
+
+@jax.custom_jvp
+def with_score(
+    log_prob: Float[Array, "*batch"], z: Latents, score: Latents
+) -> Float[Array, "*batch"]:
+    """Return ``log_prob``, whose slope by z is made to be ``score`` and by all else zero.
+
+    For a density of an own sample, known by its noise: the value needs no z, the slope does. As
+    ``log_prob + score * (z - stop_gradient(z))`` it would be NaN for a score beyond the floats.
+    """
+    del z, score
+    return log_prob
+
+
+@with_score.defjvp
+def _with_score_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    (log_prob, _, score), (_, z_dot, _) = primals, tangents
+    return log_prob, jnp.sum(score * z_dot, axis=-1)

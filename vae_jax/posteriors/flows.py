@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.posteriors.base import Draw, Posterior
+from vae_jax.latents import grow, keep
+from vae_jax.posteriors.base import Draw, Posterior, with_score
 from vae_jax.posteriors.gaussian import Gaussian
+from vae_jax.softbound import finite_exp
 from vae_jax.types import Latents
 
 
@@ -50,7 +52,7 @@ class Flow(NamedTuple):
         """
         fixed: Flow = jax.lax.stop_gradient(self)
         value, score = fixed._score(jax.lax.stop_gradient(noise))
-        return value + jnp.sum(score * (z - jax.lax.stop_gradient(z)), axis=-1)
+        return with_score(value, z, score)
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """There is none that is cheap."""
@@ -63,15 +65,20 @@ class Flow(NamedTuple):
     def _score(self, noise: Latents) -> tuple[Float[Array, "*batch"], Latents]:
         """Log q and its gradient by z at z = sample(noise).
 
-        By the chain rule J' score = d log q(sample(noise)) / d noise. Examples do not touch one
-        another, so one direction pushed through all of them at once is a column of every J.
+        With J the Jacobian of the map alone, J' score = d log q / d z0, the score of the base less
+        the slope of log |det J|: its scale, which may be beyond the floats, is in no system.
+        Examples do not touch one another, so one direction pushed through all of them at once is a
+        column of every J.
         """
-        log_prob, pull = jax.vjp(lambda noise: self.draw(noise).log_prob, noise)
-        (slope,) = pull(jnp.ones_like(log_prob))
-        _, push = jax.linearize(self.sample, noise)
+        start, log_prob = self.base.draw(noise)
+        log_det, pull = jax.vjp(lambda z: self.transform(z)[1], start)
+        (of_log_det,) = pull(jnp.ones_like(log_det))
+        of_base = -noise * finite_exp(-0.5 * grow(self.base.log_var, noise.ndim))
+        slope = keep(self.base.active, of_base - of_log_det)
+        _, push = jax.linearize(lambda z: self.transform(z)[0], start)
         directions = jnp.eye(noise.shape[-1], dtype=noise.dtype)
         columns = jax.vmap(lambda direction: push(jnp.broadcast_to(direction, noise.shape)))(
             directions
         )
         transposed_jacobian = jnp.moveaxis(columns, 0, -2)
-        return log_prob, jnp.linalg.solve(transposed_jacobian, slope[..., None])[..., 0]
+        return log_prob - log_det, jnp.linalg.solve(transposed_jacobian, slope[..., None])[..., 0]

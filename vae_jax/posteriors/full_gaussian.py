@@ -1,5 +1,6 @@
 """The Gaussian with all its correlations, by its Cholesky factor."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -9,8 +10,8 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.latents import grow, keep
-from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily
-from vae_jax.posteriors.gaussian import LOG_2PI
+from vae_jax.posteriors.base import Draw, Head, Posterior, PosteriorFamily, with_score
+from vae_jax.posteriors.gaussian import log_density_of_noise
 from vae_jax.types import Active, Latents, Params
 
 Square = Float[Array, "*batch latents latents"]
@@ -65,12 +66,15 @@ class CholeskyGaussian(NamedTuple):
     def log_prob(self, z: Float[Array, "*#batch latents"]) -> Float[Array, "*batch"]:
         """Log q(z|x) in nats, summed over the active coordinates; z may be shared by examples."""
         z = jnp.broadcast_to(z, jnp.broadcast_shapes(z.shape, self.mean.shape))
-        return self._log_density(self._noise_of(z))
+        log_density = self._log_density(self._noise_of(z))
+        # inf - inf in the system: z lies farther out than the floats reach.
+        return jnp.where(jnp.isnan(log_density), -jnp.inf, log_density)
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x), differentiable through z alone."""
-        del noise
-        return jax.lax.stop_gradient(self).log_prob(z)
+        fixed, noise = jax.lax.stop_gradient((self, noise))
+        score = keep(fixed.active, -_solved(_solve_transposed, fixed.factor, noise))
+        return with_score(fixed._log_density(noise), z, score)
 
     def component(self) -> Posterior:
         """Itself."""
@@ -78,15 +82,47 @@ class CholeskyGaussian(NamedTuple):
 
     def _log_density(self, noise: Latents) -> Float[Array, "*batch"]:
         """Log q at mean + L noise: log N(noise; 0, I) - log det L."""
-        terms = -0.5 * (LOG_2PI + noise**2 + grow(self.log_var, noise.ndim))
+        terms = log_density_of_noise(grow(self.log_var, noise.ndim), noise)
         return jnp.sum(keep(self.active, terms), axis=-1)
 
     def _noise_of(self, z: Latents) -> Latents:
-        """L^-1 (z - mean): one triangular system per example, particles side by side."""
-        deviation = z - grow(self.mean, z.ndim)
-        columns = jnp.moveaxis(deviation.reshape(-1, *self.mean.shape), 0, -1)
-        solved = jax.scipy.linalg.solve_triangular(self.factor, columns, lower=True)
-        return jnp.moveaxis(solved, -1, 0).reshape(z.shape)
+        """L^-1 (z - mean)."""
+        return _solved(_solve, self.factor, z - grow(self.mean, z.ndim))
+
+
+def _solved(
+    solve: Callable[[Array, Array], Array],
+    factor: Square,
+    values: Float[Array, "*particles latents"],
+) -> Float[Array, "*particles latents"]:
+    """One triangular system per example, particles side by side."""
+    columns = jnp.moveaxis(values.reshape(-1, *factor.shape[:-1]), 0, -1)
+    return jnp.moveaxis(solve(factor, columns), -1, 0).reshape(values.shape)
+
+
+def _solve_transposed(factor: Square, columns: Array) -> Array:
+    """L'^-1 columns."""
+    return jax.scipy.linalg.solve_triangular(factor, columns, trans=1, lower=True)
+
+
+@jax.custom_jvp
+def _solve(factor: Square, columns: Array) -> Array:
+    """L^-1 columns, whose slope is zero where the solution is not finite.
+
+    Where it is not, the density of z is zero, and no mixture gives it a weight: but zero weight
+    times a slope made of infinities would be NaN.
+    """
+    return jax.scipy.linalg.solve_triangular(factor, columns, lower=True)
+
+
+@_solve.defjvp
+def _solve_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (factor, columns), (factor_dot, columns_dot) = primals, tangents
+    solved = _solve(factor, columns)
+    is_near = jnp.all(jnp.isfinite(solved), axis=-2, keepdims=True)
+    moved = jnp.matmul(factor_dot, jnp.where(is_near, solved, 0.0))
+    slope = jax.scipy.linalg.solve_triangular(factor, columns_dot - moved, lower=True)
+    return solved, jnp.where(is_near, slope, 0.0)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,28 @@ def _step(z: Latents, u: Vectors, w: Vectors, b: Offsets) -> tuple[Latents, Floa
     # Where w vanishes so do w.u and its correction; only its direction would be 0/0.
     missing = (growth - 1.0 - along) / jnp.where(square > 0, square, 1.0)
     push = u + missing[..., None] * w
-    h = jnp.tanh(jnp.sum(grow(w, z.ndim) * z, axis=-1) + grow(b, z.ndim - 1))
-    # 1 + (1 - h^2)(growth - 1), written so that nothing cancels when growth is tiny.
-    det = h**2 + (1.0 - h**2) * grow(growth, h.ndim)
-    return z + grow(push, z.ndim) * h[..., None], jnp.log(det)
+    position = jnp.sum(grow(w, z.ndim) * z, axis=-1) + grow(b, z.ndim - 1)
+    h = jnp.tanh(position)
+    log_det = _log_det(position, grow(_log_softplus(along + SOFTPLUS_IS_ONE), h.ndim))
+    return z + grow(push, z.ndim) * h[..., None], log_det
+
+
+def _log_det(
+    position: Float[Array, "*#batch"], log_growth: Float[Array, "*#batch"]
+) -> Float[Array, "*batch"]:
+    """Log(1 + (1 - h^2)(growth - 1)) with h = tanh(position).
+
+    As log(h^2 + (1 - h^2) growth) nothing cancels, and as a sum of logarithms nothing underflows:
+    the growth may be as small as exp(-w.w).
+    """
+    distance = jnp.abs(position)
+    log_sech = math.log(2.0) - distance - jnp.log1p(jnp.exp(-2.0 * distance))
+    # Held above zero, where log h^2 has no slope and no weight.
+    log_tanh = jnp.log(jnp.maximum(jnp.tanh(distance), jnp.finfo(position.dtype).tiny))
+    return jnp.logaddexp(2.0 * log_tanh, 2.0 * log_sech + log_growth)
+
+
+def _log_softplus(values: Offsets) -> Offsets:
+    """Log(log(1 + exp(v))), which is v to the last bit where the softplus underflows."""
+    is_low = values < -40.0
+    return jnp.where(is_low, values, jnp.log(jax.nn.softplus(jnp.where(is_low, 0.0, values))))

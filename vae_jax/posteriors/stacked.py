@@ -57,9 +57,9 @@ class TwoLayers(NamedTuple):
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x), differentiable through z1 and z2 alone."""
-        (z_1, z_2), (noise_1, _) = split(z, self._width), split(noise, self._width)
+        (z_1, z_2), (noise_1, noise_2) = split(z, self._width), split(noise, self._width)
         upper = jax.lax.stop_gradient(self.upper)
-        return self.lower.path_log_prob(z_1, noise_1) + upper(z_1).log_prob(z_2)
+        return self.lower.path_log_prob(z_1, noise_1) + upper(z_1).own_log_prob(z_2, noise_2)
 
     @property
     def _width(self) -> int:

@@ -12,6 +12,7 @@ from vae_jax.latents import keep
 from vae_jax.posteriors import CholeskyGaussian, Gaussian, Posterior
 from vae_jax.priors.base import Encode, PriorFamily, Start
 from vae_jax.priors.normal import UnitNormal
+from vae_jax.softbound import finite_exp
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
 
 
@@ -40,7 +41,7 @@ class ClassNormal(NamedTuple):
 
         No KL changes when both are moved and scaled, so p may be made N(0, I).
         """
-        unit, scale = UnitNormal(self.active), jnp.exp(-0.5 * self.own.log_var)
+        unit, scale = UnitNormal(self.active), finite_exp(-0.5 * self.own.log_var)
         if not isinstance(q, Gaussian | CholeskyGaussian):
             return None
         mean, log_var = (q.mean - self.own.mean) * scale, q.log_var - self.own.log_var

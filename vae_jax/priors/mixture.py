@@ -15,6 +15,9 @@ from vae_jax.posteriors.gaussian import LOG_2PI
 from vae_jax.priors.base import Encode, PriorFamily, Start
 from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
 
+SMALLEST_LOG_VAR = -60.0
+"""Of a component in the expanded quadratic form: 1/v = 1e26 leaves room for z up to a million."""
+
 
 class GaussianMixture(NamedTuple):
     """p(z) = sum_k softmax(logits)_k N(z; mean_k, exp(log_var_k)).
@@ -57,12 +60,19 @@ def component_log_probs(
     many deviations from the origin and few from a component: 1e-4 nats are lost at s = 0.5, but
     0.2 at s = 0.02. The largest term, alone of any weight there, is therefore computed once more
     from the difference z - m.
+
+    No part of it may leave the floats, or the expansion is inf - inf. So variances below
+    e^:data:`SMALLEST_LOG_VAR` are widened to that in the quadratic form, where z lies either at
+    the mean or too far for any weight; what cancels there may not come out above the density's
+    peak; and where z^2/v is no float any more, the density is zero.
     """
-    precision = keep(active, jnp.exp(-parts.log_var))
+    precision = keep(active, jnp.exp(-jnp.maximum(parts.log_var, SMALLEST_LOG_VAR)))
     constants = jnp.sum(keep(active, LOG_2PI + parts.log_var + parts.mean**2 * precision), axis=-1)
     z = keep(active, z)
     squares = _product(z**2, precision.T) - 2.0 * _product(z, (parts.mean * precision).T)
-    expanded = -0.5 * (squares + grow(constants, z.ndim))
+    peaks = -0.5 * jnp.sum(keep(active, LOG_2PI + parts.log_var), axis=-1)
+    expanded = jnp.minimum(-0.5 * (squares + grow(constants, z.ndim)), grow(peaks, z.ndim))
+    expanded = jnp.where(jnp.isnan(expanded), -jnp.inf, expanded)
     is_largest = jax.nn.one_hot(jnp.argmax(expanded, axis=-1), len(parts.mean), dtype=z.dtype)
     mean, log_var = _product(is_largest, parts.mean), _product(is_largest, parts.log_var)
     nearest = Gaussian(mean, log_var, active)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.latents import keep
 from vae_jax.objectives import Draws
-from vae_jax.posteriors import Gaussian, normal_log_density
+from vae_jax.posteriors import Gaussian, pairwise_log_density
 from vae_jax.regularizers.base import Context, Regularizer, gaussian
 from vae_jax.types import Active, Params, Scalar
 
@@ -77,24 +77,22 @@ class TotalCorrelation(Regularizer):
         del params
         q = gaussian(draws, context.active)
         log_weights = TC_ESTIMATORS[self.tc_estimator](draws.z.shape[1], context.num_examples)
-        estimates = jax.vmap(lambda z: total_correlation(q, z, context.active, log_weights))
-        return hparams.tc_weight * jnp.mean(estimates(keep(context.active, draws.z)))
+        estimates = jax.vmap(lambda own: total_correlation(q, own, context.active, log_weights))
+        return hparams.tc_weight * jnp.mean(estimates(q.deviation(draws.noise)))
 
 
 def total_correlation(
-    q: Gaussian, z: Float[Array, "batch latents"], active: Active, log_weights: LogWeights
+    q: Gaussian, deviation: Float[Array, "batch latents"], active: Active, log_weights: LogWeights
 ) -> Float[Array, " batch"]:
     """Estimate of log q(z) - sum_j log q(z_j) for each sample, in nats.
 
     Args:
         q: q(z|x) of each example of the batch, ``[batch, latents]``.
-        z: a sample of each.
+        deviation: z - mean of a sample of each, from its own posterior's mean.
         active: the coordinates that count.
         log_weights: of the examples' components in q(z).
     """
-    shape = (len(z), *q.mean.shape)
-    pairs = (jnp.broadcast_to(a, shape) for a in (z[:, None], q.mean[None], q.log_var[None]))
-    each = keep(active, normal_log_density(*pairs))
+    each = keep(active, pairwise_log_density(q.mean, deviation, q))
     joint = jax.nn.logsumexp(log_weights + jnp.sum(each, axis=-1), axis=1)
     marginals = jax.nn.logsumexp(log_weights[..., None] + each, axis=1)
     return joint - jnp.sum(keep(active, marginals), axis=-1)
