@@ -92,11 +92,10 @@ def _compared(train: Row, test: Row) -> Row:
     """The columns of this evaluation from scores with equal K."""
     seen, seen_se = train["train_nll"], train["train_nll_se"]
     unseen, unseen_se = test["test_nll"], test["test_nll_se"]
-    if None in (seen, seen_se, unseen, unseen_se):
-        return {}
+    is_known = None not in (seen, seen_se, unseen, unseen_se)
     return {
         "train_nll": seen,
         "train_nll_se": seen_se,
-        "nll_gap": unseen - seen,
-        "nll_gap_se": float(np.hypot(unseen_se, seen_se)),
+        "nll_gap": unseen - seen if is_known else None,
+        "nll_gap_se": float(np.hypot(unseen_se, seen_se)) if is_known else None,
     }
