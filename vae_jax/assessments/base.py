@@ -161,8 +161,9 @@ class Assessment(Protocol):
     """
 
     needs: ClassVar[frozenset[str]]
-    """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional`` and
-    ``factors``; what is refused without them stands in ``config`` and ``assessor``."""
+    """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional``,
+    ``factors`` and ``sklearn``; what is refused without them stands in ``config`` and
+    ``assessor``."""
     columns: ClassVar[Mapping[str, str]]
     """What each of its columns is, with its source; in the order of ``results.csv``."""
 

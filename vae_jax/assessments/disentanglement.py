@@ -24,7 +24,7 @@ class Disentanglement(EachRun):
 
     factor_values: int = 16
 
-    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional"})
+    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional", "sklearn"})
     columns: ClassVar[Mapping[str, str]] = {
         "mig": "gap between the two latents that know most of a factor, over its entropy (Chen et "
         "al. 2018, eq. 6)",

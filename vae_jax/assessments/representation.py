@@ -13,7 +13,7 @@ _NUMBERS = ("10", "100", "1000", "all")
 class Representation(EachRun):
     """Accuracy of simple classifiers of the posterior mean, with few labels and with all."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional"})
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional", "sklearn"})
     columns: ClassVar[Mapping[str, str]] = with_errors(
         {
             f"{kind}_{number}": f"test accuracy of {words} on posterior means with {number} labels"

@@ -48,7 +48,7 @@ class Samples(EachRun):
 
     num_samples: int = 5000
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prior"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prior", "sklearn"})
     columns: ClassVar[Mapping[str, str]] = {
         **with_errors({**_COMPARED, **_AGGREGATE}),
         "num_samples": "samples, and test images, that were compared",
