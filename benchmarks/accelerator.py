@@ -428,6 +428,7 @@ def main() -> int:
     parts = args.parts.split(",")
     if unknown := sorted(set(parts) - PARTS.keys()):
         parser.error(f"--parts={args.parts}: no part {', '.join(unknown)}; of {', '.join(PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ending the part at hand as well
     with tempfile.TemporaryDirectory() as folder:
         npz = args.npz or _write_images(Path(folder) / "images.npz", args.tiny)
         return _measure_all(parts, Path(folder), npz.resolve(), args.table, args.tiny)
