@@ -4,9 +4,10 @@
     python benchmarks/accelerator.py --tiny            # all of it on a CPU, to see that it runs
 
 Every part is a process of its own with a time limit, so that one that fails, hangs or exhausts the
-device's memory costs itself alone; what it measured until then is kept. It prints as it goes, and
-the table is written after each part. Nothing is downloaded: the images are synthetic (no time
-depends on them) unless ``--npz`` names a data set, and PyTorch is compared with if it is there.
+device's memory costs itself alone; what it measured until then is kept. The process that starts
+them leaves the device alone. It prints as it goes, and the table is written after each part.
+Nothing is downloaded: the images are synthetic (no time depends on them) unless ``--npz`` names a
+data set, and PyTorch is compared with if it is there.
 """
 
 import argparse
@@ -423,7 +424,8 @@ def main() -> int:
     parser.add_argument("--task", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.task:
-        _measure(Task(**_paths(json.loads(args.task))))
+        task = Task(**_paths(json.loads(args.task)))
+        PARTS[task.part].measure(task)
         return 0
     parts = args.parts.split(",")
     if unknown := sorted(set(parts) - PARTS.keys()):
@@ -438,14 +440,12 @@ def _paths(fields: dict) -> dict:
     return fields | {name: Path(fields[name]) for name in ("rows", "npz")}
 
 
-def _measure(task: Task) -> None:
-    """One part, in its own process; the first line says on what."""
-    from measuring import machine
-
-    with task.rows.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(machine()) + "\n")
-    print(f"{task.part}: {machine()}", flush=True)
-    PARTS[task.part].measure(task)
+def _device() -> str:
+    """The device and the versions, from a process that ends: who asks holds the device's memory."""
+    code = "import measuring; print(measuring.machine())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    return done.stdout.strip() or _first_line(RuntimeError(done.stderr.strip()[-300:]))
 
 
 def _write_images(path: Path, is_tiny: bool) -> Path:
@@ -463,8 +463,10 @@ def _measure_all(
     parts: Sequence[str], folder: Path, npz: Path, table: Path | None, is_tiny: bool
 ) -> int:
     """Every part after the other, and the table after each."""
-    began, rows, device, failed, text = time.time(), list[Row](), "", 0, ""
+    began, rows, failed, text = time.time(), list[Row](), 0, ""
+    device = _device()
     for part in parts:
+        print(f"{part}, on {device}", flush=True)
         left = TOTAL_SECONDS - (time.time() - began)
         seconds = TINY_SECONDS if is_tiny else min(PARTS[part].seconds, left)
         file = folder / f"{part}.jsonl"
@@ -472,11 +474,8 @@ def _measure_all(
         if seconds > 0:
             task = Task(part, time.time() + seconds, file, npz, is_tiny)
             problem = _run(task, seconds)
-        found = (
-            [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        )
-        device = next((line for line in found if isinstance(line, str)), device)
-        rows += [Row(*line) for line in found if not isinstance(line, str)]
+        if file.exists():
+            rows += [Row(*json.loads(line)) for line in file.read_text().splitlines()]
         if problem:
             failed += 1
             rows.append(Row(part, "the part as a whole", "not finished", problem))
