@@ -1,11 +1,14 @@
 """The benchmark for accelerators runs as a whole, with tiny sizes on a CPU."""
 
 import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "accelerator.py"
@@ -66,6 +69,26 @@ def test_the_limits_of_the_parts_add_up_to_eight_minutes_at_most():
     limits = [int(number) for number in re.findall(r"Part\(.*, (\d+)\),", text)]
     assert len(limits) == len(PARTS)
     assert sum(limits) <= 8 * 60
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA L4", "L4"),
+        ("Tesla T4", "T4"),
+        ("TPU v5 lite", "v5e"),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA L40", None),
+        ("cpu", None),
+    ],
+)
+def test_only_the_card_itself_has_its_published_rates(monkeypatch, kind, name):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    chip = importlib.import_module("scaling").chip_of(kind)
+    assert (chip and chip.name) == name
 
 
 def test_it_imports_nothing_beyond_the_standard_library_before_a_part_runs():
