@@ -339,33 +339,33 @@ def measure_float64(task: Task) -> None:
 
 def measure_study(task: Task) -> None:
     """Wall time of the study of gpu.flags, and of its 48 runs one command after the other."""
-    length = ["--num_steps=20000", "--chunk_steps=2000", "--eval_every=2000"]
-    flags = [*length, "--checkpoint_every=10000"]
-    small = ["--num_steps=4", "--eval_every=4", "--hidden_sizes=4", "--eval_particles=2"]
-    together = _command(task, "gpu.flags", *(small if task.is_tiny else []))
-    task.add("the 48 runs of gpu.flags as one study", f"{together:,.1f} s", "start to report")
-    alone = [
-        _command(task, "mnist.flags", f"--seed={seed}", *(small if task.is_tiny else flags))
-        for seed in (0, 1)
-    ]
-    sequence = alone[0] + 47 * alone[1]
+    num_runs, study = 48, ["--flagfile=gpu.flags"]
+    own = ["--num_steps=20000", "--chunk_steps=2000", "--eval_every=2000"]
+    own.append("--checkpoint_every=10000")
+    if task.is_tiny:
+        own = ["--num_steps=4", "--eval_every=4", "--hidden_sizes=4", "--eval_particles=2"]
+        num_runs, study = 2, ["--flagfile=mnist.flags", "--sweep=seed=0,1", *own]
+    together = _command(task, *study)
+    task.add(f"a study of {num_runs} runs", f"{together:,.1f} s", f"{study[0]}, start to report")
+    alone = [_command(task, "--flagfile=mnist.flags", f"--seed={seed}", *own) for seed in (0, 1)]
+    sequence = alone[0] + (num_runs - 1) * alone[1]
     task.add(
-        "48 commands in sequence",
+        f"{num_runs} commands in sequence",
         f"{sequence:,.0f} s, {sequence / together:.1f} x the study",
-        f"extrapolated from two: {alone[0]:.1f} s, and {alone[1]:.1f} s with compiled programs",
+        f"from two of them: {alone[0]:.1f} s, and {alone[1]:.1f} s with compiled programs",
     )
 
 
-def _command(task: Task, flagfile: str, *flags: str) -> float:
+def _command(task: Task, *flags: str) -> float:
     """Seconds of a whole command, start and report included."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        command = [sys.executable, "run.py", f"--flagfile={flagfile}", f"--dataset={task.npz}"]
+        command = [sys.executable, "run.py", *flags, f"--dataset={task.npz}"]
         done = subprocess.run(
-            [*command, f"--workdir={folder}/run", *flags], cwd=ROOT, capture_output=True, text=True
+            [*command, f"--workdir={folder}/run"], cwd=ROOT, capture_output=True, text=True
         )
     if done.returncode:
-        raise RuntimeError(f"run.py --flagfile={flagfile}: {done.stderr.strip()[-300:]}")
+        raise RuntimeError(f"run.py {flags[0]}: {done.stderr.strip()[-300:]}")
     return time.perf_counter() - began
 
 
