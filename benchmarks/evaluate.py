@@ -13,25 +13,19 @@ import argparse
 import functools
 import math
 import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from measuring import Advance, images, measure
 
 from vae_jax import evaluate, keys
 from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.networks import MLP
-
-Advance = Callable[[], None]
 
 HIDDEN, LATENTS = 500, 20
 MODEL = VAE((28, 28, 1), LATENTS, MLP((HIDDEN,)))
@@ -41,12 +35,6 @@ FULL = 10_000 * 5_000
 """Particles and examples of the aim: K = 5,000 on MNIST's test images."""
 
 _evaluate = jax.jit(evaluate.evaluate, static_argnums=(0, 4))
-
-
-def images(num: int) -> np.ndarray:
-    """Four pixels in five black, the others white."""
-    rng = np.random.default_rng(0)
-    return 255 * (rng.random((num, 28, 28, 1)) < 0.2).astype(np.uint8)
 
 
 def ours(spec: EvalSpec, pixels: np.ndarray) -> Advance:
@@ -91,19 +79,6 @@ def noise(spec: EvalSpec, num: int) -> Advance:
 
     start = jnp.zeros((spec.particles_at_once, spec.batch_size, MODEL.width))
     return looped(step, start, spec, num)
-
-
-def measure(contenders: dict[str, Advance], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender in each round, after one unmeasured call of each."""
-    for advance in contenders.values():
-        advance()
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, advance in contenders.items():
-            start = time.perf_counter()
-            advance()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def megabytes(spec: EvalSpec, pixels: np.ndarray, num_particles: int) -> float:

@@ -26,19 +26,31 @@ NUMBERS_MOVED = 10
 
 
 class Chip(NamedTuple):
-    """Public figures: operations a second in bfloat16, bytes a second, bytes, bytes sent."""
+    """Public figures: operations a second, bytes a second, bytes, bytes sent a second.
+
+    Operations are those of dense products in bfloat16 (of a T4, float16); bytes sent are those of
+    one direction of the link between cards.
+    """
 
     name: str
     peak: float
     bandwidth: float
     memory: float
     link: float
+    kinds: tuple[str, ...]
+    """Names by which JAX knows the device."""
 
 
 CHIPS = (
-    Chip("v5e", 197e12, 819e9, 16e9, 200e9),
-    Chip("H200", 989e12, 4.8e12, 141e9, 450e9),
+    Chip("v5e", 197e12, 819e9, 16e9, 200e9, ("TPU v5 lite", "TPU v5e")),
+    Chip("H200", 989e12, 4.8e12, 141e9, 450e9, ("H200",)),
+    Chip("H100", 989e12, 3.35e12, 80e9, 450e9, ("H100 80GB HBM3",)),
+    Chip("A100", 312e12, 2.039e12, 80e9, 300e9, ("A100-SXM4-80GB",)),
+    Chip("L4", 121e12, 300e9, 24e9, 32e9, ("NVIDIA L4",)),
+    Chip("T4", 65e12, 320e9, 16e9, 16e9, ("Tesla T4",)),
 )
+"""Of the data sheets: Google Cloud's "TPU v5e", NVIDIA's of each card (SXM where there is one)."""
+SHOWN = ("v5e", "H200")
 SPECS = {
     "mlp 784-400-20": TrainSpec(VAE((28, 28, 1), 20), batch_size=128, binarize="dynamic"),
     "conv 28x28": TrainSpec(VAE((28, 28, 1), 16, Conv((32, 64), (256,))), batch_size=64),
@@ -57,11 +69,16 @@ def main() -> None:
         params, operations = facts(spec)
         moved = 4 * NUMBERS_MOVED * params
         line = f"{name:16}{params:11,}{operations / 1e9:8.2f}{moved / 1e6:8.1f}"
-        for chip in CHIPS:
+        for chip in (chip for chip in CHIPS if chip.name in SHOWN):
             fitting = int(0.8 * chip.memory / capacity.bytes_per_run(spec))
             print(f"{line}{operations / moved:8.1f}{chip.name:>7}", end="")
             print(f"{1e6 * operations / chip.peak:9.1f}{1e6 * moved / chip.bandwidth:9.1f}", end="")
             print(f"{fitting:9,}{1e6 * 2 * 4 * params / chip.link:9.1f}")
+
+
+def chip_of(kind: str) -> Chip | None:
+    """The public figures of a device, if they are known; no other model of the card has them."""
+    return next((chip for chip in CHIPS if any(kind.endswith(name) for name in chip.kinds)), None)
 
 
 def facts(spec: TrainSpec) -> tuple[int, float]:

@@ -9,23 +9,17 @@ commands start from nothing: imports, compilation, 1,000 updates on mnist_5k, ev
 """
 
 import argparse
-import functools
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from measuring import Advance, Training, images, machine, peak_memory_mb, seconds_of
 
 from vae_jax import capacity, sweep
 from vae_jax.batches import Examples
@@ -45,45 +39,22 @@ class Study(NamedTuple):
     num_runs: int
     layout: sweep.Layout
     first_call: float
-    advance: Callable[[], None]
-
-
-def images() -> Examples:
-    """Four pixels in five black, as many images as mnist_5k trains on."""
-    rng = np.random.default_rng(0)
-    shape = (4_000, 28, 28, 1)
-    values = rng.integers(0, 256, shape, np.uint8) * (rng.random(shape, np.float32) < 0.2)
-    return Examples(jnp.asarray(values))
+    advance: Advance
 
 
 def study(num_runs: int, examples: Examples, steps: int, max_parallel_runs: int) -> Study:
     """Compile the program of a study; ``first_call`` is what that takes, initial state included."""
     began = time.perf_counter()
-    hparams = HParams.of(seed=list(range(num_runs)), latent_size=SPEC.model.max_latents)
+    hparams = HParams.of(seed=list(range(num_runs)))
     layout = capacity.layout_for(SPEC, hparams, max_parallel_runs)
-    state = sweep.init(SPEC, hparams, jnp.full(SPEC.model.image_shape, 0.1), layout=layout)
-    chunk = functools.partial(sweep.train_chunk, SPEC, hparams, max_steps=steps, layout=layout)
-    state, _ = jax.block_until_ready(chunk(state, examples, jnp.int32(1)))
-    first_call = time.perf_counter() - began
-
-    def advance() -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(chunk(state, examples, jnp.int32(steps)))
-
-    return Study(num_runs, layout, first_call, advance)
-
-
-def peak_memory_mb() -> float:
-    """Largest so far, of the accelerator where it tells, else of this process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"] / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    training = Training(SPEC, examples, num_runs, steps, layout)
+    training.advance(1)
+    return Study(num_runs, layout, time.perf_counter() - began, training.advance)
 
 
 def compare_steps(sizes: tuple[int, ...], steps: int, rounds: int, max_parallel_runs: int) -> None:
     """Milliseconds per update and run of each size, and what its first call took."""
-    examples, studies, memory = images(), [], []
+    examples, studies, memory = Examples(jnp.asarray(images(4_000))), [], []
     for size in sizes:
         studies.append(study(size, examples, steps, max_parallel_runs))
         studies[-1].advance()
@@ -91,11 +62,8 @@ def compare_steps(sizes: tuple[int, ...], steps: int, rounds: int, max_parallel_
     times: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for each in studies:
-            began = time.perf_counter()
-            each.advance()
-            times[each.num_runs].append(
-                1e3 * (time.perf_counter() - began) / (steps * each.num_runs)
-            )
+            milliseconds = 1e3 * seconds_of(each.advance) / (steps * each.num_runs)
+            times[each.num_runs].append(milliseconds)
     print(
         f"{'runs':>5}{'at once':>9}{'ms/step/run':>13}{'/ alone':>9}{'first call s':>14}{'MB':>8}"
     )
@@ -144,10 +112,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=0, help="compare whole commands instead")
     parser.add_argument("--process_steps", type=int, default=1000)
     args = parser.parse_args()
-    device = jax.devices()[0]
-    print(
-        f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores, jax {jax.__version__}"
-    )
+    print(f"{machine()}, {os.cpu_count()} cores")
     if args.processes:
         compare_processes(args.processes, args.process_steps)
     else:

@@ -14,27 +14,18 @@ import functools
 import math
 import os
 import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measuring import Advance, Training, images, measure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from vae_jax import sweep
 from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
 from vae_jax.model import VAE
 from vae_jax.networks import MLP, Conv
 from vae_jax.train import BatchKeys, TrainSpec, draw_batch, init
-
-Advance = Callable[[], None]
-"""Runs the setup's number of steps and waits for them."""
 
 
 class Setup(NamedTuple):
@@ -75,13 +66,8 @@ def conv() -> Setup:
 
 
 SETUPS = {"mlp": mlp, "conv": conv}
-
-
-def images() -> np.ndarray:
-    """As many as MNIST has for training, four pixels in five black."""
-    rng = np.random.default_rng(0)
-    shape = (60_000, 28, 28, 1)
-    return rng.integers(0, 256, shape, np.uint8) * (rng.random(shape, np.float32) < 0.2)
+NUM_IMAGES = 60_000
+"""As many as MNIST has for training."""
 
 
 # --- contenders -----------------------------------------------------------------------------------
@@ -89,25 +75,7 @@ def images() -> np.ndarray:
 
 def ours(setup: Setup, pixels: jax.Array, num_runs: int) -> Advance:
     """The package's trainer, all runs in one vmap."""
-    spec, steps = setup.spec, setup.steps
-    hparams = HParams.of(seed=list(range(num_runs)), latent_size=spec.model.max_latents)
-    mean = jnp.full(spec.model.image_shape, 0.1)
-    state = sweep.init(spec, hparams, mean)
-
-    def advance() -> None:
-        nonlocal state
-        state, _ = sweep.train_chunk(
-            spec,
-            hparams,
-            state,
-            Examples(pixels),
-            jnp.asarray(steps, jnp.int32),
-            max_steps=steps,
-            layout=sweep.Layout(max_parallel_runs=num_runs),
-        )
-        jax.block_until_ready(state)
-
-    return advance
+    return Training(setup.spec, Examples(pixels), num_runs, setup.steps).advance
 
 
 def floor(setup: Setup) -> Advance:
@@ -134,10 +102,12 @@ def floor(setup: Setup) -> Advance:
 
 
 def torch_step(net: str, setup: Setup, pixels: np.ndarray, is_compiled: bool) -> Advance:
-    """The same step in PyTorch; raises ImportError where there is none."""
+    """The same step in PyTorch, on its GPU if it has one; raises ImportError where it is not."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_default_device(device)
     encoder, heads, decoder = _torch_mlp() if net == "mlp" else _torch_conv()
     bias = torch.full((784,), -2.0, requires_grad=True)
     parts = torch.nn.ModuleList([encoder, heads, decoder])
@@ -160,6 +130,8 @@ def torch_step(net: str, setup: Setup, pixels: np.ndarray, is_compiled: bool) ->
             optimizer.zero_grad(set_to_none=True)
             loss(x, torch.randn(batch, latents)).backward()
             optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return advance
 
@@ -231,22 +203,9 @@ def optimizer_alone(setup: Setup) -> Advance:
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def measure(contenders: dict[str, Advance], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each contender in each round, after one unmeasured call of each."""
-    for advance in contenders.values():
-        advance()
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, advance in contenders.items():
-            start = time.perf_counter()
-            advance()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def contenders_of(net: str, setup: Setup) -> tuple[dict[str, Advance], dict[str, str]]:
     """Contenders by name, and why others are missing."""
-    host = images()
+    host = images(NUM_IMAGES)
     pixels = jnp.asarray(host)
     found = {"ours": ours(setup, pixels, 1), "matrix products alone": floor(setup)}
     if setup.parallel_runs > 1:

@@ -36,8 +36,8 @@ PURE = [
     *("metrics.hmc", "metrics.ais", "metrics.gaps", "metrics.decomposition"),
 ]
 HOST = [
-    *("errors", "clock", "compilation", "signals", "hosts", "records", "seals", "owner"),
-    *("table", "page"),
+    *("errors", "libraries", "clock", "compilation", "signals", "hosts", "records", "seals"),
+    *("owner", "table", "page"),
     *("data.dataset", "data.cache", "data.mapped", "data.arrays", "data.places", "data.files"),
     *("data.folders", "data.packaged", "data.sprites", "data.download", "data.catalog"),
     *("data.sources", "data"),

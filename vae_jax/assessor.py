@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import assessments, build, hosts, logs, records, seals, sweep, trainer
+from vae_jax import assessments, build, hosts, libraries, logs, records, seals, sweep, trainer
 from vae_jax.assessments import ALWAYS, ASSESSMENTS, Assessment, Runs
 from vae_jax.config import Config, as_text
 from vae_jax.data import Dataset
@@ -143,10 +143,13 @@ def _checksum_of_data(dataset: Dataset, binarize: str) -> int:
 
 
 def refused(config: Config, dataset: Dataset) -> str:
-    """Why the data do not allow an evaluation, as one line; "" where they allow all."""
+    """Why data or libraries do not allow an evaluation, as one line; "" where they allow all."""
     lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
     for name in asked(config):
+        words = libraries.refusal("sklearn", f"--evaluate={name}")
+        if words and "sklearn" in ASSESSMENTS[name].needs:
+            return f"{words}, or leave {name} out"
         for need in sorted(ASSESSMENTS[name].needs):
             if lacks.get(need):
                 return (

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from vae_jax import batches, parallel, train
+from vae_jax import batches, libraries, parallel, train
 from vae_jax.batches import Examples, Gathered
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError
@@ -160,7 +160,7 @@ def feed(
 
     Raises:
         InputError: static binarization, whose pixels are drawn once for all images together, of
-            images that cannot lie on the device.
+            images that cannot lie on the device; streaming without grain.
     """
     if on_device == "yes" or (on_device == "auto" and parallel.fits(data.train.nbytes)):
         return Resident(parallel.replicate(resident(spec, data), devices), max_steps)
@@ -169,6 +169,7 @@ def feed(
             "--binarize=static: draws all images at once on the device, where they have no place; "
             "give --binarize=dynamic or --data_on_device=yes"
         )
+    libraries.require("grain", f"--data_on_device={on_device}")
     seeds = tuple(sorted({int(seed) for seed in np.atleast_1d(np.asarray(hparams.seed))}))
     place = functools.partial(parallel.place, devices=devices)
     return Streamed(spec, data, seeds, place, max_steps)

@@ -25,6 +25,7 @@ from vae_jax import (
     findings,
     groups,
     hosts,
+    libraries,
     logs,
     owner,
     records,
@@ -221,6 +222,8 @@ def _draw(
     config: Config, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
 ) -> list[report.Figure]:
     """Figures of the study and of its best run; test images are shown as the model saw them."""
+    if not libraries.is_installed("matplotlib"):
+        return []
     from vae_jax import figures  # brings matplotlib, for which no training need wait
 
     folder = Path(config.workdir) / "figures"
@@ -293,7 +296,7 @@ def _diagnose(config: Config, found: dict[str, Any]) -> dict[str, list[Any]]:
 
 def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: int) -> None:
     record, shape = dataset.record, "x".join(map(str, dataset.image_shape))
-    for line in filter(None, (record.substitution, *record.warnings)):
+    for line in filter(None, (record.substitution, *record.warnings, libraries.left_out())):
         print(f"NOTE: {line}")
     counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
     print(f"data: {record.used} ({record.source}), {shape}, {counts}")

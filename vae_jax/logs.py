@@ -18,12 +18,6 @@ from typing import Any
 import rich.progress
 from rich.console import Console, RenderableType
 from rich.text import Text
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import (  # protobuf makes these names when imported
-    Event,  # pyright: ignore[reportAttributeAccessIssue]
-    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
-)
 
 from vae_jax import records
 from vae_jax.errors import InputError
@@ -112,7 +106,7 @@ class TensorBoard:
 
     The term `valid_elbo` is the curve `elbo/valid`. A run that writes first purges what an earlier
     process wrote for steps after the one it resumes from, so that no curve doubles back; the
-    curves of runs that do not write stay. A context manager.
+    curves of runs that do not write stay. A context manager. Needs tensorboardX.
 
     Args:
       workdir: where the folder `tensorboard` goes.
@@ -122,7 +116,7 @@ class TensorBoard:
     def __init__(self, workdir: Path, resumed_from: Mapping[int, int] | None = None):
         self._folder = workdir / "tensorboard"
         self._resumed_from = resumed_from or {}
-        self._writers: dict[int, EventsWriter] = {}
+        self._writers: dict[int, Any] = {}
 
     def __enter__(self) -> "TensorBoard":
         return self
@@ -145,29 +139,37 @@ class TensorBoard:
                     writer.write_event(_scalar_event(row["step"], name, float(value)))
             writer.flush()
 
-    def _writer(self, run: int) -> EventsWriter:
+    def _writer(self, run: int) -> Any:
         if run not in self._writers:
             first = self._resumed_from.get(run, -1) + 1
             self._writers[run] = _open(self._folder / f"run_{run}", first)
         return self._writers[run]
 
 
-def _open(folder: Path, first: int) -> EventsWriter:
+def _open(folder: Path, first: int) -> Any:
     """Starts an event file whose first event purges older files from step `first` on."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2  # protobuf makes its names when imported
+
     folder.mkdir(parents=True, exist_ok=True)
     # TensorBoard reads files in the order of their names, which hold the time; a number before it
     # keeps them in order through a quick resume or a clock that is set back.
     number = len(list(folder.iterdir()))
     writer = EventsWriter(str(folder / f"events.{number:06d}"))
-    start = SessionLog(status=SessionLog.START)
-    writer.write_event(Event(step=first, wall_time=time.time(), session_log=start))
+    messages: Any = event_pb2
+    start = messages.SessionLog(status=messages.SessionLog.START)
+    writer.write_event(messages.Event(step=first, wall_time=time.time(), session_log=start))
     return writer
 
 
-def _scalar_event(step: int, name: str, value: float) -> Event:
+def _scalar_event(step: int, name: str, value: float) -> Any:
+    from tensorboardX import summary
+    from tensorboardX.proto import event_pb2
+
     split, term = name.split("_", maxsplit=1)
+    messages: Any = event_pb2
     scalar = summary.scalar(f"{term}/{split}", value)
-    return Event(step=step, wall_time=time.time(), summary=scalar)
+    return messages.Event(step=step, wall_time=time.time(), summary=scalar)
 
 
 class Progress:

@@ -1,5 +1,6 @@
 """What a finished run says about itself: rows of numbers and where they came from."""
 
+import contextlib
 import importlib.metadata
 import resource
 import subprocess
@@ -25,13 +26,21 @@ PACKAGES = (
 
 def provenance() -> dict[str, Any]:
     """Versions, device, memory and commit behind the numbers."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "versions": {"python": sys.version.split()[0]} | found,
+        "versions": {"python": sys.version.split()[0]} | versions(),
         "device": device(),
         "peak_memory_mb": peak_memory_mb(),
         "commit": commit(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def device() -> str:

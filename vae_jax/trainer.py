@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from vae_jax import (
     diagnosis,
     groups,
     hosts,
+    libraries,
     logs,
     loop,
     parallel,
@@ -75,7 +76,9 @@ def train_all(
                 print(f"changed since the last start: {change}")
             workdir.write_flags(folder, config)
             metrics.truncate_after(last)
-        board = stack.enter_context(logs.TensorBoard(folder, last))
+        written: list[logs.Metrics | logs.TensorBoard] = [metrics]
+        if libraries.is_installed("tensorboardX"):
+            written.append(stack.enter_context(logs.TensorBoard(folder, last)))
         many = len(planned) > 1
         return [
             _Training(
@@ -86,7 +89,7 @@ def train_all(
                 checkpoints,
                 start,
                 metrics,
-                board,
+                written,
                 f"program {number} of {len(planned)}" if many else "",
             ).run()
             for number, (group, checkpoints, start) in enumerate(
@@ -106,7 +109,7 @@ class _Training:
     checkpoints: Checkpoints
     start: int
     metrics: logs.Metrics
-    board: logs.TensorBoard
+    written: Sequence[logs.Metrics | logs.TensorBoard]
     label: str
 
     @functools.cached_property
@@ -192,7 +195,7 @@ class _Training:
         """One visit, under the numbers that the runs have in the study."""
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in visit.rows]
         progress.advance(visit.step, visit.ms_per_step)
-        for log in (self.metrics, self.board, progress) if hosts.is_first() else ():
+        for log in (*self.written, progress) if hosts.is_first() else ():
             log.write(rows)
 
     def _tell_diverged(

@@ -165,8 +165,9 @@ class Assessment(Protocol):
     """
 
     needs: ClassVar[frozenset[str]]
-    """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional`` and
-    ``factors``; what is refused without them stands in ``config`` and ``assessor``."""
+    """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional``,
+    ``factors`` and ``sklearn``; what is refused without them stands in ``config`` and
+    ``assessor``."""
     columns: ClassVar[tuple[Column, ...]]
     """Its columns, in the order of ``results.csv``; those of standard errors are not named."""
 

@@ -29,7 +29,7 @@ class Disentanglement(EachRun):
 
     factor_values: int = 16
 
-    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional"})
+    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional", "sklearn"})
     columns: ClassVar[tuple[Column, ...]] = (
         _score(
             "mig",

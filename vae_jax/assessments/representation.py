@@ -14,7 +14,7 @@ _NUMBERS = ("10", "100", "1000", "all")
 class Representation(EachRun):
     """Accuracy of simple classifiers of the posterior mean, with few labels and with all."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional"})
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional", "sklearn"})
     columns: ClassVar[tuple[Column, ...]] = tuple(
         Column(
             f"{kind}_{number}",

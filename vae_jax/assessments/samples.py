@@ -97,7 +97,7 @@ class Samples(EachRun):
 
     num_samples: int = 5000
 
-    needs: ClassVar[frozenset[str]] = frozenset({"prior"})
+    needs: ClassVar[frozenset[str]] = frozenset({"prior", "sklearn"})
     columns: ClassVar[tuple[Column, ...]] = (
         *(_in_space(each, space) for space in ("pixels", "features") for each in _MEASURES),
         *(_in_space(each, "aggregate") for each in _MEASURES if each.name in _WITHOUT_PRIOR),

