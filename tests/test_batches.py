@@ -104,4 +104,6 @@ def test_runs_of_a_vmap_sort_their_words_alone():
 def test_each_kind_of_device_sorts_in_the_way_that_is_best_there(platform, expected):
     traced = jax.jit(batches._argsort).trace(jnp.zeros(100, jnp.uint32))
     text = traced.lower(lowering_platforms=(platform,)).as_text()
-    assert {word for word in ("sort", "ui64", "while") if re.search(rf"\b{word}\b", text)} == expected
+    assert {
+        word for word in ("sort", "ui64", "while") if re.search(rf"\b{word}\b", text)
+    } == expected
