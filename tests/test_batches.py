@@ -1,4 +1,5 @@
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -77,8 +78,32 @@ def test_stored_pixels_by_mode():
     assert (store("static", "test", pixels) != store("static", "valid", pixels)).any()
 
 
-def test_packed_words_sort_as_words_do_and_equal_ones_keep_their_order():
-    words = jnp.asarray(np.random.default_rng(0).integers(0, 40, 1000), jnp.uint32) << 27
-    expected = np.argsort(np.asarray(words), kind="stable")
-    np.testing.assert_array_equal(jax.jit(batches._argsort)(words), expected)
-    assert "ui64" in jax.jit(batches._argsort).lower(words).as_text()
+ARGSORTS = {"cpu": batches._argsort, "tpu": batches._sorting_network}
+
+
+@pytest.mark.parametrize("device", ARGSORTS)
+@pytest.mark.parametrize("num_words", [1, 2, 3, 64, 65, 1000])
+def test_words_are_sorted_alike_on_every_device_and_equal_ones_keep_their_order(device, num_words):
+    drawn = np.random.default_rng(0).integers(0, 2**32, num_words, np.uint32)
+    few = drawn >> 27 << 27
+    ends = np.where(drawn % 2, np.uint32(2**32 - 1), np.uint32(0))
+    for words in (drawn, few, ends):
+        order = jax.jit(ARGSORTS[device])(jnp.asarray(words))
+        np.testing.assert_array_equal(order, np.argsort(words, kind="stable"))
+
+
+def test_runs_of_a_vmap_sort_their_words_alone():
+    words = np.random.default_rng(1).integers(0, 2**32, (3, 100), np.uint32)
+    orders = jax.jit(jax.vmap(batches._sorting_network))(words)
+    np.testing.assert_array_equal(orders, np.argsort(words, axis=-1, kind="stable"))
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"), [("cpu", {"sort", "ui64"}), ("tpu", {"while"}), ("cuda", {"sort"})]
+)
+def test_each_kind_of_device_sorts_in_the_way_that_is_best_there(platform, expected):
+    traced = jax.jit(batches._argsort).trace(jnp.zeros(100, jnp.uint32))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert {
+        word for word in ("sort", "ui64", "while") if re.search(rf"\b{word}\b", text)
+    } == expected

@@ -80,10 +80,13 @@ def epoch_orders(
 
 
 def _argsort(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
-    """:func:`jax.numpy.argsort`, on a CPU in a quarter of its time.
+    """Return the order that sorts the words, equal ones in their old order.
 
-    There XLA sorts one array of whole numbers fast, and pairs slowly: each word is sorted together
-    with its place as one number of 64 bits.
+    The same order everywhere, in the way that is best on each kind of device. On a CPU XLA sorts
+    one array of whole numbers fast, and pairs slowly: each word is sorted together with its place
+    as one number of 64 bits, in a quarter of the time of :func:`jax.numpy.argsort`. For a TPU XLA
+    unrolls every round of a sort, which takes most of the time of compiling a whole training
+    (``benchmarks/README.md``): there the rounds are a loop.
     """
 
     def packed(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
@@ -95,7 +98,41 @@ def _argsort(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
     def plain(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
         return jnp.argsort(words).astype(jnp.int32)
 
-    return jax.lax.platform_dependent(words, cpu=packed, default=plain)
+    return jax.lax.platform_dependent(words, cpu=packed, tpu=_sorting_network, default=plain)
+
+
+def _sorting_network(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
+    """Return the order that sorts the words, by Batcher's bitonic network (1968) in one loop.
+
+    In each round every position i is compared with position i ^ stride. Blocks of 2, 4, 8, ...
+    positions become sorted, in turns up and down, each in rounds whose stride halves. The array is
+    filled up to a power of two n, which takes log2(n) (log2(n) + 1) / 2 rounds. Pairs (word, place)
+    are all different, so the order is that of a stable sort.
+    """
+    num_words = len(words)
+    levels = (num_words - 1).bit_length()
+    position = jnp.arange(2**levels, dtype=jnp.int32)
+    # Signed, because a TPU compares no unsigned numbers in one instruction; the order is the same.
+    key = jax.lax.bitcast_convert_type(words ^ jnp.uint32(2**31), jnp.int32)
+    key = jnp.pad(key, (0, 2**levels - num_words), constant_values=2**31 - 1)
+
+    def body(_: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, ...]:
+        block, stride, key, place = carry
+        is_lower = (position & stride) == 0
+        other_key, other_place = (
+            jnp.where(is_lower, jnp.roll(array, -stride), jnp.roll(array, stride))
+            for array in (key, place)
+        )
+        is_less = (key < other_key) | ((key == other_key) & (place < other_place))
+        is_rising = (position & block) == 0
+        is_kept = is_less == (is_lower == is_rising)
+        key, place = jnp.where(is_kept, key, other_key), jnp.where(is_kept, place, other_place)
+        is_sorted = stride == 1
+        block = jnp.where(is_sorted, 2 * block, block)
+        return block, jnp.where(is_sorted, block, stride) // 2, key, place
+
+    carry = (jnp.int32(2), jnp.int32(1), key, position)
+    return jax.lax.fori_loop(0, levels * (levels + 1) // 2, body, carry)[3][:num_words]
 
 
 def batch_indices(
