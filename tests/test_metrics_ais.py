@@ -30,7 +30,7 @@ from vae_jax.posteriors import (
 from vae_jax.priors import ClassPrior, MixturePrior, StackedPrior, VampPrior
 
 NUM_EXAMPLES = 512
-"""Of 128 the gaps are known to a fifth, and their ratio lay anywhere from 1.5 to 10 over 12 keys."""
+"""Over 12 keys the ratio of two gaps of 128 examples lay anywhere from 1.5 to 10."""
 
 
 def assert_mean(values, expected):
