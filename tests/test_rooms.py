@@ -55,7 +55,7 @@ HOST = [
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
     *("assessments", "kinds", "config", "combinations", "study", "arguments", "build"),
     *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),
-    *("job", "cli"),
+    *("job", "cli", "__main__"),
 ]
 ROOMS = [*PURE, *HOST, ""]
 """From the ground up; the last is the package itself, the public names."""
