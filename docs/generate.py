@@ -205,7 +205,7 @@ def members_page() -> str:
                 first_line(member),
                 ", ".join(f"[`--{flag}`](flags.md#{flag})" for flag in _flags_of(member)),
                 ", ".join(_traits(member)),
-                code(f"{member.__module__}.{member.__qualname__}"),
+                f"<code>{f'{member.__module__}.{member.__qualname__}'.replace('.', '.<wbr>')}</code>",
             )
             for name, member in members.items()
         ]
@@ -264,25 +264,30 @@ def streams_page() -> str:
     )
 
 
-def _directive(member: Any) -> str:
-    return f"::: {member.__module__}.{member.__qualname__}\n"
+def _directive(member: Any, title: str = "") -> str:
+    """Return what mkdocstrings replaces by the docstring of a member and those of its methods."""
+    name = member.__qualname__
+    return (
+        f"::: {member.__module__}.{name}\n    options:\n"
+        f"      heading: {title or name}\n      toc_label: {name}\n"
+    )
 
 
 def api_page() -> str:
     """Return the public names of the package with their docstrings."""
-    members = (getattr(vae_jax, name) for name in vae_jax.__all__)
-    ordered = sorted(members, key=lambda member: inspect.isclass(member))
-    functions = [_directive(member) for member in ordered if not inspect.isclass(member)]
-    classes = [_directive(member) for member in ordered if inspect.isclass(member)]
-    return "\n".join(
-        [
-            "# Python API\n\nWhat `import vae_jax` gives. Everything else is open too, but may "
-            "move.\n\n## Functions\n",
-            *functions,
-            "## Classes\n",
-            *classes,
+    parts = [
+        "# Python API\n\nWhat `import vae_jax` gives. Everything else is open too, but may move. "
+        "[Work from Python](../how-to/python.md) shows the usual way.\n"
+    ]
+    members = {name: getattr(vae_jax, name) for name in vae_jax.__all__}
+    for title, is_class in (("Functions", False), ("Classes", True)):
+        parts.append(f"## {title}\n")
+        parts += [
+            _directive(member, f"vae_jax.{name}")
+            for name, member in members.items()
+            if inspect.isclass(member) == is_class
         ]
-    )
+    return "\n".join(parts)
 
 
 def interfaces_page() -> str:
