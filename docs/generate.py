@@ -191,6 +191,12 @@ def _traits(member: Any) -> list[str]:
     return [*words, *(f"needs {need}" for need in sorted(getattr(member, "needs", ())))]
 
 
+def _dotted(member: Any) -> str:
+    """Return where a class is, as a name that may be broken at its dots."""
+    name = f"{member.__module__}.{member.__qualname__}"
+    return f"<code>{name.replace('.', '.<wbr>')}</code>"
+
+
 def members_page() -> str:
     """Return the members of every registry: what they are, which flags they read, their traits."""
     parts = [
@@ -205,7 +211,7 @@ def members_page() -> str:
                 first_line(member),
                 ", ".join(f"[`--{flag}`](flags.md#{flag})" for flag in _flags_of(member)),
                 ", ".join(_traits(member)),
-                f"<code>{f'{member.__module__}.{member.__qualname__}'.replace('.', '.<wbr>')}</code>",
+                _dotted(member),
             )
             for name, member in members.items()
         ]
