@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import vae_jax
-from vae_jax import combinations, keys, results, workdir
+from vae_jax import columns, combinations, keys, results, workdir
 from vae_jax.assessments import ALWAYS, ASSESSMENTS, Assessment
+from vae_jax.columns import Column
 from vae_jax.config import FIELDS, as_text
 from vae_jax.data import Record
 from vae_jax.hparams import HParams
@@ -35,28 +36,6 @@ INTERFACES: dict[str, tuple[type, ...]] = {
     "Data": (Record,),
 }
 """What a member of each family must be able to do, and what it is given."""
-
-FIXED_COLUMNS = {
-    "run": "number of the run in the study, from 0",
-    "beta": "weight of the KL term in training",
-    "latent_size": "latents that the run uses",
-    "learning_rate": "step size of Adam at its peak",
-    "seed": "of weights, order, pixels and noise",
-    "step": "updates done",
-    "diverged": "update at which the objective was first not finite; empty for none",
-    "test_elbo": "true ELBO (beta = 1) on test, whatever was trained",
-    "test_log_likelihood": "E_q[log p(x|z)] on test, minus the distortion",
-    "test_kl": "KL(q(z|x) || p(z)) on test, the rate",
-    "test_nll": "minus the importance-weighted bound on test with K = `eval_particles`: an upper "
-    "bound on -log p(x) in expectation (Burda et al. 2016)",
-    "eval_particles": "K of `test_nll`",
-    "active_units": "latents whose posterior mean has a variance above 0.01 over the test examples "
-    "(Burda et al. 2016)",
-    "valid_elbo": "ELBO on valid at the last evaluation",
-    "train_elbo": "mean ELBO of the training batches since the evaluation before",
-    "seconds": "of training",
-}
-"""Meanings of the columns that every table has; those of errors follow from their terms."""
 
 WORKDIR = {
     "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
@@ -129,7 +108,7 @@ def flags_page() -> str:
     )
     head = ("flag", "default", "meaning", "must be", "sweep", "read by")
     return (
-        "# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
+        "---\nhide: [toc]\n---\n\n# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
         "`vae_jax/config.py`; `--help` prints the same. Flags of a flagfile come first, later ones "
         "win. A flag that has no effect in the chosen combination is an error, never ignored: "
         "*read by* says which [members](members.md) use it, where not all do.\n\n"
@@ -221,27 +200,39 @@ def members_page() -> str:
 
 
 def columns_page() -> str:
-    """Return every column of ``results.csv`` with its meaning, by the evaluator that fills it."""
+    """Return every column that a row may have, as it is declared."""
+    declared = results.declared()
+    further = (each for name, each in columns.CORE.items() if name not in columns.TABLE)
     parts = [
-        "# Columns of results.csv\n\nOne row per run. Terms are in nats per example; each estimate "
-        "is followed by its standard error over examples, `NAME_se`. Swept flags that are not "
-        "among the fixed columns have a column of their name. A number that the data or the model "
-        "do not allow is empty. The rows of the Python API have the same keys, without the prefix "
-        "`test_` in what `vae_jax.score` gives.\n\n## In every table\n",
-        table(("column", "what it is"), ((code(n), _fixed(n)) for n in results.COLUMNS)),
+        "# Columns of results.csv\n\nOne row per run, with the same keys in `results.csv`, "
+        "`results.json`, `vae_jax.score` and `vae_jax.ablate(...).table`. Swept flags have a "
+        "column of their name too. A number that the data or the model do not allow is empty. "
+        "`NAME_se` is the standard error of `NAME` over examples.\n\n## In every table\n",
+        _column_table(declared[name] for name in columns.TABLE),
+        "## In results.json and metrics.jsonl too\n",
+        _column_table(further),
     ]
     for name, evaluator in ASSESSMENTS.items():
-        made = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
-        rows = ((code(column), words) for column, words in evaluator.columns.items())
-        parts.append(f"## {name}\n\n{first_line(evaluator)} ({made})\n")
-        parts.append(table(("column", "what it is"), rows) if evaluator.columns else "")
+        asked = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
+        parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({asked}).\n")
+        parts.append(_column_table(evaluator.columns))
     return "\n".join(parts)
 
 
-def _fixed(column: str) -> str:
-    if column.endswith("_se"):
-        return f"standard error of `{column.removesuffix('_se')}`"
-    return FIXED_COLUMNS[column]
+def _column_table(declared: Iterable[Column]) -> str:
+    """Return a row for each column that is no standard error of another."""
+    rows = (
+        (
+            f"`{each.name}`" + (f"<br>`{each.error.name}`" if each.has_error else ""),
+            each.meaning,
+            "" if each.unit == columns.NUMBER else each.unit,
+            "" if each.better == "neither" else each.better,
+            each.source,
+        )
+        for each in declared
+        if not each.name.endswith("_se")
+    )
+    return table(("column", "what it is", "unit", "better", "source"), rows)
 
 
 def workdir_page() -> str:

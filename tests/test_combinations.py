@@ -178,7 +178,7 @@ def test_the_nll_uses_every_sample_that_it_is_asked_for(float64):
         found = jax.jit(evaluate, static_argnums=(0, 4))(
             spec, HPARAMS, jax.tree.map(lambda a: 1.5 * a, params), batched, len(DATA.test)
         )
-        bounds.append(-summarize(found, 3, num_particles)["nll"])
+        bounds.append(-summarize(spec, found, 3)["test_nll"])
     assert bounds[0] < bounds[1] < bounds[2]
 
 

@@ -1,5 +1,6 @@
 """Evaluation: the same however a split is cut, and right where the truth is known."""
 
+import dataclasses
 import functools
 import math
 
@@ -25,6 +26,7 @@ from vae_jax.evaluate import (
 )
 from vae_jax.hparams import HParams
 from vae_jax.optimizers import Adam
+from vae_jax.posteriors import Delta
 from vae_jax.train import TrainSpec
 
 LINEAR = LinearModel.random(num_pixels=6, num_latents=3, variance=0.25)
@@ -110,7 +112,9 @@ def test_the_bound_of_one_particle_is_its_log_weight(float64):
     evaluation = _measured(num_particles=1)
     _, log_w = _log_weights(1)
     np.testing.assert_allclose(evaluation.terms.bound, log_w[0], rtol=1e-12)
-    assert summarize(evaluation, 3, 1)["nll"] == pytest.approx(-log_w.mean(), rel=1e-12)
+    assert summarize(EvalSpec(MODEL), evaluation, 3)["test_nll"] == pytest.approx(
+        -log_w.mean(), rel=1e-12
+    )
 
 
 def test_more_particles_keep_the_noise_of_the_first(float64):
@@ -132,9 +136,9 @@ def test_with_the_exact_posterior_the_nll_is_minus_the_log_evidence(float64, num
     evaluation = _evaluate(spec, hparams, params, batched, 5)
     evidence = LINEAR.log_evidence(pixels.reshape(5, 6) / 255)
     np.testing.assert_allclose(evaluation.terms.bound, evidence, atol=1e-11)
-    row = summarize(evaluation, 3, num_particles)
-    assert row["nll"] == pytest.approx(-evidence.mean(), abs=1e-11)
-    assert row["nll_se"] == pytest.approx(evidence.std(ddof=1) / math.sqrt(5), rel=1e-9)
+    row = summarize(spec, evaluation, 3)
+    assert row["test_nll"] == pytest.approx(-evidence.mean(), abs=1e-11)
+    assert row["test_nll_se"] == pytest.approx(evidence.std(ddof=1) / math.sqrt(5), rel=1e-9)
 
 
 def test_latent_statistics_are_those_of_all_examples_at_once(float64):
@@ -143,7 +147,7 @@ def test_latent_statistics_are_those_of_all_examples_at_once(float64):
     variance = np.var(q.mean, axis=0)
     np.testing.assert_allclose(evaluation.latents.variance, variance, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(evaluation.latents.mean, np.mean(q.mean, axis=0), rtol=1e-10)
-    row = summarize(evaluation, 3, 1)
+    row = summarize(EvalSpec(MODEL), evaluation, 3)
     assert row["active_units"] == int(np.sum(variance > 0.01))
     assert row["variance_per_latent"] == pytest.approx(variance[:3].tolist())
 
@@ -153,24 +157,23 @@ def test_only_a_variance_above_the_threshold_is_active():
     variance = np.array([0.0, 1.0, 1.01]) * ACTIVE_THRESHOLD
     moments = LatentMoments(np.float64(2), zeros, zeros, variance)
     evaluation = Evaluation(ExampleTerms(*np.zeros((5, 2))), jax.tree.map(jnp.asarray, moments))
-    assert summarize(evaluation, 3, 1)["active_units"] == 1
-    assert summarize(evaluation, 2, 1)["active_units"] == 0
+    assert summarize(EvalSpec(MODEL), evaluation, 3)["active_units"] == 1
+    assert summarize(EvalSpec(MODEL), evaluation, 2)["active_units"] == 0
 
 
 def test_the_kl_of_the_latents_sums_to_the_kl(float64):
-    row = summarize(_measured(batch_size=6), 3, 1)
+    row = summarize(EvalSpec(MODEL), _measured(batch_size=6), 3)
     assert len(row["kl_per_latent"]) == 3
-    assert sum(row["kl_per_latent"]) == pytest.approx(row["kl"], rel=1e-11)
-    assert row["elbo"] == pytest.approx(row["log_likelihood"] - row["kl"], rel=1e-12)
+    assert sum(row["kl_per_latent"]) == pytest.approx(row["test_kl"], rel=1e-11)
+    assert row["test_elbo"] == pytest.approx(row["test_log_likelihood"] - row["test_kl"], rel=1e-12)
 
 
 def test_means_come_with_the_standard_error_of_the_mean(float64):
     evaluation = _measured(num_particles=2)
-    row = summarize(evaluation, 3, 2)
+    row = summarize(EvalSpec(MODEL, 2), evaluation, 3)
     elbo = np.asarray(evaluation.terms.log_likelihood - evaluation.terms.kl)
-    assert row["elbo"] == pytest.approx(elbo.mean(), rel=1e-12)
-    assert row["elbo_se"] == pytest.approx(np.std(elbo, ddof=1) / math.sqrt(23), rel=1e-12)
-    assert row["eval_particles"] == 2
+    assert row["test_elbo"] == pytest.approx(elbo.mean(), rel=1e-12)
+    assert row["test_elbo_se"] == pytest.approx(np.std(elbo, ddof=1) / math.sqrt(23), rel=1e-12)
     assert math.isnan(standard_error(np.ones(1)))
 
 
@@ -178,21 +181,21 @@ def test_the_row_says_how_far_the_nll_is_to_be_trusted():
     """Six examples of 100 weights; half of them have too few that count."""
     effective, bias = np.array([2.0, 3.0, 4.0, 50.0, 60.0, 70.0]), np.linspace(-0.6, -0.1, 6)
     terms = ExampleTerms(*np.zeros((3, 6)), effective, bias)
-    moments = LatentMoments(*np.zeros((4, 3)))
-    row = summarize(Evaluation(terms, moments), 3, 100)
-    assert row["ess_median"] == 27
-    assert row["ess_min"] == 2
-    assert row["ess_low_share"] == 0.5
-    assert row["nll_bias"] == pytest.approx(0.35)
-    assert row["nll_bias_se"] == pytest.approx(bias.std(ddof=1) / math.sqrt(6))
-    assert row["nll_distrust"].startswith("On 50% of the examples fewer than 10 of the K = 100")
-    for unknown in (summarize(Evaluation(terms, moments), 3, 1), _row_without_density(terms)):
-        assert unknown["nll_bias"] is unknown["nll_bias_se"] is unknown["ess_median"] is None
-        assert unknown["nll_distrust"] is None
-
-
-def _row_without_density(terms):
-    return summarize(Evaluation(terms, LatentMoments(*np.zeros((4, 3)))), 3, 9, has_density=False)
+    evaluation = Evaluation(terms, LatentMoments(*np.zeros((4, 3))))
+    row = summarize(EvalSpec(MODEL, 100), evaluation, 3)
+    assert row["test_ess_median"] == 27
+    assert row["test_ess_min"] == 2
+    assert row["test_ess_low_share"] == 0.5
+    assert row["test_nll_bias"] == pytest.approx(0.35)
+    assert row["test_nll_bias_se"] == pytest.approx(bias.std(ddof=1) / math.sqrt(6))
+    assert row["test_nll_distrust"].startswith(
+        "On 50% of the examples fewer than 10 of the K = 100"
+    )
+    certain = dataclasses.replace(MODEL, posterior=Delta())
+    for spec in (EvalSpec(MODEL, 1), EvalSpec(certain, 9)):
+        unknown = summarize(spec, evaluation, 3)
+        names = ("test_nll_bias", "test_nll_bias_se", "test_ess_median", "test_nll_distrust")
+        assert {unknown[name] for name in names} == {None}
 
 
 def test_memory_does_not_grow_with_particles():
@@ -223,7 +226,7 @@ def test_a_beta_that_forbids_coding_ends_at_independent_pixels(float64):
     hparams = HParams.of(latent_size=3, beta=1e4, learning_rate=0.01)
     state = ablation.fit(spec, hparams, data, num_steps)
     row = scoring.score(spec, hparams, state, data, num_particles=50)[0]
-    assert row["kl"] < 1e-3
+    assert row["test_kl"] < 1e-3
     assert row["active_units"] == 0
     _assert_independent_pixels(row, data, spec.binarize, tolerance=0.05)
 
@@ -234,4 +237,4 @@ def _assert_independent_pixels(row, data, binarize, tolerance=1e-5):
     train = data.train if tolerance < 1e-3 else flat("train", data.train)
     p = np.clip(train.reshape(len(train), -1).mean(axis=0) / 255, 1e-3, 1 - 1e-3)
     expected = -(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=1).mean()
-    assert row["nll"] == pytest.approx(expected, abs=tolerance)
+    assert row["test_nll"] == pytest.approx(expected, abs=tolerance)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.job.small import SMALL, gray_images
-from vae_jax import assessor, cli, job, results
+from vae_jax import assessments, assessor, cli, columns, job
 from vae_jax.arguments import parse
 from vae_jax.assessments import ASSESSMENTS, annealing
 from vae_jax.combinations import as_flags
@@ -81,15 +81,16 @@ def test_everything_asked_for_is_in_the_table_then_kept_and_never_made_twice(
 ):
     status, out, err = start(*ALL)
     assert (status, err) == (0, "")
-    rows, names = _table(start.folder), [c for name in EVERY for c in ASSESSMENTS[name].columns]
-    assert [list(row) for row in rows] == [[*results.COLUMNS, *names]] * 2
+    rows, names = _table(start.folder), list(columns.by_name(assessments.columns(EVERY)))
+    assert [list(row) for row in rows] == [[*columns.TABLE, *names]] * 2
     empty = {f"{kind}_{n}" for kind in ("probe", "knn") for n in ("100", "1000")}
     empty |= {f"{name}_se" for name in empty} | {"ais_acceptance"}  # two temperatures: one move
     for row in rows:
         assert {name for name in names if row[name] == ""} <= empty
     assert {f"{run}-{name}.json" for run in (0, 1) for name in EVERY} == set(_files(start.folder))
     found = json.loads((start.folder / "results.json").read_text())
-    assert list(found["columns"]) == names
+    assert set(names) < found["columns"].keys()
+    assert list(found["evaluations"]) == EVERY
     assert len(found["diagnosis"]) == 2
     assert found["reading"]
     assert found["diagnosis"][0][-1] in out or found["diagnosis"][1][-1] in out

@@ -25,7 +25,7 @@ def test_the_example_of_the_docstring_runs(monkeypatch):
     code = "import vae_jax\n" + vae_jax.__doc__.partition("::\n")[2].replace("\n    ", "\n")
     (row,) = _run_example(code, monkeypatch)["table"]
     assert row["eval_particles"] == 2
-    assert row["nll"] > 0
+    assert row["test_nll"] > 0
 
 
 @pytest.mark.skipif(not README.exists(), reason="no README.md")

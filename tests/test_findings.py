@@ -2,7 +2,8 @@
 
 import pytest
 
-from vae_jax import findings, records
+from vae_jax import assessments, columns, findings, records
+from vae_jax.assessments import ASSESSMENTS
 from vae_jax.findings import number
 
 RUN = {
@@ -51,7 +52,9 @@ def changed(run, **changes):
 
 
 def of_study(rows=ROWS, swept=("beta", "seed")):
-    return findings.of_study(records.finite({"runs": rows, "swept": list(swept)}))
+    described = columns.described(assessments.columns(ASSESSMENTS))
+    results = {"runs": rows, "swept": list(swept), "columns": described}
+    return findings.of_study(records.finite(results))
 
 
 def one_that(sentences, words):

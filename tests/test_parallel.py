@@ -103,7 +103,7 @@ def test_scores_of_a_split_over_the_mesh(float64):
         scoring.score(SPEC, hparams, state, DATA, "train", num_particles=3, layout=layout)
         for layout in (one, many)
     )
-    for name in ("nll", "elbo", "kl_per_latent", "variance_per_latent"):
+    for name in ("train_nll", "train_elbo", "train_kl_per_latent", "train_variance_per_latent"):
         values = [[row[name] for row in rows] for rows in (scores, expected)]
         np.testing.assert_allclose(*values, rtol=1e-12)
 

@@ -167,7 +167,7 @@ def test_training_curves_draw_one_run_and_leave_out_what_is_missing(tmp_path, dr
     assert [axes.get_title(loc="left") for axes in panels] == [
         "ELBO (nats per example)",
         "Log-likelihood (nats per example)",
-        "KL to the prior (nats per example)",
+        "KL (rate) (nats per example)",
     ]
     train, valid = panels[0].get_lines()
     assert (train.get_xdata().tolist(), train.get_ydata().tolist()) == ([0, 2], [-100.0, -100.0])

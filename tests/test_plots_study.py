@@ -278,7 +278,9 @@ class TestStudyFigures:
     def test_what_was_evaluated_has_curves_along_every_axis(self, tmp_path, drawn):
         measured = {"mig": 0.1, "mig_se": None, "nll_gap": 2.0}
         rows = [{**r, **measured, "total_correlation": None} for r in study()]
-        names = [figure.path.name for figure in plots.study_figures(tmp_path, rows, SWEPT)]
+        evaluated = assessments.columns(ASSESSMENTS)
+        figures = plots.study_figures(tmp_path, rows, SWEPT, evaluated)
+        names = [figure.path.name for figure in figures]
         assert names[1:3] == ["evaluations_over_beta.png", "evaluations_over_latent_size.png"]
         titles = [panel.get_title(loc="left") for panel in drawn[1]]
         assert titles == ["NLL of test - train (nats per example)", "MIG", ""]

@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from vae_jax import report
+from vae_jax import columns, report
+from vae_jax.columns import Column
 
 RUN = {
     "run": 0,
@@ -72,6 +73,12 @@ def study(**changes):
     return {**RESULTS, "swept": ["beta"], "runs": runs, "kl_per_latent": kl_per_latent, **changes}
 
 
+def evaluated(**meanings):
+    """What results.json says of an evaluation that somebody added."""
+    own = [Column(*each, columns.NUMBER, "title", has_error=True) for each in meanings.items()]
+    return {"columns": columns.described(own), "evaluations": {"new": list(meanings)}}
+
+
 def one(**changes):
     return {**RESULTS, "runs": [{**RUN, **changes}]}
 
@@ -128,8 +135,8 @@ class TestPage:
 
     def test_evaluations_stand_with_their_errors_and_what_they_mean(self, tmp_path):
         results = one(mig=0.25, mig_se=0.0123, num_samples=5000, sap=None)
-        meanings = {"mig": "a <gap>", "mig_se": "its error", "num_samples": "how many", "sap": "x"}
-        text = render(tmp_path, {**results, "columns": meanings})
+        meanings = evaluated(mig="a <gap>", num_samples="how many", sap="x")
+        text = render(tmp_path, {**results, **meanings})
         part = text[text.index("Evaluations") : text.index("Repeat it")]
         assert re.findall("<td>(.*?)</td>", part) == [
             *("<b>mig</b>", "0.25", "0.0123", "a &lt;gap&gt;"),
@@ -138,7 +145,7 @@ class TestPage:
         Tags(text)
 
     def test_a_study_has_the_evaluations_of_every_run(self, tmp_path):
-        results = study(columns={"mig": "a gap", "mig_se": "its error", "sap": "never measured"})
+        results = study(**evaluated(mig="a gap", sap="never measured"))
         for run in results["runs"][:2]:
             run["mig"] = 0.5 + run["run"]
         text = render(tmp_path, results)

@@ -29,7 +29,7 @@ PURE = [
     *("regularizers.base", "regularizers.total_correlation", "regularizers.dip"),
     *("regularizers.mmd", "regularizers.factor", "regularizers"),
     *("optimizers", "batches", "parallel", "train"),
-    *("metrics.evidence", "evaluate", "sweep"),
+    *("columns", "metrics.evidence", "evaluate", "sweep"),
     *("metrics.hmc", "metrics.ais", "metrics.gaps", "metrics.decomposition"),
 ]
 HOST = [
@@ -45,13 +45,23 @@ HOST = [
     "plots.bounds",
     "plots.codes",
     *("plots.run", "plots.study", "plots"),
-    *("visits", "capacity", "feed", "scoring", "loop", "ablation", "checkpoint", "logs"),
+    *("visits", "capacity", "feed", "scoring", "loop", "checkpoint", "logs"),
     *("findings", "verdicts", "report"),
     *("assessments.base", "assessments.nll", "assessments.decomposition"),
     *("assessments.annealing", "assessments.gaps"),
     *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
     *("assessments", "kinds", "config", "combinations", "study", "arguments", "build"),
-    *("groups", "figures", "results", "workdir", "resume", "diagnosis", "trainer", "assessor"),
+    *(
+        "groups",
+        "figures",
+        "results",
+        "ablation",
+        "workdir",
+        "resume",
+        "diagnosis",
+        "trainer",
+        "assessor",
+    ),
     *("job", "cli", "__main__"),
 ]
 ROOMS = [*PURE, *HOST, ""]

@@ -35,7 +35,7 @@ def _trained(spec, hparams, num_steps, layout):
 
 
 def _assert_rows(rows, expected, tolerance):
-    for name in ("elbo", "log_likelihood", "kl", "nll", "elbo_se"):
+    for name in ("test_elbo", "test_log_likelihood", "test_kl", "test_nll", "test_elbo_se"):
         difference = [a[name] - b[name] for a, b in zip(rows, expected, strict=True)]
         assert np.abs(difference).max() <= tolerance, name
 
@@ -114,7 +114,9 @@ def test_a_run_that_diverges_moves_no_bit_of_its_neighbours(layout):
     _assert_rows([rows[0], rows[2]], [expected[0], expected[2]], 0.0)
     assert state.diverged.tolist()[::2] == [-1, -1]
     assert 0 < int(state.diverged[1]) < 8
-    assert {rows[1][name] for name in ("elbo", "nll", "kl", "active_units")} == {None}
+    assert {rows[1][name] for name in ("test_elbo", "test_nll", "test_kl", "active_units")} == {
+        None
+    }
     hparams, alone = take((wild, state), 1)
     batch = feed.batch_at(spec, hparams, DATA, int(alone.diverged))
     name = train.first_not_finite(spec, hparams, alone, batch, len(DATA.train))
@@ -192,7 +194,7 @@ def test_an_ablation_is_one_call_with_a_table_and_single_models():
     found = ablation.ablate(spec, grid(beta=[0.5, 2.0], latent_size=3), DATA, 5)
     assert [row["beta"] for row in found.table] == [0.5, 2.0]
     alone = ablation.ablate(spec, grid(beta=2.0, latent_size=3), DATA, 5)
-    assert alone.table[0]["elbo"] == found.table[1]["elbo"]
+    assert alone.table[0]["test_elbo"] == found.table[1]["test_elbo"]
     key, shape = jax.random.key(0), (7, *DATA.image_shape)
     samples = [each.take(run).sample(key, 7) for each, run in ((found, 1), (alone, 0))]
     assert samples[0].shape == shape

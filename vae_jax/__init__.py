@@ -1,5 +1,8 @@
 """Variational autoencoders as the textbooks derive them, in functional JAX.
 
+The public names are imported when they are first used, so that the command line can set what JAX
+reads when it is imported, and ``import vae_jax`` takes no time.
+
 The usual way in::
 
     data = vae_jax.load("mnist_5k")
@@ -8,9 +11,6 @@ The usual way in::
     hparams = vae_jax.HParams.of(latent_size=10)
     state = vae_jax.fit(spec, hparams, data, num_steps=1000)
     table = vae_jax.score(spec, hparams, state, data, num_particles=100)
-
-The public names are imported when they are first used, so that the command line can set what JAX
-reads when it is imported, and ``import vae_jax`` takes no time.
 """
 
 import importlib

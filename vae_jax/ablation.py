@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
-from vae_jax import capacity, loop, sweep
+from vae_jax import capacity, loop, parallel, results, sweep
+from vae_jax.assessments import Runs
+from vae_jax.assessments.nll import Evidence
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.model import Trained
-from vae_jax.scoring import Row, score
 from vae_jax.train import TrainSpec, TrainState
+from vae_jax.types import Row
 from vae_jax.visits import Visits
 
 
@@ -31,12 +33,20 @@ def fit(
     Returns:
         The state of all runs; every array leads with ``runs``.
     """
+    state, _ = _fit(spec, hparams, data, num_steps, max_parallel_runs)
+    return state
+
+
+def _fit(
+    spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int, max_parallel_runs: int
+) -> tuple[TrainState, list[Row]]:
+    """Return the trained state and the rows of the last visit."""
     layout = capacity.layout_for(spec, hparams, max_parallel_runs)
-    state = loop.initial_state(spec, hparams, data, layout)
+    state, rows = loop.initial_state(spec, hparams, data, layout), []
     visits = Visits(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
     for visit in loop.train(spec, hparams, data, visits, state, layout=layout):
-        state = visit.state
-    return state
+        state, rows = visit.state, visit.rows
+    return state, rows
 
 
 class Ablation(NamedTuple):
@@ -46,7 +56,7 @@ class Ablation(NamedTuple):
         spec: of all runs.
         hparams: ``[runs]``.
         state: of all runs; every array leads with ``runs``.
-        table: one row per run, terms in nats per example with their standard errors.
+        table: one row per run, with the columns of ``results.csv`` (:mod:`vae_jax.columns`).
     """
 
     spec: TrainSpec
@@ -76,15 +86,18 @@ def ablate(
         grid: hyperparameters ``[runs]``, see :func:`vae_jax.grid`.
         data: images.
         num_steps: updates.
-        num_particles: K of the importance-weighted bound behind ``nll``.
+        num_particles: K of the importance-weighted bound behind ``test_nll``.
         max_parallel_runs: runs that advance together; 0 for the best of the device.
     """
     hparams = grid.as_study()
-    state = fit(spec, hparams, data, num_steps, max_parallel_runs=max_parallel_runs)
-    scores = score(spec, hparams, state, data, num_particles=num_particles)
-    settings = [sweep.take(hparams, run)._asdict() for run in range(len(scores))]
+    state, last = _fit(spec, hparams, data, num_steps, max_parallel_runs)
+    layout = capacity.layout_for(spec, hparams, max_parallel_runs)
+    runs = Runs(spec, hparams, state, data, layout)
+    measured = Evidence(num_particles).rows(runs, lambda done: None)
+    settings = [sweep.take(hparams, run)._asdict() for run in range(len(last))]
+    diverged = parallel.to_host(state.diverged).tolist()
     table = [
-        {"run": run} | {name: value.item() for name, value in own.items()} | row
-        for run, (own, row) in enumerate(zip(settings, scores, strict=True))
+        results.table_row({name: value.item() for name, value in own.items()}, *numbers, step)
+        for own, *numbers, step in zip(settings, last, measured, diverged, strict=True)
     ]
     return Ablation(spec, hparams, state, table)

@@ -17,14 +17,15 @@ import jax
 import numpy as np
 
 from vae_jax import assessments, build, hosts, logs, records, seals, sweep, trainer
-from vae_jax.assessments import ALWAYS, ASSESSMENTS, Assessment, Row, Runs
+from vae_jax.assessments import ALWAYS, ASSESSMENTS, Assessment, Runs
 from vae_jax.config import Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.seals import DamagedError
 from vae_jax.trainer import TrainedGroup
+from vae_jax.types import Row
 
 FOLDER = "evaluations"
-FORMAT = 2
+FORMAT = 3
 """To be raised with every change of a measure, so that what older code computed is not used."""
 
 Mark = dict[str, Any]
@@ -34,11 +35,6 @@ Mark = dict[str, Any]
 def asked(config: Config) -> list[str]:
     """Names of the evaluations that are made, in the order of their columns."""
     return [name for name in ASSESSMENTS if name in (*ALWAYS, *config.evaluate)]
-
-
-def columns(config: Config) -> list[str]:
-    """Their columns of ``results.csv``."""
-    return [column for name in asked(config) for column in ASSESSMENTS[name].columns]
 
 
 def assess(config: Config, trained: Sequence[TrainedGroup], dataset: Dataset) -> dict[int, Row]:

@@ -9,8 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from vae_jax import columns
 from vae_jax.assessments import AIS_STARTS, ASSESSMENTS
 from vae_jax.batches import BINARIZATIONS
+from vae_jax.columns import Column
 from vae_jax.errors import InputError
 from vae_jax.estimators import ESTIMATORS
 from vae_jax.feed import ON_DEVICE
@@ -34,9 +36,10 @@ def _flag(
     *,
     changes_run: bool = True,
     is_sweepable: bool | None = None,
+    unit: str = columns.NUMBER,
 ) -> Any:
     is_sweepable = changes_run if is_sweepable is None else is_sweepable
-    metadata = {"kind": kind, "help": words}
+    metadata = {"kind": kind, "help": words, "unit": unit if kind.is_number else columns.TEXT}
     metadata |= {"changes_run": changes_run, "is_sweepable": is_sweepable}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -113,10 +116,16 @@ class Config:
     kl: str = _flag("auto", one_of(*KL_MODES), "how the KL term is computed (elbo)")
     kl_penalty: str = _flag("beta", one_of(*KL_PENALTIES), "what is made of the KL term (elbo)")
     beta: float = _flag(1.0, real(0.0), "weight of the KL term")
-    kl_warmup_steps: int = _flag(0, whole(0), "updates over which that weight rises to beta")
-    free_bits: float = _flag(0.0, real(0.0), "nats of each latent's KL that cost nothing")
-    capacity: float = _flag(0.0, real(0.0), "nats to which the KL is drawn at the end")
-    capacity_steps: int = _flag(0, whole(0), "updates over which the capacity rises from 0")
+    kl_warmup_steps: int = _flag(
+        0, whole(0), "updates over which that weight rises to beta", unit="updates"
+    )
+    free_bits: float = _flag(
+        0.0, real(0.0), "nats of each latent's KL that cost nothing", unit="nats"
+    )
+    capacity: float = _flag(0.0, real(0.0), "nats to which the KL is drawn at the end", unit="nats")
+    capacity_steps: int = _flag(
+        0, whole(0), "updates over which the capacity rises from 0", unit="updates"
+    )
     tc_weight: float = _flag(0.0, real(0.0), "of the total correlation, beyond its share in the KL")
     tc_estimator: str = _flag("weighted", one_of(*TC_ESTIMATORS), "minibatch estimate of log q(z)")
     dip_offdiagonal: float = _flag(0.0, real(0.0), "weight of the codes' covariances (DIP-VAE)")
@@ -128,7 +137,9 @@ class Config:
     num_steps: int = _flag(5000, whole(1), "updates", changes_run=False)
     learning_rate: float = _flag(1e-3, real(0.0, is_open=True), "Adam's step size, at its peak")
     schedule: str = _flag("constant", one_of(*SCHEDULES), "learning rate after the warm-up")
-    warmup_steps: int = _flag(0, whole(0), "updates over which the learning rate rises")
+    warmup_steps: int = _flag(
+        0, whole(0), "updates over which the learning rate rises", unit="updates"
+    )
     clip_norm: float = _flag(
         math.inf, real(0.0, is_open=True, or_infinite=True), "largest norm of the gradient"
     )
@@ -208,6 +219,12 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
+
+
+def setting(name: str) -> Column:
+    """Return the declaration of a flag as a column of a study's rows."""
+    facts = FIELDS[name].metadata
+    return Column(name, facts["help"], facts["unit"], name.replace("_", " "))
 
 
 def parse_value(name: str, text: str) -> Any:

@@ -8,22 +8,23 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from vae_jax import keys
-from vae_jax.batches import Examples, as_images
+from vae_jax import columns, keys
+from vae_jax.batches import Examples, Split, as_images
 from vae_jax.hparams import HParams
+from vae_jax.likelihoods import bits_per_dim
 from vae_jax.metrics import evidence
 from vae_jax.metrics.evidence import WeightSums
 from vae_jax.model import VAE
 from vae_jax.posteriors import Posterior
 from vae_jax.priors import Prior
-from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, UInt8, default_float
+from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, Row, UInt8, default_float
 
 ACTIVE_THRESHOLD = 0.01
 """Variance of the posterior mean over the data above which a latent is active (Burda et al.)."""
@@ -256,52 +257,54 @@ def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
 
 
 def summarize(
-    evaluation: Evaluation, latent_size: int, num_particles: int, *, has_density: bool = True
-) -> dict[str, Any]:
-    """Means over examples with their standard errors, as Python numbers, in nats per example.
+    spec: EvalSpec, evaluation: Evaluation, latent_size: int, split: Split = "test"
+) -> Row:
+    """Return a run's columns on a split, as Python numbers, sums made in float64 on the host.
 
-    ``elbo``, ``log_likelihood``, ``kl`` and ``nll`` (minus the bound of K particles), each with
-    ``_se`` = s / sqrt(n); ``active_units``; and for each of the run's latents ``kl_per_latent``
-    (None where the KL is no sum over latents) and ``variance_per_latent``, the variance of the
-    posterior's center over the examples. Sums over examples are made in float64 on the host.
+    They are the :data:`vae_jax.columns.TERMS` under their names on the split: ``test_elbo``,
+    ``test_nll`` (minus the bound of K particles), ..., each mean over examples with its standard
+    error ``_se`` = s / sqrt(n). What does not exist is None: a deterministic code has no density,
+    so no ELBO, KL, NLL nor weights; a single particle has no jackknife and no effective sample
+    size; pixels of other than 8 bits have no ``bits_per_dim``.
 
-    For K > 1 also ``nll_bias`` (``_se``), by how much ``nll`` exceeds -log p(x) by the jackknife,
-    ``ess_median`` and ``ess_min`` of the K weights' effective sample size, ``ess_low_share``, the
-    share of examples where it is below 10, and ``nll_distrust``: what to say of that, or nothing.
-
-    A deterministic code has no density: its ``elbo``, ``kl``, ``nll`` and what is said of the
-    weights are None.
+    Args:
+        spec: as evaluated.
+        evaluation: of one run.
+        latent_size: latents that the run uses.
+        split: that was evaluated.
     """
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
+    model, num_particles = spec.model, spec.num_particles
+    has_density = model.posterior.has_density
     has_weights = has_density and num_particles > 1
+    elbo = terms.log_likelihood - terms.kl
     examples = {
-        "elbo": terms.log_likelihood - terms.kl,
-        "log_likelihood": terms.log_likelihood,
-        "kl": terms.kl,
-        "nll": -terms.bound,
-        "nll_bias": -terms.bias,
+        "elbo": (elbo, has_density),
+        "log_likelihood": (terms.log_likelihood, True),
+        "kl": (terms.kl, has_density),
+        "nll": (-terms.bound, has_density),
+        "bits_per_dim": (
+            bits_per_dim(elbo, model.image_shape),
+            has_density and model.likelihood.is_eight_bit,
+        ),
+        "nll_bias": (-terms.bias, has_weights),
     }
-    row: dict[str, Any] = {}
-    for name, values in examples.items():
-        exists = has_weights if name == "nll_bias" else has_density or name == "log_likelihood"
+    row: Row = {}
+    for name, (values, exists) in examples.items():
         row[name] = float(values.mean()) if exists else None
-        row[f"{name}_se"] = standard_error(values) if exists else None
+        row[f"{name}_se"] = standard_error(np.asarray(values)) if exists else None
     variance = np.asarray(evaluation.latents.variance)[:latent_size]
     kl = np.asarray(evaluation.latents.kl)[:latent_size]
-    return (
-        row
-        | _trust(terms, num_particles, has_weights)
-        | {
-            "eval_particles": num_particles,
-            "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
-            "kl_per_latent": [float(nats) if np.isfinite(nats) else None for nats in kl],
-            "variance_per_latent": variance.tolist(),
-        }
-    )
+    row |= _trust(terms, num_particles, has_weights) | {
+        "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
+        "kl_per_latent": [float(nats) if np.isfinite(nats) else None for nats in kl],
+        "variance_per_latent": variance.tolist(),
+    }
+    return {columns.name_on(split, name): value for name, value in row.items()}
 
 
-def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> dict[str, Any]:
-    """What the effective sample sizes say, for people and in words."""
+def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> Row:
+    """Return what the effective sample sizes say, for people and in words."""
     if not has_weights:
         return dict.fromkeys(("ess_median", "ess_min", "ess_low_share", "nll_distrust"))
     effective, bias = np.asarray(terms.effective_sample_size), np.asarray(terms.bias)

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from vae_jax import keys, plots, table
-from vae_jax.assessments import Subject
+from vae_jax import assessments, keys, plots, table
+from vae_jax.assessments import ASSESSMENTS, Subject
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.model import Trained
 from vae_jax.plots.study import held_words
 from vae_jax.report import Figure
-from vae_jax.types import Labels, Latents
+from vae_jax.types import Labels, Latents, Row
 
 NUM_SAMPLES = 100
 GRID_TILES = 9
@@ -104,8 +104,8 @@ def draw(
     folder: Path,
     model: Model,
     test: Pictured,
-    metrics: Sequence[dict[str, Any]],
-    row: Mapping[str, Any],
+    metrics: Sequence[Row],
+    row: Row,
 ) -> list[Figure]:
     """Write all figures of one run and name them for the report.
 
@@ -139,7 +139,7 @@ def draw(
     return [*drawn, Figure(path, "KL of each latent", caption)]
 
 
-def _bounds_of(row: Mapping[str, Any]) -> dict[str, list[plots.Bound]]:
+def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:
     """What was measured of log p(x), as differences on the same examples."""
 
     def difference(name: str, column: str, sign: int) -> list[plots.Bound]:
@@ -178,7 +178,7 @@ def _bounds(folder: Path, panels: Mapping[str, Sequence[plots.Bound]]) -> Figure
     return Figure(path, "Bounds on log p(x)", caption)
 
 
-def _curves(folder: Path, metrics: Sequence[dict[str, Any]], run: int) -> Figure:
+def _curves(folder: Path, metrics: Sequence[Row], run: int) -> Figure:
     path = folder / "training_curves.png"
     plots.training_curves(path, metrics, run)
     caption = "Means over the updates between two visits (train) and over all of valid."
@@ -281,7 +281,7 @@ def draw_study(
     folder: Path,
     models: dict[int, Model],
     test: Pictured,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     swept: Sequence[str],
 ) -> list[Figure]:
     """Write the figures that compare runs: terms over the axes, then images over the axes.
@@ -294,7 +294,7 @@ def draw_study(
         swept: names of the swept flags.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = plots.study_figures(folder, rows, swept)
+    drawn = plots.study_figures(folder, rows, swept, assessments.columns(ASSESSMENTS))
     if not table.axes(swept) or table.best(rows) is None:
         return drawn
     place = table.pictured(rows, swept)

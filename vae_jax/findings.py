@@ -10,32 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import page, table
-from vae_jax.table import Cells, Row
+from vae_jax import columns, page, table
+from vae_jax.columns import CORE
+from vae_jax.table import Cells
+from vae_jax.types import Row
 
 Results = Mapping[str, Any]
 
 _AT_LIMIT = 0.95  # of ln N, from where the mutual information is a statement about N
 _NAMED = 5  # diverged runs that are named one by one
-_EVALUATED = {
-    "mutual_information": ("the mutual information", "nats"),
-    "total_correlation": ("the total correlation", "nats"),
-    "dimensionwise_kl": ("the dimension-wise KL", "nats"),
-    "mig": ("the MIG", ""),
-    "sap": ("SAP", ""),
-    "dci_disentanglement": ("DCI disentanglement", ""),
-    "factor_vae_score": ("the FactorVAE score", ""),
-    "probe_all": ("the accuracy of a linear probe", ""),
-    "precision_pixels": ("the precision of samples", ""),
-    "recall_pixels": ("their recall", ""),
-}
+_FOLLOWED = (
+    *("mutual_information", "total_correlation", "dimensionwise_kl", "mig", "sap"),
+    *("dci_disentanglement", "factor_vae_score", "probe_all", "precision_pixels", "recall_pixels"),
+)
+"""Columns of evaluations whose course along an axis is told, where they are known."""
 _INCOMPARABLE = ("dataset", "binarize", "likelihood")
-_TERM_NAMES = {
-    "valid_elbo": "valid ELBO",
-    "test_elbo": "test ELBO",
-    "valid_log_likelihood": "valid log-likelihood",
-    "test_log_likelihood": "test log-likelihood",
-}
 
 
 def of_run(results: Results, run: Row) -> list[str]:
@@ -63,7 +52,7 @@ def of_study(results: Results) -> list[str]:
         _best_sentence(rows, swept),
         _setting_sentence(rows, swept),
         *(_axis_sentence(rows, swept, name) for name in table.axes(swept)),
-        *(_evaluated_sentence(rows, swept, name) for name in table.axes(swept)),
+        *(_evaluated_sentence(results, name) for name in table.axes(swept)),
         _unused_sentence(rows, swept),
         _seeds_sentence(rows, swept),
         _diverged_sentence(rows, swept),
@@ -79,7 +68,7 @@ def setting(row: Row, names: Sequence[str]) -> str:
 
 def how_chosen(rows: Sequence[Row]) -> str:
     """Returns what the best run was chosen by: "valid ELBO" or "test ELBO"."""
-    return _TERM_NAMES[table.criterion(rows)]
+    return CORE[table.criterion(rows)].title
 
 
 def number(value: float) -> str:
@@ -196,7 +185,7 @@ def _best_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
 
 def _tested(run: Row) -> str:
     name = "test_elbo" if run.get("test_elbo") is not None else "test_log_likelihood"
-    return f"the {_TERM_NAMES[name]} is {_with_error(run[name], run.get(f'{name}_se'))}"
+    return f"the {CORE[name].title} is {_with_error(run[name], run.get(f'{name}_se'))}"
 
 
 def _lead(rows: Sequence[Row], swept: Sequence[str], best: Row, second: Row) -> str:
@@ -259,17 +248,23 @@ def _growth_sentence(rows: Sequence[Row], name: str, at: str, elbo: Cells) -> st
     return f"As {name} grows from {first} to {last}{at}, {told}."
 
 
-def _evaluated_sentence(rows: Sequence[Row], swept: Sequence[str], name: str) -> str:
+def _evaluated_sentence(results: Results, name: str) -> str:
     """Says what an axis of numbers does to what `--evaluate` measured."""
+    rows, swept = results["runs"], results["swept"]
+    known = columns.read(results.get("columns", {}))
     held = table.fixed(rows, swept, (name,))
     here = table.at(rows, held)
     values = table.values(here, name)
     if len(values) < 2 or not all(map(table.is_ordered, values)):
         return ""
     courses = [
-        _course(words, table.cells(here, (name,), key).mean.round(3), unit)
-        for key, (words, unit) in _EVALUATED.items()
-        if any(table.is_number(row.get(key)) for row in here)
+        _course(
+            f"the {known[key].title}",
+            table.cells(here, (name,), key).mean.round(3),
+            "nats" if known[key].unit == columns.NATS else "",
+        )
+        for key in _FOLLOWED
+        if key in known and any(table.is_number(row.get(key)) for row in here)
     ]
     told = "; ".join(filter(None, courses))
     at = f" (at {setting(held, list(held))})" if held else ""

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import (
+    assessments,
     assessor,
     batches,
     build,
+    columns,
     compilation,
     data,
     diagnosis,
@@ -36,7 +38,7 @@ from vae_jax import (
     verdicts,
     workdir,
 )
-from vae_jax.assessments import ASSESSMENTS, Row, Subject
+from vae_jax.assessments import Subject
 from vae_jax.clock import Clock
 from vae_jax.combinations import as_flags
 from vae_jax.config import Config
@@ -47,6 +49,7 @@ from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.model import Trained
 from vae_jax.signals import Stop, StoppedError
 from vae_jax.trainer import TrainedGroup
+from vae_jax.types import Row
 
 
 def complete(config: Config, stop: Stop) -> None:
@@ -118,14 +121,14 @@ def _publish(
     swept = [axis.name for axis in study.axes(config)]
     drawn = _draw(config, trained, dataset, rows, swept)
     clock.lap("figures")
-    found = _describe(config, dataset, rows) | {"swept": swept}
+    found = _describe(config, dataset, rows, swept)
     found |= _diagnose(config, found)
     compile_seconds = round(sum(done.compile_seconds for done in trained), 2)
     found["seconds"] = clock.laps | {"compile": compile_seconds}
     begun = [done.begun_seconds for done in trained if done.begun_seconds is not None]
     found["seconds"] |= {"command to first update": begun[0]} if begun else {}
-    columns = results.columns(swept, assessor.columns(config))
-    records.write_csv(folder / "results.csv", rows, columns)
+    header = results.header(swept, assessor.asked(config))
+    records.write_csv(folder / "results.csv", rows, header)
     records.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
     _say_last(folder, rows, found)
@@ -199,12 +202,12 @@ def _test(config: Config, trained: list[TrainedGroup], dataset: Dataset) -> list
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     last = {row["run"]: row for row in logs.read(Path(config.workdir) / "metrics.jsonl")}
     found = assessor.assess(config, trained, dataset)
-    swept, evaluated = [axis.name for axis in study.axes(config)], assessor.columns(config)
-    rows = []
+    swept, rows = [axis.name for axis in study.axes(config)], []
     for group, spec, state, *_ in trained:
         for place, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
             diverged = int(state.diverged[place])
-            row = results.table_row(own, swept, last[run], found[run], diverged, evaluated)
+            settings = results.settings_of(own, swept)
+            row = results.table_row(settings, last[run], found[run], diverged)
             if row["diverged"] != "":
                 row["diverged_reason"] = diagnosis.reason(
                     spec, group.hparams, state, dataset, place, by_operation=config.debug_nans
@@ -245,7 +248,9 @@ def _draw(
     return drawn
 
 
-def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, Any]:
+def _describe(
+    config: Config, dataset: Dataset, rows: list[Row], swept: list[str]
+) -> dict[str, Any]:
     """Everything that ``results.json`` holds beside timings."""
     flags = as_flags(config)
     splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
@@ -258,18 +263,16 @@ def _describe(config: Config, dataset: Dataset, rows: list[Row]) -> dict[str, An
         "flags": flags,
         "runs": rows,
         "kl_per_latent": [row["kl_per_latent"] for row in rows],
-        "columns": _meanings(config),
-        "units": results.UNITS,
+        "swept": swept,
+        "evaluations": {
+            name: [each.name for each in assessments.columns([name])]
+            for name in assessor.asked(config)
+        },
+        "columns": columns.described(results.declared(swept, assessor.asked(config)).values()),
         "notes": results.notes(config.binarize, is_binary(dataset), config.likelihood),
         "precision": config.compute_dtype,
         "matmul_precision": _matmul_precision(config),
     } | results.provenance()
-
-
-def _meanings(config: Config) -> dict[str, str]:
-    """What the columns of the evaluations are."""
-    kinds = [ASSESSMENTS[name] for name in assessor.asked(config)]
-    return {column: words for kind in kinds for column, words in kind.columns.items()}
 
 
 def _diagnose(config: Config, found: dict[str, Any]) -> dict[str, list[Any]]:
@@ -309,7 +312,7 @@ def _say_last(folder: Path, rows: list[Row], found: dict[str, Any]) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def _summary(best: table.Row) -> str:
+def _summary(best: Row) -> str:
     active = f"{best['active_units']} of {best['latent_size']} latents active"
 
     def told(name: str, sign: int = 1) -> str:

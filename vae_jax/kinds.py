@@ -16,6 +16,11 @@ class Kind:
     is_valid: Callable[[Any], bool]
     words: str
 
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.parse in (int, float)
+
 
 def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> Kind:
     """Numbers from ``low`` on (or above it)."""

@@ -27,8 +27,7 @@ from tensorboardX.proto.event_pb2 import (  # protobuf makes these names when im
 
 from vae_jax import records
 from vae_jax.errors import InputError
-
-Row = Mapping[str, Any]
+from vae_jax.types import Row
 
 _SPLITS = ("train_", "valid_", "test_")
 _RANKING = ("valid_elbo", "train_elbo", "valid_log_likelihood", "train_log_likelihood")
@@ -71,7 +70,7 @@ class Metrics:
                 records.write_text(self.path, text)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[Row]:
     """Reads the rows of a `metrics.jsonl`, also of a run that is still writing or was killed.
 
     Raises:
@@ -88,17 +87,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if row is not None]
 
 
-def readable(path: Path) -> list[dict[str, Any]]:
+def readable(path: Path) -> list[Row]:
     """Reads the rows of a `metrics.jsonl` that are whole, wherever they stand; none without it."""
     return [row for row in _parsed(path) if row is not None] if path.exists() else []
 
 
-def _parsed(path: Path) -> list[dict[str, Any] | None]:
+def _parsed(path: Path) -> list[Row | None]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return [_parse(line) for line in lines]
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse(line: str) -> Row | None:
     """Returns the row that a line holds, None where it holds no whole row."""
     try:
         row = json.loads(line)
@@ -188,7 +187,7 @@ class Progress:
         self, num_steps: int, start: int = 0, label: str = "", console: Console | None = None
     ):
         self._console = console or Console()
-        self._rows: dict[int, dict[str, Any]] = {}
+        self._rows: dict[int, Row] = {}
         self._bar = _Bar(
             *_bar_columns(label),
             console=self._console,

@@ -19,10 +19,10 @@ from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec
 from vae_jax.feed import Piece
 from vae_jax.hparams import HParams
-from vae_jax.scoring import Row, blank_diverged, placed_split, score_placed
+from vae_jax.scoring import blank_diverged, placed_split, score_placed, visited
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState, TrainTerms
-from vae_jax.types import Images, default_float
+from vae_jax.types import Images, Row, default_float
 from vae_jax.visits import Visits
 
 _PROBE_SECONDS = 0.05
@@ -119,11 +119,16 @@ def train(
             state, terms = chunks.advance(state, pieces, stop - start, begun)
             begun, elapsed = None, time.perf_counter() - began
             seconds += elapsed
-            rows = _rows(spec, stop, seconds, terms, num_runs)
+            measured = _train_terms(spec, terms, num_runs)
             if visits.is_due(stop, visits.eval_every):
-                measured = EvalSpec(spec.model), padded, state.params, valid
-                _add_valid(rows, score_placed(*measured, layout, num_runs))
-            blank_diverged(rows, state)
+                asked = EvalSpec(spec.model), padded, state.params, valid
+                scores = visited(score_placed(*asked, layout, num_runs))
+                measured = [own | more for own, more in zip(measured, scores, strict=True)]
+            blank_diverged(measured, state)
+            rows = [
+                {"step": stop, "run": run, "seconds": round(seconds, 3)} | own
+                for run, own in enumerate(measured)
+            ]
             whole = parallel.drop_padding(state, num_runs, layout.devices)
         yield Visit(stop, whole, rows, 1e3 * elapsed / (stop - start), compile_seconds)
         start, compile_seconds = stop, 0.0
@@ -216,22 +221,11 @@ def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
     return jax.tree.map(lambda total: total / num_steps, sums)
 
 
-def _rows(
-    spec: TrainSpec, step: int, seconds: float, terms: TrainTerms, num_runs: int
-) -> list[Row]:
-    """Training terms of the last chunk, one row per run."""
-    columns = {"objective": terms.objective, "log_likelihood": terms.log_likelihood}
+def _train_terms(spec: TrainSpec, terms: TrainTerms, num_runs: int) -> list[Row]:
+    """Return the training terms of the last chunk, one row per run."""
+    measured = {"train_objective": terms.objective, "train_log_likelihood": terms.log_likelihood}
     if spec.model.posterior.has_density:
-        columns |= {"kl": terms.kl, "elbo": terms.log_likelihood - terms.kl}
+        measured |= {"train_kl": terms.kl, "train_elbo": terms.log_likelihood - terms.kl}
     return [
-        {"step": step, "run": run, "seconds": round(seconds, 3)}
-        | {f"train_{name}": float(values[run]) for name, values in columns.items()}
-        for run in range(num_runs)
+        {name: float(values[run]) for name, values in measured.items()} for run in range(num_runs)
     ]
-
-
-def _add_valid(rows: list[Row], scores: list[Row]) -> None:
-    for row, scored in zip(rows, scores, strict=True):
-        names = ("elbo", "elbo_se", "log_likelihood", "kl", "active_units")
-        known = {name: scored[name] for name in names if scored[name] is not None}
-        row.update({f"valid_{name}": value for name, value in known.items()})

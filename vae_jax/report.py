@@ -5,8 +5,9 @@ of hyperparameters, `test_*`, `valid_*` and `train_*` terms in nats per example,
 `*_se`, `diverged` ("" or the step) with `diverged_reason`, and `ms_per_step`. A study names what
 it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`, `flags`,
 `kl_per_latent` (a list per run), `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`,
-`commit`, `notes`, `diagnosis` (sentences per run), `reading` (sentences on a study) and `columns`
-(what the evaluations' columns mean).
+`commit`, `notes`, `diagnosis` (sentences per run), `reading` (sentences on a study), `columns` (the
+declarations of the rows' columns, see `vae_jax.columns.described`) and `evaluations` (the names of
+the columns that each of them brings).
 """
 
 import statistics
@@ -15,18 +16,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from vae_jax import findings, page, records, table
+from vae_jax import columns, findings, page, records, table
+from vae_jax.columns import CORE, TEST, Column
+from vae_jax.findings import Results
 from vae_jax.page import Figure
-from vae_jax.table import Row
+from vae_jax.types import Row
 
-Results = Mapping[str, Any]
-
-_TERMS = (
-    ("test_elbo", "ELBO", "log-likelihood &minus; KL, a lower bound of log p(x); beta = 1"),
-    ("test_log_likelihood", "log-likelihood", "E<sub>q</sub> log p(x|z), minus the distortion"),
-    ("test_kl", "KL", "KL(q(z|x) || p(z)), the rate: what the code says about the image"),
-    ("test_nll", "NLL", "minus the importance-weighted bound of log p(x), K = {particles}"),
-)
+_TERMS = tuple(TEST[name] for name in ("elbo", "log_likelihood", "kl", "nll"))
 
 
 def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
@@ -71,24 +67,30 @@ def _about(results: Results, run: Row) -> list[str]:
 
 def _evaluations(results: Results, run: Row) -> str:
     """Returns the numbers of the evaluations of one run with what they mean."""
-    meanings = results.get("columns", {})
     rows = [
-        [f"<b>{escape(name)}</b>", _digits(run, name), _digits(run, f"{name}_se"), escape(words)]
-        for name, words in meanings.items()
-        if run.get(name) is not None and name.removesuffix("_se") not in meanings.keys() - {name}
+        [
+            f"<b>{escape(each.name)}</b>",
+            _digits(run, each.name),
+            _digits(run, each.error.name),
+            escape(each.explanation),
+        ]
+        for each in _evaluated(results, [run])
     ]
     body = page.table(["column", "value", "s.e.", "what it is"], rows) if rows else ""
     return page.section("Evaluations", body)
 
 
+def _evaluated(results: Results, rows: Sequence[Row]) -> list[Column]:
+    """Returns the columns of evaluations that any of the rows has a value of."""
+    known = columns.read(results.get("columns", {}))
+    names = [name for own in results.get("evaluations", {}).values() for name in own]
+    return columns.known_to(rows, [known[name] for name in names])
+
+
 def _evaluations_of_all(results: Results) -> str:
     """Returns a table of a study with a line per run and the evaluations that its runs have."""
     rows, swept = results["runs"], results["swept"]
-    names = [
-        name
-        for name in results.get("columns", {})
-        if not name.endswith("_se") and any(run.get(name) is not None for run in rows)
-    ]
+    names = [each.name for each in _evaluated(results, rows)]
     if not swept or not names:
         return ""
     before = ["run", *swept]
@@ -174,13 +176,17 @@ def _study_card(results: Results) -> str:
 def _cards(run: Row) -> str:
     particles = f"K\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{run.get('eval_particles') or '?'}"
     cards = [
-        page.card("Test ELBO", _with_error(run, "test_elbo"), "nats per example, higher is better"),
-        page.card("Test NLL", _with_error(run, "test_nll"), f"nats per example, {particles}"),
+        _card(run, TEST["elbo"], f"{TEST['elbo'].better} is better"),
+        _card(run, TEST["nll"], particles),
     ]
     if run.get("active_units") is not None and run.get("latent_size") is not None:
         note = f"of {run['latent_size']} latents"
-        cards.append(page.card("Active units", str(run["active_units"]), note))
+        cards.append(page.card(TEST["active_units"].label, str(run["active_units"]), note))
     return "".join(cards)
+
+
+def _card(run: Row, column: Column, note: str) -> str:
+    return page.card(column.label, _with_error(run, column.name), f"{column.unit}, {note}")
 
 
 def _notices(results: Results) -> str:
@@ -196,14 +202,19 @@ def _terms(run: Row) -> str:
     """Returns the test terms of one run with what they mean; nothing where it diverged."""
     if table.has_diverged(run):
         return ""
-    particles = escape(str(run.get("eval_particles") or "?"))
+    particles = str(run.get("eval_particles") or "?")
     rows = [
-        [f"<b>{name}</b>", _cell(run, key), _cell(run, f"{key}_se"), meaning]
-        for key, name, meaning in _TERMS
+        [
+            f"<b>{escape(each.title)}</b>",
+            _cell(run, each.name),
+            _cell(run, each.error.name),
+            escape(each.unit),
+            escape(each.meaning.replace("eval_particles", particles)),
+        ]
+        for each in (*_TERMS, *columns.known_to([run], [TEST["bits_per_dim"]]))
     ]
-    rows[-1][-1] = rows[-1][-1].format(particles=particles)
-    body = page.table(["term", "mean", "s.e.", "what it means"], rows)
-    return page.section("Test terms, nats per example", body)
+    body = page.table(["term", "mean", "s.e.", "unit", "what it means"], rows)
+    return page.section("Test terms", body)
 
 
 def _runs(results: Results) -> str:
@@ -211,15 +222,15 @@ def _runs(results: Results) -> str:
     rows, swept = results["runs"], results["swept"]
     if not swept:
         return ""
-    names = [name for _, name, _ in _TERMS]
-    columns = ["run", *swept, "valid ELBO", *names, "active", "diverged"]
+    shown = (CORE["valid_elbo"], *_TERMS, CORE["active_units"], CORE["diverged"])
+    head = ["run", *swept, *(each.title for each in shown)]
     lines = [_runs_line(row, swept) for row in rows]
     why = "Greyed: runs that diverged, with the step." if any(map(table.has_diverged, rows)) else ""
     best = table.best(rows)
     if best is not None:
         why = f"Shaded: run {best['run']}, which has the highest {findings.how_chosen(rows)}. {why}"
     note = f"Test terms in nats per example, &plusmn; standard error over test examples. {why}"
-    body = page.table(columns, lines, _kinds(rows)) + f"<p class='small'>{note}</p>"
+    body = page.table(head, lines, _kinds(rows)) + f"<p class='small'>{note}</p>"
     return page.section("All runs", body)
 
 

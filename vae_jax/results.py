@@ -4,43 +4,19 @@ import importlib.metadata
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from vae_jax.config import Config, as_text
+from vae_jax import assessments, columns
+from vae_jax.assessments import ASSESSMENTS
+from vae_jax.columns import Column
+from vae_jax.config import Config, as_text, setting
 from vae_jax.hparams import HParams
+from vae_jax.types import Row
 
-COLUMNS = (
-    "run",
-    "beta",
-    "latent_size",
-    "learning_rate",
-    "seed",
-    "step",
-    "diverged",
-    "test_elbo",
-    "test_elbo_se",
-    "test_log_likelihood",
-    "test_log_likelihood_se",
-    "test_kl",
-    "test_kl_se",
-    "test_nll",
-    "test_nll_se",
-    "eval_particles",
-    "active_units",
-    "valid_elbo",
-    "train_elbo",
-    "seconds",
-)
-"""Columns of ``results.csv``; terms in nats per example."""
-
-UNITS = (
-    "nats per example; test_nll is minus the importance-weighted bound with K = eval_particles, "
-    "an upper bound on -log p(x) in expectation; test_elbo has beta = 1 whatever was trained"
-)
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain"),
     "numpy",
@@ -98,36 +74,46 @@ def notes(binarize: str, is_binary: bool, likelihood: str) -> list[str]:
     return []
 
 
-def columns(swept: Sequence[str], evaluated: Sequence[str]) -> list[str]:
-    """Columns of ``results.csv``: the fixed ones, further swept flags, those of evaluations."""
-    return list(dict.fromkeys([*COLUMNS, *swept, *evaluated]))
+def header(swept: Sequence[str], evaluations: Sequence[str]) -> list[str]:
+    """Return the columns of ``results.csv``: the fixed ones, swept flags, those of evaluations."""
+    evaluated = columns.with_errors(assessments.columns(evaluations))
+    return list(dict.fromkeys([*columns.TABLE, *swept, *(each.name for each in evaluated)]))
 
 
-def table_row(
-    config: Config,
-    swept: Sequence[str],
-    last: dict[str, Any],
-    test: dict[str, Any],
-    diverged: int,
-    evaluated: Sequence[str] = (),
-) -> dict[str, Any]:
-    """One run's row: its settings, its last visit and its test terms.
+def declared(
+    swept: Sequence[str] = (), evaluations: Iterable[str] = ASSESSMENTS
+) -> dict[str, Column]:
+    """Return every column that a row may have: settings, those of every run, of evaluations.
 
     Args:
-        config: of the run.
-        swept: names of the flags that differ in the study.
-        last: its last row of ``metrics.jsonl``.
-        test: its score on test and the numbers of its evaluations.
-        diverged: update at which its objective was first not finite, -1 for none.
-        evaluated: columns of the evaluations, whose names stand as they are.
+        swept: names of the flags that differ in the study; all arrays of ``HParams`` are settings.
+        evaluations: names of the evaluations that were made.
     """
-    names = dict.fromkeys([*HParams._fields, *swept])
-    settings = {name: _plain(getattr(config, name)) for name in names}
-    own = {"eval_particles", "active_units", "kl_per_latent", "variance_per_latent", *evaluated}
-    terms = {name if name in own else f"test_{name}": value for name, value in test.items()}
+    settings = columns.by_name(setting(name) for name in _settings(swept))
+    return settings | columns.CORE | columns.by_name(assessments.columns(evaluations))
+
+
+def settings_of(config: Config, swept: Sequence[str]) -> Row:
+    """Return the settings in a run's row: every array of ``HParams``, and what was swept."""
+    return {name: _plain(getattr(config, name)) for name in _settings(swept)}
+
+
+def _settings(swept: Sequence[str]) -> Iterable[str]:
+    return dict.fromkeys([*HParams._fields, *swept])
+
+
+def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
+    """Return one run's row, as ``results.csv`` and ``vae_jax.ablate(...).table`` hold it.
+
+    Args:
+        settings: of the run.
+        last: its last row of ``metrics.jsonl``.
+        measured: its terms on test and the numbers of its evaluations.
+        diverged: update at which its objective was first not finite, -1 for none.
+    """
     milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}
-    return settings | last | terms | extra
+    return settings | last | measured | extra
 
 
 def _plain(value: Any) -> Any:

@@ -13,8 +13,8 @@ from vae_jax import checkpoint, groups, logs, workdir
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.errors import LostError
 from vae_jax.groups import Group
-from vae_jax.logs import Row
 from vae_jax.seals import DamagedError
+from vae_jax.types import Row
 
 FROM_SEEDS = -1
 

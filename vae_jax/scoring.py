@@ -1,11 +1,11 @@
-"""The terms of trained runs on a split, as rows of numbers; evaluation seen from the host."""
+"""The terms of trained runs on a split, as rows; evaluation seen from the host."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax import batches, capacity, parallel, sweep
+from vae_jax import batches, capacity, columns, parallel, sweep
 from vae_jax.batches import Examples
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec, Evaluation, in_batches, join, summarize
@@ -13,10 +13,7 @@ from vae_jax.feed import labels_given
 from vae_jax.hparams import HParams
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
-from vae_jax.types import Params
-
-Row = dict[str, Any]
-_NOT_TERMS = ("step", "run", "seconds", "eval_particles")
+from vae_jax.types import Params, Row
 
 
 def score(
@@ -29,9 +26,11 @@ def score(
     num_particles: int = 1,
     layout: Layout | None = None,
 ) -> list[Row]:
-    """Terms of every run on a split, in nats per example, with their standard errors.
+    """Return a row per run: its terms on a split with their standard errors.
 
-    Each row is :func:`vae_jax.evaluate.summarize`'s; the terms of a diverged run are None.
+    The keys are columns of ``results.csv`` (:mod:`vae_jax.columns`): ``test_elbo``, ``test_nll``,
+    ``eval_particles``, ``active_units``, ...; of another split ``valid_elbo`` and so on. The terms
+    of a diverged run are None.
 
     Args:
         spec: as trained.
@@ -39,7 +38,7 @@ def score(
         state: of all runs.
         data: images.
         split: ``train``, ``valid`` or ``test``.
-        num_particles: K of the importance-weighted bound behind ``nll``.
+        num_particles: K of the importance-weighted bound behind ``test_nll``.
         layout: where the runs are computed; None for the best of the device.
     """
     hparams = hparams.as_study()
@@ -48,8 +47,7 @@ def score(
     padded, params = parallel.pad_runs((hparams, state.params), layout.devices)
     shared = placed_split(spec, data, split, layout)
     rows = score_placed(eval_spec, padded, params, shared, layout, num_runs)
-    blank_diverged(rows, state)
-    return rows
+    return _finished(eval_spec, rows, state)
 
 
 class PlacedSplit(NamedTuple):
@@ -57,6 +55,7 @@ class PlacedSplit(NamedTuple):
 
     examples: Examples
     num_examples: int
+    name: batches.Split
 
 
 def placed_split(
@@ -66,7 +65,7 @@ def placed_split(
     images = getattr(data, split)
     pixels = batches.stored_pixels(spec.binarize, split, images)
     examples = in_batches(pixels, EvalSpec.batch_size, labels_given(spec, data, split))
-    return PlacedSplit(parallel.replicate(examples, layout.devices), len(images))
+    return PlacedSplit(parallel.replicate(examples, layout.devices), len(images), split)
 
 
 def score_placed(
@@ -78,7 +77,7 @@ def score_placed(
     num_runs: int,
 ) -> list[Row]:
     """Terms of the runs, whose arrays are placed already and may be padded."""
-    examples, num_examples = split
+    examples, num_examples, name = split
     evaluation, latent_sizes = parallel.to_host(
         (
             sweep.evaluate(
@@ -87,18 +86,15 @@ def score_placed(
             hparams.latent_size,
         )
     )
-    return _summaries(eval_spec, evaluation, latent_sizes[:num_runs])
+    return _summaries(eval_spec, evaluation, latent_sizes[:num_runs], name)
 
 
-def _summaries(eval_spec: EvalSpec, evaluation: Evaluation, latent_sizes: Any) -> list[Row]:
-    """A row for each run that has a latent size; what only fills up the devices has none."""
+def _summaries(
+    eval_spec: EvalSpec, evaluation: Evaluation, latent_sizes: Any, split: batches.Split
+) -> list[Row]:
+    """Return a row for each run that has a latent size; what fills up the devices has none."""
     return [
-        summarize(
-            sweep.take(evaluation, run),
-            int(latent_size),
-            eval_spec.num_particles,
-            has_density=eval_spec.model.posterior.has_density,
-        )
+        summarize(eval_spec, sweep.take(evaluation, run), int(latent_size), split)
         for run, latent_size in enumerate(latent_sizes)
     ]
 
@@ -110,6 +106,7 @@ def score_by_parts(
     pixels: np.ndarray,
     labels: np.ndarray | None,
     *,
+    split: batches.Split,
     num_particles: int,
     layout: Layout,
     tell: Callable[[float], None],
@@ -122,7 +119,8 @@ def score_by_parts(
         state: of all runs.
         pixels: as the model sees them, 0 to 255.
         labels: one each; only conditional models look at them.
-        num_particles: K of the importance-weighted bound behind ``nll``.
+        split: whose examples they are, after which the columns are named.
+        num_particles: K of the importance-weighted bound behind the NLL.
         layout: where the runs are computed.
         tell: is told the share that is done.
     """
@@ -139,14 +137,25 @@ def score_by_parts(
         )
         found.append(parallel.to_host(evaluation))
         tell((first + num) / len(pixels))
-    scored = _summaries(eval_spec, join(found), hparams.latent_size)
-    blank_diverged(scored, state)
-    return scored
+    return _finished(
+        eval_spec, _summaries(eval_spec, join(found), hparams.latent_size, split), state
+    )
+
+
+def _finished(eval_spec: EvalSpec, rows: list[Row], state: TrainState) -> list[Row]:
+    """Return the rows without the terms of diverged runs, and with the K of their bounds."""
+    blank_diverged(rows, state)
+    return [row | {"eval_particles": eval_spec.num_particles} for row in rows]
+
+
+def visited(rows: list[Row]) -> list[Row]:
+    """Return what a visit writes of the terms on valid; what a model has not is left out."""
+    names = [columns.name_on("valid", term) for term in columns.VISITED]
+    return [{name: row[name] for name in names if row[name] is not None} for row in rows]
 
 
 def blank_diverged(rows: list[Row], state: TrainState) -> None:
-    """A diverged run keeps its place and loses its numbers."""
+    """Set every value in the rows of diverged runs to None; the rows hold terms alone."""
     for row, diverged in zip(rows, parallel.to_host(state.diverged).tolist(), strict=False):
         if diverged >= 0:
-            kept = {name: row[name] for name in _NOT_TERMS if name in row}
-            row.update(dict.fromkeys(row) | kept)
+            row.update(dict.fromkeys(row))

@@ -1,9 +1,9 @@
 """The rows of a study as a table: which run is best, and what a term does along swept axes.
 
-A row is a mapping with a run's number `run`, its swept values, `diverged` ("" or the step) and its
-terms with their standard errors over test examples, `test_elbo` and `test_elbo_se`. An *axis* is
-the name of something that was swept. The seed never is one: a *cell* holds the runs that differ in
-nothing else, and is their mean.
+A row (`vae_jax.types.Row`) has a run's number `run`, its swept values, `diverged` ("" or the step)
+and its terms with their standard errors over test examples, `test_elbo` and `test_elbo_se`. An
+*axis* is the name of something that was swept. The seed never is one: a *cell* holds the runs that
+differ in nothing else, and is their mean.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-Row = Mapping[str, Any]
+from vae_jax.types import Row
 
 CRITERIA = ("valid_elbo", "test_elbo", "valid_log_likelihood", "test_log_likelihood")
 """Terms by which runs are ranked; an autoencoder without a density has only the last two."""

@@ -26,11 +26,12 @@ from vae_jax.config import Config
 from vae_jax.data import Dataset
 from vae_jax.errors import InputError
 from vae_jax.groups import Group
-from vae_jax.loop import Row, Visit
+from vae_jax.loop import Visit
 from vae_jax.seals import DamagedError
 from vae_jax.signals import Stop
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
+from vae_jax.types import Row
 from vae_jax.visits import Visits
 
 

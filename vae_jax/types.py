@@ -32,6 +32,7 @@ __all__ = [
     "PRNGKey",
     "Params",
     "Pixels",
+    "Row",
     "Scalar",
     "UInt8",
     "UInt32",
@@ -40,6 +41,8 @@ __all__ = [
 
 PRNGKey: TypeAlias = Key[Array, ""]
 Scalar: TypeAlias = Float[Array, ""]
+Row: TypeAlias = dict[str, Any]
+"""One run's values by the names of their columns, which ``vae_jax.columns`` declares."""
 Params: TypeAlias = Any
 """A pytree of arrays, nested by part: ``{"encoder": ..., "decoder": ..., "output_bias": ...}``."""
 

@@ -6,8 +6,8 @@ examined. The thresholds are rules of thumb, and stand here with their reasons.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from vae_jax import table
 from vae_jax.evaluate import ACTIVE_THRESHOLD
 from vae_jax.findings import number
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
-
-Row = Mapping[str, Any]
+from vae_jax.types import Row
 
 LARGEST_GAP = 0.2
 """Share of the KL that may be paid for q(z|x) not being the posterior: then it is no detail."""

@@ -3,14 +3,17 @@
 They ask the measures in ``metrics``, which know no model, about the runs of a study.
 """
 
+from collections.abc import Iterable
+
 from vae_jax.assessments.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
-from vae_jax.assessments.base import Assessment, Row, Runs, Subject, Tell
+from vae_jax.assessments.base import Assessment, Runs, Subject, Tell
 from vae_jax.assessments.decomposition import Decomposition
 from vae_jax.assessments.disentanglement import Disentanglement
 from vae_jax.assessments.gaps import Gaps
 from vae_jax.assessments.nll import Evidence
 from vae_jax.assessments.representation import Representation
 from vae_jax.assessments.samples import Samples
+from vae_jax.columns import Column
 
 ASSESSMENTS: dict[str, type[Assessment]] = {
     "nll": Evidence,
@@ -27,4 +30,19 @@ ASSESSMENTS: dict[str, type[Assessment]] = {
 ALWAYS = ("nll",)
 """Those that are made whether asked for or not: runs are ranked and read by them."""
 
-__all__ = ["AIS_STARTS", "ALWAYS", "ASSESSMENTS", "Assessment", "Row", "Runs", "Subject", "Tell"]
+
+def columns(names: Iterable[str]) -> list[Column]:
+    """Return the columns of some evaluations, in their order, without those of errors."""
+    return [column for name in names for column in ASSESSMENTS[name].columns]
+
+
+__all__ = [
+    "AIS_STARTS",
+    "ALWAYS",
+    "ASSESSMENTS",
+    "Assessment",
+    "Runs",
+    "Subject",
+    "Tell",
+    "columns",
+]

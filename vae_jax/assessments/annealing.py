@@ -1,6 +1,5 @@
 """Annealed importance sampling of log p(x) on test, and its sandwich on the model's own samples."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,20 +11,19 @@ from jaxtyping import Array, Float, Int
 from vae_jax import keys
 from vae_jax.assessments.base import (
     EachRun,
-    Row,
     Subject,
     Tell,
     importance_weighted,
     in_turn,
     joined,
     mean_columns,
-    with_errors,
 )
+from vae_jax.columns import NATS, NUMBER, Column
 from vae_jax.metrics import ais
 from vae_jax.metrics.ais import AnnealSpec, Question
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.model import VAE
-from vae_jax.types import PRNGKey
+from vae_jax.types import PRNGKey, Row
 
 AIS_STARTS = ais.STARTS
 _AT_ONCE = {"cpu": 10}
@@ -63,19 +61,45 @@ class _Annealing(EachRun):
 class AnnealedImportance(_Annealing):
     """A lower bound on log p(x) of the first test examples that does not rest on q(z|x)."""
 
-    columns: ClassVar[Mapping[str, str]] = {
-        **with_errors(
-            {
-                "test_ais": "annealed importance sampling's lower bound on log p(x) of test (Neal "
-                f"2001; Wu et al. 2017), {_SETTINGS}",
-                "ais_gain": "how far that lies above the importance-weighted bound of the same "
-                f"examples with K = {EVIDENCE_PARTICLES:,}, paired",
-            }
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "test_ais",
+            f"annealed importance sampling's lower bound on log p(x) of test, {_SETTINGS}",
+            NATS,
+            "AIS bound of test",
+            "Neal 2001; Wu et al. 2017",
+            better="higher",
+            has_error=True,
+            is_drawn=True,
         ),
-        "ais_examples": "first test examples behind test_ais and ais_gain",
-        "ais_acceptance": "mean acceptance of the HMC transitions; tuned to 0.65",
-        "ais_effective_chains": "effective sample size of the chains' weights, mean over examples",
-    }
+        Column(
+            "ais_gain",
+            "how far that lies above the importance-weighted bound of the same examples with "
+            f"K = {EVIDENCE_PARTICLES:,}, paired",
+            NATS,
+            "AIS above importance weights",
+            has_error=True,
+        ),
+        Column(
+            "ais_examples",
+            "first test examples behind test_ais and ais_gain",
+            NUMBER,
+            "examples of AIS",
+        ),
+        Column(
+            "ais_acceptance",
+            "mean acceptance of the HMC transitions; tuned to 0.65",
+            NUMBER,
+            "acceptance of HMC",
+        ),
+        Column(
+            "ais_effective_chains",
+            "effective sample size of the chains' weights, mean over examples",
+            NUMBER,
+            "effective chains of AIS",
+            better="higher",
+        ),
+    )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """Means over examples."""
@@ -104,19 +128,43 @@ class Bidirectional(_Annealing):
     settings is to be trusted on this model.
     """
 
-    columns: ClassVar[Mapping[str, str]] = {
-        **with_errors(
-            {
-                "bdmc_lower": "AIS's lower bound on log p(x) of samples of the model",
-                "bdmc_upper": "upper bound on the same from chains run in reverse (Grosse et al. "
-                "2015)",
-                "bdmc_gap": "upper minus lower: how far AIS is to be trusted at these settings",
-                "bdmc_gain": "lower minus the importance-weighted bound of the same samples with "
-                f"K = {EVIDENCE_PARTICLES:,}, paired: positive where that lies outside",
-            }
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "bdmc_lower",
+            "AIS's lower bound on log p(x) of samples of the model",
+            NATS,
+            "BDMC lower bound",
+            "Grosse et al. 2015",
+            has_error=True,
         ),
-        "bdmc_examples": "samples of the model behind them",
-    }
+        Column(
+            "bdmc_upper",
+            "upper bound on the same from chains run in reverse",
+            NATS,
+            "BDMC upper bound",
+            "Grosse et al. 2015",
+            has_error=True,
+        ),
+        Column(
+            "bdmc_gap",
+            "upper minus lower: how far AIS is to be trusted at these settings",
+            NATS,
+            "BDMC gap",
+            "Grosse et al. 2015",
+            better="lower",
+            has_error=True,
+            is_drawn=True,
+        ),
+        Column(
+            "bdmc_gain",
+            "lower minus the importance-weighted bound of the same samples with "
+            f"K = {EVIDENCE_PARTICLES:,}, paired: positive where that lies outside",
+            NATS,
+            "BDMC above importance weights",
+            has_error=True,
+        ),
+        Column("bdmc_examples", "samples of the model behind them", NUMBER, "examples of BDMC"),
+    )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """Means over samples of the model; of a conditional one with the labels of test."""

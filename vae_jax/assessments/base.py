@@ -1,7 +1,7 @@
 """What every evaluation of trained runs can do, and what it is given to look at."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Integer, UInt8
 
 from vae_jax import batches, evaluate, keys, sweep
 from vae_jax.batches import Split
+from vae_jax.columns import Column
 from vae_jax.data import Dataset
 from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
@@ -19,9 +20,8 @@ from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.model import VAE, Trained
 from vae_jax.sweep import Layout
 from vae_jax.train import TrainSpec, TrainState
-from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey
+from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
 
-Row = dict[str, Any]
 Tell = Callable[[float], None]
 """Is told how much is done, in runs: 2.5 after two runs and half of the third."""
 
@@ -156,15 +156,16 @@ def _centers(
 class Assessment(Protocol):
     """An evaluation: a frozen dataclass whose fields are flags, all of which decide its numbers.
 
-    A new one is a class, a row in ``ASSESSMENTS``, one in the table of
-    ``tests/test_assessments.py`` and a line for each column in ``docs/reference/evaluators.md``.
+    A new one is a class, which declares its columns, a row in ``ASSESSMENTS``, one in the table of
+    ``tests/test_assessments.py`` and a line for each column in
+    ``docs/reference/evaluators.md``.
     """
 
     needs: ClassVar[frozenset[str]]
     """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional`` and
     ``factors``; what is refused without them stands in ``config`` and ``assessor``."""
-    columns: ClassVar[Mapping[str, str]]
-    """What each of its columns is, with its source; in the order of ``results.csv``."""
+    columns: ClassVar[tuple[Column, ...]]
+    """Its columns, in the order of ``results.csv``; those of standard errors are not named."""
 
     def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
         """Numbers of each run by the names of their columns, as soon as they are known.
@@ -188,15 +189,6 @@ class EachRun:
         for place in range(runs.num_runs):
             yield self(runs.subject(place), lambda share, done=place: tell(done + share))
             tell(place + 1)
-
-
-def with_errors(columns: Mapping[str, str]) -> dict[str, str]:
-    """The columns, each followed by that of its standard error."""
-    return {
-        key: words
-        for name, meaning in columns.items()
-        for key, words in ((name, meaning), (f"{name}_se", "its standard error"))
-    }
 
 
 def in_turn(num: int, most: int) -> Iterator[Int[np.ndarray, " batch"]]:

@@ -1,7 +1,6 @@
 """The KL in three: information, dependence of the latents, distance of each from the prior."""
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -10,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vae_jax import batches, keys
-from vae_jax.assessments.base import BATCH_SIZE, EachRun, Row, Subject, Tell, with_errors
+from vae_jax.assessments.base import BATCH_SIZE, EachRun, Subject, Tell
+from vae_jax.columns import NATS, NUMBER, Column
 from vae_jax.hparams import HParams
 from vae_jax.metrics.decomposition import KLTerms, decompose, summarize
 from vae_jax.model import VAE
 from vae_jax.posteriors import Gaussian
-from vae_jax.types import Labels, Latents, Params, Pixels
+from vae_jax.types import Labels, Latents, Params, Pixels, Row
 
 
 class Coded(NamedTuple):
@@ -45,19 +45,41 @@ class Decomposition(EachRun):
     decomposition_examples: int = 10_000
 
     needs: ClassVar[frozenset[str]] = frozenset({"density", "gaussian"})
-    columns: ClassVar[Mapping[str, str]] = {
-        **with_errors(
-            {
-                "mutual_information": "E log q(z|x) / q(z), which of the N examples it was, at "
-                "most ln N (Hoffman & Johnson 2016)",
-                "total_correlation": "E log q(z) / prod_j q(z_j), how dependent the latents are "
-                "(Chen et al. 2018, eq. 2)",
-                "dimensionwise_kl": "E log prod_j q(z_j) / p(z), how far their marginals are from "
-                "the prior (Chen et al. 2018, eq. 2)",
-            }
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "mutual_information",
+            "E log q(z|x) / q(z), which of the N examples it was, at most ln N",
+            NATS,
+            "mutual information",
+            "Hoffman & Johnson 2016",
+            has_error=True,
+            is_drawn=True,
         ),
-        "decomposition_examples": "N, test examples in the aggregate posterior q(z)",
-    }
+        Column(
+            "total_correlation",
+            "E log q(z) / prod_j q(z_j), how dependent the latents are",
+            NATS,
+            "total correlation",
+            "Chen et al. 2018, eq. 2",
+            has_error=True,
+            is_drawn=True,
+        ),
+        Column(
+            "dimensionwise_kl",
+            "E log prod_j q(z_j) / p(z), how far their marginals are from the prior",
+            NATS,
+            "dimension-wise KL",
+            "Chen et al. 2018, eq. 2",
+            has_error=True,
+            is_drawn=True,
+        ),
+        Column(
+            "decomposition_examples",
+            "N, test examples in the aggregate posterior q(z)",
+            NUMBER,
+            "examples of the decomposition",
+        ),
+    )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """The three terms with their errors."""

@@ -1,16 +1,21 @@
 """Do single latents stand for single factors? On data whose factors are known."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from vae_jax.assessments.base import EachRun, Part, Row, Subject, Tell
+from vae_jax.assessments.base import EachRun, Part, Subject, Tell
+from vae_jax.columns import NUMBER, Column
 from vae_jax.data import sprites
+from vae_jax.types import Row
 
 NUM_TRAIN, NUM_TEST = 10_000, 5_000
 _GRID_SHARE = 0.6  # of the time that goes into the codes of the grid
+
+
+def _score(name: str, meaning: str, title: str, source: str, *, is_drawn: bool = False) -> Column:
+    return Column(name, meaning, NUMBER, title, source, "higher", is_drawn=is_drawn)
 
 
 @dataclass(frozen=True)
@@ -25,23 +30,72 @@ class Disentanglement(EachRun):
     factor_values: int = 16
 
     needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional"})
-    columns: ClassVar[Mapping[str, str]] = {
-        "mig": "gap between the two latents that know most of a factor, over its entropy (Chen et "
-        "al. 2018, eq. 6)",
-        "modularity": "does each latent know one factor at most (Ridgeway & Mozer 2018)",
-        "dci_disentanglement": "concentration of each latent's importance on one factor (Eastwood "
-        "& Williams 2018)",
-        "dci_completeness": "concentration of each factor's importance on one latent, the same",
-        "dci_informativeness": "held-out accuracy of the factors from the code, the same",
-        "sap": "gap between the two latents that predict a factor best (Kumar et al. 2018)",
-        "explicitness": "area under the ROC curve of the factors, linear in the code (Ridgeway & "
-        "Mozer 2018)",
-        "factor_vae_score": "accuracy of the fixed factor by the latent that varies least (Kim & "
-        "Mnih 2018)",
-        "beta_vae_score": "accuracy of the fixed factor, linear in mean differences (Higgins et "
-        "al. 2017)",
-        "irs": "how little a latent moves when all but its factor do (Suter et al. 2019)",
-    }
+    columns: ClassVar[tuple[Column, ...]] = (
+        _score(
+            "mig",
+            "gap between the two latents that know most of a factor, over its entropy",
+            "MIG",
+            "Chen et al. 2018, eq. 6",
+            is_drawn=True,
+        ),
+        _score(
+            "modularity",
+            "does each latent know one factor at most",
+            "modularity",
+            "Ridgeway & Mozer 2018",
+        ),
+        _score(
+            "dci_disentanglement",
+            "concentration of each latent's importance on one factor",
+            "DCI disentanglement",
+            "Eastwood & Williams 2018",
+            is_drawn=True,
+        ),
+        _score(
+            "dci_completeness",
+            "concentration of each factor's importance on one latent",
+            "DCI completeness",
+            "Eastwood & Williams 2018",
+        ),
+        _score(
+            "dci_informativeness",
+            "held-out accuracy of the factors from the code",
+            "DCI informativeness",
+            "Eastwood & Williams 2018",
+        ),
+        _score(
+            "sap",
+            "gap between the two latents that predict a factor best",
+            "SAP score",
+            "Kumar et al. 2018",
+            is_drawn=True,
+        ),
+        _score(
+            "explicitness",
+            "area under the ROC curve of the factors, linear in the code",
+            "explicitness",
+            "Ridgeway & Mozer 2018",
+        ),
+        _score(
+            "factor_vae_score",
+            "accuracy of the fixed factor by the latent that varies least",
+            "FactorVAE score",
+            "Kim & Mnih 2018, section 4",
+            is_drawn=True,
+        ),
+        _score(
+            "beta_vae_score",
+            "accuracy of the fixed factor, linear in mean differences",
+            "beta-VAE score",
+            "Higgins et al. 2017, section 3",
+        ),
+        _score(
+            "irs",
+            "how little a latent moves when all but its factor do",
+            "IRS",
+            "Suter et al. 2019",
+        ),
+    )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """All measures."""

@@ -1,6 +1,5 @@
 """What inference loses, split into what the encoder and what the posterior's family cost."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,17 +8,17 @@ import jax
 from vae_jax import keys
 from vae_jax.assessments.base import (
     EachRun,
-    Row,
     Subject,
     Tell,
     importance_weighted,
     joined,
     mean_columns,
-    with_errors,
 )
+from vae_jax.columns import NATS, NUMBER, Column
 from vae_jax.metrics import gaps
 from vae_jax.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.metrics.gaps import RefineSpec
+from vae_jax.types import Row
 
 AT_ONCE = 20
 
@@ -40,18 +39,37 @@ class Gaps(EachRun):
     gap_steps: int = 500
 
     needs: ClassVar[frozenset[str]] = frozenset({"density", "local"})
-    columns: ClassVar[Mapping[str, str]] = {
-        **with_errors(
-            {
-                "inference_gap": f"log p(x), by K = {EVIDENCE_PARTICLES:,} importance weights, "
-                "minus the ELBO: the sum of the next two (Cremer et al. 2018)",
-                "approximation_gap": "the part that the best q(z|x) of the family leaves, the same",
-                "amortization_gap": "the part that the encoder's q(z|x) loses against the best one "
-                "for each x, the same",
-            }
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "inference_gap",
+            f"log p(x), by K = {EVIDENCE_PARTICLES:,} importance weights, minus the ELBO: the sum "
+            "of the next two",
+            NATS,
+            "inference gap",
+            "Cremer et al. 2018, eq. 4",
+            better="lower",
+            has_error=True,
         ),
-        "gap_examples": "first test examples behind these",
-    }
+        Column(
+            "approximation_gap",
+            "the part that the best q(z|x) of the family leaves",
+            NATS,
+            "approximation gap",
+            "Cremer et al. 2018, eq. 4",
+            better="lower",
+            has_error=True,
+        ),
+        Column(
+            "amortization_gap",
+            "the part that the encoder's q(z|x) loses against the best one for each x",
+            NATS,
+            "amortization gap",
+            "Cremer et al. 2018, eq. 4",
+            better="lower",
+            has_error=True,
+        ),
+        Column("gap_examples", "first test examples behind these", NUMBER, "examples of the gaps"),
+    )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """Means over examples."""

@@ -1,14 +1,16 @@
 """Bounds on log p(x): of test in the fixed columns, and of train to hold against them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from vae_jax import scoring
-from vae_jax.assessments.base import Row, Runs, Tell, fixed_pixels, with_errors
+from vae_jax.assessments.base import Runs, Tell, fixed_pixels
 from vae_jax.batches import Split
+from vae_jax.columns import MEASURED, NATS, TEST, Column
+from vae_jax.types import Row
 
 MOST_PARTICLES = 100
 """K at which train and test are compared: there a bound's gap to log p(x) is much the same."""
@@ -26,24 +28,27 @@ class Evidence:
     eval_particles: int = 100
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    columns: ClassVar[Mapping[str, str]] = {
-        **with_errors(
-            {
-                "test_nll_bias": "by how much test_nll exceeds -log p(x), by the jackknife "
-                "(Quenouille 1956; Nowozin 2018)",
-                "train_nll": "minus the importance-weighted bound on as many training examples as "
-                "test, K = eval_particles or 100 if that is less",
-                "nll_gap": "NLL of test minus that of train, both with that K",
-            }
+    columns: ClassVar[tuple[Column, ...]] = (
+        TEST["nll_bias"],
+        MEASURED["train"]["nll"],
+        Column(
+            "nll_gap",
+            "NLL of test minus that of train, both on as many examples and with K = eval_particles "
+            "or 100 if that is less",
+            NATS,
+            "NLL of test - train",
+            "Burda et al. 2016",
+            better="lower",
+            has_error=True,
+            is_drawn=True,
         ),
-        "test_ess_median": "median over test of the effective sample size of the K weights (Kong "
-        "1992)",
-        "test_ess_min": "the smallest of these",
-        "test_ess_low_share": "share of test examples in which it is below 10",
-    }
+        TEST["ess_median"],
+        TEST["ess_min"],
+        TEST["ess_low_share"],
+    )
 
     def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
-        """Terms of test under their names in :func:`vae_jax.evaluate.summarize`, and of train."""
+        """The columns of test from :func:`vae_jax.evaluate.summarize`, and these."""
         at_once = runs.layout.max_parallel_runs * runs.layout.run_devices
         for start in range(0, runs.num_runs, at_once):
             some = runs.take(slice(start, start + at_once))
@@ -76,6 +81,7 @@ def _score(
         runs.state,
         fixed_pixels(runs.spec.binarize, split, runs.data)[:num_examples],
         None if labels is None else labels[:num_examples],
+        split=split,
         num_particles=num_particles,
         layout=runs.layout,
         tell=tell,
@@ -84,12 +90,12 @@ def _score(
 
 def _compared(train: Row, test: Row) -> Row:
     """The columns of this evaluation from scores with equal K."""
-    names = ("nll", "nll_se")
-    if any(row[name] is None for row in (train, test) for name in names):
+    own = {name: train[name] for name in ("train_nll", "train_nll_se")}
+    seen, unseen = own.values(), (test["test_nll"], test["test_nll_se"])
+    if None in (*seen, *unseen):
         return {}
-    return {
-        "train_nll": train["nll"],
-        "train_nll_se": train["nll_se"],
-        "nll_gap": test["nll"] - train["nll"],
-        "nll_gap_se": float(np.hypot(test["nll_se"], train["nll_se"])),
+    (nll, error), (test_nll, test_error) = seen, unseen
+    return own | {
+        "nll_gap": test_nll - nll,
+        "nll_gap_se": float(np.hypot(test_error, error)),
     }

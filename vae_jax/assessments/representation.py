@@ -1,10 +1,11 @@
 """What the posterior mean knows of labels that the model never saw."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vae_jax.assessments.base import EachRun, Row, Subject, Tell, with_errors
+from vae_jax.assessments.base import EachRun, Subject, Tell
+from vae_jax.columns import NUMBER, Column
+from vae_jax.types import Row
 
 _NUMBERS = ("10", "100", "1000", "all")
 
@@ -14,15 +15,32 @@ class Representation(EachRun):
     """Accuracy of simple classifiers of the posterior mean, with few labels and with all."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional"})
-    columns: ClassVar[Mapping[str, str]] = with_errors(
-        {
-            f"{kind}_{number}": f"test accuracy of {words} on posterior means with {number} labels"
-            for number in _NUMBERS
-            for kind, words in (
-                ("probe", "a logistic regression (M1 of Kingma et al. 2014)"),
-                ("knn", "the nearest neighbours (Davidson et al. 2018)"),
-            )
-        }
+    columns: ClassVar[tuple[Column, ...]] = tuple(
+        Column(
+            f"{kind}_{number}",
+            f"test accuracy of {words} on posterior means with {number} labels",
+            NUMBER,
+            f"{title}, {number} labels",
+            source,
+            "higher",
+            has_error=True,
+            is_drawn=(kind, number) == ("probe", "all"),
+        )
+        for number in _NUMBERS
+        for kind, words, title, source in (
+            (
+                "probe",
+                "a logistic regression",
+                "accuracy of a linear probe",
+                "M1 of Kingma et al. 2014",
+            ),
+            (
+                "knn",
+                "the nearest neighbours",
+                "accuracy of nearest neighbours",
+                "Davidson et al. 2018",
+            ),
+        )
     )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:

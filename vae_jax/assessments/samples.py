@@ -1,7 +1,7 @@
 """Do samples look like data? And are those from the prior worse than those from real codes?"""
 
+import dataclasses
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,31 +10,80 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vae_jax import batches, keys
-from vae_jax.assessments.base import BATCH_SIZE, EachRun, Part, Row, Subject, Tell, with_errors
+from vae_jax import batches, columns, keys
+from vae_jax.assessments.base import BATCH_SIZE, EachRun, Part, Subject, Tell
+from vae_jax.columns import NUMBER, Column
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import Bernoulli
 from vae_jax.model import VAE
-from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey
+from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
 
-_MEASURES = {
-    "mmd": "squared MMD between samples and test images (Gretton et al. 2012, lemma 6)",
-    "precision": "samples within the 5-neighbour balls of test images (Kynkaanniemi et al. 2019)",
-    "recall": "test images within the 5-neighbour balls of samples, the same",
-    "density": "balls of test images that a sample lies in, over 5 (Naeem et al. 2020)",
-    "coverage": "balls of test images that hold a sample, the same",
+_MEASURES = (
+    Column(
+        "mmd",
+        "squared MMD between samples and test images",
+        NUMBER,
+        "MMD of samples",
+        "Gretton et al. 2012, lemma 6",
+        "lower",
+        has_error=True,
+    ),
+    Column(
+        "precision",
+        "samples within the 5-neighbour balls of test images",
+        NUMBER,
+        "precision of samples",
+        "Kynkaanniemi et al. 2019",
+        "higher",
+        has_error=True,
+    ),
+    Column(
+        "recall",
+        "test images within the 5-neighbour balls of samples",
+        NUMBER,
+        "recall of samples",
+        "Kynkaanniemi et al. 2019",
+        "higher",
+        has_error=True,
+    ),
+    Column(
+        "density",
+        "balls of test images that a sample lies in, over 5",
+        NUMBER,
+        "density of samples",
+        "Naeem et al. 2020",
+        has_error=True,
+    ),
+    Column(
+        "coverage",
+        "balls of test images that hold a sample",
+        NUMBER,
+        "coverage by samples",
+        "Naeem et al. 2020",
+        "higher",
+        has_error=True,
+    ),
+)
+_WITHOUT_PRIOR = ("mmd", "precision")
+"""Those that are asked of the aggregate posterior, too."""
+_SPACES = {
+    "pixels": "in pixels",
+    "features": "in features of a small classifier trained here",
+    "aggregate": "in pixels, for samples decoded from the aggregate posterior, z ~ q(z|x) of "
+    "training images: what is left of it is not the prior's",
 }
-_SPACES = {"pixels": "in pixels", "features": "in features of a small classifier trained here"}
-_COMPARED = {
-    f"{measure}_{space}": f"{words}, {where}"
-    for space, where in _SPACES.items()
-    for measure, words in _MEASURES.items()
-}
-_AGGREGATE = {
-    f"{measure}_aggregate": f"the same in pixels as {measure}_pixels for samples decoded from the "
-    "aggregate posterior, z ~ q(z|x) of training images: what is left of it is not the prior's"
-    for measure in ("mmd", "precision")
-}
+
+
+def _in_space(measure: Column, space: str) -> Column:
+    """Return the column of a measure in a space."""
+    is_drawn = space == "pixels" and measure.name in ("mmd", "precision", "recall")
+    return dataclasses.replace(
+        measure,
+        name=f"{measure.name}_{space}",
+        meaning=f"{measure.meaning}, {_SPACES[space]}",
+        title=f"{measure.title}, {space}",
+        is_drawn=is_drawn,
+    )
 
 
 @dataclass(frozen=True)
@@ -49,12 +98,23 @@ class Samples(EachRun):
     num_samples: int = 5000
 
     needs: ClassVar[frozenset[str]] = frozenset({"prior"})
-    columns: ClassVar[Mapping[str, str]] = {
-        **with_errors({**_COMPARED, **_AGGREGATE}),
-        "num_samples": "samples, and test images, that were compared",
-        "classifier_accuracy": "test accuracy of the classifier behind the features; where it "
-        "fails they mean little",
-    }
+    columns: ClassVar[tuple[Column, ...]] = (
+        *(_in_space(each, space) for space in ("pixels", "features") for each in _MEASURES),
+        *(_in_space(each, "aggregate") for each in _MEASURES if each.name in _WITHOUT_PRIOR),
+        Column(
+            "num_samples",
+            "samples, and test images, that were compared",
+            NUMBER,
+            "compared samples",
+        ),
+        Column(
+            "classifier_accuracy",
+            "test accuracy of the classifier behind the features; where it fails they mean little",
+            NUMBER,
+            "accuracy of the features' classifier",
+            better="higher",
+        ),
+    )
 
     def __call__(self, subject: Subject, tell: Tell) -> Row:
         """All measures; those in features only where there are labels."""
@@ -70,7 +130,8 @@ class Samples(EachRun):
         tell(0.6)
         codes = samples.compare(_rows(test.pixels), _rows(aggregate), "aggregate")
         tell(0.9)
-        row |= {name: value for name, value in codes.items() if name in self.columns}
+        known = columns.by_name(self.columns)
+        row |= {name: value for name, value in codes.items() if name in known}
         return row | _in_features(subject, test, drawn) | {"num_samples": num}
 
 

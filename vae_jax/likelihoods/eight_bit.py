@@ -15,6 +15,7 @@ A density trained on x = level / 255 was never asked about u; take its nats for 
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vae_jax.types import Images
@@ -29,9 +30,9 @@ def levels(x: Images) -> Int[Array, "*batch height width channels"]:
 
 
 def bits_per_dim(
-    log_prob: Float[Array, "*batch"], image_shape: tuple[int, int, int]
-) -> Float[Array, "*batch"]:
-    """Minus log_prob / (D log 2), D being the pixels times the channels.
+    log_prob: Float[Array | np.ndarray, "*batch"], image_shape: tuple[int, int, int]
+) -> Float[Array | np.ndarray, "*batch"]:
+    """Return minus log_prob / (D log 2), D being the pixels times the channels.
 
     True bits per dim of 8-bit images only of families with ``is_eight_bit``, or of a bound on
     their log-probability.

@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from vae_jax import table
 from vae_jax.plots import style, terms
 from vae_jax.plots.terms import DISTORTION, RATE, TERMS, Term
-from vae_jax.table import Cells, Row
+from vae_jax.table import Cells
+from vae_jax.types import Row
 
 _WIDE = 8  # ratio of largest to smallest value from which an axis is logarithmic
 _ROOM = 0.13  # of an axis, which a label takes
@@ -50,8 +51,7 @@ def curves_over_axis(
         bars[0].set_linestyle("-" if _is_scale(means.values[0]) else "none")
         bars[0].set_markersize(4)
         _cross_diverged(panel, places, means)
-        unit = f" ({term.unit})" if term.unit else ""
-        panel.set(title=term.title + unit, xlabel=terms.name(axis))
+        panel.set(title=term.title_with_unit, xlabel=terms.name(axis))
         panel.grid(axis="y")
     for panel in panels[len(shown) :]:
         panel.set_axis_off()

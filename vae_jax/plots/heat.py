@@ -15,7 +15,8 @@ from matplotlib.patches import Patch, Rectangle
 from vae_jax import table
 from vae_jax.plots import style, terms
 from vae_jax.plots.terms import TERMS, Term
-from vae_jax.table import Cells, Row
+from vae_jax.table import Cells
+from vae_jax.types import Row
 
 _CELL = (0.56, 0.44)  # inches of a cell
 _FRAME = (0.75, 0.85)  # inches around the cells of a panel

@@ -1,8 +1,7 @@
 """Figures of a single run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,10 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from vae_jax import columns
+from vae_jax.batches import Split
 from vae_jax.plots import mosaic, style
 from vae_jax.plots.style import Grid, Images
+from vae_jax.types import Row
 
-_TERMS = {"elbo": "ELBO", "log_likelihood": "Log-likelihood", "kl": "KL to the prior"}
+_TERMS = [columns.TERMS[name] for name in ("elbo", "log_likelihood", "kl")]
 _WORDS = [
     "no",
     "one",
@@ -33,7 +35,7 @@ _WORDS = [
 
 
 @matplotlib.rc_context(style.STYLE)
-def training_curves(path: Path, metrics: Sequence[Mapping[str, Any]], run: int = 0) -> None:
+def training_curves(path: Path, metrics: Sequence[Row], run: int = 0) -> None:
     """Draws ELBO, log-likelihood and KL of one run against the step, train and valid.
 
     Args:
@@ -44,17 +46,18 @@ def training_curves(path: Path, metrics: Sequence[Mapping[str, Any]], run: int =
     rows = [row for row in metrics if row["run"] == run]
     figure = Figure(figsize=(10, 3.0), layout="constrained")
     panels = figure.subplots(1, len(_TERMS))
-    for axes, (term, title) in zip(panels, _TERMS.items(), strict=True):
-        _curves_panel(axes, rows, term)
-        axes.set_title(f"{title} (nats per example)")
+    for axes, term in zip(panels, _TERMS, strict=True):
+        _curves_panel(axes, rows, term.name)
+        axes.set_title(f"{term.label} ({term.unit})")
         axes.set_xlabel("training step")
     style.save(figure, path)
 
 
-def _curves_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], term: str) -> None:
+def _curves_panel(axes: Axes, rows: Sequence[Row], term: str) -> None:
     curves = []
-    for split, color in (("train", style.PALE), ("valid", style.STRONG)):
-        steps, values = _curve(rows, f"{split}_{term}")
+    splits: tuple[tuple[Split, str], ...] = (("train", style.PALE), ("valid", style.STRONG))
+    for split, color in splits:
+        steps, values = _curve(rows, columns.name_on(split, term))
         if len(steps):
             marker = "o" if len(steps) < 25 else None
             label = f"{split}, last {style.minus(f'{values[-1]:.2f}')}"
@@ -70,7 +73,7 @@ def _curves_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], term: str) -> N
 
 
 def _curve(
-    rows: Sequence[Mapping[str, Any]], name: str
+    rows: Sequence[Row], name: str
 ) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """Returns steps and finite values of one term."""
     points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]

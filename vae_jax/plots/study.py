@@ -1,7 +1,7 @@
 """The figures of a study: which are drawn, with their captions, and images over its axes."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from vae_jax import table
+from vae_jax import columns, table
+from vae_jax.columns import Column
 from vae_jax.page import Figure
 from vae_jax.plots import mosaic, style, terms
 from vae_jax.plots.curves import curves_over_axis, rate_distortion
 from vae_jax.plots.heat import heat_maps
 from vae_jax.plots.style import Images
 from vae_jax.plots.terms import Term
-from vae_jax.table import Row
+from vae_jax.types import Row
 
 _PIXELS = 1180  # largest width of a grid of grids
 _LINE = 12  # images of a cell in one line where there is a single column
@@ -25,7 +26,9 @@ _LINE = 12  # images of a cell in one line where there is a single column
 Tiles = Float[np.ndarray, "rows columns tiles height width channels"]
 
 
-def study_figures(folder: Path, rows: Sequence[Row], swept: Sequence[str]) -> list[Figure]:
+def study_figures(
+    folder: Path, rows: Sequence[Row], swept: Sequence[str], evaluated: Iterable[Column] = ()
+) -> list[Figure]:
     """Draws what a study's numbers show and returns the files with their words.
 
     One axis beside the seed gives curves along it, more give heat maps for every pair of them with
@@ -36,12 +39,15 @@ def study_figures(folder: Path, rows: Sequence[Row], swept: Sequence[str]) -> li
       folder: where the PNG files go.
       rows: all rows of the study.
       swept: the names that were swept, in order.
+      evaluated: columns beyond the terms of every run.
     """
     names = table.axes(swept)
     figures = [_heat(folder, rows, swept, pair) for pair in itertools.combinations(names, 2)]
     if len(names) == 1:
         figures.append(_curves(folder, rows, names[0]))
-    figures += [_evaluated(folder, rows, swept, name) for name in names if _known(rows)]
+    drawn = [each for each in evaluated if each.is_drawn]
+    if columns.known_to(rows, drawn):
+        figures += [_evaluated(folder, rows, swept, name, drawn) for name in names]
     if "beta" in names:
         figures.append(_rate_distortion(folder, rows, swept))
     return figures
@@ -63,16 +69,13 @@ def _curves(folder: Path, rows: Sequence[Row], axis: str) -> Figure:
     return Figure(path, f"Terms over {terms.name(axis)}", "Numbers of the test set.")
 
 
-def _known(rows: Sequence[Row]) -> list[Term]:
-    """Returns what was evaluated beyond the fixed terms and is worth a panel."""
-    return [t for t in terms.EVALUATED if any(table.is_number(row.get(t.key)) for row in rows)]
-
-
-def _evaluated(folder: Path, rows: Sequence[Row], swept: Sequence[str], axis: str) -> Figure:
+def _evaluated(
+    folder: Path, rows: Sequence[Row], swept: Sequence[str], axis: str, drawn: Sequence[Column]
+) -> Figure:
     """Draws the evaluations along an axis, the others held at the best row's values."""
     path, held = folder / f"evaluations_over_{axis}.png", table.fixed(rows, swept, (axis,))
     here = table.at(rows, held)
-    curves_over_axis(path, here, axis, _known(here))
+    curves_over_axis(path, here, axis, [Term(each) for each in columns.known_to(here, drawn)])
     title = f"Evaluations over {terms.name(axis)}"
     return Figure(path, title, _sentences("What --evaluate measured.", held_words(held)))
 

@@ -7,29 +7,48 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax import table
+from vae_jax import columns, table
+from vae_jax.columns import TEST, Column
 from vae_jax.plots import style
-from vae_jax.table import Cells, Row
+from vae_jax.table import Cells
+from vae_jax.types import Row
 
 _TICK = 9  # letters that fit under a cell
 
 
 class Term(NamedTuple):
-    """A term as it is drawn.
+    """A column as it is drawn.
 
     Attributes:
-      key: its name in a row.
+      column: what is drawn.
       sign: -1 where it is drawn with the other sign.
-      title: of its panel.
-      colors: a colour map in which what is better, or where neither end is, what is more, is light.
-      unit: of its numbers; "" for a share or a count.
+      other_title: of its panel, where the other sign has a name of its own.
     """
 
-    key: str
-    sign: int
-    title: str
-    colors: str
-    unit: str = "nats per example"
+    column: Column
+    sign: int = 1
+    other_title: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in a row."""
+        return self.column.name
+
+    @property
+    def title(self) -> str:
+        """The head of its panel."""
+        return self.other_title or self.column.label
+
+    @property
+    def title_with_unit(self) -> str:
+        """The head of its panel with the unit, where there is one."""
+        unit = self.column.unit
+        return self.title + ("" if unit in (columns.NUMBER, columns.TEXT) else f" ({unit})")
+
+    @property
+    def colors(self) -> str:
+        """A colour map in which what is better, or where neither end is, what is more, is light."""
+        return _COLORS[self.column.better]
 
     def cells(self, rows: Sequence[Row], axes: Sequence[str]) -> Cells:
         """Returns the term over axes, as it is drawn."""
@@ -37,29 +56,14 @@ class Term(NamedTuple):
         return cells._replace(mean=self.sign * cells.mean)
 
 
-ELBO = Term("test_elbo", 1, "Test ELBO", "viridis")
-NLL = Term("test_nll", 1, "Test NLL", "viridis_r")
-RATE = Term("test_kl", 1, "Rate (KL)", "cividis")
-DISTORTION = Term("test_log_likelihood", -1, "Distortion", "cividis")
-ACTIVE = Term("active_units", 1, "Active units", "cividis", "")
+_COLORS = {"higher": "viridis", "lower": "viridis_r", "neither": "cividis"}
+
+ELBO = Term(TEST["elbo"])
+NLL = Term(TEST["nll"])
+RATE = Term(TEST["kl"])
+DISTORTION = Term(TEST["log_likelihood"], -1, "Distortion")
+ACTIVE = Term(TEST["active_units"])
 TERMS = (ELBO, NLL, RATE, DISTORTION, ACTIVE)
-EVALUATED = (
-    Term("nll_gap", 1, "NLL of test - train", "cividis"),
-    Term("mutual_information", 1, "Mutual information", "cividis"),
-    Term("total_correlation", 1, "Total correlation", "cividis"),
-    Term("dimensionwise_kl", 1, "Dimension-wise KL", "cividis"),
-    Term("test_ais", 1, "AIS bound of test", "viridis"),
-    Term("bdmc_gap", 1, "BDMC gap", "cividis"),
-    Term("mig", 1, "MIG", "viridis", ""),
-    Term("dci_disentanglement", 1, "DCI disentanglement", "viridis", ""),
-    Term("sap", 1, "SAP", "viridis", ""),
-    Term("factor_vae_score", 1, "FactorVAE score", "viridis", ""),
-    Term("probe_all", 1, "Linear probe, all labels", "viridis", ""),
-    Term("mmd_pixels", 1, "MMD of samples, pixels", "viridis_r", ""),
-    Term("precision_pixels", 1, "Precision of samples", "viridis", ""),
-    Term("recall_pixels", 1, "Recall of samples", "viridis", ""),
-)
-"""Of what `--evaluate` measures, what is drawn along an axis where it was asked for."""
 
 
 def name(axis: str) -> str:
