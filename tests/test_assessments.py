@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import re
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from tests.test_rooms import README
-from vae_jax import ablation, assessments, batches, columns, evaluate, keys, loop, scoring
+from vae_jax import ablation, batches, columns, evaluate, keys, loop, scoring
 from vae_jax.assessments import ALWAYS, ASSESSMENTS, Runs, annealing
 from vae_jax.assessments import gaps as gaps_room
 from vae_jax.assessments.base import Part
@@ -108,13 +106,6 @@ def test_every_evaluation_is_in_the_table_of_this_test_and_hashes():
         assert hash(kind()) == hash(kind())
         assert {field.name for field in dataclasses.fields(kind)} >= SETTINGS[name].keys()
         assert inspect.getdoc(kind)
-
-
-@pytest.mark.skipif(not README.exists(), reason="no README.md")
-def test_the_readme_explains_every_column():
-    text = README.read_text(encoding="utf-8")
-    told = set(re.findall(r"`([a-z_0-9]+)`", text))
-    assert {each.name for each in assessments.columns(ASSESSMENTS)} <= told
 
 
 def test_the_nll_of_train_is_the_bound_on_its_first_examples(runs, rows):

@@ -1,5 +1,8 @@
 """Variational autoencoders as the textbooks derive them, in functional JAX.
 
+The public names are imported when they are first used, so that the command line can set what JAX
+reads when it is imported, and ``import vae_jax`` takes no time.
+
 The usual way in::
 
     data = vae_jax.load("mnist_5k")
@@ -10,18 +13,22 @@ The usual way in::
     table = vae_jax.score(spec, hparams, state, data, num_particles=100)
 """
 
-from vae_jax.ablation import Ablation, ablate, fit
-from vae_jax.data import Dataset, load
-from vae_jax.errors import InputError
-from vae_jax.hparams import HParams
-from vae_jax.model import VAE, Trained
-from vae_jax.networks import MLP, Conv, ResNet
-from vae_jax.objectives import Elbo, ImportanceWeighted
-from vae_jax.optimizers import Adam
-from vae_jax.scoring import score
-from vae_jax.sweep import grid, take
-from vae_jax.train import TrainSpec, TrainState
-from vae_jax.visits import Visits
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_jax.ablation import Ablation, ablate, fit
+    from vae_jax.data import Dataset, load
+    from vae_jax.errors import InputError
+    from vae_jax.hparams import HParams
+    from vae_jax.model import VAE, Trained
+    from vae_jax.networks import MLP, Conv, ResNet
+    from vae_jax.objectives import Elbo, ImportanceWeighted
+    from vae_jax.optimizers import Adam
+    from vae_jax.scoring import score
+    from vae_jax.sweep import grid, take
+    from vae_jax.train import TrainSpec, TrainState
+    from vae_jax.visits import Visits
 
 __all__ = [
     "MLP",
@@ -46,3 +53,33 @@ __all__ = [
     "score",
     "take",
 ]
+
+_MODULES = {
+    "vae_jax.ablation": ("Ablation", "ablate", "fit"),
+    "vae_jax.data": ("Dataset", "load"),
+    "vae_jax.errors": ("InputError",),
+    "vae_jax.hparams": ("HParams",),
+    "vae_jax.model": ("VAE", "Trained"),
+    "vae_jax.networks": ("MLP", "Conv", "ResNet"),
+    "vae_jax.objectives": ("Elbo", "ImportanceWeighted"),
+    "vae_jax.optimizers": ("Adam",),
+    "vae_jax.scoring": ("score",),
+    "vae_jax.sweep": ("grid", "take"),
+    "vae_jax.train": ("TrainSpec", "TrainState"),
+    "vae_jax.visits": ("Visits",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names too, before their first use."""
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,8 @@
 """From the words of a command line to a ``Config``; the only room with absl."""
 
 import difflib
+import importlib.metadata
+import importlib.resources
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,15 +78,37 @@ def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[
 
 
 def _found(name: str) -> Path:
-    """The flagfile's place, looked up here and in experiments/."""
-    beside = Path(__file__).parent.parent / FLAGFILE_FOLDER
-    for place in (Path(name), beside / name):
-        if os.path.isfile(place):  # unlike Path.is_file it bears a name of any length
-            return place
-    known = ", ".join(sorted(path.name for path in beside.glob("*.flags")))
-    raise InputError(
-        f"--flagfile={name}: no such file here or in {FLAGFILE_FOLDER}/; give one of {known}"
-    )
+    """Return the path of a flagfile: as given, or one that is shipped."""
+    folder = _shipped_folder()
+    for path in (Path(name), folder / name):
+        if os.path.isfile(path):  # unlike Path.is_file it bears a name of any length
+            return path
+    known = ", ".join(sorted(path.name for path in folder.glob("*.flags")))
+    advice = f"give one of {known}" if known else "give the path of one"
+    is_checkout = folder == _checkout_folder() and folder.is_dir()
+    shown = f"{FLAGFILE_FOLDER}/" if is_checkout else str(folder)
+    raise InputError(f"--flagfile={name}: no such file here or in {shown}; {advice}")
+
+
+def _checkout_folder() -> Path:
+    """Return ``experiments/`` beside the package, which a checkout has."""
+    return Path(str(importlib.resources.files("vae_jax"))).parent / FLAGFILE_FOLDER
+
+
+def _shipped_folder() -> Path:
+    """Return the folder of the shipped flagfiles: in a checkout, or where pip has put them.
+
+    Where that is depends on how pip was called, so the list of installed files is asked.
+    """
+    folder = _checkout_folder()
+    if folder.is_dir():
+        return folder
+    try:
+        installed = importlib.metadata.files("vae_jax") or []
+    except importlib.metadata.PackageNotFoundError:
+        installed = []
+    places = (Path(str(f.locate())).resolve().parent for f in installed if f.suffix == ".flags")
+    return next(places, folder)
 
 
 def _flag_lines(path: Path) -> list[str]:

@@ -161,7 +161,8 @@ class Assessment(Protocol):
     """An evaluation: a frozen dataclass whose fields are flags, all of which decide its numbers.
 
     A new one is a class, which declares its columns, a row in ``ASSESSMENTS``, one in the table of
-    ``tests/test_assessments.py`` and a line for each column in the README.
+    ``tests/test_assessments.py`` and a line for each column in
+    ``docs/reference/evaluators.md``.
     """
 
     needs: ClassVar[frozenset[str]]

@@ -1,0 +1,314 @@
+"""Make the reference pages from the code, each time that the site is built (a hook of mkdocs).
+
+Nothing that is listed here is written by hand: flags come from the schema, columns and members from
+their registries, names from the package. A test asserts that no flag and no column is missing.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import vae_jax
+from vae_jax import columns, combinations, keys, results, workdir
+from vae_jax.assessments import ALWAYS, ASSESSMENTS, Assessment
+from vae_jax.columns import Column
+from vae_jax.config import FIELDS, as_text
+from vae_jax.data import Record
+from vae_jax.hparams import HParams
+from vae_jax.likelihoods import Distribution, Likelihood
+from vae_jax.networks import Decoder, Network
+from vae_jax.objectives import Draws, Objective, Terms, Value
+from vae_jax.posteriors import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.priors import Prior, PriorFamily, Start
+from vae_jax.regularizers import REGULARIZERS, Context, Regularizer
+
+ROOT = Path(__file__).parents[1]
+INTERFACES: dict[str, tuple[type, ...]] = {
+    "Likelihoods": (Likelihood, Distribution),
+    "Posteriors": (PosteriorFamily, Posterior, Head, Draw),
+    "Priors": (PriorFamily, Prior, Start),
+    "Objectives": (Objective, Terms, Draws, Value),
+    "Regularizers": (Regularizer, Context),
+    "Networks": (Network, Decoder),
+    "Evaluators": (Assessment,),
+    "Data": (Record,),
+}
+"""What a member of each family must be able to do, and what it is given."""
+
+WORKDIR = {
+    "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
+    "run",
+    "metrics.jsonl": "one line per run and interval: step, run, seconds, `train_*` and `valid_*` "
+    "terms",
+    "results.csv": "one row per run; see [its columns](columns.md)",
+    "results.json": "the same with everything else: data really used, sizes, units, versions, "
+    "device, seconds, git commit, diagnostics",
+    "checkpoints": "states of all runs, by orbax, each with a checksum of every file",
+    "evaluations": "numbers that are kept, with all settings that they depend on",
+    "figures": "the pictures of the report as PNG files",
+    "tensorboard": "the learning curves as TensorBoard events",
+    "report.html": "the page to read: summary, diagnostics, tables and figures",
+}
+
+
+def pages() -> dict[str, str]:
+    """Return every generated page by its path under ``docs/``."""
+    return {
+        "reference/flags.md": flags_page(),
+        "reference/members.md": members_page(),
+        "reference/columns.md": columns_page(),
+        "reference/workdir.md": workdir_page(),
+        "reference/streams.md": streams_page(),
+        "reference/api.md": api_page(),
+        "reference/interfaces.md": interfaces_page(),
+    } | results_pages()
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages to the site (called by mkdocs)."""
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; pipes in cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([cell.replace("|", "&#124;") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+
+
+def code(text: str) -> str:
+    """Return text as a code span, or nothing for no text."""
+    return f"`{text}`" if text else ""
+
+
+def first_line(member: Any) -> str:
+    """Return the summary of a docstring."""
+    return (inspect.getdoc(member) or "").partition("\n")[0]
+
+
+def flags_page() -> str:
+    """Return all flags with default, meaning, range, and what their change means."""
+    readers = _readers()
+    rows = (
+        (
+            f'<span id="{name}"></span>`--{name}`',
+            code(as_text(field.default)),
+            field.metadata["help"].replace("*", r"\*"),
+            field.metadata["kind"].words.replace("*", r"\*"),
+            _sweep_of(name),
+            ", ".join(map(code, readers.get(name, []))),
+        )
+        for name, field in FIELDS.items()
+    )
+    head = ("flag", "default", "meaning", "must be", "sweep", "read by")
+    return (
+        "---\nhide: [toc]\n---\n\n# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
+        "`vae_jax/config.py`; `--help` prints the same. Flags of a flagfile come first, later ones "
+        "win. A flag that has no effect in the chosen combination is an error, never ignored: "
+        "*read by* says which [members](members.md) use it, where not all do.\n\n"
+        "*Sweep*: `array`: all its values share one compiled program; `program`: each value starts "
+        "another program within the same study; `no`: it is one for the whole study. See "
+        "[Run a study](../how-to/study.md).\n\n"
+        + table(head, rows)
+        + "\n`--sweep=NAME=V1,V2,...` is repeatable; the study is the product of all.\n\n"
+        "`--flagfile=NAME` reads flags from a file, a line each, `#` for comments. It is looked up "
+        "in the working directory, then among the flagfiles of `experiments/`, which are installed "
+        "with the package. A flagfile may begin with another.\n"
+    )
+
+
+def _sweep_of(name: str) -> str:
+    if not FIELDS[name].metadata["is_sweepable"]:
+        return "no"
+    return "array" if name in HParams._fields else "program"
+
+
+def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return each registry's members by a title, with the flag that chooses among them."""
+    titles = {
+        "posterior": "Posteriors q(z|x)",
+        "prior": "Priors p(z)",
+        "likelihood": "Likelihoods p(x|z)",
+        "objective": "Objectives",
+        "network": "Networks",
+    }
+    chosen = {title: (f"`--{flag}`", combinations.CHOICES[flag]) for flag, title in titles.items()}
+    return chosen | {
+        "Regularizers": ("a positive weight", REGULARIZERS),
+        "Evaluators": ("`--evaluate`", ASSESSMENTS),
+    }
+
+
+def _flags_of(member: Any) -> list[str]:
+    """Return the flags that a member reads, in the order of the schema."""
+    own = combinations.fields_of(member) | set(getattr(member, "strengths", ()))
+    return [name for name in FIELDS if name in own]
+
+
+def _readers() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for _, members in _registries().values():
+        for name, member in members.items():
+            for flag in _flags_of(member):
+                found.setdefault(flag, []).append(name)
+    return found
+
+
+def _traits(member: Any) -> list[str]:
+    """Return the traits that are true of a member, and what it asks for."""
+    words = [
+        name.removeprefix("is_").removeprefix("has_").replace("_", " ")
+        for name in sorted(dir(member))
+        if name.startswith(("is_", "has_", "needs_")) and getattr(member, name) is True
+    ]
+    return [*words, *(f"needs {need}" for need in sorted(getattr(member, "needs", ())))]
+
+
+def _dotted(member: Any) -> str:
+    """Return where a class is, as a name that may be broken at its dots."""
+    name = f"{member.__module__}.{member.__qualname__}"
+    return f"<code>{name.replace('.', '.<wbr>')}</code>"
+
+
+def members_page() -> str:
+    """Return the members of every registry: what they are, which flags they read, their traits."""
+    parts = [
+        "# Members\n\nPosterior, prior, likelihood, objective and network are chosen "
+        "independently. What cannot go together is refused in one line, by the traits that the "
+        "members declare. All penalties may be added to any objective.\n"
+    ]
+    for title, (chosen_by, members) in _registries().items():
+        rows = [
+            (
+                code(name),
+                first_line(member),
+                ", ".join(f"[`--{flag}`](flags.md#{flag})" for flag in _flags_of(member)),
+                ", ".join(_traits(member)),
+                _dotted(member),
+            )
+            for name, member in members.items()
+        ]
+        head = ("name", "what it is", "flags it reads", "traits", "class")
+        parts.append(f"## {title}\n\nChosen by {chosen_by}.\n\n{table(head, rows)}")
+    return "\n".join(parts)
+
+
+def columns_page() -> str:
+    """Return every column that a row may have, as it is declared."""
+    declared = results.declared()
+    further = (each for name, each in columns.CORE.items() if name not in columns.TABLE)
+    parts = [
+        "# Columns of results.csv\n\nOne row per run, with the same keys in `results.csv`, "
+        "`results.json`, `vae_jax.score` and `vae_jax.ablate(...).table`. Swept flags have a "
+        "column of their name too. A number that the data or the model do not allow is empty. "
+        "`NAME_se` is the standard error of `NAME` over examples.\n\n## In every table\n",
+        _column_table(declared[name] for name in columns.TABLE),
+        "## In results.json and metrics.jsonl too\n",
+        _column_table(further),
+    ]
+    for name, evaluator in ASSESSMENTS.items():
+        asked = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
+        parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({asked}).\n")
+        parts.append(_column_table(evaluator.columns))
+    return "\n".join(parts)
+
+
+def _column_table(declared: Iterable[Column]) -> str:
+    """Return a row for each column that is no standard error of another."""
+    rows = (
+        (
+            f"`{each.name}`" + (f"<br>`{each.error.name}`" if each.has_error else ""),
+            each.meaning,
+            "" if each.unit == columns.NUMBER else each.unit,
+            "" if each.better == "neither" else each.better,
+            each.source,
+        )
+        for each in declared
+        if not each.name.endswith("_se")
+    )
+    return table(("column", "what it is", "unit", "better", "source"), rows)
+
+
+def workdir_page() -> str:
+    """Return the files that a run leaves in its folder."""
+    rows = ((code(name), WORKDIR[name]) for name in sorted(workdir.CONTENTS))
+    return (
+        "# Files of a workdir\n\nA workdir belongs to the project alone. It can be moved or copied "
+        "with its data and goes on. Started again, an interrupted run resumes bit-exactly, and a "
+        "finished one only evaluates and reports.\n\n"
+        + table(("file", "what it holds"), rows)
+        + "\nAll are replaced whole or not at all, and none is a pickle: nothing that is loaded "
+        "can run code. One process owns a workdir at a time; see "
+        "[What is promised](../explanation/promises.md).\n"
+    )
+
+
+def streams_page() -> str:
+    """Return the named random streams, from the docstring that declares them."""
+    text = inspect.getdoc(keys) or ""
+    rows = [re.split(r"\s{2,}", line) for line in text.splitlines() if line.startswith("``")]
+    body = table(("stream", "index", "what is drawn"), rows)
+    return (
+        "# Random streams\n\nA key is `fold_in(fold_in(key(seed), crc32(name)), index)`: a "
+        "function of seed, name and index and of nothing else. See [Randomness and reproducibility]"
+        f"(../explanation/randomness.md).\n\n{body}"
+    )
+
+
+def _directive(member: Any, title: str = "") -> str:
+    """Return what mkdocstrings replaces by the docstring of a member and those of its methods."""
+    name = member.__qualname__
+    return (
+        f"::: {member.__module__}.{name}\n    options:\n"
+        f"      heading: {title or name}\n      toc_label: {name}\n"
+    )
+
+
+def api_page() -> str:
+    """Return the public names of the package with their docstrings."""
+    parts = [
+        "# Python API\n\nWhat `import vae_jax` gives. Everything else is open too, but may move. "
+        "[Work from Python](../how-to/python.md) shows the usual way.\n"
+    ]
+    members = {name: getattr(vae_jax, name) for name in vae_jax.__all__}
+    for title, is_class in (("Functions", False), ("Classes", True)):
+        parts.append(f"## {title}\n")
+        parts += [
+            _directive(member, f"vae_jax.{name}")
+            for name, member in members.items()
+            if inspect.isclass(member) == is_class
+        ]
+    return "\n".join(parts)
+
+
+def interfaces_page() -> str:
+    """Return the interfaces that members of each family fulfil."""
+    parts = [
+        "# Interfaces of members\n\nWhat a new member must be able to do; the how-to pages have a "
+        "skeleton of each.\n"
+    ]
+    for title, members in INTERFACES.items():
+        parts += [f"## {title}\n", *map(_directive, members)]
+    return "\n".join(parts)
+
+
+def results_pages() -> dict[str, str]:
+    """Return the measured tables that lie beside what they measure, as pages."""
+    sources = {
+        "results-experiments.md": ROOT / "experiments" / "README.md",
+        "results-benchmarks.md": ROOT / "benchmarks" / "README.md",
+        "results-scaling.md": ROOT / "experiments" / "SCALING.md",
+    }
+    return {page: _with_links(path.read_text(encoding="utf-8")) for page, path in sources.items()}
+
+
+def _with_links(text: str) -> str:
+    """Return the text with links between those files as links between pages."""
+    text = re.sub(r"\]\((?:\.\./)?(?:experiments/)?SCALING\.md\)", "](results-scaling.md)", text)
+    return re.sub(r"\]\(\.\./benchmarks/README\.md\)", "](results-benchmarks.md)", text)

@@ -1,0 +1,22 @@
+"""Start a run from a shell: ``vae-jax``, ``python -m vae_jax`` and ``python run.py`` come here."""
+
+import os
+import sys
+
+
+def run() -> int:
+    """Run the command line of this process and return its exit status.
+
+    XLA reports each program that it does not take from a cache, and then compiles, in several lines
+    (openxla/xla issue 44565). Errors that matter are raised all the same, so its log is switched
+    off unless the environment asks for it. JAX sets a level of its own when it is imported, so this
+    comes first.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from vae_jax.cli import main
+
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())
