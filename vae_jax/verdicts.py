@@ -2,7 +2,8 @@
 
 Posterior collapse, overfitting, poor inference, prior holes, an estimator that is not to be
 trusted, numbers that are not finite, learning that is not finished. A question whose numbers were
-not asked for is named as not examined. The thresholds are rules of thumb, and stand here with their reasons.
+not asked for is named as not examined. The thresholds are rules of thumb, and stand here with their
+reasons.
 """
 
 import math
