@@ -6,13 +6,16 @@ Each name stands here with the version from which on JAX alone does. It can go o
 
 import inspect
 import signal
+from typing import Any
 
 import jax
 
 if hasattr(jax, "enable_x64"):
     enable_x64 = jax.enable_x64
 else:  # until jax 0.8
-    from jax.experimental import enable_x64
+    from jax.experimental import (
+        enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+    )
 
 
 def join_processes(
@@ -31,17 +34,13 @@ def join_processes(
         seconds: of silence after which a process is given up, also at the end where that is known.
     """
     initialize = jax.distributed.initialize
-    limits = {"heartbeat_timeout_seconds": seconds, "shutdown_timeout_seconds": seconds}
+    limits = ("heartbeat_timeout_seconds", "shutdown_timeout_seconds")
     known = inspect.signature(initialize).parameters
     has_setting = hasattr(jax.config, "jax_enable_preemption_service")
     if has_setting:
         jax.config.update("jax_enable_preemption_service", False)
-    initialize(
-        coordinator,
-        num_processes,
-        process_id,
-        **{name: limit for name, limit in limits.items() if name in known},
-    )
+    known_limits: dict[str, Any] = {name: seconds for name in limits if name in known}
+    initialize(coordinator, num_processes, process_id, **known_limits)
     if not has_setting:
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
