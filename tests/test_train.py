@@ -1,5 +1,7 @@
+import dataclasses
 import functools
 import itertools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,10 @@ from vae_jax import ablation, capacity, feed, loop, scoring, sweep, train
 from vae_jax.batches import Examples, epochs_touched
 from vae_jax.hparams import HParams
 from vae_jax.networks import MLP
-from vae_jax.objectives import Elbo
+from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.optimizers import Adam
+from vae_jax.parallel import Devices
+from vae_jax.sweep import Layout
 from vae_jax.train import Batch, TrainSpec
 from vae_jax.visits import Visits
 
@@ -117,6 +121,43 @@ def test_the_least_memory_is_that_of_the_arrays_that_there_are():
     order = 4 * len(DATA.train) * epochs_touched(4, 16, len(DATA.train))
     least = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2 * pixels + order
     assert capacity.least_bytes(SPEC, 2, len(DATA.train), visits) == least
+
+
+class _Accelerator(NamedTuple):
+    """A device with free memory, of which JAX tells."""
+
+    free: int
+    platform: str = "tpu"
+
+    def memory_stats(self) -> dict[str, int]:
+        return {"bytes_limit": self.free + 1000, "bytes_in_use": 1000}
+
+
+def test_an_accelerator_advances_as_many_runs_as_four_fifths_of_its_memory_hold(monkeypatch):
+    hparams, needed = HParams.of(latent_size=3, seed=list(range(9))), capacity.bytes_per_run(SPEC)
+    for num_runs, expected in [(0.9, 1), (3.1, 3), (100, 9)]:
+        device = _Accelerator(int(num_runs * needed / 0.8))
+        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
+        layout = capacity.layout_for(SPEC, hparams, asked=Devices(1, 1))
+        assert layout.max_parallel_runs == expected
+
+
+def test_a_cpu_advances_one_run_at_a_time_and_estimates_nothing(monkeypatch):
+    monkeypatch.setattr(capacity, "bytes_per_run", None)
+    hparams = HParams.of(latent_size=3, seed=list(range(9)))
+    assert capacity.layout_for(SPEC, hparams, asked=Devices(1, 1)) == Layout()
+
+
+def test_a_run_is_allotted_what_an_update_or_an_evaluation_keeps_of_its_batch():
+    """An evaluation has a thousand examples; an update of more, or of many samples, needs more."""
+
+    def allotted(**changed: Any) -> int:
+        return capacity.bytes_per_run(dataclasses.replace(SPEC, **changed))
+
+    small, large = allotted(batch_size=16), allotted(batch_size=1000)
+    assert abs(small - large) < 0.05 * small
+    assert 1.5 < allotted(batch_size=2000) / large < 2.0
+    assert 1.5 < allotted(batch_size=1000, objective=ImportanceWeighted(2)) / large < 2.0
 
 
 def test_training_on_from_a_state_is_training_straight():

@@ -2,16 +2,20 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from vae_jax import batches, parallel, train
+from vae_jax.batches import Examples
 from vae_jax.errors import InputError
+from vae_jax.evaluate import EvalSpec
 from vae_jax.hparams import HParams
 from vae_jax.parallel import Devices
 from vae_jax.sweep import Layout
-from vae_jax.train import TrainSpec
-from vae_jax.types import default_float
+from vae_jax.train import BatchKeys, TrainSpec, TrainState
+from vae_jax.types import Params, Scalar, default_float
 from vae_jax.visits import Visits
 
 
@@ -37,17 +41,21 @@ def layout_for(
             "whose product fits, or leave them out"
         )
     share = -(-num_runs // devices.run)
-    fitting = max_parallel_runs or parallel.runs_that_fit(bytes_per_run(spec))
+    fitting = max_parallel_runs or parallel.runs_that_fit(lambda: bytes_per_run(spec))
     return Layout(min(share, fitting), *devices)
 
 
 def bytes_per_run(spec: TrainSpec) -> int:
-    """A generous estimate of the memory that one more run at a time needs.
+    """Estimate the memory that one more run at a time needs.
 
-    Six copies of its state (old, new, gradients, temporaries) and forty numbers per pixel of a
-    batch for each particle.
+    Its state, a quarter more for the tiles in which a TPU lays arrays out, and a gradient, which is
+    a third of it; and what the larger of two batches is turned into: the one of an update, of which
+    the backward pass needs the intermediate values, and the one of an evaluation, of which as much
+    is there in passing. A TPU's compiler needs less (``benchmarks/README.md``).
     """
-    return 6 * _bytes_of_state(spec) + 40 * _bytes_of_batch(spec)
+    examples = spec.batch_size * spec.objective.num_draws
+    share = max(1.0, EvalSpec.batch_size / examples)
+    return int((1.25 + 1 / 3) * _bytes_of_state(spec) + share * _bytes_kept(spec))
 
 
 def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, visits: Visits) -> int:
@@ -62,9 +70,39 @@ def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, visits: Visit
 
 
 def _bytes_of_state(spec: TrainSpec) -> int:
-    shape = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
-    one = jax.eval_shape(functools.partial(train.init, spec), HParams.of(), shape)
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    return _bytes(_state(spec))
+
+
+def _bytes_kept(spec: TrainSpec) -> int:
+    """Bytes that the backward pass of an update keeps of its batch, the parameters left out."""
+    num, hparams, state = spec.batch_size, _hparams(spec), _state(spec)
+    labels = jax.ShapeDtypeStruct((num,), jnp.int32) if spec.model.num_classes else None
+    pixels = jax.ShapeDtypeStruct((num, *spec.model.image_shape), jnp.uint8)
+
+    def backward(state: TrainState, examples: Examples) -> Any:
+        batch = train.draw_batch(spec, BatchKeys.at(hparams, state.step), examples)
+
+        def objective(params: Params) -> Scalar:
+            return train.regularized(spec, hparams, state.step, params, batch, num)[0]
+
+        return jax.vjp(objective, state.params)[1]
+
+    kept = jax.eval_shape(backward, state, Examples(pixels, labels))
+    return max(0, _bytes(kept) - _bytes(state.params))
+
+
+def _state(spec: TrainSpec) -> TrainState:
+    """Shapes of the state of a run."""
+    mean = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
+    return jax.eval_shape(functools.partial(train.init, spec), _hparams(spec), mean)
+
+
+def _hparams(spec: TrainSpec) -> HParams:
+    return HParams.of(latent_size=spec.model.max_latents)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _bytes_of_batch(spec: TrainSpec) -> int:

@@ -171,14 +171,14 @@ def at_hand(tree: Any) -> Any:
     return tree if jax.process_count() == 1 else to_host(tree)
 
 
-def runs_that_fit(bytes_per_run: int) -> int:
+def runs_that_fit(bytes_per_run: Callable[[], int]) -> int:
     """How many runs a device should advance at a time: 1 on a CPU, else what its memory holds."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return 1
     statistics = device.memory_stats() or {}
     free = statistics.get("bytes_limit", 8 * 2**30) - statistics.get("bytes_in_use", 0)
-    return max(1, int(0.8 * free) // bytes_per_run)
+    return max(1, int(0.8 * free) // bytes_per_run())
 
 
 def memory() -> int | None:

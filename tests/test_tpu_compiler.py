@@ -1,0 +1,66 @@
+"""What the TPU's compiler makes of the programs, in a process of its own, without a TPU."""
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "tpu_compile.py"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("libtpu") is None,
+        reason="no libtpu; `pip install 'libtpu==0.0.42.*'` beside jax 0.10.2 brings it",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Rows of the benchmark's table by part, chips and runs."""
+
+    def run(*flags: str) -> list[dict[str, str]]:
+        # The variables are those of the tests' own JAX, whose compiler they are not for.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("XLA_")}
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), *flags], env=own, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [line.strip("| ") for line in done.stdout.splitlines() if line.startswith("| ")]
+        cells = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter="|")]
+        return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+
+    return run
+
+
+def _megabytes_per_run(row: dict[str, str]) -> float:
+    """Of a program whose other arguments are 60,000 images, as a TPU lays them out."""
+    runs = int(row["runs"]) / int(row["chips"])
+    return (float(row["temporary MB"]) + float(row["arguments MB"]) - 47.0) / runs
+
+
+def test_runs_send_nothing_and_fit_where_they_are_allotted(compiled):
+    """The study of tpu.flags on one chip and on four."""
+    one, four = compiled("--parts=study", "--chips=1,4")
+    for row in (one, four):
+        assert row["sent"] == "none"
+        assert row["loops"] == "0", "an update must be one round of one loop"
+        assert _megabytes_per_run(row) <= float(row["allotted MB a run"])
+    assert _megabytes_per_run(one) > float(one["allotted MB a run"]) / 3
+
+
+def test_a_batch_sends_its_shares_of_the_gradient_once(compiled):
+    (row,) = compiled("--parts=mlp", "--chips=4")
+    assert row["sent"] == "1 all-reduce"
+    assert row["loops"] == "0"
+
+
+def test_the_memory_of_an_evaluation_and_of_annealing_does_not_grow_with_their_samples(compiled):
+    for row in compiled("--parts=nll,ais", "--chips=1"):
+        assert row["sent"] == "none"
+        assert float(row["temporary MB"]) <= float(row["allotted MB a run"])
