@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 TOTAL_SECONDS = 480
 TINY_SECONDS = 900
 """Time limit of each part under ``--tiny``, which is far above what any takes."""
