@@ -260,7 +260,7 @@ def measure_parallel_runs(task: Task) -> None:
 
     spec, examples, steps = _setup(task, "mlp")
     num_runs, steps = (2, steps) if task.is_tiny else (1024, 50)
-    fitting = parallel.runs_that_fit(capacity.bytes_per_run(spec))
+    fitting = parallel.runs_that_fit(lambda: capacity.bytes_per_run(spec))
     task.add("runs that fit, by estimate", f"{fitting:,}", "--max_parallel_runs=0")
     estimate = min(fitting, num_runs)
     ms: dict[int, float] = {}
