@@ -15,6 +15,7 @@ from tests.oracles import tiny_vae
 from vae_jax import train
 from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
+from vae_jax.latents import keep
 from vae_jax.likelihoods.bernoulli import IndependentBernoulli
 from vae_jax.objectives import Draws
 from vae_jax.posteriors import Gaussian, Point
@@ -53,8 +54,9 @@ def draws_of(mean, log_var, z, active=ALL, p=None):
     q = Gaussian(jnp.asarray(mean), jnp.asarray(log_var))
     prior = UnitNormal(active) if p is None else p
     nothing = IndependentBernoulli(jnp.zeros((*z.shape[:-1], 1, 1, 1)))
-    noise = (np.asarray(z) - np.asarray(mean)) * np.exp(-0.5 * np.asarray(log_var))
-    return Draws(q, prior, jnp.asarray(noise), jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
+    deviation = keep(active, jnp.asarray(z) - jnp.asarray(mean)[None])
+    noise = deviation * jnp.exp(-0.5 * keep(active, jnp.asarray(log_var)))[None]
+    return Draws(q, prior, noise, jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
 
 
 def context(active=ALL, num_examples=NUM_EXAMPLES):
