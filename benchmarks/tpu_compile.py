@@ -159,7 +159,7 @@ def chips(num_chips: int) -> Iterator[None]:
 
 def described(shapes: Any, devices: Devices = ONE, axis: str | None = None) -> Any:
     """Arrays of which nothing but shape, type and place are known."""
-    sharding: Sharding | None = parallel._sharding(devices, P(axis))
+    sharding: Sharding | None = parallel._sharding(devices, P(axis) if axis else P())
     sharding = sharding or SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes

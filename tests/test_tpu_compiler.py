@@ -25,7 +25,7 @@ def compiled():
     """Rows of the benchmark's table by part, chips and runs."""
 
     def run(*flags: str) -> list[dict[str, str]]:
-        # The variables are those of the tests' own JAX, whose compiler they are not for.
+        # The tests' own flags for XLA are meant for a CPU.
         own = {name: value for name, value in os.environ.items() if not name.startswith("XLA_")}
         done = subprocess.run(
             [sys.executable, str(SCRIPT), *flags], env=own, capture_output=True, text=True
@@ -39,7 +39,7 @@ def compiled():
 
 
 def _megabytes_per_run(row: dict[str, str]) -> float:
-    """Of a program whose other arguments are 60,000 images, as a TPU lays them out."""
+    """Memory that a run takes on its chip, 47 MB of images left out."""
     runs = int(row["runs"]) / int(row["chips"])
     return (float(row["temporary MB"]) + float(row["arguments MB"]) - 47.0) / runs
 

@@ -49,13 +49,14 @@ def bytes_per_run(spec: TrainSpec) -> int:
     """Estimate the memory that one more run at a time needs.
 
     Its state, a quarter more for the tiles in which a TPU lays arrays out, and a gradient, which is
-    a third of it; and what the larger of two batches is turned into: the one of an update, of which
-    the backward pass needs the intermediate values, and the one of an evaluation, of which as much
-    is there in passing. A TPU's compiler needs less (``benchmarks/README.md``).
+    a third of it; and the larger of what the backward pass of an update keeps of its batch and of
+    twice the largest array, one that is read and one that is written, in the forward pass of an
+    evaluation. A TPU's compiler needs less (``benchmarks/README.md``).
     """
+    kept = _bytes_kept(spec)
     examples = spec.batch_size * spec.objective.num_draws
-    share = max(1.0, EvalSpec.batch_size / examples)
-    return int((1.25 + 1 / 3) * _bytes_of_state(spec) + share * _bytes_kept(spec))
+    evaluation = 2 * max(kept) * EvalSpec.batch_size / examples
+    return int((1.25 + 1 / 3) * _bytes_of_state(spec) + max(sum(kept), evaluation))
 
 
 def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, visits: Visits) -> int:
@@ -70,11 +71,11 @@ def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, visits: Visit
 
 
 def _bytes_of_state(spec: TrainSpec) -> int:
-    return _bytes(_state(spec))
+    return sum(_bytes(leaf) for leaf in jax.tree.leaves(_state(spec)))
 
 
-def _bytes_kept(spec: TrainSpec) -> int:
-    """Bytes that the backward pass of an update keeps of its batch, the parameters left out."""
+def _bytes_kept(spec: TrainSpec) -> list[int]:
+    """Bytes of each array that the backward pass of an update keeps, parameters left out."""
     num, hparams, state = spec.batch_size, _hparams(spec), _state(spec)
     labels = jax.ShapeDtypeStruct((num,), jnp.int32) if spec.model.num_classes else None
     pixels = jax.ShapeDtypeStruct((num, *spec.model.image_shape), jnp.uint8)
@@ -87,8 +88,9 @@ def _bytes_kept(spec: TrainSpec) -> int:
 
         return jax.vjp(objective, state.params)[1]
 
-    kept = jax.eval_shape(backward, state, Examples(pixels, labels))
-    return max(0, _bytes(kept) - _bytes(state.params))
+    known = {leaf.shape for leaf in jax.tree.leaves(state.params)}
+    kept = jax.tree.leaves(jax.eval_shape(backward, state, Examples(pixels, labels)))
+    return [_bytes(leaf) for leaf in kept if leaf.shape not in known]
 
 
 def _state(spec: TrainSpec) -> TrainState:
@@ -101,8 +103,8 @@ def _hparams(spec: TrainSpec) -> HParams:
     return HParams.of(latent_size=spec.model.max_latents)
 
 
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
+    return leaf.size * leaf.dtype.itemsize
 
 
 def _bytes_of_batch(spec: TrainSpec) -> int:
