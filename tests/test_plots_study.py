@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from vae_jax import plots, table
+from vae_jax import assessments, plots, table
+from vae_jax.assessments import ASSESSMENTS
 from vae_jax.plots import heat, style, terms
 from vae_jax.plots.curves import _apart
 

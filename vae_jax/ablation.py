@@ -97,7 +97,7 @@ def ablate(
     settings = [sweep.take(hparams, run)._asdict() for run in range(len(last))]
     diverged = parallel.to_host(state.diverged).tolist()
     table = [
-        results.table_row({name: value.item() for name, value in own.items()}, *numbers, step)
-        for own, *numbers, step in zip(settings, last, measured, diverged, strict=True)
+        results.table_row({name: value.item() for name, value in own.items()}, row, numbers, step)
+        for own, row, numbers, step in zip(settings, last, measured, diverged, strict=True)
     ]
     return Ablation(spec, hparams, state, table)

@@ -322,7 +322,8 @@ def _summary(best: Row) -> str:
 
     if best["test_elbo"] is None:
         return f"test distortion {told('test_log_likelihood', -1)} nats per example, {active}"
+    bits = best["test_bits_per_dim"]
     return (
         f"test ELBO {told('test_elbo')}, NLL(K={best['eval_particles']}) {told('test_nll')} "
-        f"nats per example, {active}"
+        f"nats per example, {'' if bits is None else f'{bits:.3f} bits per dim, '}{active}"
     )

@@ -90,12 +90,12 @@ def _score(
 
 def _compared(train: Row, test: Row) -> Row:
     """The columns of this evaluation from scores with equal K."""
-    own = {name: train[name] for name in ("train_nll", "train_nll_se")}
-    seen, unseen = own.values(), (test["test_nll"], test["test_nll_se"])
-    if None in (*seen, *unseen):
-        return {}
-    (nll, error), (test_nll, test_error) = seen, unseen
-    return own | {
-        "nll_gap": test_nll - nll,
-        "nll_gap_se": float(np.hypot(test_error, error)),
+    seen, seen_se = train["train_nll"], train["train_nll_se"]
+    unseen, unseen_se = test["test_nll"], test["test_nll_se"]
+    is_known = None not in (seen, seen_se, unseen, unseen_se)
+    return {
+        "train_nll": seen,
+        "train_nll_se": seen_se,
+        "nll_gap": unseen - seen if is_known else None,
+        "nll_gap_se": float(np.hypot(unseen_se, seen_se)) if is_known else None,
     }

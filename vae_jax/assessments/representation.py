@@ -20,7 +20,7 @@ class Representation(EachRun):
             f"{kind}_{number}",
             f"test accuracy of {words} on posterior means with {number} labels",
             NUMBER,
-            f"{title}, {number} labels",
+            f"{title} with {number} labels",
             source,
             "higher",
             has_error=True,

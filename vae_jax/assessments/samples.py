@@ -67,21 +67,25 @@ _MEASURES = (
 _WITHOUT_PRIOR = ("mmd", "precision")
 """Those that are asked of the aggregate posterior, too."""
 _SPACES = {
-    "pixels": "in pixels",
-    "features": "in features of a small classifier trained here",
-    "aggregate": "in pixels, for samples decoded from the aggregate posterior, z ~ q(z|x) of "
-    "training images: what is left of it is not the prior's",
+    "pixels": ("in pixels", ""),
+    "features": ("in features", " of a small classifier trained here"),
+    "aggregate": (
+        "from the aggregate posterior",
+        ", z ~ q(z|x) of training images, in pixels: what is left of it is not the prior's",
+    ),
 }
+"""Where samples and images are compared: in short, and what else there is to say of it."""
 
 
 def _in_space(measure: Column, space: str) -> Column:
     """Return the column of a measure in a space."""
+    where, more = _SPACES[space]
     is_drawn = space == "pixels" and measure.name in ("mmd", "precision", "recall")
     return dataclasses.replace(
         measure,
         name=f"{measure.name}_{space}",
-        meaning=f"{measure.meaning}, {_SPACES[space]}",
-        title=f"{measure.title}, {space}",
+        meaning=f"{measure.meaning}, {where}{more}",
+        title=f"{measure.title} {where}",
         is_drawn=is_drawn,
     )
 
