@@ -3,13 +3,15 @@
 import csv
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from tests.faults.processes import Process, save_images
+from tests.faults.processes import ENVIRONMENT, Process, save_images
 from vae_jax import arguments, cli, hosts, job, workdir
 from vae_jax.errors import InputError
 
@@ -105,3 +107,25 @@ def test_what_repeats_a_run_does_not_say_which_process_it_was(tmp_path):
     text = (tmp_path / workdir.FLAGS_FILE).read_text()
     assert "--distributed=False" in text
     assert not any(name in text for name in ("coordinator", "process"))
+
+
+_SIGNALLED = """
+import os, signal, sys, time
+from vae_jax import jax_versions
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+jax_versions.join_processes(sys.argv[1], 1, 0, 30)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.1)
+print("heard", len(heard), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_process_of_several_hears_signals_itself():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [sys.executable, "-c", _SIGNALLED, address]
+    found = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert found.stdout == "heard 1\n", found.stderr

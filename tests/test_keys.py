@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 
-from vae_jax import keys
+from vae_jax import jax_versions, keys
 
 
 def test_a_key_depends_on_seed_name_and_index_only():
@@ -20,6 +20,6 @@ def test_traced_seeds_and_steps_give_the_same_keys():
 
 def test_float64_mode_does_not_change_a_key():
     single = np.asarray(jax.random.key_data(keys.stream(3, "params")))
-    with jax.enable_x64(True):
+    with jax_versions.enable_x64(True):
         double = np.asarray(jax.random.key_data(keys.stream(3, "params")))
     assert (single == double).all()

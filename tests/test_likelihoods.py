@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from vae_jax import jax_versions
 from vae_jax.hparams import HParams
 from vae_jax.likelihoods import (
     LIKELIHOODS,
@@ -258,7 +259,7 @@ def test_continuous_bernoulli_has_the_constants_of_its_formula(rate, log_constan
 def test_continuous_bernoulli_is_stable_through_one_half(is_double):
     """Against extended precision, in value and slope, on both sides of every seam."""
     near = np.concatenate([np.logspace(-30, 4, 103), [2.0, np.nextafter(2.0, 3), 0.0]])
-    with jax.enable_x64(is_double):
+    with jax_versions.enable_x64(is_double):
         logits = np.concatenate([-near, near]).astype(default_float()).reshape(-1, 1, 1, 1, 1)
         x = np.full(logits.shape[:-1], 0.25, logits.dtype)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data
-from vae_jax import arguments, capacity, feed, loop, parallel, scoring, sweep, train
+from vae_jax import arguments, capacity, feed, jax_versions, loop, parallel, scoring, sweep, train
 from vae_jax.batches import Examples
 from vae_jax.errors import InputError
 from vae_jax.hparams import HParams
@@ -43,7 +43,7 @@ def _assert_equal(rows, expected, tolerance):
 @pytest.fixture(scope="module")
 def straight():
     """Three runs on one device, 300 updates in double precision."""
-    with jax.enable_x64(True):
+    with jax_versions.enable_x64(True):
         return _trained(SPEC, _three(), 300, Layout())
 
 

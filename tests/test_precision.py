@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from tests.oracles import tiny_data
 from vae_jax import arguments, build, train
@@ -26,11 +26,21 @@ def _equations(jaxpr, scope=""):
     """All primitive equations, those of inner functions too, each with the scopes it lies in."""
     for equation in jaxpr.eqns:
         inside = f"{scope}/{equation.source_info.name_stack}"
-        inner = list(jaxprs_in_params(equation.params))
+        inner = _inner(equation)
         for sub in inner:
             yield from _equations(sub, inside)
         if not inner:
             yield equation, inside
+
+
+def _inner(equation) -> list[Jaxpr]:
+    """Functions among an equation's parameters."""
+    functions = [
+        value
+        for value in jax.tree.leaves(list(equation.params.values()))
+        if isinstance(value, Jaxpr | ClosedJaxpr)
+    ]
+    return [getattr(function, "jaxpr", function) for function in functions]
 
 
 def _dtypes(equation) -> set:

@@ -13,7 +13,7 @@ import vae_jax
 PACKAGE = Path(vae_jax.__file__).parent
 
 PURE = [
-    *("types", "keys", "hparams", "latents", "softbound"),
+    *("jax_versions", "types", "keys", "hparams", "latents", "softbound"),
     *("posteriors.base", "posteriors.gaussian", "posteriors.delta", "posteriors.full_gaussian"),
     *("posteriors.flows", "posteriors.iaf", "posteriors.planar", "posteriors.conditional"),
     *("posteriors.stacked", "posteriors"),
@@ -38,7 +38,13 @@ HOST = [
     *("data.dataset", "data.cache", "data.mapped", "data.arrays", "data.places", "data.files"),
     *("data.folders", "data.packaged", "data.sprites", "data.download", "data.catalog"),
     *("data.sources", "data"),
-    *("metrics.estimates", "metrics.codes", "metrics.information", "metrics.importance"),
+    *(
+        "metrics.cores",
+        "metrics.estimates",
+        "metrics.codes",
+        "metrics.information",
+        "metrics.importance",
+    ),
     *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
     *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
     *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),

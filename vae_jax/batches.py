@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
-from vae_jax import keys
+from vae_jax import jax_versions, keys
 from vae_jax.hparams import HParams
 from vae_jax.types import Images, Labels, Pixels, PRNGKey, default_float
 
@@ -87,7 +87,7 @@ def _argsort(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
     """
 
     def packed(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
-        with jax.enable_x64(True):
+        with jax_versions.enable_x64(True):
             places = jnp.arange(len(words), dtype=jnp.uint64)
             pairs = (words.astype(jnp.uint64) << jnp.uint64(32)) | places
             return jax.lax.sort(pairs, is_stable=False).astype(jnp.int32)

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vae_jax import jax_versions
 from vae_jax.errors import InputError, LostError
 from vae_jax.signals import Stop
 
@@ -65,15 +66,13 @@ def joined(coordinator: str, num_processes: int, process_id: int) -> Iterator[No
 
 def _start(coordinator: str, num_processes: int, process_id: int) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # signals are ours to hear
     is_given = bool(coordinator)
     try:
-        jax.distributed.initialize(
+        jax_versions.join_processes(
             coordinator if is_given else None,
             num_processes if is_given else None,
             process_id if is_given else None,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+            HEARTBEAT_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
         words = str(error).splitlines()[0]

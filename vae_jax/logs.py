@@ -206,7 +206,7 @@ class Progress:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        _stop(self._bar)
 
     def advance(self, step: int, ms_per_step: float) -> None:
         """Moves the bar to `step`; `ms_per_step` is the time of one training step of the study."""
@@ -275,7 +275,7 @@ class Tally:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        _stop(self._bar)
         if self._bar.disable and exc_type is None:
             seconds = time.monotonic() - self._began
             how = f"done in {seconds:.1f} s" if self._is_new else "kept from before"
@@ -331,6 +331,12 @@ class _Bar(rich.progress.Progress):
         yield self.make_tasks_table(self.tasks)
         if self.terms:
             yield Text(self.terms)
+
+
+def _stop(bar: rich.progress.Progress) -> None:
+    """End a bar that was shown; for one that was not, rich below 14 prints a blank line."""
+    if not bar.disable:
+        bar.stop()
 
 
 def _bar_columns(label: str) -> list[rich.progress.ProgressColumn]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 T = TypeVar("T")
@@ -112,14 +112,17 @@ def split_batch(tree: T, axis: int = 0) -> T:
     For use while a program is traced. Values do not change, only where they lie; an axis that the
     devices do not divide stays whole.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if "batch" not in mesh.auto_axes or mesh.shape["batch"] == 1:
+    context = jax.sharding.get_abstract_mesh()
+    if "batch" not in context.auto_axes or context.shape["batch"] == 1:
         return tree
+    # Names its mesh: jax 0.7 does not find that of shard_map for a bare spec.
+    mesh = AbstractMesh(context.axis_sizes, context.axis_names, (AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, P(*[None] * axis, "batch"))
 
     def split(array: jax.Array) -> jax.Array:
         if array.shape[axis] % mesh.shape["batch"]:
             return array
-        return jax.lax.with_sharding_constraint(array, P(*[None] * axis, "batch"))
+        return jax.lax.with_sharding_constraint(array, sharding)
 
     return jax.tree.map(split, tree)
 

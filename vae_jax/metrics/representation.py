@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsClassifier
 
+from vae_jax.metrics import cores
 from vae_jax.metrics.codes import Codes, standardized
 from vae_jax.metrics.estimates import Estimate, mean_of
 
@@ -68,6 +69,7 @@ def knn(train: Labelled, test: Labelled, num_labels: int | None = None, seed: in
     """
     given = len(train.labels) if num_labels is None else num_labels
     is_scarce = given < NUM_NEIGHBOURS * len(np.unique(train.labels))
+    cores.count_quietly()
     model = KNeighborsClassifier(1 if is_scarce else NUM_NEIGHBOURS, algorithm="brute")
     return _accuracy(model, train, test, num_labels, seed)
 
@@ -115,4 +117,5 @@ def embed(codes: Codes, seed: int = 0) -> Float[np.ndarray, "points 2"]:
     if points.shape[1] <= 2:
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     perplexity = min(30.0, (len(points) - 1) / 3)
+    cores.count_quietly()
     return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(points)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
+from vae_jax.metrics import cores
 from vae_jax.metrics.estimates import Estimate, mean_of
 
 NUM_NEIGHBOURS = 5
@@ -128,5 +129,6 @@ def neighbourhoods(
 
 def _radii(rows: Rows, num_neighbours: int) -> Float[np.ndarray, " n"]:
     """Distance of each row to its k-th nearest other row."""
+    cores.count_quietly()
     index = NearestNeighbors(n_neighbors=num_neighbours, algorithm="brute").fit(rows)
     return index.kneighbors()[0][:, -1]

@@ -1,0 +1,48 @@
+"""What differs between the versions of JAX that this project runs on, from 0.7.2 to the newest.
+
+Each name stands here with the version from which on JAX alone does. It can go once
+``requirements.txt`` asks for that version.
+"""
+
+import inspect
+import signal
+from typing import Any
+
+import jax
+
+if hasattr(jax, "enable_x64"):
+    enable_x64 = jax.enable_x64
+else:  # until jax 0.8
+    from jax.experimental import (
+        enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+    )
+
+
+def join_processes(
+    coordinator: str | None, num_processes: int | None, process_id: int | None, seconds: int
+) -> None:
+    """Join processes as ``jax.distributed.initialize`` does, and leave signals to Python.
+
+    JAX takes SIGTERM for itself, a notice of preemption. Where it has no setting against that,
+    Python's handler is put back in its place. Needed until jax 0.10 (0.7.2 has neither that setting
+    nor a limit for the end).
+
+    Args:
+        coordinator: HOST:PORT of the first process, or None where JAX finds all three by itself.
+        num_processes: of the run.
+        process_id: of this one, from 0.
+        seconds: of silence after which a process is given up, also at the end where that is known.
+    """
+    initialize = jax.distributed.initialize
+    limits = ("heartbeat_timeout_seconds", "shutdown_timeout_seconds")
+    known = inspect.signature(initialize).parameters
+    has_setting = hasattr(jax.config, "jax_enable_preemption_service")
+    if has_setting:
+        jax.config.update("jax_enable_preemption_service", False)
+    known_limits: dict[str, Any] = {name: seconds for name in limits if name in known}
+    initialize(coordinator, num_processes, process_id, **known_limits)
+    if not has_setting:
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+__all__ = ["enable_x64", "join_processes"]
