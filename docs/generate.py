@@ -202,35 +202,37 @@ def members_page() -> str:
 def columns_page() -> str:
     """Return every column that a row may have, as it is declared."""
     declared = results.declared()
-    further = (each for name, each in columns.CORE.items() if name not in columns.TABLE)
+    further = [each for name, each in columns.CORE.items() if name not in columns.TABLE]
     parts = [
         "# Columns of results.csv\n\nOne row per run, with the same keys in `results.csv`, "
         "`results.json`, `vae_jax.score` and `vae_jax.ablate(...).table`. Swept flags have a "
         "column of their name too. A number that the data or the model do not allow is empty. "
         "`NAME_se` is the standard error of `NAME` over examples.\n\n## In every table\n",
-        _column_table(declared[name] for name in columns.TABLE),
+        _column_table([declared[name] for name in columns.TABLE]),
         "## In results.json and metrics.jsonl too\n",
         _column_table(further),
     ]
     for name, evaluator in ASSESSMENTS.items():
         asked = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
         parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({asked}).\n")
-        parts.append(_column_table(evaluator.columns))
+        parts.append(_column_table(columns.with_errors(evaluator.columns)))
     return "\n".join(parts)
 
 
-def _column_table(declared: Iterable[Column]) -> str:
-    """Return a row for each column that is no standard error of another."""
+def _column_table(declared: Sequence[Column]) -> str:
+    """Return a row for each column, in which that of its standard error stands too."""
+    names = {each.name for each in declared}
+    errors = {f"{each.name}_se" for each in declared if each.has_error} & names
     rows = (
         (
-            f"`{each.name}`" + (f"<br>`{each.error.name}`" if each.has_error else ""),
+            f"`{each.name}`" + (f"<br>`{each.error.name}`" if each.error.name in errors else ""),
             each.meaning,
             "" if each.unit == columns.NUMBER else each.unit,
             "" if each.better == "neither" else each.better,
             each.source,
         )
         for each in declared
-        if not each.name.endswith("_se")
+        if each.name not in errors
     )
     return table(("column", "what it is", "unit", "better", "source"), rows)
 
