@@ -172,6 +172,11 @@ def states(spec: TrainSpec, hparams: HParams) -> TrainState:
     return jax.eval_shape(functools.partial(sweep.init, spec), hparams, mean)
 
 
+def examples(*shape: int) -> Examples:
+    """So many images, described."""
+    return jax.eval_shape(Examples, jax.ShapeDtypeStruct((*shape, *IMAGE_SHAPE), jnp.uint8))
+
+
 def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     """The chunk of updates of a study, its runs split over the chips, or else the batch of one."""
     rows = study.rows(arguments.parse(flags))
@@ -179,10 +184,10 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     spec, hparams = build.train_spec(common, IMAGE_SHAPE), build.hparams(rows)
     devices = Devices(1, num_chips) if len(rows) == 1 else Devices(num_chips, 1)
     layout = Layout(math.ceil(len(rows) / devices.run), *devices)
-    images = Examples(jax.ShapeDtypeStruct((NUM_TRAIN, *IMAGE_SHAPE), jnp.uint8))
+    images = examples(NUM_TRAIN)
 
     def lower() -> Any:
-        return sweep.train_chunk.lower(  # pyright: ignore[reportFunctionMemberAccess]
+        return sweep.train_chunk.lower(
             spec,
             described(hparams, devices, "run"),
             described(states(spec, hparams), devices, "run"),
@@ -198,10 +203,10 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
 def nll(spec: TrainSpec, num_particles: int) -> Program:
     """The importance-weighted NLL of one run on the test images, a thousand at a time."""
     hparams = HParams.of(seed=[0], latent_size=spec.model.max_latents)
-    images = Examples(jax.ShapeDtypeStruct((NUM_TEST // 1000, 1000, *IMAGE_SHAPE), jnp.uint8))
+    images = examples(NUM_TEST // 1000, 1000)
 
     def lower() -> Any:
-        return sweep.evaluate.lower(  # pyright: ignore[reportFunctionMemberAccess]
+        return sweep.evaluate.lower(
             EvalSpec(spec.model, num_particles),
             *map(described, (hparams, states(spec, hparams).params, images)),
             num_examples=NUM_TEST,

@@ -15,7 +15,7 @@ from vae_jax.hparams import HParams
 from vae_jax.parallel import Devices
 from vae_jax.sweep import Layout
 from vae_jax.train import BatchKeys, TrainSpec, TrainState
-from vae_jax.types import Params, Scalar, default_float
+from vae_jax.types import Labels, Params, Pixels, Scalar, default_float
 from vae_jax.visits import Visits
 
 
@@ -80,8 +80,9 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
     labels = jax.ShapeDtypeStruct((num,), jnp.int32) if spec.model.num_classes else None
     pixels = jax.ShapeDtypeStruct((num, *spec.model.image_shape), jnp.uint8)
 
-    def backward(state: TrainState, examples: Examples) -> Any:
-        batch = train.draw_batch(spec, BatchKeys.at(hparams, state.step), examples)
+    def backward(state: TrainState, pixels: Pixels, labels: Labels | None) -> Any:
+        drawn_with = BatchKeys.at(hparams, state.step)
+        batch = train.draw_batch(spec, drawn_with, Examples(pixels, labels))
 
         def objective(params: Params) -> Scalar:
             return train.regularized(spec, hparams, state.step, params, batch, num)[0]
@@ -89,7 +90,7 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
         return jax.vjp(objective, state.params)[1]
 
     known = {leaf.shape for leaf in jax.tree.leaves(state.params)}
-    kept = jax.tree.leaves(jax.eval_shape(backward, state, Examples(pixels, labels)))
+    kept = jax.tree.leaves(jax.eval_shape(backward, state, pixels, labels))
     return [_bytes(leaf) for leaf in kept if leaf.shape not in known]
 
 
