@@ -255,12 +255,13 @@ def measure_parallel_runs(task: Task) -> None:
     """--max_parallel_runs as we estimate it, against the best of several."""
     from measuring import Training, measure
 
-    from vae_jax import capacity, parallel
-    from vae_jax.sweep import Layout
+    from vae_jax.runtime import mesh
+    from vae_jax.training import memory
+    from vae_jax.training.vectorized import Layout
 
     spec, examples, steps = _setup(task, "mlp")
     num_runs, steps = (2, steps) if task.is_tiny else (1024, 50)
-    fitting = parallel.runs_that_fit(lambda: capacity.bytes_per_run(spec))
+    fitting = mesh.runs_that_fit(lambda: memory.bytes_per_run(spec))
     task.add("runs that fit, by estimate", f"{fitting:,}", "--max_parallel_runs=0")
     estimate = min(fitting, num_runs)
     ms: dict[int, float] = {}
@@ -310,9 +311,9 @@ def measure_float64(task: Task) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from vae_jax import sweep
-    from vae_jax.batches import Examples
     from vae_jax.hparams import HParams
+    from vae_jax.training import vectorized
+    from vae_jax.training.batches import Examples
 
     jax.config.update("jax_enable_x64", True)
     for net in ("mlp", "conv"):
@@ -322,10 +323,10 @@ def measure_float64(task: Task) -> None:
         for device in (jax.devices()[0], jax.devices("cpu")[0]):
             with jax.default_device(device):
                 mean = jnp.full(spec.model.image_shape, 0.1)
-                state = sweep.init(spec, hparams, mean)
+                state = vectorized.init(spec, hparams, mean)
                 data = Examples(jnp.asarray(task.arrays["train"]))
                 steps = jnp.int32(20)
-                ends.append(sweep.train_chunk(spec, hparams, state, data, steps, max_steps=20))
+                ends.append(vectorized.train_chunk(spec, hparams, state, data, steps, max_steps=20))
         (ours, terms), (theirs, their_terms) = jax.device_get(ends)
         leaves = zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True)
         apart = max(float(np.abs(a - b).max()) for a, b in leaves)
@@ -375,8 +376,8 @@ def _setup(task: Task, net: str) -> tuple:
     import jax.numpy as jnp
     import train_step
 
-    from vae_jax.batches import Examples
-    from vae_jax.networks import MLP, Conv
+    from vae_jax.models.networks import MLP, Conv
+    from vae_jax.training.batches import Examples
 
     setup = train_step.SETUPS[net]()
     spec, steps = setup.spec, setup.steps

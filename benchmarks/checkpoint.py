@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import vae_jax
-from vae_jax import loop
-from vae_jax.checkpoint import Checkpoints
+from vae_jax.training import loop
+from vae_jax.training.checkpoint import Checkpoints
 
 
 def main() -> None:

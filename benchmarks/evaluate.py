@@ -21,11 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from measuring import Advance, images, measure
 
-from vae_jax import evaluate, keys
-from vae_jax.evaluate import EvalSpec
+from vae_jax import rng
+from vae_jax.evaluation import elbo
+from vae_jax.evaluation.elbo import EvalSpec
 from vae_jax.hparams import HParams
-from vae_jax.model import VAE
-from vae_jax.networks import MLP
+from vae_jax.models.networks import MLP
+from vae_jax.models.vae import VAE
 
 HIDDEN, LATENTS = 500, 20
 MODEL = VAE((28, 28, 1), LATENTS, MLP((HIDDEN,)))
@@ -34,11 +35,11 @@ PIXELS = math.prod(MODEL.image_shape)
 FULL = 10_000 * 5_000
 """Particles and examples of the aim: K = 5,000 on MNIST's test images."""
 
-_evaluate = jax.jit(evaluate.evaluate, static_argnums=(0, 4))
+_evaluate = jax.jit(elbo.evaluate, static_argnums=(0, 4))
 
 
 def ours(spec: EvalSpec, pixels: np.ndarray) -> Advance:
-    data = evaluate.in_batches(pixels, spec.batch_size)
+    data = elbo.in_batches(pixels, spec.batch_size)
     params = jax.jit(MODEL.init)(HPARAMS, jnp.full(MODEL.image_shape, 0.2))
     run = functools.partial(_evaluate, spec, HPARAMS, params, data, len(pixels))
     return lambda: _finish(run())
@@ -70,11 +71,11 @@ def products(spec: EvalSpec, num: int) -> Advance:
 
 def noise(spec: EvalSpec, num: int) -> Advance:
     examples = jnp.arange(spec.batch_size)
-    key = keys.stream(0, "evaluate")
+    key = rng.stream(0, "evaluate")
 
     def step(total: jax.Array, index: jax.Array) -> jax.Array:
         particles = index * spec.particles_at_once + jnp.arange(spec.particles_at_once)
-        draw = functools.partial(evaluate.example_noise, MODEL, key, examples)
+        draw = functools.partial(elbo.example_noise, MODEL, key, examples)
         return total + jax.vmap(draw)(particles)
 
     start = jnp.zeros((spec.particles_at_once, spec.batch_size, MODEL.width))
@@ -84,7 +85,7 @@ def noise(spec: EvalSpec, num: int) -> Advance:
 def megabytes(spec: EvalSpec, pixels: np.ndarray, num_particles: int) -> float:
     """Temporary memory of the compiled program."""
     spec = EvalSpec(MODEL, num_particles, spec.batch_size, spec.particles_at_once)
-    data = evaluate.in_batches(pixels, spec.batch_size)
+    data = elbo.in_batches(pixels, spec.batch_size)
     params = jax.eval_shape(MODEL.init, HPARAMS, jnp.full(MODEL.image_shape, 0.2))
     compiled = _evaluate.lower(spec, HPARAMS, params, data, len(pixels)).compile()
     analysis = compiled.memory_analysis()

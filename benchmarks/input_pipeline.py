@@ -21,8 +21,8 @@ import jax
 import numpy as np
 
 import vae_jax
-from vae_jax import loop
 from vae_jax.data import Dataset, Record
+from vae_jax.training import loop
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vae_jax import sweep, train
-from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
-from vae_jax.sweep import Layout
-from vae_jax.train import TrainSpec, TrainState, TrainTerms
+from vae_jax.training import step, vectorized
+from vae_jax.training.batches import Examples
+from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.vectorized import Layout
 
 Advance = Callable[[], None]
 """Does its share of the work and waits for it."""
@@ -61,7 +61,7 @@ class Training:
         seeds = list(range(num_runs))
         self._hparams = HParams.of(seed=seeds, latent_size=spec.model.max_latents)
         mean = jnp.full(spec.model.image_shape, 0.1)
-        self.state = sweep.init(spec, self._hparams, mean, layout=self.layout)
+        self.state = vectorized.init(spec, self._hparams, mean, layout=self.layout)
         began = time.perf_counter()
         self._compiled = self._lowered(spec).compile()
         self.compile_seconds = time.perf_counter() - began
@@ -73,7 +73,7 @@ class Training:
 
     def _lowered(self, spec: TrainSpec) -> Any:
         if not self._is_length_known:
-            return sweep.train_chunk.lower(
+            return vectorized.train_chunk.lower(
                 *(spec, self._hparams, self.state, self._examples, jnp.int32(self.max_steps)),
                 max_steps=self.max_steps,
                 layout=self.layout,
@@ -83,14 +83,14 @@ class Training:
             examples: Examples, hparams: HParams, state: TrainState
         ) -> tuple[TrainState, TrainTerms]:
             length: Any = self.max_steps  # a number of Python's is known to the compiler
-            return train.train_chunk(
+            return step.train_chunk(
                 spec, hparams, state, examples, length, max_steps=self.max_steps
             )
 
         def chunk(
             hparams: HParams, state: TrainState, examples: Examples
         ) -> tuple[TrainState, TrainTerms]:
-            return sweep.over_runs(advance, self.layout)(examples, hparams, state)
+            return vectorized.over_runs(advance, self.layout)(examples, hparams, state)
 
         arguments = self._hparams, self.state, self._examples
         return jax.jit(chunk, donate_argnums=1).lower(*arguments)

@@ -18,9 +18,11 @@ import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from vae_jax import VAE, Conv, HParams, ResNet, TrainSpec, capacity, train
-from vae_jax.batches import Examples
-from vae_jax.train import TrainState
+from vae_jax import VAE, Conv, HParams, ResNet, TrainSpec
+from vae_jax.training import memory as capacity
+from vae_jax.training import step
+from vae_jax.training.batches import Examples
+from vae_jax.training.step import TrainState
 
 NUMBERS_MOVED = 10
 
@@ -86,12 +88,12 @@ def facts(spec: TrainSpec) -> tuple[int, float]:
     shape = spec.model.image_shape
     hparams = HParams.of(latent_size=spec.model.max_latents)
     mean = jax.ShapeDtypeStruct(shape, jnp.float32)
-    state = jax.eval_shape(functools.partial(train.init, spec), hparams, mean)
+    state = jax.eval_shape(functools.partial(step.init, spec), hparams, mean)
     pixels = jax.ShapeDtypeStruct((spec.batch_size, *shape), jnp.uint8)
 
     def update(hparams: HParams, state: TrainState, pixels: jax.Array) -> TrainState:
-        batch = train.draw_batch(spec, train.BatchKeys.at(hparams, state.step), Examples(pixels))
-        return train.train_step(spec, hparams, state, batch, spec.batch_size)[0]
+        batch = step.draw_batch(spec, step.BatchKeys.at(hparams, state.step), Examples(pixels))
+        return step.train_step(spec, hparams, state, batch, spec.batch_size)[0]
 
     cost = jax.jit(update).lower(hparams, state, pixels).cost_analysis()
     params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))

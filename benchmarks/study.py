@@ -21,12 +21,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from measuring import Advance, Training, images, machine, peak_memory_mb, seconds_of
 
-from vae_jax import capacity, sweep
-from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
-from vae_jax.model import VAE
-from vae_jax.networks import MLP
-from vae_jax.train import TrainSpec
+from vae_jax.models.networks import MLP
+from vae_jax.models.vae import VAE
+from vae_jax.training import memory as capacity
+from vae_jax.training import vectorized
+from vae_jax.training.batches import Examples
+from vae_jax.training.step import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 4, 16, 64)
@@ -37,7 +38,7 @@ class Study(NamedTuple):
     """One size of study, ready to be advanced."""
 
     num_runs: int
-    layout: sweep.Layout
+    layout: vectorized.Layout
     first_call: float
     advance: Advance
 

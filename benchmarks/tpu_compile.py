@@ -42,15 +42,19 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vae_jax import arguments, build, capacity, keys, parallel, study, sweep
-from vae_jax.batches import Examples
-from vae_jax.evaluate import EvalSpec
+from vae_jax import rng
+from vae_jax.config import build, command_line, sweeps
+from vae_jax.evaluation.elbo import EvalSpec
+from vae_jax.evaluation.metrics import ais, hmc
+from vae_jax.evaluation.metrics.ais import AnnealSpec, Question
 from vae_jax.hparams import HParams
-from vae_jax.metrics import ais, hmc
-from vae_jax.metrics.ais import AnnealSpec, Question
-from vae_jax.parallel import Devices
-from vae_jax.sweep import Layout
-from vae_jax.train import TrainSpec, TrainState
+from vae_jax.runtime import mesh
+from vae_jax.runtime.mesh import Devices
+from vae_jax.training import memory as capacity
+from vae_jax.training import vectorized
+from vae_jax.training.batches import Examples
+from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.vectorized import Layout
 
 IMAGE_SHAPE = (28, 28, 1)
 NUM_TRAIN, NUM_TEST = 60_000, 10_000
@@ -88,7 +92,7 @@ class Facts(NamedTuple):
     seconds: float
     processor_seconds: float
     temporary: int
-    arguments: int
+    command_line: int
     loops: int
     fusions: int
     custom_calls: int
@@ -159,7 +163,7 @@ def chips(num_chips: int) -> Iterator[None]:
 
 def described(shapes: Any, devices: Devices = ONE, axis: str | None = None) -> Any:
     """Arrays of which nothing but shape, type and place are known."""
-    sharding: Sharding | None = parallel._sharding(devices, P(axis) if axis else P())
+    sharding: Sharding | None = mesh._sharding(devices, P(axis) if axis else P())
     sharding = sharding or SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
@@ -169,7 +173,7 @@ def described(shapes: Any, devices: Devices = ONE, axis: str | None = None) -> A
 def states(spec: TrainSpec, hparams: HParams) -> TrainState:
     """Shapes of the states of all runs."""
     mean = jax.ShapeDtypeStruct(spec.model.image_shape, jnp.float32)
-    return jax.eval_shape(functools.partial(sweep.init, spec), hparams, mean)
+    return jax.eval_shape(functools.partial(vectorized.init, spec), hparams, mean)
 
 
 def examples(*shape: int) -> Examples:
@@ -179,7 +183,7 @@ def examples(*shape: int) -> Examples:
 
 def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     """The chunk of updates of a study, its runs split over the chips, or else the batch of one."""
-    rows = study.rows(arguments.parse(flags))
+    rows = sweeps.rows(command_line.parse(flags))
     common = dataclasses.replace(rows[0], latent_size=max(row.latent_size for row in rows))
     spec, hparams = build.train_spec(common, IMAGE_SHAPE), build.hparams(rows)
     devices = Devices(1, num_chips) if len(rows) == 1 else Devices(num_chips, 1)
@@ -187,7 +191,7 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     images = examples(NUM_TRAIN)
 
     def lower() -> Any:
-        return sweep.train_chunk.lower(
+        return vectorized.train_chunk.lower(
             spec,
             described(hparams, devices, "run"),
             described(states(spec, hparams), devices, "run"),
@@ -206,7 +210,7 @@ def nll(spec: TrainSpec, num_particles: int) -> Program:
     images = examples(NUM_TEST // 1000, 1000)
 
     def lower() -> Any:
-        return sweep.evaluate.lower(
+        return vectorized.evaluate.lower(
             EvalSpec(spec.model, num_particles),
             *map(described, (hparams, states(spec, hparams).params, images)),
             num_examples=NUM_TEST,
@@ -227,10 +231,10 @@ def annealing(spec: TrainSpec, num_examples: int = 100) -> Program:
         return place.log_target
 
     def question(hparams: HParams, state: TrainState) -> Question:
-        own, params = sweep.take((hparams, state.params), 0)
+        own, params = vectorized.take((hparams, state.params), 0)
         x = jnp.zeros((num_examples, *IMAGE_SHAPE))
         return Question(
-            own, params, x, None, keys.stream(own.seed, "ais", 0), jnp.arange(num_examples)
+            own, params, x, None, rng.stream(own.seed, "ais", 0), jnp.arange(num_examples)
         )
 
     def lower() -> Any:

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from measuring import Advance, Training, images, measure
 
-from vae_jax.batches import Examples
 from vae_jax.hparams import HParams
-from vae_jax.model import VAE
-from vae_jax.networks import MLP, Conv
-from vae_jax.train import BatchKeys, TrainSpec, draw_batch, init
+from vae_jax.models.networks import MLP, Conv
+from vae_jax.models.vae import VAE
+from vae_jax.training.batches import Examples
+from vae_jax.training.step import BatchKeys, TrainSpec, draw_batch, init
 
 
 class Setup(NamedTuple):

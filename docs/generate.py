@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import vae_jax
-from vae_jax import columns, combinations, keys, results, workdir
-from vae_jax.assessments import ALWAYS, ASSESSMENTS, Assessment
-from vae_jax.columns import Column
-from vae_jax.config import FIELDS, as_text
+from vae_jax import rng
+from vae_jax.config import validation
+from vae_jax.config.schema import FIELDS, as_text
 from vae_jax.data import Record
+from vae_jax.evaluation import columns
+from vae_jax.evaluation.columns import Column
+from vae_jax.evaluation.evaluators import ALWAYS, ASSESSMENTS, Assessment
 from vae_jax.hparams import HParams
-from vae_jax.likelihoods import Distribution, Likelihood
-from vae_jax.networks import Decoder, Network
-from vae_jax.objectives import Draws, Objective, Terms, Value
-from vae_jax.posteriors import Draw, Head, Posterior, PosteriorFamily
-from vae_jax.priors import Prior, PriorFamily, Start
-from vae_jax.regularizers import REGULARIZERS, Context, Regularizer
+from vae_jax.models.likelihoods import Distribution, Likelihood
+from vae_jax.models.networks import Decoder, Network
+from vae_jax.models.posteriors import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.models.priors import Prior, PriorFamily, Start
+from vae_jax.objectives.bounds import Draws, Objective, Terms, Value
+from vae_jax.objectives.regularizers import REGULARIZERS, Context, Regularizer
+from vae_jax.pipeline import results, workdir
 
 ROOT = Path(__file__).parents[1]
 INTERFACES: dict[str, tuple[type, ...]] = {
@@ -109,7 +112,7 @@ def flags_page() -> str:
     head = ("flag", "default", "meaning", "must be", "sweep", "read by")
     return (
         "---\nhide: [toc]\n---\n\n# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
-        "`vae_jax/config.py`; `--help` prints the same. Flags of a flagfile come first, later ones "
+        "`vae_jax/config/schema.py`; `--help` prints the same. Flags of a flagfile come first, later ones "
         "win. A flag that has no effect in the chosen combination is an error, never ignored: "
         "*read by* says which [members](members.md) use it, where not all do.\n\n"
         "*Sweep*: `array`: all its values share one compiled program; `program`: each value starts "
@@ -138,7 +141,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
         "objective": "Objectives",
         "network": "Networks",
     }
-    chosen = {title: (f"`--{flag}`", combinations.CHOICES[flag]) for flag, title in titles.items()}
+    chosen = {title: (f"`--{flag}`", validation.CHOICES[flag]) for flag, title in titles.items()}
     return chosen | {
         "Regularizers": ("a positive weight", REGULARIZERS),
         "Evaluators": ("`--evaluate`", ASSESSMENTS),
@@ -147,7 +150,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def _flags_of(member: Any) -> list[str]:
     """Return the flags that a member reads, in the order of the schema."""
-    own = combinations.fields_of(member) | set(getattr(member, "strengths", ()))
+    own = validation.fields_of(member) | set(getattr(member, "strengths", ()))
     return [name for name in FIELDS if name in own]
 
 
@@ -253,7 +256,7 @@ def workdir_page() -> str:
 
 def streams_page() -> str:
     """Return the named random streams, from the docstring that declares them."""
-    text = inspect.getdoc(keys) or ""
+    text = inspect.getdoc(rng) or ""
     rows = [re.split(r"\s{2,}", line) for line in text.splitlines() if line.startswith("``")]
     body = table(("stream", "index", "what is drawn"), rows)
     return (

@@ -34,7 +34,9 @@ def _few_programs():
 @pytest.fixture
 def float64():
     """Everything in double precision, as under ``--compute_dtype=float64``."""
-    from vae_jax import jax_versions  # not before the package is checked while it is imported
+    from vae_jax.runtime import (
+        jax_versions,  # not before the package is checked while it is imported
+    )
 
     with jax_versions.enable_x64(True):
         yield

@@ -9,9 +9,9 @@ from jaxtyping import Array
 
 from vae_jax.data import Dataset, Record
 from vae_jax.hparams import HParams
-from vae_jax.likelihoods import Bernoulli, Gaussian
-from vae_jax.model import VAE
-from vae_jax.networks import MLP
+from vae_jax.models.likelihoods import Bernoulli, Gaussian
+from vae_jax.models.networks import MLP
+from vae_jax.models.vae import VAE
 
 
 @dataclass(frozen=True)

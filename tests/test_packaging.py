@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import vae_jax
-from vae_jax import arguments
-from vae_jax.errors import InputError
+from vae_jax.config import command_line
+from vae_jax.runtime.errors import InputError
 
 ROOT = Path(vae_jax.__file__).parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
@@ -82,19 +82,19 @@ def test_an_installed_package_finds_the_flagfiles_that_pip_has_put_elsewhere(tmp
     path = tmp_path / "share" / "small.flags"
     path.parent.mkdir()
     path.write_text("--beta=2")
-    monkeypatch.setattr(arguments, "_checkout_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr(command_line, "_checkout_folder", lambda: tmp_path / "none")
     files = [_Installed(tmp_path / "vae_jax.py"), _Installed(path)]
-    monkeypatch.setattr(arguments.importlib.metadata, "files", lambda name: files)
-    assert arguments.parse(["--flagfile=small.flags"]).beta == 2
+    monkeypatch.setattr(command_line.importlib.metadata, "files", lambda name: files)
+    assert command_line.parse(["--flagfile=small.flags"]).beta == 2
     with pytest.raises(InputError) as caught:
-        arguments.parse(["--flagfile=no.flags"])
+        command_line.parse(["--flagfile=no.flags"])
     assert str(caught.value) == (
         f"--flagfile=no.flags: no such file here or in {path.parent}; give one of small.flags"
     )
 
 
 def test_without_any_shipped_flagfile_the_message_says_where_it_looked(tmp_path, monkeypatch):
-    monkeypatch.setattr(arguments, "_checkout_folder", lambda: tmp_path / "none")
-    monkeypatch.setattr(arguments.importlib.metadata, "files", lambda name: None)
+    monkeypatch.setattr(command_line, "_checkout_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr(command_line.importlib.metadata, "files", lambda name: None)
     with pytest.raises(InputError, match=r"no such file here or in .*none; give the path of one$"):
-        arguments.parse(["--flagfile=no.flags"])
+        command_line.parse(["--flagfile=no.flags"])

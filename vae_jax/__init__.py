@@ -17,18 +17,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.ablation import Ablation, ablate, fit
+    from vae_jax.api import Ablation, ablate, fit
     from vae_jax.data import Dataset, load
-    from vae_jax.errors import InputError
+    from vae_jax.evaluation.scoring import score
     from vae_jax.hparams import HParams
-    from vae_jax.model import VAE, Trained
-    from vae_jax.networks import MLP, Conv, ResNet
-    from vae_jax.objectives import Elbo, ImportanceWeighted
-    from vae_jax.optimizers import Adam
-    from vae_jax.scoring import score
-    from vae_jax.sweep import grid, take
-    from vae_jax.train import TrainSpec, TrainState
-    from vae_jax.visits import Visits
+    from vae_jax.models.networks import MLP, Conv, ResNet
+    from vae_jax.models.vae import VAE, Trained
+    from vae_jax.objectives.bounds import Elbo, ImportanceWeighted
+    from vae_jax.runtime.errors import InputError
+    from vae_jax.training.intervals import Visits
+    from vae_jax.training.optimizers import Adam
+    from vae_jax.training.step import TrainSpec, TrainState
+    from vae_jax.training.vectorized import grid, take
 
 __all__ = [
     "MLP",
@@ -55,18 +55,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    "vae_jax.ablation": ("Ablation", "ablate", "fit"),
+    "vae_jax.api": ("Ablation", "ablate", "fit"),
     "vae_jax.data": ("Dataset", "load"),
-    "vae_jax.errors": ("InputError",),
+    "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),
-    "vae_jax.model": ("VAE", "Trained"),
-    "vae_jax.networks": ("MLP", "Conv", "ResNet"),
-    "vae_jax.objectives": ("Elbo", "ImportanceWeighted"),
-    "vae_jax.optimizers": ("Adam",),
-    "vae_jax.scoring": ("score",),
-    "vae_jax.sweep": ("grid", "take"),
-    "vae_jax.train": ("TrainSpec", "TrainState"),
-    "vae_jax.visits": ("Visits",),
+    "vae_jax.models.vae": ("VAE", "Trained"),
+    "vae_jax.models.networks": ("MLP", "Conv", "ResNet"),
+    "vae_jax.objectives.bounds": ("Elbo", "ImportanceWeighted"),
+    "vae_jax.training.optimizers": ("Adam",),
+    "vae_jax.evaluation.scoring": ("score",),
+    "vae_jax.training.vectorized": ("grid", "take"),
+    "vae_jax.training.step": ("TrainSpec", "TrainState"),
+    "vae_jax.training.intervals": ("Visits",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

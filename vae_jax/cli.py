@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from vae_jax import arguments, config, hosts, job, signals
-from vae_jax.errors import InputError
+from vae_jax.config import command_line, schema
+from vae_jax.pipeline import run
+from vae_jax.runtime import distributed, signals
+from vae_jax.runtime.errors import InputError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,17 +17,17 @@ def main(argv: Sequence[str]) -> int:
     SIGTERM or SIGINT.
     """
     if {"-h", "--help", "--helpfull"} & set(argv):
-        print(config.help_text())
+        print(schema.help_text())
         return 0
     try:
         with signals.watched() as stop:
-            job.complete(arguments.parse(argv), stop)
+            run.complete(command_line.parse(argv), stop)
     except InputError as error:
         print(f"run.py: {error}", file=sys.stderr)
-        return hosts.part(2)
-    except hosts.LostProcessError as error:
+        return distributed.part(2)
+    except distributed.LostProcessError as error:
         print(f"run.py: {error}", file=sys.stderr)
-        return hosts.part(1)
+        return distributed.part(1)
     except signals.StoppedError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return error.status

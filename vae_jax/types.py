@@ -42,7 +42,7 @@ __all__ = [
 PRNGKey: TypeAlias = Key[Array, ""]
 Scalar: TypeAlias = Float[Array, ""]
 Row: TypeAlias = dict[str, Any]
-"""One run's values by the names of their columns, which ``vae_jax.columns`` declares."""
+"""One run's values by the names of their columns, which ``vae_jax.evaluation.columns`` declares."""
 Params: TypeAlias = Any
 """A pytree of arrays, nested by part: ``{"encoder": ..., "decoder": ..., "output_bias": ...}``."""
 

@@ -7,7 +7,7 @@ from jaxtyping import Int32, UInt8
 
 from vae_jax.data.dataset import Dataset, Part, Raw, Record
 from vae_jax.data.mapped import Unread, mapped
-from vae_jax.errors import InputError
+from vae_jax.runtime.errors import InputError
 
 # The day of arXiv:1312.6114v1. It must never change: it decides which images are held out.
 SPLIT_KEY = 20131220

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data.dataset import Part, Raw
-from vae_jax.errors import InputError
+from vae_jax.runtime.errors import InputError
 
 _LAYOUT = "2"  # raise it when what a copy holds, or how a source is decoded, changes
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import libraries
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.data.download import DOWNLOADABLE, download
 from vae_jax.data.mapped import Unread, is_large
 from vae_jax.data.packaged import PACKAGED
-from vae_jax.errors import InputError
+from vae_jax.runtime import libraries
+from vae_jax.runtime.errors import InputError
 
 _SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 

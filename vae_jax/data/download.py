@@ -17,7 +17,7 @@ import numpy as np
 from vae_jax.data.cache import writing
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.data.files import read_idx
-from vae_jax.errors import InputError
+from vae_jax.runtime.errors import InputError
 
 PROBE_SECONDS = 5.0
 

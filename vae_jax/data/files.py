@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.data.dataset import Part, Raw
-from vae_jax.errors import InputError
+from vae_jax.runtime.errors import InputError
 
 _SPLITS = ("train", "valid", "test")
 _IDX_NAME = re.compile(

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import libraries
 from vae_jax.data.arrays import permutation
 from vae_jax.data.dataset import Part, Raw
 from vae_jax.data.mapped import Unread
-from vae_jax.data.places import files_below, refuse_outside
-from vae_jax.errors import InputError
+from vae_jax.data.paths import files_below, refuse_outside
+from vae_jax.runtime import libraries
+from vae_jax.runtime.errors import InputError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _FORMATS = ("PNG", "JPEG")  # whatever a name says: Pillow hands others, as EPS, to programs
@@ -32,7 +32,7 @@ def image_files(folder: Path, flag: str) -> list[str]:
     """Every PNG and JPEG file below a folder as a sorted relative path; hidden ones left out.
 
     Raises:
-        InputError: see :mod:`vae_jax.data.places`; Pillow is missing.
+        InputError: see :mod:`vae_jax.data.paths`; Pillow is missing.
     """
     libraries.require("PIL", flag)
     found = sorted(name for name in files_below(folder, flag) if name.lower().endswith(_SUFFIXES))

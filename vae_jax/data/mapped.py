@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax import records
 from vae_jax.data.cache import writing
+from vae_jax.runtime import files
 
 _LAYOUT = "1"  # raise it when what the files hold, or how a source is decoded, changes
 _MARK, _ROWS = "mark.txt", 1024
@@ -85,7 +85,7 @@ def _write(folder: Path, mark: str, parts: Mapping[str, Unread]) -> None:
         made.mkdir()
         for split, part in parts.items():
             _write_part(made / f"{split}.npy", part)
-        records.write_text(made / _MARK, mark)
+        files.write_text(made / _MARK, mark)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import libraries
 from vae_jax.data.dataset import Part, Raw
-from vae_jax.errors import InputError
+from vae_jax.runtime import libraries
+from vae_jax.runtime.errors import InputError
 
 
 def read_mnist_5k(flag: str) -> Raw:

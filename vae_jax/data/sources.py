@@ -20,9 +20,9 @@ from vae_jax.data.folders import (
 )
 from vae_jax.data.mapped import is_large
 from vae_jax.data.packaged import PACKAGED
-from vae_jax.data.places import refuse_outside
+from vae_jax.data.paths import refuse_outside
 from vae_jax.data.sprites import is_sprites, read_sprites
-from vae_jax.errors import InputError
+from vae_jax.runtime.errors import InputError
 
 DEFAULT_DATA_DIR = "~/.cache/vae_jax"
 

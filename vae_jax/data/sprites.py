@@ -19,7 +19,7 @@ from jaxtyping import Float64, Int32, Integer, UInt8
 
 from vae_jax.data.arrays import permutation
 from vae_jax.data.dataset import Part, Raw
-from vae_jax.errors import InputError
+from vae_jax.runtime.errors import InputError
 
 FACTORS: dict[str, int] = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
 """Name and number of values of every factor; the last varies fastest along the grid."""

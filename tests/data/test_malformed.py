@@ -1,0 +1,197 @@
+"""Data that cannot be used: one line that names the flag, the value, the problem and the fix."""
+
+import functools
+import gzip
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.samples import RNG, idx_bytes, numbered, save_image, save_npz, write_files
+from vae_jax.data import load
+from vae_jax.runtime.errors import InputError
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`load` with a data directory of its own."""
+    return functools.partial(load, data_dir=str(tmp_path / "store"))
+
+
+def npz_with(**arrays):
+    return lambda folder: save_npz(folder, **arrays)
+
+
+def truncated_npz(folder: Path) -> Path:
+    path = save_npz(folder, x_train=IMAGES)
+    path.write_bytes(path.read_bytes()[:200])
+    return path
+
+
+def array_named_npz(folder: Path) -> Path:
+    np.save(folder / "set.npy", numbered(9))
+    return (folder / "set.npy").rename(folder / "set.npz")
+
+
+def idx_folder_with(**changes: bytes):
+    renamed = {name.replace("_", "-"): content for name, content in changes.items()}
+    return lambda folder: write_files(folder / "idx", renamed)
+
+
+def folder_of(**images: np.ndarray):
+    def make(folder: Path) -> Path:
+        for name, pixels in images.items():
+            save_image(folder / "images" / f"{name.replace('__', '/')}.png", pixels)
+        return folder / "images"
+
+    return make
+
+
+def broken_png(folder: Path) -> Path:
+    save_image(folder / "images" / "a.png", RNG.integers(0, 256, (30, 30), np.uint8))
+    (folder / "images" / "b.png").write_bytes((folder / "images" / "a.png").read_bytes()[:300])
+    return folder / "images"
+
+
+def empty_folder(folder: Path) -> Path:
+    return write_files(folder / "none", {"notes.txt": b"nothing"})
+
+
+def linked(where: str, to: str):
+    """An image folder that holds a link: to the image beside it, or to what it stands in."""
+
+    def make(folder: Path) -> Path:
+        save_image(folder / "secret.png", GRAY)
+        save_image(folder / "images" / "a.png", GRAY)
+        (folder / "images" / where).symlink_to(to)
+        return folder / "images"
+
+    return make
+
+
+def linked_idx(folder: Path) -> Path:
+    write_files(folder / "idx", {})
+    (folder / "secret").write_bytes(TRAIN_IDX)
+    (folder / "idx" / "train-images-idx3-ubyte").symlink_to("../secret")
+    return folder / "idx"
+
+
+def pipe(*names: str):
+    """A pipe that nobody writes to, where a file should be."""
+
+    def make(folder: Path) -> Path:
+        path = folder.joinpath(*names)
+        path.parent.mkdir(exist_ok=True)
+        os.mkfifo(path)
+        return folder / names[0]
+
+    return make
+
+
+def program_by_the_name_of_an_image(folder: Path) -> Path:
+    """PostScript, which Pillow would hand to Ghostscript."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\n%%EndComments\nshowpage\n%%EOF\n"
+    return write_files(folder / "images", {"a.png": eps})
+
+
+def member_that_is_no_array(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "set.npz", "w") as archive:
+        archive.writestr("x_train.npy", b"nine images")
+    return folder / "set.npz"
+
+
+def text_file(folder: Path) -> Path:
+    return write_files(folder / "other", {"images.txt": b"0 1"}) / "images.txt"
+
+
+NAN = np.full((9, 4, 5), np.nan)
+GRAY, SMALL = np.zeros((4, 5), np.uint8), np.zeros((3, 5), np.uint8)
+COLOUR = np.zeros((4, 5, 3), np.uint8)
+IMAGES, SQUARE = numbered(9), np.zeros((2, 5, 5), np.uint8)
+TRAIN_IDX = idx_bytes(IMAGES)
+TRAIN_GZ = gzip.compress(TRAIN_IDX)
+
+MALFORMED = {
+    "missing npz": (lambda folder: folder / "no.npz", "no such file", "give a path"),
+    "missing folder": (lambda folder: folder / "no", "no such file", "give a path"),
+    "not npz": (text_file, "neither .npz nor a folder", "numpy.savez"),
+    "no x_train": (npz_with(images=numbered(9)), "holds images", "as x_train"),
+    "empty npz": (npz_with(), "holds nothing", "as x_train"),
+    "unknown array": (npz_with(x_train=IMAGES, x_val=IMAGES), "x_val is none of", "x_valid"),
+    "labels alone": (npz_with(x_train=IMAGES, y_test=np.arange(2)), "y_test without", "both"),
+    "object array": (npz_with(x_train=np.array([[1], [2, 3]], object)), "Object arrays", "save it"),
+    "array as npz": (array_named_npz, "cannot be read as .npz", "save it anew"),
+    "truncated npz": (truncated_npz, "cannot be read as .npz", "save it anew"),
+    "flat images": (npz_with(x_train=np.zeros((9, 784), "u1")), "shape (9, 784)", "reshape"),
+    "channels first": (npz_with(x_train=np.zeros((9, 3, 8, 8), "u1")), "channels first", "move"),
+    "empty train": (npz_with(x_train=numbered(0)), "train is empty", "at least one"),
+    "empty test": (npz_with(x_train=IMAGES, x_test=numbered(0)), "test is empty", "at least"),
+    "no pixels": (npz_with(x_train=np.zeros((9, 0, 5), "u1")), "train is empty", "at least one"),
+    "one image": (npz_with(x_train=numbered(1)), "1 images cannot be cut", "give at least 3"),
+    "shapes": (npz_with(x_train=IMAGES, x_test=SQUARE), "(5, 5, 1)", "resize"),
+    "NaN": (npz_with(x_train=NAN), "NaN", "remove or repair"),
+    "infinity": (npz_with(x_train=NAN + np.inf), "NaN or infinity", "remove or repair"),
+    "floats to 255": (npz_with(x_train=numbered(9).astype("f4")), "to 200.0", "divide by 255"),
+    "negative floats": (npz_with(x_train=np.full((9, 4, 5), -0.5)), "from -0.5", "[0, 1]"),
+    "large integers": (npz_with(x_train=numbered(9).astype("i4") * 2), "to 400", "0..255"),
+    "negative integers": (npz_with(x_train=numbered(9).astype("i4") - 9), "from -9", "0..255"),
+    "complex": (npz_with(x_train=np.zeros((9, 4, 5), complex)), "dtype complex128", "give uint8"),
+    "text": (npz_with(x_train=np.full((9, 4, 5), "a")), "dtype <U1", "give uint8"),
+    "short labels": (npz_with(x_train=IMAGES, y_train=np.arange(8)), "shape (8,)", "one label"),
+    "one-hot labels": (npz_with(x_train=IMAGES, y_train=np.eye(9)), "(9, 9)", "one label"),
+    "half labels": (npz_with(x_train=IMAGES, y_train=np.arange(9) / 2), "not whole", "number"),
+    "NaN labels": (npz_with(x_train=IMAGES, y_train=NAN[:, 0, 0]), "not whole", "number them"),
+    "text labels": (npz_with(x_train=IMAGES, y_train=np.full(9, "a")), "<U1", "number them"),
+    "negative labels": (npz_with(x_train=IMAGES, y_train=np.arange(9) - 1), "from -1", "from 0"),
+    "huge labels": (npz_with(x_train=IMAGES, y_train=np.arange(9) * 2**40), "to 8796", "to 65535"),
+    "a million classes": (npz_with(x_train=IMAGES, y_train=np.full(9, 10**6)), "1000000", "65535"),
+    "infinite labels": (npz_with(x_train=IMAGES, y_train=np.full(9, np.inf)), "to inf", "from 0"),
+    "no array": (member_that_is_no_array, "x_train is no array", "save it"),
+    "a pipe": (pipe("set.npz"), "neither .npz nor a folder", "numpy.savez"),
+    "idx pipe": (pipe("idx", "train-images-idx3-ubyte"), "is not a file", "remove it"),
+    "idx link": (linked_idx, "train-images-idx3-ubyte is a link out of", "put the file itself"),
+    "idx truncated": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:-1]), "195 bytes", "anew"),
+    "idx header cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:7]), "7 bytes", "anew"),
+    "not idx": (idx_folder_with(train_images_idx3_ubyte=b"<html>"), "not an IDX file", "anew"),
+    "gzip cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_GZ[:-9]), "cannot be read", "anew"),
+    "idx without train": (idx_folder_with(t10k_images_idx3_ubyte=TRAIN_IDX), "no training", "add"),
+    "idx labels alone": (
+        idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX, test_labels_idx1_ubyte=TRAIN_IDX),
+        "test has labels but no images",
+        "add test-images",
+    ),
+    "two idx": (
+        idx_folder_with(a_train_images_idx3_ubyte=TRAIN_IDX, b_train_images_idx3_ubyte=TRAIN_IDX),
+        "both a-train-images-idx3-ubyte and b-train-images-idx3-ubyte",
+        "keep one",
+    ),
+    "no images": (empty_folder, "no PNG, JPEG or IDX", "give another"),
+    "broken image": (broken_png, "b.png cannot be decoded", "remove it"),
+    "16 bits": (folder_of(a=GRAY.astype(np.uint16)), "a.png is not an 8-bit", "convert"),
+    "image pipe": (pipe("images", "a.png"), "a.png is not a file", "remove it"),
+    "dangling link": (linked("b.png", "no.png"), "b.png is not a file", "remove it"),
+    "link out": (linked("b.png", "../secret.png"), "b.png is a link out of", "put the file itself"),
+    "link round": (linked("b", "."), "b is a link to a folder", "put the folder itself"),
+    "folder link": (linked("train", ".."), "train is a link to a folder", "put the folder itself"),
+    "a program": (program_by_the_name_of_an_image, "a.png cannot be decoded", "remove it"),
+    "image sizes": (folder_of(a=GRAY, b=SMALL), "a.png has shape (4, 5, 1) but b.png", "bring"),
+    "image channels": (folder_of(a=GRAY, b=COLOUR), "(4, 5, 1) but b.png (4, 5, 3)", "channels"),
+    "stray image": (folder_of(a__x=GRAY, y=GRAY), "y.png lies beside folders of classes", "move"),
+    "stray split": (folder_of(train__x=GRAY, other__y=GRAY), "other/y.png lies beside", "use only"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "problem", "fix"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_input_gives_one_line_with_flag_value_problem_and_fix(
+    make, problem, fix, tmp_path, read
+):
+    path = make(tmp_path)
+    with pytest.raises(InputError) as caught:
+        read(str(path))
+    message = str(caught.value)
+    assert message.startswith(f"--dataset={path}: ")
+    assert "\n" not in message
+    assert problem in message
+    assert fix in message[message.index("; ") :]

@@ -1,0 +1,351 @@
+"""Each evaluation of trained runs against the measure itself, asked another way."""
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from vae_jax import api, rng
+from vae_jax.data import Dataset, Record, sprites
+from vae_jax.evaluation import columns, elbo, scoring
+from vae_jax.evaluation.evaluators import ALWAYS, ASSESSMENTS, Runs, annealing
+from vae_jax.evaluation.evaluators import gaps as gaps_room
+from vae_jax.evaluation.evaluators.base import Part
+from vae_jax.evaluation.evaluators.samples import aggregate_samples, prior_samples
+from vae_jax.evaluation.metrics import (
+    ais,
+    decomposition,
+    disentanglement,
+    gaps,
+    intervention,
+    samples,
+)
+from vae_jax.evaluation.metrics.codes import Coded, grid_lookup
+from vae_jax.evaluation.metrics.representation import Labelled, accuracies
+from vae_jax.hparams import HParams
+from vae_jax.models.networks import MLP
+from vae_jax.models.vae import VAE
+from vae_jax.training import batches, loop
+from vae_jax.training.step import TrainSpec
+from vae_jax.training.vectorized import Layout
+
+SETTINGS = {
+    "nll": {"eval_particles": 3},
+    "decomposition": {"decomposition_examples": 11},
+    "ais": {"ais_steps": 3, "ais_chains": 2, "ais_leapfrog": 2, "ais_examples": 11},
+    "bdmc": {"ais_steps": 3, "ais_chains": 2, "ais_leapfrog": 2, "ais_examples": 11},
+    "gaps": {"gap_examples": 11, "gap_steps": 3},
+    "disentanglement": {"factor_values": 2},
+    "representation": {},
+    "samples": {"num_samples": 12},
+}
+"""Small settings of every evaluation."""
+
+
+def _small_sprites(num_train: int = 120, num_test: int = 13) -> Dataset:
+    rows = np.random.default_rng(0).choice(sprites.NUM_IMAGES, num_train + 2 * num_test)
+    factors = sprites.factors_of(rows)
+    cuts = [num_train, num_train + num_test]
+    images = np.split(sprites.render(factors)[..., None], cuts)
+    labels, parts = np.split(factors[:, 0], cuts), np.split(factors, cuts)
+    record = Record("small", "small", "sprites", "cut in order")
+    return Dataset(*images, *labels, record, *parts)
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    """Two runs of different sizes after a few updates; the second is looked at below."""
+    data = _small_sprites()
+    hparams = HParams.of(latent_size=[2, 3], seed=[0, 5], learning_rate=0.01)
+    spec = TrainSpec(VAE(data.image_shape, 3, MLP((6,))), batch_size=8)
+    state = api.fit(spec, hparams, data, 5)
+    return Runs(spec, hparams, state, data, Layout())
+
+
+@pytest.fixture(scope="module")
+def rows(runs):
+    """What every evaluation says of the second run."""
+    few = {"NUM_TRAIN": 300, "NUM_EVAL": 100, "_NUM_REFERENCE": 100, "_NUM_PER_VALUE": 50}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in few.items():
+            patch.setattr(intervention, name, value)
+        yield {name: _rows(name, runs.take(slice(1, 2)))[0] for name in ASSESSMENTS}
+
+
+def test_every_run_of_a_study_has_its_row(runs, rows):
+    first, second = _rows("decomposition", runs)
+    assert second == pytest.approx(rows["decomposition"], abs=1e-4)
+    assert first["dimensionwise_kl"] != second["dimensionwise_kl"]
+
+
+def _rows(name, runs):
+    told = []
+    rows = list(ASSESSMENTS[name](**SETTINGS[name]).rows(runs, told.append))
+    assert told == sorted(told)
+    assert told[-1] == runs.num_runs == len(rows)
+    return rows
+
+
+def _images(pixels):
+    return batches.as_images(jnp.asarray(pixels))
+
+
+def _codes(runs, pixels):
+    model, hparams, params = runs.subject(1).trained
+    return np.asarray(model.encode(hparams, params, _images(pixels)).center)[:, :3]
+
+
+@pytest.mark.parametrize("name", ASSESSMENTS)
+def test_numbers_have_the_names_of_their_columns(name, rows):
+    known = columns.by_name(ASSESSMENTS[name].columns).keys()
+    if name in ALWAYS:
+        known |= columns.by_name(columns.TEST.values()).keys() | {"eval_particles"}
+    if name == "representation":  # of 1,000 labels tests/evaluation/test_columns.py looks
+        known -= {f"{kind}_1000{end}" for kind in ("probe", "knn") for end in ("", "_se")}
+    assert rows[name].keys() == known
+
+
+def test_every_evaluation_is_in_the_table_of_this_test_and_hashes():
+    assert SETTINGS.keys() == ASSESSMENTS.keys()
+    for name, kind in ASSESSMENTS.items():
+        assert hash(kind()) == hash(kind())
+        assert {field.name for field in dataclasses.fields(kind)} >= SETTINGS[name].keys()
+        assert inspect.getdoc(kind)
+
+
+def test_the_nll_of_train_is_the_bound_on_its_first_examples(runs, rows):
+    model, hparams, params = runs.subject(1).trained
+    spec = elbo.EvalSpec(model, 3)
+    evaluated = jax.jit(elbo.evaluate, static_argnums=(0, 4))
+
+    def bound(pixels):
+        data = elbo.in_batches(pixels, 100)
+        return np.asarray(evaluated(spec, hparams, params, data, 13).terms.bound)
+
+    train, test, found = bound(runs.data.train[:13]), bound(runs.data.test), rows["nll"]
+    assert found["train_nll"] == pytest.approx(-train.mean(), rel=1e-5)
+    assert found["test_nll"] == pytest.approx(-test.mean(), rel=1e-5)
+    assert found["nll_gap"] == pytest.approx(train.mean() - test.mean(), abs=1e-2)
+    error = np.hypot(train.std(ddof=1), test.std(ddof=1)) / np.sqrt(13)
+    assert found["nll_gap_se"] == pytest.approx(error, rel=1e-4)
+
+
+def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
+    monkeypatch.setattr("vae_jax.evaluation.evaluators.nll.MOST_PARTICLES", 2)
+    (row,) = _rows("nll", runs.take(slice(1, 2)))
+    hparams, state = jax.tree.map(lambda a: a[1:], (runs.hparams, runs.state))
+    (few,) = scoring.score(runs.spec, hparams, state, runs.data, num_particles=2)
+    assert row["eval_particles"] == 3
+    assert row["nll_gap"] == pytest.approx(few["test_nll"] - row["train_nll"], abs=1e-2)
+
+
+def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
+    model, hparams, params = runs.subject(1).trained
+    q = model.encode(hparams, params, _images(runs.data.test[:11]))
+    noise = model.noise(rng.stream(5, "decompose"), 11)
+    z = q.sample(noise)
+    log_prior = model.prior_at(hparams, params).log_prob(z)
+    terms = decomposition.decompose(q, model.active(hparams), q.deviation(noise), log_prior)
+    expected = decomposition.summarize(terms) | {"decomposition_examples": 11}
+    assert rows["decomposition"] == pytest.approx(expected, abs=1e-4)
+    names = ("mutual_information", "total_correlation", "dimensionwise_kl")
+    total = float(jnp.mean(q.log_prob(z) - log_prior))
+    assert sum(rows["decomposition"][name] for name in names) == pytest.approx(total, abs=1e-4)
+
+
+def test_the_decomposition_is_the_same_in_blocks(runs, monkeypatch):
+    monkeypatch.setattr("vae_jax.evaluation.evaluators.decomposition.BATCH_SIZE", 4)
+    whole = ASSESSMENTS["decomposition"](11)
+    blocks = whole(runs.subject(1), lambda share: None)
+    monkeypatch.undo()
+    assert blocks == pytest.approx(whole(runs.subject(1), lambda share: None), abs=1e-4)
+
+
+def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows):
+    """The last batch of ten is filled up from the first examples, which count once."""
+    subject = runs.subject(1)
+    spec, images = ais.AnnealSpec(subject.trained.model, 3, 2, 2), _images(runs.data.test)
+
+    def ask(answer, index):
+        key = rng.stream(5, "ais", index)
+        batches = (np.arange(10)[::-1], np.arange(1, 11))
+        found = [answer(key, numbers) for numbers in batches]
+        return jax.tree.map(lambda a, b: np.concatenate([a, b[-1:]]), *found)
+
+    def below(key, numbers):
+        return annealing._forward(spec, subject.asked(images[numbers], None, key, numbers))
+
+    def around(key, numbers):
+        z, question = annealing._simulated(subject, None, key, numbers)
+        return annealing._bidirectional(spec, question, z)
+
+    found = ask(below, 0)
+    assert len(found.bound) == 11
+    assert rows["ais"]["test_ais"] == pytest.approx(found.bound.mean(), rel=1e-4)
+    both = ask(around, 1)
+    assert rows["bdmc"]["bdmc_lower"] == pytest.approx(both.lower.bound.mean(), rel=1e-4)
+    assert rows["bdmc"]["bdmc_upper"] == pytest.approx(both.upper.bound.mean(), rel=1e-4)
+    gap = both.upper.bound - both.lower.bound
+    assert rows["bdmc"]["bdmc_gap"] == pytest.approx(gap.mean(), abs=0.05)
+    assert rows["bdmc"]["bdmc_gap_se"] == pytest.approx(gap.std(ddof=1) / 11**0.5, rel=1e-2)
+
+
+def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
+    model, hparams, params = runs.subject(1).trained
+    spec = elbo.EvalSpec(model, 5000)
+    data = elbo.in_batches(runs.data.test[:11], spec.batch_size)
+    terms = jax.jit(elbo.evaluate, static_argnums=(0, 4))(spec, hparams, params, data, 11).terms
+    gain = rows["ais"]["test_ais"] - float(terms.bound.mean())
+    assert rows["ais"]["ais_gain"] == pytest.approx(gain, abs=1e-4)
+
+
+def test_the_weighted_bound_of_samples_is_a_mean_of_weights(runs, rows):
+    """In float64 from the densities: log 1/K sum_k p(x, z_k) / q(z_k|x)."""
+    subject = runs.subject(1)
+    model, hparams, params = subject.trained
+    _, question = annealing._simulated(subject, None, rng.stream(5, "ais", 1), np.arange(11))
+
+    @jax.jit
+    def log_weights(particle):
+        q = model.encode(hparams, params, question.x)
+        key = rng.stream(hparams.seed, "evaluate")
+        z, log_q = q.draw(elbo.example_noise(model, key, jnp.arange(11), particle))
+        likelihood = model.decode(hparams, params, z).log_prob(question.x)
+        return likelihood + model.prior_at(hparams, params).log_prob(z) - log_q
+
+    log_w = np.array([log_weights(k) for k in range(5000)], np.float64)
+    bound = logsumexp(log_w, axis=0) - np.log(5000)
+    gain = rows["bdmc"]["bdmc_lower"] - bound.mean()
+    assert rows["bdmc"]["bdmc_gain"] == pytest.approx(gain, abs=1e-2)
+
+
+def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch):
+    asked = []
+
+    def simulate(model, hparams, params, y, key, numbers):
+        asked.extend(y.tolist())
+        return ais.Simulated(jnp.zeros((len(numbers), 3)), jnp.zeros((len(numbers), 3, 4, 1)))
+
+    def sandwich(spec, question, z):
+        assert question.y.tolist() == asked[-len(z) :]
+        known = ais.Annealed(*(jnp.zeros(len(z)) for _ in range(3)))
+        return ais.Sandwich(known, known)
+
+    monkeypatch.setattr(annealing, "_simulate", simulate)
+    monkeypatch.setattr(annealing, "_bidirectional", sandwich)
+    monkeypatch.setattr(
+        annealing, "importance_weighted", lambda model, asked: np.zeros(len(asked.examples))
+    )
+    subject = runs.subject(1)
+    model = dataclasses.replace(subject.trained.model, num_classes=3)
+    subject = subject._replace(trained=subject.trained._replace(model=model))
+    ASSESSMENTS["bdmc"](ais_examples=20)(subject, lambda share: None)
+    labels = runs.data.test_labels
+    assert asked == [*labels, *labels[:7]]
+
+
+def test_gaps_are_those_of_all_examples_and_add_up(runs, rows):
+    model, hparams, params = runs.subject(1).trained
+    spec, key = gaps.RefineSpec(model, 3), rng.stream(5, "gaps")
+    images = _images(runs.data.test[:11])
+    question = runs.subject(1).asked(images, None, key, np.arange(11))
+    found = gaps_room._refine(spec, question)
+    row = rows["gaps"]
+    gap = float(found.amortization_gap.mean())
+    assert row["amortization_gap"] == pytest.approx(gap, abs=1e-2)
+    assert row["inference_gap"] == pytest.approx(
+        row["approximation_gap"] + row["amortization_gap"], abs=1e-6
+    )
+    evaluated = jax.jit(elbo.evaluate, static_argnums=(0, 4))
+    data = elbo.in_batches(runs.data.test[:11], 1000)
+    bound = evaluated(elbo.EvalSpec(model, 5000), hparams, params, data, 11).terms.bound
+    assert row["approximation_gap"] == pytest.approx(
+        float((bound - found.optimal).mean()), abs=1e-2
+    )
+
+
+def test_disentanglement_is_that_of_the_posterior_means(runs, rows):
+    data, sizes = runs.data, (2, 2, 2, 2, 2)
+    grid = sprites.render(sprites.thinned_grid(sizes))[..., None]
+    expected = disentanglement.scores(
+        Coded(_codes(runs, data.train), data.train_factors),
+        Coded(_codes(runs, data.test), data.test_factors),
+        grid_lookup(_codes(runs, grid), sizes),
+        sizes,
+        sprites.IS_ORDERED,
+        5,
+    )
+    assert rows["disentanglement"] == pytest.approx(expected, abs=0.02)
+
+
+def test_representation_is_that_of_the_posterior_means(runs, rows):
+    data = runs.data
+    train, test = _codes(runs, data.train), _codes(runs, data.test)
+    expected = accuracies(Labelled(train, data.train_labels), Labelled(test, data.test_labels), 5)
+    assert rows["representation"] == pytest.approx(expected, abs=1e-6)
+    assert "probe_1000" not in rows["representation"]
+
+
+def test_samples_are_compared_with_as_many_test_images(runs, rows):
+    def flat(pixels):
+        return pixels.reshape(len(pixels), -1) / np.float32(255)
+
+    subject, data = runs.subject(1), runs.data
+    drawn = prior_samples(subject, None, 12)
+    assert drawn.shape == (12, 64, 64, 1)
+    assert set(np.unique(drawn)) == {0, 255}
+    expected = samples.compare(flat(data.test[:12]), flat(drawn), "pixels")
+    assert {name: rows["samples"][name] for name in expected} == pytest.approx(expected)
+    coded = aggregate_samples(subject, Part(data.train[:12], data.train_labels[:12]))
+    expected = samples.mmd(flat(data.test[:12]), flat(coded))
+    assert rows["samples"]["mmd_aggregate"] == pytest.approx(expected.mean)
+    assert rows["samples"]["num_samples"] == 12
+    assert 0 <= rows["samples"]["classifier_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_samples_have_the_frequencies_of_the_decoder(runs, is_binary):
+    """Of a Bernoulli pixels are drawn, unless gray ones were trained on: then means stand in."""
+    subject = runs.subject(1)
+    if not is_binary:
+        gray = dataclasses.replace(runs.data, test=runs.data.test // 2)
+        subject = subject._replace(data=gray)
+    drawn = prior_samples(subject, None, 2000)
+    model, hparams, params = subject.trained
+    z_key, _ = jax.random.split(rng.stream(5, "compare", 0))
+    z = model.sample_prior(hparams, params, z_key, 2000)
+    means = np.asarray(model.generate(hparams, params, z))
+    if is_binary:
+        expected, error = means.mean(), np.sqrt((means * (1 - means)).sum()) / means.size
+        assert abs((drawn / 255).mean() - expected) < 5 * error
+    else:
+        np.testing.assert_allclose(drawn / 255, means, atol=0.502 / 255)
+
+
+def test_without_labels_the_features_are_left_out(runs):
+    data = dataclasses.replace(runs.data, train_labels=None, valid_labels=None, test_labels=None)
+    row = ASSESSMENTS["samples"](12)(runs.subject(1)._replace(data=data), lambda share: None)
+    assert "mmd_pixels" in row
+    assert not any("features" in name for name in row)
+
+
+def test_a_conditional_model_is_asked_with_labels(runs):
+    model = dataclasses.replace(runs.spec.model, num_classes=3)
+    spec = dataclasses.replace(runs.spec, model=model)
+    state = loop.initial_state(spec, runs.hparams, runs.data)
+    asked = runs._replace(spec=spec, state=state)
+    for name in ("decomposition", "samples"):
+        numbers = ASSESSMENTS[name](**SETTINGS[name])(asked.subject(1), lambda share: None)
+        assert np.isfinite(list(numbers.values())).all(), name
+
+
+def test_what_training_draws_anew_is_drawn_once(runs):
+    gray = dataclasses.replace(runs.data, train=runs.data.train // 2)
+    subject = runs.subject(1)._replace(data=gray, binarize="dynamic")
+    first, second = subject.part("train"), subject.part("train", 5)
+    assert set(np.unique(first.pixels)) == {0, 255}
+    np.testing.assert_array_equal(first.pixels[:5], second.pixels)

@@ -1,0 +1,431 @@
+"""Every likelihood against sums, integrals and other people's formulas, from one table."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from vae_jax.hparams import HParams
+from vae_jax.models.likelihoods import (
+    LIKELIHOODS,
+    SCALE_MODES,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Distribution,
+    Gaussian,
+    Laplace,
+    Likelihood,
+    bits_per_dim,
+)
+from vae_jax.runtime import jax_versions
+from vae_jax.types import default_float
+
+MEMBERS = [
+    Bernoulli(),
+    ContinuousBernoulli(),
+    *(family(mode) for family in (Gaussian, Laplace) for mode in SCALE_MODES),
+    DiscretizedLogistic(),
+    DiscretizedLogistic(3),
+    Categorical(),
+]
+EVERY = pytest.mark.parametrize("family", MEMBERS, ids=repr)
+SHAPE = (2, 3, 1)
+LEVELS = np.arange(256) / 255
+
+
+def _hparams(scale: float | jax.Array = 0.3) -> HParams:
+    return HParams.of(scale=scale)
+
+
+def _outputs(family: Likelihood, *batch: int, shape=SHAPE, seed: int = 0) -> np.ndarray:
+    outputs = np.random.default_rng(seed).normal(size=(*batch, *shape, family.num_outputs))
+    return outputs.astype(default_float())
+
+
+def _gray(*batch: int, shape=SHAPE, seed: int = 1) -> np.ndarray:
+    levels = np.random.default_rng(seed).integers(256, size=(*batch, *shape))
+    return (levels / 255).astype(default_float())
+
+
+def _make(family: Likelihood, outputs: jax.Array, scale: float = 0.3) -> Distribution:
+    hparams = _hparams(scale)
+    return family(hparams, family.init(hparams, SHAPE), outputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _terms(family: Likelihood, outputs: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log-probability and mean, compiled: one program where there would be dozens."""
+    distribution = _make(family, outputs)
+    return distribution.log_prob(x), distribution.mean()
+
+
+def _log_prob(family: Likelihood, outputs: jax.Array, x: jax.Array) -> jax.Array:
+    return _terms(family, outputs, x)[0]
+
+
+def _pixel(family: Likelihood, outputs: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, float]:
+    """log_prob of each x as an image of one pixel, and that pixel's mean."""
+    images = np.asarray(x, default_float()).reshape(-1, 1, 1, 1)
+    outputs = np.asarray(outputs, default_float()).reshape(-1)
+    outputs = np.broadcast_to(outputs, (len(images), 1, 1, 1, outputs.size))
+    log_prob, mean = _terms(family, outputs, images)
+    return np.asarray(log_prob), float(np.asarray(mean).flat[0])
+
+
+def _abstract(family: Likelihood, outputs: np.ndarray) -> Distribution:
+    """The distribution with shapes for arrays."""
+    return jax.eval_shape(functools.partial(_make, family), outputs)
+
+
+def _quadrature(family: Likelihood) -> tuple[np.ndarray, np.ndarray]:
+    """Values of a pixel and weights that turn a sum over them into that over its whole range."""
+    if family.is_eight_bit:
+        return LEVELS, np.ones(256)
+    if family.is_discrete:
+        return np.array([0.0, 1.0]), np.ones(2)
+    low, high = (0, 1) if isinstance(family, ContinuousBernoulli) else (-150, 150)
+    x = np.linspace(low, high, 400_001)
+    weights = np.full(len(x), x[1] - x[0])
+    weights[[0, -1]] /= 2
+    return x, weights
+
+
+def test_the_table_holds_every_family():
+    assert {type(family) for family in MEMBERS} == set(LIKELIHOODS.values())
+
+
+@EVERY
+def test_a_pixel_sums_or_integrates_to_one_and_to_its_mean(family, float64):
+    x, weights = _quadrature(family)
+    for seed in range(3):
+        log_prob, mean = _pixel(family, _outputs(family, shape=(1, 1, 1), seed=seed), x)
+        probabilities = np.exp(log_prob)
+        assert weights @ probabilities == pytest.approx(1, abs=1e-6)
+        assert (probabilities <= 1).all() or not family.is_discrete
+        assert (weights * x) @ probabilities == pytest.approx(mean, abs=1e-6)
+
+
+@EVERY
+def test_log_prob_is_a_sum_over_pixels_and_not_the_mean_of_pytorch_vae(family, float64):
+    """PyTorch-VAE's reconstruction term is a mean over pixels: its KL then weighs D times more."""
+    outputs, x = _outputs(family, 2, 3), _gray(2, 3)
+    pixels = outputs.reshape(-1, 1, 1, 1, family.num_outputs), x.reshape(-1, 1, 1, 1)
+    apart = np.asarray(_log_prob(family, *pixels)).reshape(2, 3, -1)
+    np.testing.assert_allclose(_log_prob(family, outputs, x), apart.sum(axis=-1), rtol=1e-12)
+
+
+@EVERY
+def test_samples_have_the_mean_and_the_range(family):
+    num_samples = 4000
+    outputs = _outputs(family, shape=(1, 2, 1))
+    samples, mean = map(np.asarray, _samples_and_mean(family, num_samples, outputs))
+    error = abs(samples.astype(np.float64).mean(axis=0) - mean)
+    assert (error < 5 * samples.std(axis=0) / math.sqrt(num_samples)).all()
+    assert len(np.unique(samples)) > num_samples / 2 or family.is_discrete
+    if family.is_eight_bit:
+        assert (abs(255 * samples - np.round(255 * samples)) < 1e-4).all()
+    elif family.is_discrete:
+        assert np.isin(samples, [0, 1]).all()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _samples_and_mean(
+    family: Likelihood, num_samples: int, outputs: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    many = _make(family, jnp.broadcast_to(outputs[None], (num_samples, *outputs.shape)))
+    return many.sample(jax.random.key(3)), _make(family, outputs).mean()
+
+
+@EVERY
+def test_values_and_slopes_are_finite_at_the_extremes(family):
+    extremes = np.array([-1e4, -1.0, 0.0, 1.0, 1e4], np.float32)
+    outputs = np.random.default_rng(0).choice(extremes, (128, 1, 1, 1, family.num_outputs))
+    x = np.arange(128, dtype=np.float32).reshape(-1, 1, 1, 1) % 2
+    for scale in np.array([1e-6, 1e6], np.float32):
+        for result in jax.tree.leaves(_value_mean_and_slopes(family, scale, outputs, x)):
+            assert np.isfinite(result).all()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _value_mean_and_slopes(
+    family: Likelihood, scale: jax.Array, outputs: jax.Array, x: jax.Array
+) -> tuple:
+    hparams = _hparams(scale)
+
+    def value_and_mean(params: dict, outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        distribution = family(hparams, params, outputs)
+        return distribution.log_prob(x).sum(), distribution.mean()
+
+    params = family.init(hparams, (1, 1, 1))
+    return jax.value_and_grad(value_and_mean, argnums=(0, 1), has_aux=True)(params, outputs)
+
+
+@EVERY
+def test_several_leading_axes_and_vmap_change_nothing(family, float64):
+    outputs, x = _outputs(family, 2, 3), _gray(2, 3)
+    log_prob, mean = _terms(family, outputs, x)
+    assert log_prob.shape == (2, 3)
+    assert mean.shape == x.shape
+    one = functools.partial(_log_prob, family)
+    np.testing.assert_allclose(log_prob, jax.vmap(jax.vmap(one))(outputs, x), rtol=1e-12)
+    distribution = _abstract(family, outputs)
+    mapped = jax.eval_shape(jax.vmap(jax.vmap(type(distribution).log_prob)), distribution, x)
+    assert mapped.shape == (2, 3)
+    sample = jax.eval_shape(type(distribution).sample, distribution, jax.random.key(0))
+    assert (sample.shape, sample.dtype) == (x.shape, x.dtype)
+
+
+@EVERY
+def test_a_family_hashes_by_value_and_keeps_the_protocol(family):
+    twin = dataclasses.replace(family)
+    assert twin is not family
+    assert (twin, hash(twin)) == (family, hash(family))
+    assert isinstance(family, Likelihood)
+    assert isinstance(_abstract(family, _outputs(family, 2)), Distribution)
+
+
+@EVERY
+def test_the_initial_bias_decodes_to_the_data_mean(family, float64):
+    data_mean = np.array([[[0.06], [0.25], [0.5]], [[0.7], [0.94], [0.0]]])
+    bias = np.asarray(jax.jit(family.initial_bias)(data_mean))
+    assert bias.shape == (*SHAPE, family.num_outputs)
+    assert np.isfinite(bias).all()
+    _, mean = _terms(family, np.broadcast_to(bias, (2, 3, *bias.shape)), _gray(2, 3))
+    decoded, wanted = np.asarray(mean)[0, 0].ravel(), data_mean.ravel()
+    np.testing.assert_allclose(decoded[:-1], wanted[:-1], rtol=1e-10)
+    assert abs(decoded[-1]) < 0.0501
+
+
+@EVERY
+def test_only_an_optimal_scale_is_fitted_and_tracked(family):
+    def is_untouched(outputs: jax.Array, x: jax.Array) -> jax.Array:
+        params, distribution = family.init(_hparams(), SHAPE), _make(family, outputs)
+        seen.append(family.fit(distribution, x) is distribution)
+        seen.append(family.track(params, distribution, x) is params)
+        return x
+
+    seen = []
+    jax.eval_shape(is_untouched, _outputs(family, 4), _gray(4))
+    assert seen == [getattr(family, "scale_mode", "") != "optimal"] * 2
+
+
+def test_bernoulli_is_minus_the_cross_entropy_and_so_is_its_slope(float64):
+    logits = np.linspace(-30, 30, 60).reshape(3, 4, 5, 1)
+    x = np.linspace(0, 1, 60).reshape(3, 4, 5)
+    wide = logits[..., 0].astype(np.longdouble)
+    sigmoid = 1 / (1 + np.exp(-wide))
+    expected = np.sum(-x * np.log1p(np.exp(-wide)) - (1 - x) * np.log1p(np.exp(wide)))
+    slopes = jax.jit(jax.value_and_grad(_log_prob, argnums=(1, 2)), static_argnums=0)
+    value, (slope, by_x) = slopes(Bernoulli(), logits, x)
+    assert float(value) == pytest.approx(float(expected), rel=1e-12)
+    np.testing.assert_allclose(np.asarray(slope)[..., 0], x - sigmoid, atol=1e-14)
+    np.testing.assert_allclose(by_x, logits[..., 0], rtol=1e-14)
+
+
+def test_bernoulli_is_exact_at_extreme_logits():
+    logits = np.array([1e4, 1e4, -1e4, -1e4], np.float32).reshape(-1, 1, 1, 1, 1)
+    x = np.array([1, 0, 1, 0], np.float32).reshape(-1, 1, 1, 1)
+    np.testing.assert_array_equal(_log_prob(Bernoulli(), logits, x), [0, -1e4, -1e4, 0])
+    slope = jax.grad(lambda outputs: _log_prob(Bernoulli(), outputs, x).sum())(logits)
+    np.testing.assert_array_equal(np.ravel(slope), [0, -1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("rate", "log_constant", "mean"),
+    [
+        (0.01, 1.5451975, 0.2074181),
+        (0.1, 1.0103386, 0.3301196),
+        (0.25, 0.7871950, 0.4102392),
+        (0.49, 0.6932805, None),
+        (0.5, math.log(2), 0.5),
+    ],
+)
+def test_continuous_bernoulli_has_the_constants_of_its_formula(rate, log_constant, mean, float64):
+    """Log C(lambda) and mean, from the paper's formulas in lambda."""
+    at_black, got = _pixel(ContinuousBernoulli(), special.logit(rate), np.zeros(1))
+    assert at_black[0] - math.log1p(-rate) == pytest.approx(log_constant, abs=1e-7)
+    if mean is not None:
+        assert got == pytest.approx(mean, abs=1e-7)
+
+
+@pytest.mark.parametrize("is_double", [False, True])
+def test_continuous_bernoulli_is_stable_through_one_half(is_double):
+    """Against extended precision, in value and slope, on both sides of every seam."""
+    near = np.concatenate([np.logspace(-30, 4, 103), [2.0, np.nextafter(2.0, 3), 0.0]])
+    with jax_versions.enable_x64(is_double):
+        logits = np.concatenate([-near, near]).astype(default_float()).reshape(-1, 1, 1, 1, 1)
+        x = np.full(logits.shape[:-1], 0.25, logits.dtype)
+
+        def log_prob(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+            values = _log_prob(ContinuousBernoulli(), outputs, x)
+            return values.sum(), values
+
+        slope, value = jax.jit(jax.grad(log_prob, has_aux=True))(logits)
+    exact_value, exact_slope = _continuous_bernoulli(logits.ravel(), 0.25)
+    rtol = 4e-15 if is_double else 2e-6
+    np.testing.assert_allclose(value, exact_value, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(np.ravel(slope), exact_slope, rtol=rtol, atol=rtol)
+
+
+def _continuous_bernoulli(logits: np.ndarray, x: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log density and slope by the textbook's formula, or by series where that cancels."""
+    wide = logits.astype(np.longdouble)
+    rate = np.where(abs(wide) < 1e-2, 1, abs(wide))
+    far = np.maximum(wide, 0) + np.log(-np.expm1(-rate)) - np.log(rate)
+    near = wide / 2 + wide**2 / 24 - wide**4 / 2880
+    low = 1 / rate - 1 / np.expm1(np.minimum(rate, 11000))
+    far_mean = np.where(wide > 0, 1 - low, low)
+    near_mean = 0.5 + wide / 12 - wide**3 / 720
+    is_near = abs(wide) < 1e-2
+    value, mean = np.where(is_near, near, far), np.where(is_near, near_mean, far_mean)
+    return (x * wide - value).astype(np.float64), (x - mean).astype(np.float64)
+
+
+@pytest.mark.parametrize(("family", "law"), [(Gaussian, stats.norm), (Laplace, stats.laplace)])
+def test_location_scale_densities_are_scipys(family, law, float64):
+    outputs, x = _outputs(family("per_pixel"), 2, 3), _gray(2, 3)
+    loc, pixels = outputs[..., 0], (2, 3, 4)
+    scale = 0.3 * np.exp(6 * np.tanh(outputs[..., 1] / 6))
+    got = _log_prob(family("per_pixel"), outputs, x)
+    np.testing.assert_allclose(got, law.logpdf(x, loc, scale).sum(axis=pixels), rtol=1e-12)
+    expected = law.logpdf(x, loc, 0.3).sum(axis=pixels)
+    for mode in ("fixed", "learned", "optimal"):
+        got = _log_prob(family(mode), outputs[..., :1], x)
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("family", "power"), [(Gaussian, 2), (Laplace, 1)])
+def test_a_learned_scale_has_the_slope_of_the_formula_and_rests_at_the_optimum(
+    family, power, float64
+):
+    family = family("learned")
+
+    @jax.jit
+    @jax.grad
+    def slope(log_scale: jax.Array, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        return family(_hparams(), {"log_scale": log_scale}, outputs).log_prob(x).mean()
+
+    outputs, x = _outputs(family, 5), _gray(5)
+    deviations = abs(x - outputs[..., 0]) ** power
+    expected = deviations.sum() / 5 / 0.4**power - math.prod(SHAPE)
+    assert float(slope(np.log(0.4), outputs, x)) == pytest.approx(expected, rel=1e-12)
+    assert abs(float(slope(np.log(deviations.mean()) / power, outputs, x))) < 1e-12
+
+
+def test_the_fitted_batch_has_the_value_and_the_slope_of_sigma_vae(float64):
+    """-D/2 (log(2 pi MSE) + 1) on average, over all particles and examples."""
+    family, dims = Gaussian("optimal"), math.prod(SHAPE)
+
+    def published(outputs: jax.Array, x: jax.Array) -> jax.Array:
+        error = jnp.mean((x - outputs[..., 0]) ** 2)
+        return -0.5 * dims * (jnp.log(2 * math.pi * error) + 1)
+
+    def fitted(outputs: jax.Array, x: jax.Array) -> jax.Array:
+        return family.fit(_make(family, outputs), x).log_prob(x).mean()
+
+    batch = _outputs(family, 2, 4), _gray(2, 4)
+    expected_value, expected_slope = jax.jit(jax.value_and_grad(published))(*batch)
+    value, slope = jax.jit(jax.value_and_grad(fitted))(*batch)
+    assert float(value) == pytest.approx(float(expected_value), rel=1e-13)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-10, atol=1e-14)
+
+
+OPTIMAL = pytest.mark.parametrize("family", [Gaussian("optimal"), Laplace("optimal")], ids=repr)
+
+
+@OPTIMAL
+def test_the_fitted_scale_is_the_most_likely_one(family, float64):
+    @jax.jit
+    def moved(outputs: jax.Array, x: jax.Array, step: float) -> jax.Array:
+        best = family.fit(_make(family, outputs), x)
+        return best._replace(log_scale=best.log_scale + step).log_prob(x).mean()
+
+    lower, best, higher = (
+        moved(_outputs(family, 2, 4), _gray(2, 4), d) for d in (-0.01, 0.0, 0.01)
+    )
+    assert lower < best
+    assert higher < best
+
+
+@OPTIMAL
+def test_a_tracked_scale_comes_to_the_optimum_and_is_what_evaluation_uses(family, float64):
+    @jax.jit
+    def follow(params: dict, outputs: jax.Array, x: jax.Array) -> tuple:
+        distribution = family(_hparams(), params, outputs)
+        best = family.fit(distribution, x)
+        after = family.track(params, distribution, x), family.track(params, best, x)
+        return after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
+
+    batch = _outputs(family, 4), _gray(4)
+    (once, again), best, before, fitted = follow({"log_scale": np.log(1000.0)}, *batch)
+    assert once == again
+    assert float(once["log_scale"]) == pytest.approx(
+        0.99 * np.log(1000) + 0.01 * float(best), rel=1e-12
+    )
+    assert not np.allclose(before, fitted)
+    _, _, settled, _ = follow({"log_scale": np.asarray(best)}, *batch)
+    np.testing.assert_allclose(settled, fitted, rtol=1e-12)
+
+
+def test_a_scale_per_pixel_stays_within_its_bounds():
+    """PyTorch code that trains exp(log_var) freely ends in NaN on pixels that never change."""
+    outputs = np.array([0, -1e30], np.float32).reshape(1, 1, 1, 2)
+    distribution = jax.jit(functools.partial(_make, Gaussian("per_pixel")))(outputs)
+    np.testing.assert_allclose(distribution.log_scale, math.log(0.3) - 6, rtol=1e-6)
+
+
+def test_no_scale_fits_a_batch_that_is_reproduced_exactly():
+    family = Gaussian("optimal")
+
+    def log_prob(loc: jax.Array, x: jax.Array) -> jax.Array:
+        return family.fit(_make(family, loc[..., None]), x).log_prob(x).sum()
+
+    value, slope = jax.jit(jax.value_and_grad(log_prob))(_gray(4), _gray(4))
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("num_logistics", [1, 3])
+def test_a_discretized_logistic_is_a_difference_of_distribution_functions(num_logistics, float64):
+    family = DiscretizedLogistic(num_logistics)
+    outputs = _outputs(family, shape=(1, 1, 1))[0, 0, 0]
+    n = num_logistics
+    loc, scale = outputs[:n], 0.1 * np.exp(6 * np.tanh(outputs[n : 2 * n] / 6))
+    weight = special.softmax(outputs[2 * n :]) if n > 1 else np.ones(1)
+    edges = (np.arange(1, 256) - 0.5) / 255
+    below = special.expit((edges[:, None] - loc) / scale)
+    cumulative = np.concatenate([np.zeros((1, n)), below, np.ones((1, n))])
+    expected = np.diff(cumulative, axis=0) @ weight
+    got, _ = _pixel(family, outputs, LEVELS)
+    np.testing.assert_allclose(np.exp(got), expected, rtol=1e-9, atol=1e-14)
+
+
+def test_a_discretized_logistic_is_exact_far_out_in_its_tails():
+    """Differences of float32 distribution functions are 0 there; PixelCNN++ floors them at 1e-12.
+
+    A logistic at 1e3 with scale 0.1 puts exp(-(1e3 - 0.5) / 0.1) or so on the middle of the grid.
+    """
+    upper = (128.5 / 255 - 1e3) / 0.1
+    expected = upper + math.log(-math.expm1(-1 / 25.5))
+    got, _ = _pixel(DiscretizedLogistic(), np.array([1e3, 0.0]), np.array([128 / 255]))
+    assert got[0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("family", [DiscretizedLogistic(), Categorical()], ids=repr)
+def test_any_gray_counts_as_its_level(family):
+    x = np.array([100, 100.4, 99.6, 255, 382]) / 255
+    log_prob, _ = _pixel(family, _outputs(family, shape=(1, 1, 1)), x)
+    assert (log_prob[:3] == log_prob[0]).all()
+    assert log_prob[3] == log_prob[4]
+
+
+def test_uniform_levels_cost_eight_bits():
+    log_prob = _log_prob(Categorical(), np.zeros((5, *SHAPE, 256), np.float32), _gray(5))
+    np.testing.assert_allclose(bits_per_dim(log_prob, SHAPE), np.full(5, 8.0), rtol=1e-6)

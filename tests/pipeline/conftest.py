@@ -1,0 +1,43 @@
+"""The command line, in process, on images of 4x5 pixels."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from tests.pipeline.small import SHORT, save_images
+from vae_jax import cli
+from vae_jax.reporting import figures
+
+
+@pytest.fixture(autouse=True)
+def _single_precision_afterwards():
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Tests that look at numbers need not wait for pictures."""
+    monkeypatch.setattr(figures, "draw", lambda *args, **kwargs: [])
+
+
+@pytest.fixture
+def start(tmp_path, capsys, no_figures):
+    """Run the command line on gray images; gives status, stdout and stderr."""
+    images = save_images(tmp_path)
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        status = cli.main([f"--dataset={images}", f"--workdir={tmp_path / 'run'}", *argv])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A finished run with its figures, read by several tests and changed by none."""
+    folder = tmp_path_factory.mktemp("finished")
+    images = save_images(folder)
+    assert cli.main([f"--dataset={images}", f"--workdir={folder / 'run'}", *SHORT]) == 0
+    return folder / "run"

@@ -1,0 +1,334 @@
+"""Figures of a study show the numbers of its cells, where they belong; checked on the axes."""
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from vae_jax.evaluation import evaluators
+from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.reporting import plots, table
+from vae_jax.reporting.plots import heat, style, terms
+from vae_jax.reporting.plots.curves import _apart
+
+MINUS = "\N{MINUS SIGN}"
+BETAS, SIZES, SWEPT = (0.5, 1.0, 8.0), (2, 10), ["beta", "latent_size", "seed"]
+
+
+def row(run, seed=0, elbo=-100.0, kl=20.0, **axes):
+    terms = {"test_elbo": elbo, "test_kl": kl, "test_log_likelihood": elbo + kl, "test_nll": -elbo}
+    errors = {f"{name}_se": 0.5 for name in terms}
+    known = {"active_units": 4, "valid_elbo": elbo, "diverged": ""}
+    return {"run": run, "seed": seed, **axes, **terms, **errors, **known}
+
+
+def lose(lost):
+    names = [name for name in lost if name.startswith("test_")]
+    lost.update(dict.fromkeys([*names, "active_units", "valid_elbo"]), diverged=3)
+
+
+def study():
+    """Two seeds two nats apart; best is beta = 1, latent size = 10, seed 0."""
+    rows = [
+        row(0, seed, -100.0 - 10 * abs(beta - 1) + size / 10 - 2 * seed, 20 / beta, **axes)
+        for beta in BETAS
+        for size in SIZES
+        for seed in (0, 1)
+        for axes in [{"beta": beta, "latent_size": size}]
+    ]
+    return [{**r, "run": run} for run, r in enumerate(rows)]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of each figure that is saved."""
+    saved = []
+    monkeypatch.setattr(style, "save", lambda figure, path: saved.append(figure.axes))
+    return saved
+
+
+def labels(axes, which):
+    return [label.get_text() for label in getattr(axes, f"get_{which}ticklabels")()]
+
+
+def written(axes):
+    """Texts inside an axes by the cell they stand in."""
+    found = {}
+    for text in axes.texts:
+        x, y = text.get_position()
+        found.setdefault((int(y), int(x)), []).append(text.get_text())
+    return found
+
+
+class TestHeatMaps:
+    def test_a_cell_says_its_mean_and_error_where_its_values_are(self, tmp_path, drawn):
+        plots.heat_maps(tmp_path / "x.png", study(), ("beta", "latent_size"))
+        ((elbo, nll, rate, distortion, active, key),) = drawn
+        assert labels(elbo, "x") == ["0.5", "1", "8"]
+        assert labels(elbo, "y") == ["2", "10"]
+        assert (elbo.get_xlabel(), elbo.get_ylabel()) == ("beta", "latent size")
+        assert elbo.get_ylim() == (2.0, 0.0)
+        assert written(elbo)[1, 1] == [f"{MINUS}100.0", "± 1.0"]
+        assert written(nll)[0, 0] == ["105.8", "± 1.0"]
+        assert written(rate)[0, 2] == ["2.5"]
+        assert written(distortion)[1, 1] == ["80.0", "± 1.0"]
+        assert written(active)[0, 0] == ["4"]
+        said = key.get_legend().get_title().get_text()
+        assert "means over 2 seeds" in said
+        assert "standard errors over seeds" in said
+
+    def test_the_cell_of_the_best_run_is_framed_in_every_panel(self, tmp_path, drawn):
+        plots.heat_maps(tmp_path / "x.png", study(), ("beta", "latent_size"))
+        for panel in drawn[0][:5]:
+            (frame,) = panel.patches
+            assert frame.get_xy() == (1, 1)
+
+    def test_what_diverged_is_crossed_and_a_lost_seed_is_marked(self, tmp_path, drawn):
+        rows = study()
+        for lost in table.at(rows, {"beta": 8.0, "latent_size": 2}):
+            lose(lost)
+        lose(table.at(rows, {"beta": 0.5, "latent_size": 10, "seed": 1})[0])
+        plots.heat_maps(tmp_path / "x.png", rows, ("beta", "latent_size"))
+        for panel in drawn[0][:5]:
+            assert written(panel)[0, 2] == [style.CROSS]
+            assert style.CROSS in written(panel)[1, 0]
+            assert any(patch.get_hatch() for patch in panel.patches)
+        legend = drawn[0][5].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == [
+            "setting of the best run",
+            f"{style.CROSS} every run diverged",
+            f"{style.CROSS} in a corner: a seed diverged",
+        ]
+        assert "where one seed is left" in legend.get_title().get_text()
+
+    def test_a_cell_not_asked_for_is_empty(self, tmp_path, drawn):
+        rows = [r for r in study() if (r["beta"], r["latent_size"]) != (8.0, 2)]
+        plots.heat_maps(tmp_path / "x.png", rows, ("beta", "latent_size"))
+        assert (0, 2) not in written(drawn[0][0])
+
+    @pytest.mark.parametrize("lost", ["all", "none"])
+    def test_a_file_of_any_study(self, tmp_path, lost):
+        rows = study()
+        for r in rows if lost == "all" else []:
+            lose(r)
+        plots.heat_maps(tmp_path / "x.png", rows, ("beta", "latent_size"))
+        assert (tmp_path / "x.png").stat().st_size < 400_000
+        assert min(matplotlib.image.imread(tmp_path / "x.png").shape[:2]) > 300
+
+    def test_outlying_cells_do_not_take_the_colours(self):
+        numbers = np.array([-100.0, -101.0, -102.0, -103.0, -104.0, -105.0, -9e4, np.nan])
+        low, high = heat.color_limits(numbers)
+        assert high == -100.0
+        assert -115 < low < -105
+        assert heat.color_limits(np.array([1.0, 1.0])) == (0.5, 1.5)
+        assert heat.color_limits(np.array([np.nan])) == (0.0, 1.0)
+
+    @pytest.mark.parametrize("name", ["viridis", "viridis_r", "cividis"])
+    def test_text_is_readable_on_every_colour(self, name):
+        colors = matplotlib.colormaps[name]
+        for share in np.linspace(0, 1, 50):
+            light = (np.array(colors(share)[:3]) + 0.055) / 1.055
+            light = light**2.4 @ (0.2126, 0.7152, 0.0722) + 0.05
+            is_white = heat._ink_on(colors, float(share)) == "white"
+            assert (1.05 / light if is_white else light / 0.05) > 4.4
+
+
+class TestCurvesOverAxis:
+    def rows(self):
+        return [r for r in study() if r["latent_size"] == 10]
+
+    def test_means_errors_and_runs(self, tmp_path, drawn):
+        plots.curves_over_axis(tmp_path / "x.png", self.rows(), "beta")
+        elbo, distortion = drawn[0][0], drawn[0][3]
+        assert elbo.get_xscale() == "log"
+        dots, mean = elbo.get_lines()
+        assert mean.get_linestyle() == "-"
+        assert dots.get_xdata().tolist() == [0.5, 0.5, 1.0, 1.0, 8.0, 8.0]
+        np.testing.assert_allclose(mean.get_ydata(), [-105.0, -100.0, -170.0])
+        segments = elbo.collections[0].get_segments()
+        np.testing.assert_allclose(segments[1][:, 1], [-101.0, -99.0])
+        np.testing.assert_allclose(distortion.get_lines()[1].get_ydata(), [65.0, 80.0, 167.5])
+
+    def test_diverged_runs_are_crossed_below(self, tmp_path, drawn):
+        rows = self.rows()
+        lose(rows[-1])
+        lose(rows[-2])
+        plots.curves_over_axis(tmp_path / "x.png", rows, "beta")
+        assert drawn[0][0].get_lines()[2].get_xdata().tolist() == [8.0]
+        key = [text.get_text() for text in drawn[0][5].get_legend().get_texts()]
+        assert key[-1] == "a run diverged here"
+
+    def test_words_stand_side_by_side(self, tmp_path, drawn):
+        rows = [{**r, "h": {0.5: "9", 1.0: "400,200", 8.0: "1"}[r["beta"]]} for r in self.rows()]
+        plots.curves_over_axis(tmp_path / "x.png", rows, "h")
+        assert labels(drawn[0][0], "x") == ["9", "400,200", "1"]
+        assert drawn[0][0].get_xticks().tolist() == [0.0, 1.0, 2.0]
+        assert drawn[0][0].get_lines()[1].get_linestyle() == "None"
+
+    def test_labels_that_would_collide_are_left_out(self):
+        assert _apart(np.array([0.0, 1.0, 2.0, 3.0, 90.0, 100.0])) == [0, 4]
+        assert _apart(np.array([0.0, 1.0])) == [0, 1]
+
+    def test_is_a_file(self, tmp_path):
+        plots.curves_over_axis(tmp_path / "x.png", self.rows(), "beta")
+        assert (tmp_path / "x.png").stat().st_size < 400_000
+
+
+class TestRateDistortion:
+    def test_a_curve_per_value_with_beta_beside_its_points(self, tmp_path, drawn):
+        plots.rate_distortion(tmp_path / "x.png", study(), "latent_size")
+        ((axes,),) = drawn
+        curves = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        assert len(curves) == 2
+        np.testing.assert_allclose(curves[1].get_xdata(), [40.0, 20.0, 2.5])
+        np.testing.assert_allclose(curves[1].get_ydata(), [65.0, 80.0, 167.5])
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["2", "10"]
+        betas = [text.get_text() for text in axes.texts if "ELBO" not in text.get_text()]
+        assert betas[:3] == ["0.5", "1", "8"]
+
+    def test_grey_lines_have_one_elbo_each(self, tmp_path, drawn):
+        plots.rate_distortion(tmp_path / "x.png", study(), "latent_size")
+        ((axes,),) = drawn
+        grey = [line for line in axes.get_lines() if to_hex(line.get_color()) == style.RULE]
+        assert len(grey) > 3
+        for line in grey:
+            first, last = line.get_xdata() + line.get_ydata()
+            assert first == pytest.approx(last)
+
+    def test_points_that_coincide_are_labelled_once(self, tmp_path, drawn):
+        rows = [{**r, "latent_size": size} for size in (2, 4) for r in study()[:2]]
+        plots.rate_distortion(tmp_path / "x.png", rows, "latent_size")
+        texts = [text.get_text() for text in drawn[0][0].texts if "ELBO" not in text.get_text()]
+        assert texts == ["0.5"]
+
+    def test_is_a_file_without_a_second_axis_and_with_a_diverged_run(self, tmp_path):
+        rows = [r for r in study() if r["latent_size"] == 2]
+        for lost in rows[2:4]:
+            lose(lost)
+        plots.rate_distortion(tmp_path / "x.png", rows)
+        assert (tmp_path / "x.png").exists()
+
+
+class TestGridOfImages:
+    def grid(self, drawn, images, columns="beta", **options):
+        values = list(range(images.shape[0])), list(range(images.shape[1]))
+        plots.grid_of_images(
+            Path("x"), images, "a_b", values[0], columns, values[1], "T", **options
+        )
+        return drawn[-1][0]
+
+    def test_cells_are_labelled_and_hold_their_own_images(self, drawn):
+        images = np.zeros((2, 3, 4, 8, 8, 1))
+        images[1, 2, 3] = 1.0
+        axes = self.grid(drawn, images)
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("beta", "a b")
+        assert (labels(axes, "x"), labels(axes, "y")) == (["0", "1", "2"], ["0", "1"])
+        picture = axes.get_images()[0].get_array()[..., 0]
+        size = 8 * 14  # of an image on the canvas
+        assert np.all(picture[-size:, -size:] == 255)
+        assert np.all(picture[-size:, -2 * size - 2 : -size - 2] == 0)
+        assert axes.get_xticks()[2] == pytest.approx(picture.shape[1] - size - 1.5)
+
+    def test_an_empty_cell_is_crossed(self, drawn):
+        images = np.zeros((2, 2, 4, 8, 8, 1))
+        images[0, 1] = np.nan
+        axes = self.grid(drawn, images)
+        (cross,) = axes.texts
+        assert cross.get_position() == (axes.get_xticks()[1], axes.get_yticks()[0])
+
+    def test_reference_images_stand_above_every_column(self, drawn):
+        images, reference = np.zeros((2, 3, 4, 8, 8, 3)), np.ones((4, 8, 8, 3))
+        axes = self.grid(drawn, images, reference=reference)
+        assert labels(axes, "y") == ["test\nimages", "0", "1"]
+        picture = axes.get_images()[0].get_array()
+        columns = axes.get_xticks().astype(int) - 5
+        first, second = int(axes.get_yticks()[0]) - 5, int(axes.get_yticks()[1]) - 5
+        assert np.all(picture[first, columns] == 255)
+        assert np.all(picture[second, columns] == 0)
+
+    def test_a_single_column_puts_images_in_a_line(self, drawn):
+        axes = self.grid(drawn, np.zeros((3, 1, 5, 8, 8, 1)), columns="")
+        height, width, _ = axes.get_images()[0].get_array().shape
+        assert height < width
+        assert len(axes.get_xticks()) == 1
+
+    def test_is_a_file(self, tmp_path):
+        images = np.random.default_rng(0).random((2, 2, 9, 8, 8, 1))
+        plots.grid_of_images(tmp_path / "x.png", images, "a", [1, 2], "b", ["c", "d"], "T")
+        assert (tmp_path / "x.png").stat().st_size < 400_000
+
+
+class TestStudyFigures:
+    def files(self, tmp_path, rows, swept):
+        figures = plots.study_figures(tmp_path, rows, swept)
+        assert all(figure.path.exists() for figure in figures)
+        return {figure.path.name: figure.caption for figure in figures}
+
+    def test_two_axes_have_heat_maps_and_the_curve_of_beta(self, tmp_path):
+        found = self.files(tmp_path, study(), SWEPT)
+        assert list(found) == ["heat_beta_latent_size.png", "rate_distortion.png"]
+        assert "Shown at" not in "".join(found.values())
+
+    def test_one_axis_has_curves(self, tmp_path):
+        rows = [{**r, "batch_size": r["beta"]} for r in study() if r["latent_size"] == 2]
+        assert list(self.files(tmp_path, rows, ["batch_size", "seed"])) == [
+            "terms_over_batch_size.png"
+        ]
+
+    def test_what_was_evaluated_has_curves_along_every_axis(self, tmp_path, drawn):
+        measured = {"mig": 0.1, "mig_se": None, "nll_gap": 2.0}
+        rows = [{**r, **measured, "total_correlation": None} for r in study()]
+        evaluated = evaluators.columns(ASSESSMENTS)
+        figures = plots.study_figures(tmp_path, rows, SWEPT, evaluated)
+        names = [figure.path.name for figure in figures]
+        assert names[1:3] == ["evaluations_over_beta.png", "evaluations_over_latent_size.png"]
+        titles = [panel.get_title(loc="left") for panel in drawn[1]]
+        assert titles == ["NLL of test - train (nats per example)", "MIG", ""]
+
+    def test_seeds_alone_have_none(self, tmp_path):
+        assert self.files(tmp_path, study()[:2], ["seed"]) == {}
+
+    def test_of_three_axes_each_pair_is_shown_at_the_best_of_the_third(self, tmp_path, drawn):
+        rows = [{**r, "network": name} for name in ("mlp", "conv") for r in study()]
+        for better in rows[12:]:
+            better["valid_elbo"] += 1
+        figures = plots.study_figures(tmp_path, rows, ["beta", "latent_size", "network", "seed"])
+        captions = {figure.path.name: figure.caption for figure in figures}
+        assert list(captions) == [
+            "heat_beta_latent_size.png",
+            "heat_beta_network.png",
+            "heat_latent_size_network.png",
+            "rate_distortion.png",
+        ]
+        shown = [caption.partition("Shown at ")[2] for caption in captions.values()]
+        assert shown == [
+            "network = conv, as in the best run.",
+            "latent size = 10, as in the best run.",
+            "beta = 1, as in the best run.",
+            "network = conv, as in the best run.",
+        ]
+
+
+def test_words_about_errors_say_what_they_are_over():
+    rows = study()
+    one_seed = [r for r in rows if r["seed"] == 0]
+    axes = ("beta", "latent_size")
+    assert terms.error_words([terms.ELBO.cells(one_seed, axes)]) == (
+        "standard errors over test examples"
+    )
+    assert terms.error_words([terms.ELBO.cells(rows, axes)]) == "standard errors over seeds"
+    lose(rows[0])
+    cells = terms.ELBO.cells(rows, axes)
+    assert terms.error_words([cells]) == (
+        "standard errors over seeds, over test examples where one seed is left"
+    )
+    assert terms.mean_words(cells) == "means over 1 to 2 seeds"
+
+
+def test_long_values_are_broken_and_numbers_are_short():
+    assert terms.tick("500,500,500,500") == "500, 500,\n500, 500"
+    assert terms.tick("400,200") == "400,200"
+    assert terms.tick(-0.001) == f"{MINUS}0.001"
+    assert terms.settings({"latent_size": 8, "beta": 4.0}) == "latent size = 8, beta = 4"

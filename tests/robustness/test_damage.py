@@ -1,0 +1,144 @@
+"""Files that were cut, changed or lost: what is whole is used, in words, and nothing is guessed."""
+
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vae_jax.runtime import checksums
+from vae_jax.training import checkpoint
+
+
+def _flip(path: Path, seed: int = 0) -> None:
+    """Change one bit."""
+    content, chance = bytearray(path.read_bytes()), random.Random(seed)
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(bytes(content))
+
+
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {"a flipped bit": _flip, "cut in half": _halve, "missing": Path.unlink}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_to_any_file_of_a_checkpoint_is_noticed(straight, tmp_path, damage):
+    source = straight / "run" / "checkpoints" / "000" / "12"
+    assert checksums.check(source)["lines"] == 3
+    names = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+    assert len(names) > 5
+    for number, name in enumerate(names):
+        copy = shutil.copytree(source, tmp_path / str(number))
+        damage(copy / name)
+        with pytest.raises(checksums.DamagedError, match=name.name):
+            checksums.check(copy)
+
+
+def test_every_single_flipped_bit_of_a_seal_is_noticed(straight, tmp_path):
+    content = (straight / "run" / "checkpoints" / "000" / "group.json").read_bytes()
+    path, facts = tmp_path / "group.json", json.loads(content)
+    for place in range(0, len(content), 3):
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
+        )
+        try:  # a changed space between two words of JSON says the same
+            assert {**checksums.read(path), "digest": facts["digest"]} == facts
+        except checksums.DamagedError:
+            continue
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(study, damage):
+    newest = study.checkpoints / "12"
+    data = max((newest / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    damage(data)
+    status, out, err = study.start()
+    assert (status, err) == (0, "")
+    assert f"NOTE: checkpoint at step 12: {data.relative_to(newest)} is " in out
+    assert "going back to step 8" in out
+    study.assert_whole()
+    assert (study.checkpoints / "12.damaged").is_dir()
+
+
+def test_with_no_whole_checkpoint_nothing_is_started_over_unasked(study):
+    for step in checkpoint.steps(study.checkpoints):
+        _flip(study.checkpoints / str(step) / "state" / "_METADATA")
+    study.assert_refused("runs 0 to 1 cannot go on", "checkpoint at step 12", "--restart")
+    status, out, _ = study.start("--restart")
+    assert status == 0
+    assert "training runs 0 to 1 anew" in out
+    study.assert_whole()
+
+
+def test_lost_checkpoints_of_runs_with_results_are_not_trained_anew_unasked(study):
+    for step in checkpoint.steps(study.checkpoints):
+        shutil.rmtree(study.checkpoints / str(step))
+    study.assert_refused("no checkpoint is left of runs that have results", "--restart")
+    assert study.start("--restart")[0] == 0
+    study.assert_whole()
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_without_its_description_a_group_is_not_guessed(study, damage):
+    damage(study.checkpoints / "group.json")
+    study.assert_refused("--restart")
+    assert study.start("--restart")[0] == 0
+    study.assert_whole()
+
+
+def test_restart_does_not_touch_what_is_whole(study):
+    before = (study.workdir / "metrics.jsonl").read_bytes()
+    status, out, _ = study.start("--restart")
+    assert status == 0
+    assert "finished: checkpoint at step 12" in out
+    assert (study.workdir / "metrics.jsonl").read_bytes() == before
+    assert "--restart=False" in (study.workdir / "flags.txt").read_text().splitlines()
+
+
+def test_a_checkpoint_half_written_is_passed_over(study):
+    shutil.rmtree(study.checkpoints / "12")
+    shutil.copytree(study.checkpoints / "8", study.checkpoints / "12.partial")
+    status, out, _ = study.start()
+    assert status == 0
+    assert "resuming: checkpoint at step 8 of 12" in out
+    study.assert_whole()
+    assert {path.name for path in study.checkpoints.iterdir()} == {"group.json", "8", "12"}
+
+
+@pytest.mark.parametrize("lost", [1, 60, 400])
+def test_metrics_that_were_cut_come_back_from_the_checkpoint_before(study, lost):
+    path = study.workdir / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-lost])
+    status, out, _ = study.start()
+    assert status == 0
+    assert ("lacks" in out) == (lost > 1)
+    study.assert_whole()
+
+
+def test_lines_that_no_checkpoint_brings_back_are_told(study):
+    path = study.workdir / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([b"\xff{" + lines[0][3:], *lines[1:]]))
+    status, out, _ = study.start()
+    assert status == 0
+    assert "metrics.jsonl lacks 1 lines that were there; going on with this gap" in out
+    assert path.read_bytes() == b"".join(lines[1:])
+
+
+def test_without_its_metrics_a_finished_study_is_not_evaluated(study):
+    (study.workdir / "metrics.jsonl").unlink()
+    study.assert_refused("metrics.jsonl lacks 6 lines", "--restart")
+
+
+def test_nothing_that_is_loaded_can_run_code():
+    package = Path(checkpoint.__file__).parent
+    for path in package.rglob("*.py"):
+        words = set(re.findall(r"\w+(?:=\w+)?", path.read_text(encoding="utf-8")))
+        assert not words & {"pickle", "marshal", "shelve", "eval", "exec", "allow_pickle=True"}, (
+            path
+        )

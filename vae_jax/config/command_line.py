@@ -1,0 +1,120 @@
+"""From the words of a command line to a ``Config``; the only room with absl."""
+
+import difflib
+import importlib.metadata
+import importlib.resources
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from vae_jax.config import sweeps
+from vae_jax.config.schema import FIELDS, Config, parse_value
+from vae_jax.config.validation import without_effect
+from vae_jax.runtime.errors import InputError
+
+FLAGFILE_FOLDER = "experiments"
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Flags of a command line (without the program's name); ``workdir`` is filled in.
+
+    Raises:
+        InputError: unknown flags, values out of range, combinations without effect.
+    """
+    arguments, flagfiles = _expanded(argv)
+    texts, sweep = _absl_texts(arguments)
+    texts.setdefault("workdir", f"runs/{flagfiles[-1].stem if flagfiles else 'vae'}")
+    values = {name: parse_value(name, text) for name, text in texts.items()}
+    config = Config(**values, sweep=tuple(sweep))
+    rows = sweeps.rows(config)
+    idle = [without_effect(row) for row in rows]
+    for name in texts.keys() | {axis.name for axis in sweeps.axes(config)}:
+        if all(name in reasons for reasons in idle):
+            value = texts.get(name, "...")
+            raise InputError(f"--{name}={value}: has no effect {idle[0][name]}; leave it out")
+    return config
+
+
+def _absl_texts(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Texts of the given flags as absl reads them, later ones winning, and of ``--sweep``."""
+    values = flags.FlagValues()
+    for field in FIELDS.values():
+        define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
+        define(field.name, None, field.metadata["help"], flag_values=values)
+    flags.DEFINE_multi_string("sweep", [], "NAME=V1,V2,...", flag_values=values)
+    try:
+        rest = values(["run.py", *argv])[1:]
+    except flags.UnrecognizedFlagError as error:
+        close = difflib.get_close_matches(error.flagname, [*FIELDS, "sweep"], 1)
+        hint = f"did you mean --{close[0]}?" if close else "see --help"
+        raise InputError(f"--{error.flagname}: unknown flag; {hint}") from None
+    except flags.Error as error:
+        raise InputError(f"{error}; flags look like --name=value") from None
+    if rest:
+        raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
+    given = {name: str(values[name].value) for name in FIELDS if values[name].present}
+    return given, list(values["sweep"].value or [])
+
+
+def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[str], list[Path]]:
+    """Arguments with the lines of each flagfile in its place, and the flagfiles.
+
+    A line may name another flagfile, which is looked up in the same places.
+    """
+    arguments, flagfiles, rest = [], [], iter(argv)
+    for argument in rest:
+        flag, equals, name = argument.partition("=")
+        if flag not in ("--flagfile", "-flagfile"):
+            arguments.append(argument)
+            continue
+        path = _found(name if equals else next(rest, ""))
+        if path in opened:
+            raise InputError(f"--flagfile={name}: leads back to itself; remove that line from it")
+        flagfiles.append(path)
+        arguments += _expanded(_flag_lines(path), (*opened, path))[0]
+    return arguments, flagfiles
+
+
+def _found(name: str) -> Path:
+    """Return the path of a flagfile: as given, or one that is shipped."""
+    folder = _shipped_folder()
+    for path in (Path(name), folder / name):
+        if os.path.isfile(path):  # unlike Path.is_file it bears a name of any length
+            return path
+    known = ", ".join(sorted(path.name for path in folder.glob("*.flags")))
+    advice = f"give one of {known}" if known else "give the path of one"
+    is_checkout = folder == _checkout_folder() and folder.is_dir()
+    shown = f"{FLAGFILE_FOLDER}/" if is_checkout else str(folder)
+    raise InputError(f"--flagfile={name}: no such file here or in {shown}; {advice}")
+
+
+def _checkout_folder() -> Path:
+    """Return ``experiments/`` beside the package, which a checkout has."""
+    return Path(str(importlib.resources.files("vae_jax"))).parent / FLAGFILE_FOLDER
+
+
+def _shipped_folder() -> Path:
+    """Return the folder of the shipped flagfiles: in a checkout, or where pip has put them.
+
+    Where that is depends on how pip was called, so the list of installed files is asked.
+    """
+    folder = _checkout_folder()
+    if folder.is_dir():
+        return folder
+    try:
+        installed = importlib.metadata.files("vae_jax") or []
+    except importlib.metadata.PackageNotFoundError:
+        installed = []
+    places = (Path(str(f.locate())).resolve().parent for f in installed if f.suffix == ".flags")
+    return next(places, folder)
+
+
+def _flag_lines(path: Path) -> list[str]:
+    """Lines of a flagfile without comments and blank ones."""
+    try:
+        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--flagfile={path}: cannot be read as text ({error})") from None
+    return [line for line in lines if line and not line.startswith(("#", "//"))]

@@ -1,0 +1,118 @@
+"""The KL in three: information, dependence of the latents, distance of each from the prior."""
+
+import functools
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vae_jax import rng
+from vae_jax.evaluation.columns import NATS, NUMBER, Column
+from vae_jax.evaluation.evaluators.base import BATCH_SIZE, EachRun, Subject, Tell
+from vae_jax.evaluation.metrics.decomposition import KLTerms, decompose, summarize
+from vae_jax.hparams import HParams
+from vae_jax.models.posteriors import Gaussian
+from vae_jax.models.vae import VAE
+from vae_jax.training import batches
+from vae_jax.types import Labels, Latents, Params, Pixels, Row
+
+
+class Coded(NamedTuple):
+    """Examples as the decomposition needs them, each with one sample of its posterior.
+
+    Attributes:
+        mean: of q(z|x).
+        log_var: of q(z|x).
+        deviation: z - mean of a sample of q(z|x).
+        log_prior: log p(z) of the sample.
+    """
+
+    mean: Latents
+    log_var: Latents
+    deviation: Latents
+    log_prior: Float[Array, " n"]
+
+
+@dataclass(frozen=True)
+class Decomposition(EachRun):
+    """KL = mutual information + total correlation + dimension-wise KL, on test examples.
+
+    The aggregate posterior is the exact mixture over the N examples that are looked at, of which
+    each gives one sample (stream ``decompose``).
+    """
+
+    decomposition_examples: int = 10_000
+
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "gaussian"})
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "mutual_information",
+            "E log q(z|x) / q(z), which of the N examples it was, at most ln N",
+            NATS,
+            "mutual information",
+            "Hoffman & Johnson 2016",
+            has_error=True,
+            is_drawn=True,
+        ),
+        Column(
+            "total_correlation",
+            "E log q(z) / prod_j q(z_j), how dependent the latents are",
+            NATS,
+            "total correlation",
+            "Chen et al. 2018, eq. 2",
+            has_error=True,
+            is_drawn=True,
+        ),
+        Column(
+            "dimensionwise_kl",
+            "E log prod_j q(z_j) / p(z), how far their marginals are from the prior",
+            NATS,
+            "dimension-wise KL",
+            "Chen et al. 2018, eq. 2",
+            has_error=True,
+            is_drawn=True,
+        ),
+        Column(
+            "decomposition_examples",
+            "N, test examples in the aggregate posterior q(z)",
+            NUMBER,
+            "examples of the decomposition",
+        ),
+    )
+
+    def __call__(self, subject: Subject, tell: Tell) -> Row:
+        """The three terms with their errors."""
+        coded, active = self._coded(subject), subject.active
+        mean, log_var, deviation = (values[:, active] for values in coded[:3])
+        used = Coded(mean, log_var, deviation, coded.log_prior)
+        num, blocks = len(used.mean), []
+        for start in range(0, num, BATCH_SIZE):
+            terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))
+            blocks.append(jax.tree.map(lambda a, left=num - start: a[:left], terms))
+            tell((start + len(blocks[-1][0])) / num)
+        terms = KLTerms(*map(jnp.concatenate, zip(*blocks, strict=True)))
+        return summarize(terms) | {"decomposition_examples": num}
+
+    def _coded(self, subject: Subject) -> Coded:
+        part = subject.part("test", self.decomposition_examples)
+        return _code(*subject.trained, part.pixels, subject.given(part.labels))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _code(model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None) -> Coded:
+    q = model.encode(hparams, params, batches.as_images(pixels), y)
+    assert isinstance(q, Gaussian)
+    noise = model.noise(rng.stream(hparams.seed, "decompose"), len(pixels))
+    log_prior = model.prior_at(hparams, params, y).log_prob(q.sample(noise))
+    return Coded(q.mean, q.log_var, q.deviation(noise), log_prior)
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def _terms_from(coded: Coded, start: Int[Array, ""], num: int) -> KLTerms:
+    """Terms of ``num`` samples from one on, beyond the last from the first again."""
+    turned = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), coded)
+    active = jnp.ones(coded.mean.shape[1], bool)
+    q = Gaussian(turned.mean, turned.log_var)
+    return decompose(q, active, turned.deviation[:num], turned.log_prior[:num])

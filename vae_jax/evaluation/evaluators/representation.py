@@ -1,0 +1,57 @@
+"""What the posterior mean knows of labels that the model never saw."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vae_jax.evaluation.columns import NUMBER, Column
+from vae_jax.evaluation.evaluators.base import EachRun, Subject, Tell
+from vae_jax.types import Row
+
+_NUMBERS = ("10", "100", "1000", "all")
+
+
+@dataclass(frozen=True)
+class Representation(EachRun):
+    """Accuracy of simple classifiers of the posterior mean, with few labels and with all."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional", "sklearn"})
+    columns: ClassVar[tuple[Column, ...]] = tuple(
+        Column(
+            f"{kind}_{number}",
+            f"test accuracy of {words} on posterior means with {number} labels",
+            NUMBER,
+            f"{title} with {number} labels",
+            source,
+            "higher",
+            has_error=True,
+            is_drawn=(kind, number) == ("probe", "all"),
+        )
+        for number in _NUMBERS
+        for kind, words, title, source in (
+            (
+                "probe",
+                "a logistic regression",
+                "accuracy of a linear probe",
+                "M1 of Kingma et al. 2014",
+            ),
+            (
+                "knn",
+                "the nearest neighbours",
+                "accuracy of nearest neighbours",
+                "Davidson et al. 2018",
+            ),
+        )
+    )
+
+    def __call__(self, subject: Subject, tell: Tell) -> Row:
+        """The accuracies; numbers of labels that the data do not allow are left out."""
+        from vae_jax.evaluation.metrics.representation import Labelled, accuracies
+
+        train, test = subject.part("train"), subject.part("test")
+        assert train.labels is not None
+        assert test.labels is not None
+        return accuracies(
+            Labelled(subject.codes(train, lambda share: tell(0.3 * share)), train.labels),
+            Labelled(subject.codes(test), test.labels),
+            int(subject.trained.hparams.seed),
+        )

@@ -1,0 +1,237 @@
+"""Do samples look like data? And are those from the prior worse than those from real codes?"""
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vae_jax import rng
+from vae_jax.evaluation import columns
+from vae_jax.evaluation.columns import NUMBER, Column
+from vae_jax.evaluation.evaluators.base import BATCH_SIZE, EachRun, Part, Subject, Tell, checked
+from vae_jax.hparams import HParams
+from vae_jax.models.likelihoods import Bernoulli
+from vae_jax.models.vae import VAE
+from vae_jax.training import batches
+from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
+
+_MEASURES = (
+    Column(
+        "mmd",
+        "squared MMD between samples and test images",
+        NUMBER,
+        "MMD of samples",
+        "Gretton et al. 2012, lemma 6",
+        "lower",
+        has_error=True,
+    ),
+    Column(
+        "precision",
+        "samples within the 5-neighbour balls of test images",
+        NUMBER,
+        "precision of samples",
+        "Kynkaanniemi et al. 2019",
+        "higher",
+        has_error=True,
+    ),
+    Column(
+        "recall",
+        "test images within the 5-neighbour balls of samples",
+        NUMBER,
+        "recall of samples",
+        "Kynkaanniemi et al. 2019",
+        "higher",
+        has_error=True,
+    ),
+    Column(
+        "density",
+        "balls of test images that a sample lies in, over 5",
+        NUMBER,
+        "density of samples",
+        "Naeem et al. 2020",
+        has_error=True,
+    ),
+    Column(
+        "coverage",
+        "balls of test images that hold a sample",
+        NUMBER,
+        "coverage by samples",
+        "Naeem et al. 2020",
+        "higher",
+        has_error=True,
+    ),
+)
+_WITHOUT_PRIOR = ("mmd", "precision")
+"""Those that are asked of the aggregate posterior, too."""
+_SPACES = {
+    "pixels": ("in pixels", ""),
+    "features": ("in features", " of a small classifier trained here"),
+    "aggregate": (
+        "from the aggregate posterior",
+        ", z ~ q(z|x) of training images, in pixels: what is left of it is not the prior's",
+    ),
+}
+"""Where samples and images are compared: in short, and what else there is to say of it."""
+
+
+def _in_space(measure: Column, space: str) -> Column:
+    """Return the column of a measure in a space."""
+    where, more = _SPACES[space]
+    is_drawn = space == "pixels" and measure.name in ("mmd", "precision", "recall")
+    return dataclasses.replace(
+        measure,
+        name=f"{measure.name}_{space}",
+        meaning=f"{measure.meaning}, {where}{more}",
+        title=f"{measure.title} {where}",
+        is_drawn=is_drawn,
+    )
+
+
+@dataclass(frozen=True)
+class Samples(EachRun):
+    """Two-sample measures between test images and as many samples of the model.
+
+    Samples are drawn as the test images are: pixels from p(x|z), but the means of a Bernoulli
+    likelihood that was trained on gray pixels, which it cannot draw. Samples of a conditional model
+    have the labels of the test images.
+    """
+
+    num_samples: int = 5000
+
+    needs: ClassVar[frozenset[str]] = frozenset({"prior", "sklearn"})
+    columns: ClassVar[tuple[Column, ...]] = (
+        *(_in_space(each, space) for space in ("pixels", "features") for each in _MEASURES),
+        *(_in_space(each, "aggregate") for each in _MEASURES if each.name in _WITHOUT_PRIOR),
+        Column(
+            "num_samples",
+            "samples, and test images, that were compared",
+            NUMBER,
+            "compared samples",
+        ),
+        Column(
+            "classifier_accuracy",
+            "test accuracy of the classifier behind the features; where it fails they mean little",
+            NUMBER,
+            "accuracy of the features' classifier",
+            better="higher",
+        ),
+    )
+
+    def __call__(self, subject: Subject, tell: Tell) -> Row:
+        """All measures; those in features only where there are labels."""
+        from vae_jax.evaluation.metrics import samples
+
+        test, train = subject.part("test", self.num_samples), subject.part("train")
+        num = min(len(test.pixels), len(train.pixels))
+        test = test.take(slice(num))
+        drawn = prior_samples(subject, test.labels, num)
+        aggregate = aggregate_samples(subject, train.take(slice(num)))
+        tell(0.3)
+        row = samples.compare(_rows(test.pixels), _rows(drawn), "pixels")
+        tell(0.6)
+        codes = samples.compare(_rows(test.pixels), _rows(aggregate), "aggregate")
+        tell(0.9)
+        known = columns.by_name(self.columns)
+        row |= {name: value for name, value in codes.items() if name in known}
+        return row | _in_features(subject, test, drawn) | {"num_samples": num}
+
+
+def _in_features(subject: Subject, test: Part, drawn: UInt8[np.ndarray, "n h w c"]) -> Row:
+    from vae_jax.evaluation.metrics import features, samples
+
+    train, whole = subject.part("train"), subject.part("test")
+    if train.labels is None or whole.labels is None:
+        return {}
+    classifier = features.train_classifier(
+        train.pixels, train.labels, whole.pixels, whole.labels, seed=0
+    )
+    reference, seen = classifier.features(test.pixels), classifier.features(drawn)
+    accuracy = {"classifier_accuracy": classifier.accuracy.mean}
+    return samples.compare(reference, seen, "features") | accuracy
+
+
+def _rows(pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]:
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+
+
+def prior_samples(
+    subject: Subject, labels: np.ndarray | None, num: int
+) -> UInt8[np.ndarray, "n h w c"]:
+    """Images of the model for z from its prior, 0 to 255."""
+    model, hparams, params = subject.trained
+    z_key, _ = _sample_keys(hparams, 0)
+    z = model.sample_prior(hparams, params, z_key, num, subject.given(labels))
+    return _draw(subject, z, labels, 0)
+
+
+def aggregate_samples(subject: Subject, part: Part) -> UInt8[np.ndarray, "n h w c"]:
+    """The same for z ~ q(z|x) of the given images, one each."""
+    model, hparams, params = subject.trained
+    z_key, _ = _sample_keys(hparams, 1)
+    noise = model.noise(z_key, len(part.pixels))
+    drawn = []
+    for start in range(0, len(part.pixels), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        some = part.take(rows)
+        y = subject.given(some.labels)
+        drawn.append(_code(model, hparams, params, some.pixels, noise[rows], y))
+    return _draw(subject, jnp.concatenate(drawn), part.labels, 1)
+
+
+def _sample_keys(hparams: HParams, index: int) -> tuple[PRNGKey, PRNGKey]:
+    first, second = jax.random.split(rng.stream(hparams.seed, "compare", index))
+    return first, second
+
+
+def _draw(
+    subject: Subject, z: Latents, labels: np.ndarray | None, index: int
+) -> UInt8[np.ndarray, "n h w c"]:
+    """Images at codes, as 0 to 255."""
+    model, hparams, params = subject.trained
+    _, key = _sample_keys(hparams, index)
+    as_means = _are_gray(subject) and isinstance(model.likelihood, Bernoulli)
+    images = []
+    for start in range(0, len(z), BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
+        y = subject.given(None if labels is None else labels[rows])
+        own = jax.random.fold_in(key, start)
+        image = _decode(model, hparams, params, z[rows], y, own, as_means=as_means)
+        images.append(np.asarray(image))
+    drawn = checked("samples", np.concatenate(images))
+    return np.round(255 * drawn.clip(0, 1)).astype(np.uint8)
+
+
+def _are_gray(subject: Subject) -> bool:
+    return not np.isin(subject.part("test").pixels, (0, 255)).all()
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _code(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    pixels: Pixels,
+    noise: Latents,
+    y: Labels | None,
+) -> Latents:
+    return model.encode(hparams, params, batches.as_images(pixels), y).sample(noise)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "as_means"))
+def _decode(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    z: Latents,
+    y: Labels | None,
+    key: PRNGKey,
+    *,
+    as_means: bool,
+) -> Images:
+    seen = model.decode(hparams, params, z, y)
+    return seen.mean() if as_means else seen.sample(key)

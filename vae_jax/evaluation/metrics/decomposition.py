@@ -1,0 +1,140 @@
+r"""The KL of a VAE as information, dependence between latents, and distance to the prior.
+
+On a finite set with the aggregate posterior q(z) = 1/N sum_n q(z|x_n),
+
+.. math::
+    \frac1N \sum_n KL(q(z|x_n) \| p(z)) = \underbrace{I(x; z)}_{E \log q(z|x)/q(z)}
+    + \underbrace{TC}_{E \log q(z)/\prod_j q(z_j)}
+    + \underbrace{\text{dimension-wise KL}}_{E \log \prod_j q(z_j)/p(z)}
+
+(Hoffman & Johnson 2016; Chen et al. 2018, eq. 2). The expectation is over n and
+z ~ q(z|x_n); nothing but it is estimated, since q(z) is the exact mixture of N components. All in
+nats.
+
+I(x; z) is the information about *which of the N examples* it was, so it is at most ln N. Near that
+limit the examples' posteriors do not overlap, and TC measures the set's size as much as the model:
+compare only decompositions of equal N.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vae_jax.evaluation.elbo import mean_columns
+from vae_jax.models.latents import keep
+from vae_jax.models.posteriors import Gaussian, pairwise_log_density
+from vae_jax.types import Active
+
+BLOCK_SIZE = 256
+_NOWHERE = -1e30  # the log-density of a component that is padding; -inf would make NaN
+
+Samples = Float[Array, "samples latents"]
+
+
+class KLTerms(NamedTuple):
+    """The three terms for each sample; their sum is log q(z|x) - log p(z) of that sample.
+
+    Attributes:
+        mutual_information: log q(z|x) - log q(z); its mean is at most ln N.
+        total_correlation: log q(z) - sum_j log q(z_j).
+        dimensionwise_kl: sum_j log q(z_j) - log p(z); a sum of KLs for a factorised prior.
+    """
+
+    mutual_information: Float[Array, " samples"]
+    total_correlation: Float[Array, " samples"]
+    dimensionwise_kl: Float[Array, " samples"]
+
+
+def decompose(
+    q: Gaussian,
+    active: Active,
+    deviation: Samples,
+    log_prior: Float[Array, " samples"],
+    block_size: int = BLOCK_SIZE,
+) -> KLTerms:
+    """Terms of the KL with the exact aggregate posterior of the examples of `q`.
+
+    Time grows with samples x examples x latents, memory with block_size^2 x latents.
+
+    Args:
+        q: posteriors of the N examples, `[examples, latents]`.
+        active: the latents that the run uses; the others add exactly zero.
+        deviation: z - mean of one sample from the posterior of each of the first `samples`
+            examples: z itself may be too coarse to tell how likely it is under its own posterior.
+        log_prior: log p(z) of those samples over the active latents, whatever the prior.
+        block_size: samples, and examples, that are compared at once; no result depends on it but
+            by rounding.
+    """
+    num_samples = len(deviation)
+    own = Gaussian(jnp.zeros_like(deviation), q.log_var[:num_samples], active).log_prob(deviation)
+    joint, marginals = _aggregate_log_densities(q, active, deviation, block_size)
+    return KLTerms(own - joint, joint - marginals, marginals - log_prior)
+
+
+def _aggregate_log_densities(
+    q: Gaussian, active: Active, deviation: Samples, block_size: int
+) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
+    """Log q(z) and sum_j log q(z_j) of each sample."""
+    num_samples, num_examples = len(deviation), len(q.mean)
+    means, log_vars = _in_blocks(q.mean, block_size), _in_blocks(q.log_var, block_size)
+    is_real = _in_blocks(jnp.ones((num_examples, 1), bool), block_size)
+
+    def of_block(_: None, block: tuple[Samples, Samples]) -> tuple[None, tuple[Array, Array]]:
+        def add(sums: tuple[Array, Array], part: tuple[Array, Array, Array]) -> tuple[Any, None]:
+            new = _log_sums(*block, Gaussian(*part[:2]), part[2], active)
+            return jax.tree.map(jnp.logaddexp, sums, new), None
+
+        each = jnp.full_like(block[1], -jnp.inf)
+        empty = each[:, 0], each
+        (joint, each), _ = jax.lax.scan(add, empty, (means, log_vars, is_real))
+        log_n = np.log(num_examples)
+        return None, (joint - log_n, jnp.sum(keep(active, each - log_n), axis=-1))
+
+    drawn = _in_blocks(q.mean[:num_samples], block_size), _in_blocks(deviation, block_size)
+    _, densities = jax.lax.scan(of_block, None, drawn)
+    joint, marginals = (density.reshape(-1)[:num_samples] for density in densities)
+    return joint, marginals
+
+
+def _log_sums(
+    mean: Samples, deviation: Samples, q: Gaussian, is_real: Array, active: Active
+) -> tuple[Float[Array, " samples"], Samples]:
+    """Log of the sum over components of their density at z, of all latents and of each."""
+    each = keep(active, pairwise_log_density(mean, deviation, q))
+    each = jnp.where(jnp.broadcast_to(is_real, each.shape), each, _NOWHERE)
+    return jax.nn.logsumexp(jnp.sum(each, axis=-1), axis=1), jax.nn.logsumexp(each, axis=1)
+
+
+def _in_blocks(rows: Array, block_size: int) -> Array:
+    """Rows as `[blocks, block, ...]`, padded with zeros."""
+    num_blocks = -(-len(rows) // block_size)
+    padding = num_blocks * block_size - len(rows)
+    padded = jnp.pad(rows, ((0, padding), (0, 0)))
+    return padded.reshape(num_blocks, block_size, *rows.shape[1:])
+
+
+def summarize(terms: KLTerms) -> dict[str, float]:
+    """The mean of each term and its standard error `_se`, in nats, in float64.
+
+    The error is that of independent samples. Where every example gives one sample it is an upper
+    limit, because the examples themselves were then not drawn.
+    """
+    row: dict[str, float] = {}
+    for name, values in terms._asdict().items():
+        row |= mean_columns(name, values)
+    return row
+
+
+def gaussian_total_correlation(
+    covariance: Float[np.ndarray, "latents latents"],
+) -> float:
+    """Total correlation of N(m, S): 1/2 (sum_j ln S_jj - ln det S), in nats.
+
+    A lower estimate of dependence from second moments alone (Locatello et al. 2019);
+    zero for a diagonal covariance.
+    """
+    _, log_determinant = np.linalg.slogdet(covariance.astype(np.float64))
+    return float(0.5 * (np.log(np.diag(covariance).astype(np.float64)).sum() - log_determinant))

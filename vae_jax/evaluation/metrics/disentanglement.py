@@ -1,0 +1,47 @@
+"""All measures of disentanglement of one representation, by the names of their columns."""
+
+from vae_jax.evaluation.metrics.codes import Coded, CodesAt
+from vae_jax.evaluation.metrics.importance import dci
+from vae_jax.evaluation.metrics.information import (
+    discretize,
+    entropies,
+    mig,
+    modularity,
+    mutual_information,
+)
+from vae_jax.evaluation.metrics.intervention import beta_vae_score, factor_vae_score, irs
+from vae_jax.evaluation.metrics.separation import explicitness, sap
+
+
+def scores(
+    train: Coded,
+    test: Coded,
+    codes_at: CodesAt,
+    sizes: tuple[int, ...],
+    is_ordered: tuple[bool, ...],
+    seed: int = 0,
+) -> dict[str, float]:
+    """Every measure; 1 is best, and each one's function says what it gives at chance.
+
+    Args:
+        train: codes on which predictors are fitted; 10,000 are customary.
+        test: held-out codes, which MIG and modularity look at too.
+        codes_at: gives codes of images with the given factors.
+        sizes: number of values of each factor, as `codes_at` takes them.
+        is_ordered: for each factor, whether its values are quantities and not names.
+        seed: of the draws and of the forests.
+    """
+    information = mutual_information(discretize(test.codes), test.factors)
+    importance = dci(train, test, seed)
+    return {
+        "mig": mig(information, entropies(test.factors)),
+        "modularity": modularity(information),
+        "dci_disentanglement": importance.disentanglement,
+        "dci_completeness": importance.completeness,
+        "dci_informativeness": importance.informativeness,
+        "sap": sap(train, test, is_ordered),
+        "explicitness": explicitness(train, test),
+        "factor_vae_score": factor_vae_score(codes_at, sizes, seed),
+        "beta_vae_score": beta_vae_score(codes_at, sizes, seed),
+        "irs": irs(codes_at, sizes, seed),
+    }

@@ -1,0 +1,46 @@
+"""Observation models p(x|z): what the decoder's outputs mean.
+
+A new likelihood is a file here with two classes, the family (a frozen dataclass) and the
+distribution that it makes of the decoder's outputs (a ``NamedTuple`` of arrays), a row in
+``LIKELIHOODS`` and a row in the table of its tests. ``base`` says what both must be able to do.
+
+Which numbers may be compared: ``bernoulli`` gives the probability of a binary image,
+``discretized_logistic`` and ``categorical`` that of an 8-bit image, the others a density of x in
+[0, 1]. Only members of one kind share a unit; ``eight_bit`` says what lies between the last two.
+"""
+
+from vae_jax.models.likelihoods.base import Distribution, Likelihood, Outputs
+from vae_jax.models.likelihoods.bernoulli import Bernoulli
+from vae_jax.models.likelihoods.categorical import Categorical
+from vae_jax.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from vae_jax.models.likelihoods.discretized_logistic import DiscretizedLogistic
+from vae_jax.models.likelihoods.eight_bit import bits_per_dim
+from vae_jax.models.likelihoods.gaussian import Gaussian
+from vae_jax.models.likelihoods.laplace import Laplace
+from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode
+
+__all__ = [
+    "LIKELIHOODS",
+    "SCALE_MODES",
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Distribution",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "Outputs",
+    "ScaleMode",
+    "bits_per_dim",
+]
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "continuous_bernoulli": ContinuousBernoulli,
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "discretized_logistic": DiscretizedLogistic,
+    "categorical": Categorical,
+}
+"""Families by the name that ``--likelihood`` knows them by."""

@@ -1,0 +1,54 @@
+"""Approximate posteriors q(z|x): what the encoder's outputs mean.
+
+A family is a frozen dataclass that names the encoder's heads and turns their values into a
+distribution. A distribution is a ``NamedTuple`` of arrays with methods, so it passes through
+``jit``, ``vmap`` and ``grad``. A new posterior is a file here, a row in ``POSTERIORS`` and a row in
+the table of its tests; ``base`` says what it must be able to do.
+"""
+
+from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
+from vae_jax.models.posteriors.delta import Delta, Point
+from vae_jax.models.posteriors.flows import Flow
+from vae_jax.models.posteriors.full_gaussian import CholeskyGaussian, FullGaussian
+from vae_jax.models.posteriors.gaussian import (
+    DiagonalGaussian,
+    Gaussian,
+    normal_log_density,
+    pairwise_log_density,
+)
+from vae_jax.models.posteriors.iaf import InverseAutoregressive
+from vae_jax.models.posteriors.planar import Planar
+from vae_jax.models.posteriors.stacked import Stacked, TwoLayers
+
+__all__ = [
+    "POSTERIORS",
+    "CholeskyGaussian",
+    "ConditionalGaussian",
+    "Delta",
+    "DiagonalGaussian",
+    "Draw",
+    "Flow",
+    "FullGaussian",
+    "Gaussian",
+    "Head",
+    "InverseAutoregressive",
+    "Planar",
+    "Point",
+    "Posterior",
+    "PosteriorFamily",
+    "Stacked",
+    "TwoLayers",
+    "init_conditional",
+    "normal_log_density",
+    "pairwise_log_density",
+]
+
+POSTERIORS: dict[str, type[PosteriorFamily]] = {
+    "gaussian": DiagonalGaussian,
+    "full_gaussian": FullGaussian,
+    "iaf": InverseAutoregressive,
+    "planar": Planar,
+    "delta": Delta,
+}
+"""Families by the name that ``--posterior`` knows them by; ``Stacked`` is built on one of them."""

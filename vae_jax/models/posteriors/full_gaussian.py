@@ -1,0 +1,144 @@
+"""The Gaussian with all its correlations, by its Cholesky factor."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.hparams import HParams
+from vae_jax.models.latents import grow, keep
+from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily, with_score
+from vae_jax.models.posteriors.gaussian import log_density_of_noise
+from vae_jax.types import Active, Latents, Params
+
+Square = Float[Array, "*batch latents latents"]
+
+
+class CholeskyGaussian(NamedTuple):
+    r"""q(z|x) = N(z; mean, L L'), with L = diag(exp(log_var / 2)) + the strictly lower part.
+
+    ``exp(log_var)`` is the variance of a coordinate given those before it (Kingma & Welling 2019,
+    section 2.5.1).
+
+    Attributes:
+        mean: ``[*batch, latents]``.
+        log_var: ``[*batch, latents]``.
+        lower: ``[*batch, latents, latents]``; only what is below the diagonal counts.
+        active: the coordinates that count; None for all.
+    """
+
+    mean: Latents
+    log_var: Latents
+    lower: Square
+    active: Active | None = None
+
+    def restrict(self, active: Active) -> "CholeskyGaussian":
+        """The same q on active coordinates and, independently, N(0, 1) on the others.
+
+        The choice is made before any ``exp`` or product, as in ``Gaussian.restrict``.
+        """
+        lower = keep(active, jnp.where(active[:, None], self.lower, 0.0))
+        return CholeskyGaussian(keep(active, self.mean), keep(active, self.log_var), lower, active)
+
+    @property
+    def factor(self) -> Square:
+        """L, of which L L' is the covariance."""
+        scale = jnp.broadcast_to(jnp.exp(0.5 * self.log_var)[..., None], self.lower.shape)
+        on_diagonal = jnp.broadcast_to(jnp.eye(scale.shape[-1], dtype=bool), scale.shape)
+        return jnp.where(on_diagonal, scale, jnp.tril(self.lower, -1))
+
+    @property
+    def center(self) -> Latents:
+        """The mean."""
+        return self.mean
+
+    def sample(self, noise: Latents) -> Latents:
+        """Z = mean + L noise."""
+        return grow(self.mean, noise.ndim) + jnp.einsum("...ij,...j->...i", self.factor, noise)
+
+    def draw(self, noise: Latents) -> Draw:
+        """The sample and its log-density, for which no system need be solved."""
+        return Draw(self.sample(noise), self._log_density(noise))
+
+    def log_prob(self, z: Float[Array, "*#batch latents"]) -> Float[Array, "*batch"]:
+        """Log q(z|x) in nats, summed over the active coordinates; z may be shared by examples."""
+        z = jnp.broadcast_to(z, jnp.broadcast_shapes(z.shape, self.mean.shape))
+        log_density = self._log_density(self._noise_of(z))
+        # inf - inf in the system: z lies farther out than the floats reach.
+        return jnp.where(jnp.isnan(log_density), -jnp.inf, log_density)
+
+    def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
+        """Log q(z|x), differentiable through z alone."""
+        fixed, noise = jax.lax.stop_gradient((self, noise))
+        score = keep(fixed.active, -_solved(_solve_transposed, fixed.factor, noise))
+        return with_score(fixed._log_density(noise), z, score)
+
+    def component(self) -> Posterior:
+        """Itself."""
+        return self
+
+    def _log_density(self, noise: Latents) -> Float[Array, "*batch"]:
+        """Log q at mean + L noise: log N(noise; 0, I) - log det L."""
+        terms = log_density_of_noise(grow(self.log_var, noise.ndim), noise)
+        return jnp.sum(keep(self.active, terms), axis=-1)
+
+    def _noise_of(self, z: Latents) -> Latents:
+        """L^-1 (z - mean)."""
+        return _solved(_solve, self.factor, z - grow(self.mean, z.ndim))
+
+
+def _solved(
+    solve: Callable[[Array, Array], Array],
+    factor: Square,
+    values: Float[Array, "*particles latents"],
+) -> Float[Array, "*particles latents"]:
+    """One triangular system per example, particles side by side."""
+    columns = jnp.moveaxis(values.reshape(-1, *factor.shape[:-1]), 0, -1)
+    return jnp.moveaxis(solve(factor, columns), -1, 0).reshape(values.shape)
+
+
+def _solve_transposed(factor: Square, columns: Array) -> Array:
+    """L'^-1 columns."""
+    return jax.scipy.linalg.solve_triangular(factor, columns, trans=1, lower=True)
+
+
+@jax.custom_jvp
+def _solve(factor: Square, columns: Array) -> Array:
+    """L^-1 columns, whose slope is zero where the solution is not finite.
+
+    Where it is not, the density of z is zero, and no mixture gives it a weight: but zero weight
+    times a slope made of infinities would be NaN.
+    """
+    return jax.scipy.linalg.solve_triangular(factor, columns, lower=True)
+
+
+@_solve.defjvp
+def _solve_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (factor, columns), (factor_dot, columns_dot) = primals, tangents
+    solved = _solve(factor, columns)
+    is_near = jnp.all(jnp.isfinite(solved), axis=-2, keepdims=True)
+    moved = jnp.matmul(factor_dot, jnp.where(is_near, solved, 0.0))
+    slope = jax.scipy.linalg.solve_triangular(factor, columns_dot - moved, lower=True)
+    return solved, jnp.where(is_near, slope, 0.0)
+
+
+@dataclass(frozen=True)
+class FullGaussian(PosteriorFamily):
+    """Gaussians with any covariance; started without correlations, as the mean-field one."""
+
+    is_gaussian: ClassVar[bool] = True
+
+    def heads(self, width: int) -> tuple[Head, ...]:
+        """Mean, log-variance and the part of L below its diagonal."""
+        lower = Head("lower", (width, width), starts_at_zero=True)
+        return Head("mean", (width,)), Head("log_var", (width,)), lower
+
+    def __call__(
+        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+    ) -> CholeskyGaussian:
+        """Distribution with the given heads."""
+        del hparams, params
+        return CholeskyGaussian(heads["mean"], heads["log_var"], heads["lower"]).restrict(active)

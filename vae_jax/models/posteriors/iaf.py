@@ -1,0 +1,115 @@
+"""The inverse autoregressive flow (Kingma et al. 2016): all coordinates in one pass per step.
+
+Each step is z <- exp(s(z, c)) z + m(z, c), where the j-th entries of s and m read only coordinates
+that come before j in some order, and c is the encoder's context. A masked network with one hidden
+layer gives both (Germain et al. 2015). The order is turned around from one step to the next.
+
+Order and masks follow the number of *active* latents, and starts are prefix-stable. So a run does
+not depend on how many inactive latents its neighbours in a study force on it.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from vae_jax.hparams import HParams
+from vae_jax.models.latents import grow, keep
+from vae_jax.models.posteriors.base import Head, PosteriorFamily
+from vae_jax.models.posteriors.flows import Flow
+from vae_jax.models.posteriors.gaussian import Gaussian
+from vae_jax.models.soft_clamp import softly_bounded
+from vae_jax.types import Active, Latents, Params, PRNGKey, default_float
+
+LARGEST_LOG_SCALE = 2.0
+"""Bound of |s|: one step scales a coordinate by at most e^2."""
+
+Mask = Bool[Array, "latents hidden"]
+Context = Float[Array, "*examples latents"]
+
+
+@dataclass(frozen=True)
+class InverseAutoregressive(PosteriorFamily):
+    """Inverse autoregressive flow on a mean-field Gaussian; starts as the identity.
+
+    Attributes:
+        num_flows: steps.
+        flow_hidden_size: hidden units of a step; at least as many as active latents, or else some
+            coordinates are not read by all that come after them.
+    """
+
+    num_flows: int = 2
+    flow_hidden_size: int = 64
+
+    def heads(self, width: int) -> tuple[Head, ...]:
+        """Mean and log-variance of the base, and as many numbers of context."""
+        return Head("mean", (width,)), Head("log_var", (width,)), Head("context", (width,))
+
+    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
+        """Weights of all steps, ``[num_flows, ...]``; those that give m and s are zero."""
+        del hparams
+        width, size, num = len(active), self.flow_hidden_size, self.num_flows
+        drawn = jax.random.normal(key, (width, 2, num, size), default_float())
+        drawn *= jax.lax.rsqrt(jnp.sum(active, dtype=drawn.dtype))
+        from_z, from_context = jnp.moveaxis(drawn, 0, -2)
+        zeros = jnp.zeros((num, width, size), drawn.dtype)
+        return {
+            "from_z": from_z,
+            "from_context": from_context,
+            "bias": zeros[:, 0],
+            "to_shift": zeros,
+            "to_log_scale": zeros,
+            "shift": zeros[..., 0],
+            "log_scale": zeros[..., 0],
+        }
+
+    def __call__(
+        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+    ) -> Flow:
+        """Distribution with the given heads and weights."""
+        del hparams
+        base = Gaussian(heads["mean"], heads["log_var"]).restrict(active)
+        context = keep(active, heads["context"])
+        return Flow(base, jax.tree_util.Partial(_transform, params, context, active))
+
+
+def _transform(
+    params: Params, context: Context, active: Active, z: Latents
+) -> tuple[Latents, Float[Array, "*batch"]]:
+    """All steps, and the sum of their log-determinants."""
+
+    def step(z: Latents, own: tuple[Int[Array, ""], Params]) -> tuple[Latents, Array]:
+        index, weights = own
+        shift, log_scale = _shift_and_log_scale(weights, index % 2 == 1, context, active, z)
+        return z * jnp.exp(log_scale) + shift, jnp.sum(log_scale, axis=-1)
+
+    z, log_dets = jax.lax.scan(step, z, (jnp.arange(len(params["bias"])), params))
+    return z, jnp.sum(log_dets, axis=0)
+
+
+def _shift_and_log_scale(
+    weights: Params, is_reversed: Bool[Array, ""], context: Context, active: Active, z: Latents
+) -> tuple[Latents, Latents]:
+    """The masked network m, s of one step: zero on inactive coordinates, of which it reads none."""
+    reads, writes = _masks(is_reversed, active, weights["bias"].shape[-1])
+    h = keep(active, z) @ jnp.where(reads, weights["from_z"], 0.0)
+    h += grow(context @ weights["from_context"], z.ndim) + grow(weights["bias"], z.ndim)
+    h = jax.nn.elu(h)
+    shift, raw = (
+        keep(active, h @ jnp.where(writes, weights[f"to_{name}"], 0.0).T + grow(bias, z.ndim))
+        for name, bias in (("shift", weights["shift"]), ("log_scale", weights["log_scale"]))
+    )
+    return shift, softly_bounded(raw, LARGEST_LOG_SCALE)
+
+
+def _masks(is_reversed: Bool[Array, ""], active: Active, size: int) -> tuple[Mask, Mask]:
+    """Which coordinates a hidden unit reads, and to which it writes.
+
+    Coordinates have the ranks 1 to n, or n to 1; a unit of degree d reads ranks up to d and writes
+    to those above. Degrees 0 to n - 1 take turns; units of degree 0 see the context alone.
+    """
+    num, column = jnp.sum(active), jnp.arange(len(active))
+    rank = jnp.where(is_reversed, num - column, column + 1)[:, None]
+    degree = (jnp.arange(size) % num)[None]
+    return (rank <= degree) & active[:, None], (rank > degree) & active[:, None]

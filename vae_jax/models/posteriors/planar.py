@@ -1,0 +1,99 @@
+"""The planar flow (Rezende & Mohamed 2015): each step pushes z towards or off a hyperplane."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.hparams import HParams
+from vae_jax.models.latents import grow, keep
+from vae_jax.models.posteriors.base import Head, PosteriorFamily
+from vae_jax.models.posteriors.flows import Flow
+from vae_jax.models.posteriors.gaussian import Gaussian
+from vae_jax.types import Active, Latents, Params
+
+SOFTPLUS_IS_ONE = math.log(math.e - 1)
+"""Where softplus is 1."""
+
+Vectors = Float[Array, "*examples latents"]
+Offsets = Float[Array, "*examples"]
+
+
+@dataclass(frozen=True)
+class Planar(PosteriorFamily):
+    """Planar flow on a mean-field Gaussian, all of it given by the encoder; starts as the identity.
+
+    Attributes:
+        num_flows: steps.
+    """
+
+    num_flows: int = 2
+
+    def heads(self, width: int) -> tuple[Head, ...]:
+        """Mean and log-variance of the base; u, w and b of every step."""
+        return (
+            Head("mean", (width,)),
+            Head("log_var", (width,)),
+            Head("planar_u", (width, self.num_flows), starts_at_zero=True),
+            Head("planar_w", (width, self.num_flows)),
+            Head("planar_b", (self.num_flows,)),
+        )
+
+    def __call__(
+        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+    ) -> Flow:
+        """Distribution with the given heads; w is divided by the root of the active latents."""
+        del hparams, params
+        base = Gaussian(heads["mean"], heads["log_var"]).restrict(active)
+        u, w = (keep(active, jnp.moveaxis(heads[f"planar_{name}"], -1, 0)) for name in "uw")
+        w *= jax.lax.rsqrt(jnp.sum(active, dtype=w.dtype))
+        b = jnp.moveaxis(heads["planar_b"], -1, 0)
+        return Flow(base, jax.tree_util.Partial(_transform, u, w, b))
+
+
+def _transform(
+    u: Vectors, w: Vectors, b: Offsets, z: Latents
+) -> tuple[Latents, Float[Array, "*batch"]]:
+    """All steps, along the first axis of u, w and b, and the sum of their log-determinants."""
+    z, log_dets = jax.lax.scan(lambda z, own: _step(z, *own), z, (u, w, b))
+    return z, jnp.sum(log_dets, axis=0)
+
+
+def _step(z: Latents, u: Vectors, w: Vectors, b: Offsets) -> tuple[Latents, Float[Array, "*batch"]]:
+    """Z + u' tanh(w.z + b) and log det = log(1 + (1 - tanh^2) w.u') (eqs. 10 to 12).
+
+    Its inverse exists if w.u' > -1. So u' is u moved along w until w.u' = softplus(w.u + c) - 1
+    (appendix A.1); with the shift c there, u = 0 gives u' = 0.
+    """
+    along, square = jnp.sum(w * u, axis=-1), jnp.sum(w**2, axis=-1)
+    growth = jax.nn.softplus(along + SOFTPLUS_IS_ONE)
+    # Where w vanishes so do w.u and its correction; only its direction would be 0/0.
+    missing = (growth - 1.0 - along) / jnp.where(square > 0, square, 1.0)
+    push = u + missing[..., None] * w
+    position = jnp.sum(grow(w, z.ndim) * z, axis=-1) + grow(b, z.ndim - 1)
+    h = jnp.tanh(position)
+    log_det = _log_det(position, grow(_log_softplus(along + SOFTPLUS_IS_ONE), h.ndim))
+    return z + grow(push, z.ndim) * h[..., None], log_det
+
+
+def _log_det(
+    position: Float[Array, "*#batch"], log_growth: Float[Array, "*#batch"]
+) -> Float[Array, "*batch"]:
+    """Log(1 + (1 - h^2)(growth - 1)) with h = tanh(position).
+
+    As log(h^2 + (1 - h^2) growth) nothing cancels, and as a sum of logarithms nothing underflows:
+    the growth may be as small as exp(-w.w).
+    """
+    distance = jnp.abs(position)
+    log_sech = math.log(2.0) - distance - jnp.log1p(jnp.exp(-2.0 * distance))
+    # Held above zero, where log h^2 has no slope and no weight.
+    log_tanh = jnp.log(jnp.maximum(jnp.tanh(distance), jnp.finfo(position.dtype).tiny))
+    return jnp.logaddexp(2.0 * log_tanh, 2.0 * log_sech + log_growth)
+
+
+def _log_softplus(values: Offsets) -> Offsets:
+    """Log(log(1 + exp(v))), which is v to the last bit where the softplus underflows."""
+    is_low = values < -40.0
+    return jnp.where(is_low, values, jnp.log(jax.nn.softplus(jnp.where(is_low, 0.0, values))))

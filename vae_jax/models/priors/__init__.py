@@ -1,0 +1,43 @@
+"""Priors p(z) over the latent space; the model generates from its own.
+
+A family is a frozen dataclass that turns parameters into a distribution, a ``NamedTuple`` of arrays
+with ``log_prob``, ``sample`` and, where one exists, the closed-form ``kl`` from a posterior. A new
+prior is a file here, a row in ``PRIORS`` and a row in the table of its tests.
+"""
+
+from vae_jax.models.priors.base import Encode, Prior, PriorFamily, Start
+from vae_jax.models.priors.class_normal import ClassNormal, ClassPrior
+from vae_jax.models.priors.flow import CouplingFlow, FlowPrior
+from vae_jax.models.priors.mixture import GaussianMixture, MixturePrior
+from vae_jax.models.priors.normal import StandardNormal, UnitNormal
+from vae_jax.models.priors.stacked import StackedPrior, TwoLayerPrior
+from vae_jax.models.priors.vamp import PosteriorMixture, VampPrior
+
+__all__ = [
+    "PRIORS",
+    "ClassNormal",
+    "ClassPrior",
+    "CouplingFlow",
+    "Encode",
+    "FlowPrior",
+    "GaussianMixture",
+    "MixturePrior",
+    "PosteriorMixture",
+    "Prior",
+    "PriorFamily",
+    "StackedPrior",
+    "StandardNormal",
+    "Start",
+    "TwoLayerPrior",
+    "UnitNormal",
+    "VampPrior",
+]
+
+PRIORS: dict[str, type[PriorFamily]] = {
+    "normal": StandardNormal,
+    "mixture": MixturePrior,
+    "vamp": VampPrior,
+    "flow": FlowPrior,
+    "class_normal": ClassPrior,
+}
+"""Families by the name that ``--prior`` knows them by."""

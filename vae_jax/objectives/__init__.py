@@ -1,0 +1,1 @@
+"""Objectives: bounds on log p(x), their gradient estimators, and regularizers."""

@@ -1,0 +1,48 @@
+"""DIP-VAE: the codes' covariance is drawn to the identity."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vae_jax.hparams import HParams
+from vae_jax.models.latents import keep
+from vae_jax.objectives.bounds import Draws
+from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
+from vae_jax.types import Latents, Params, Scalar
+
+
+@dataclass(frozen=True)
+class DIP(Regularizer):
+    """Disentangled inferred prior (Kumar et al. 2018, eqs. 6 and 7).
+
+    With C the covariance of the codes: ``dip_offdiagonal`` times the sum of C_ij^2 over i other
+    than j, plus ``dip_diagonal`` times the sum of (C_ii - 1)^2.
+
+    Attributes:
+        dip_of: ``means`` takes the covariance of E[z|x], as DIP-VAE I does, ``samples`` that of
+            z, which is larger by the mean of Var[z|x], as II.
+    """
+
+    strengths: ClassVar[tuple[str, ...]] = ("dip_offdiagonal", "dip_diagonal")
+    needs_gaussian: ClassVar[bool] = True
+
+    dip_of: str = "means"
+
+    def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
+        """Both sums, with their weights."""
+        del params
+        q = gaussian(draws, context.active)
+        codes = covariance(q.mean)
+        within = jnp.mean(jnp.exp(q.log_var), axis=0) if self.dip_of == "samples" else 0.0
+        diagonal = keep(context.active, jnp.diag(codes) + within - 1.0)
+        others = jnp.where(jnp.eye(len(codes), dtype=bool), 0.0, codes)
+        penalty = hparams.dip_offdiagonal * jnp.sum(others**2)
+        return penalty + hparams.dip_diagonal * jnp.sum(diagonal**2)
+
+
+def covariance(codes: Latents) -> Float[Array, "latents latents"]:
+    """Unbiased covariance over the batch; zero with a coordinate that is always zero."""
+    deviations = codes - jnp.mean(codes, axis=0, keepdims=True)
+    return deviations.T @ deviations / (len(codes) - 1)

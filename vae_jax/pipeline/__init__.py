@@ -1,0 +1,1 @@
+"""From flags to a complete workdir: prepare, train, evaluate, draw, report (``run``)."""

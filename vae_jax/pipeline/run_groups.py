@@ -1,0 +1,267 @@
+"""The runs of a workdir, in groups that are trained by one compiled program each.
+
+Runs that differ only in hyperparameters that are arrays share a group; any other difference starts
+another. A group is written down in ``checkpoints/NUMBER/group.json`` before it is trained and stays
+as it began: a study that grows gets further groups, and its old runs keep numbers and results.
+"""
+
+import dataclasses
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_jax.config import build
+from vae_jax.config.schema import FIELDS, Config, as_text
+from vae_jax.config.validation import as_flags
+from vae_jax.data import Dataset
+from vae_jax.hparams import HParams
+from vae_jax.runtime import checksums, files, mesh
+from vae_jax.runtime.errors import InputError, LostError
+from vae_jax.runtime.mesh import Devices
+from vae_jax.training import checkpoint, memory
+from vae_jax.training.step import TrainSpec
+from vae_jax.training.vectorized import Layout
+
+CHECKPOINTS = "checkpoints"
+GROUP_FILE = "group.json"
+CHUNK_SECONDS = 10.0  # a signal is obeyed between chunks, and in time for a machine that is taken
+
+Identity = dict[str, str]
+"""The flags of a run that decide what is trained, as text, and a mark of the data."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs trained by one program.
+
+    Attributes:
+        folder: of its checkpoints.
+        runs: their numbers in the study.
+        configs: one for each run.
+        max_parallel_runs: how many advance together, for as long as the group exists.
+        most_steps: most updates between host visits where these are slow, from the first start on;
+            None before it.
+    """
+
+    folder: Path
+    runs: tuple[int, ...]
+    configs: tuple[Config, ...]
+    max_parallel_runs: int
+    most_steps: int | None = None
+
+    def spec(self, dataset: Dataset) -> TrainSpec:
+        """What the runs have in common: the widest latent space, clipping if any run clips."""
+        common = dataclasses.replace(
+            self.configs[0],
+            latent_size=max(config.latent_size for config in self.configs),
+            top_latent_size=max(config.top_latent_size for config in self.configs),
+            clip_norm=min(config.clip_norm for config in self.configs),
+        )
+        return build.train_spec(common, dataset.image_shape, dataset.num_classes)
+
+    @property
+    def devices(self) -> Devices:
+        """The devices that this start asks for, which may differ from those of the last."""
+        return Devices(self.configs[0].run_devices, self.configs[0].batch_devices)
+
+    @property
+    def hparams(self) -> HParams:
+        """What the runs do not have in common, ``[runs]``."""
+        return build.hparams(self.configs)
+
+
+def plan(
+    workdir: Path, configs: list[Config], dataset: Dataset, max_parallel_runs: int
+) -> list[Group]:
+    """Groups that hold just the given runs: those of the workdir first, then new ones.
+
+    Raises:
+        InputError: the workdir holds runs that are not among the given ones.
+        LostError: the workdir was used, and what its groups were cannot be read.
+    """
+    folder, mark = workdir / CHECKPOINTS, _mark(dataset)
+    wanted = {_key(identity(config, mark)): config for config in configs}
+    old = [_load(path, wanted, workdir) for path in _group_files(workdir)]
+    known = {_key(identity(config, mark)) for group in old for config in group.configs}
+    fresh = [config for key, config in wanted.items() if key not in known]
+    first = sum(len(group.runs) for group in old)
+    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
+    for group in new:
+        _write(group, mark)
+    return [*old, *new]
+
+
+def identity(config: Config, mark: str) -> Identity:
+    """What makes two runs the same run."""
+    flags = as_flags(config)
+    deciding = {name for name, field in FIELDS.items() if field.metadata["changes_run"]}
+    if config.schedule != "constant":
+        deciding.add("num_steps")
+    return {name: flags[name] for name in FIELDS if name in flags and name in deciding} | {
+        "data": mark
+    }
+
+
+def _mark(dataset: Dataset) -> str:
+    """Name and checksum of the training images: a substituted data set is another one."""
+    checksum = zlib.crc32(np.ascontiguousarray(dataset.train).data)
+    return f"{dataset.record.used} ({len(dataset.train)} images, crc32 {checksum:08x})"
+
+
+def _key(identity: Identity) -> str:
+    return json.dumps(identity, sort_keys=True)
+
+
+def _grouped(
+    folder: Path,
+    configs: list[Config],
+    first_run: int,
+    first_group: int,
+    max_parallel_runs: int,
+    dataset: Dataset,
+) -> list[Group]:
+    """New runs by what their program depends on, in the order of their first run."""
+    members: dict[str, list[tuple[int, Config]]] = {}
+    for run, config in enumerate(configs, first_run):
+        flags = identity(config, "")
+        program = _key(
+            {n: v for n, v in flags.items() if n not in HParams._fields} | _parts(config)
+        )
+        members.setdefault(program, []).append((run, config))
+    groups = []
+    for number, rows in enumerate(members.values(), first_group):
+        runs, own = zip(*rows, strict=True)
+        group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
+        layout = memory.layout_for(
+            group.spec(dataset), group.hparams, max_parallel_runs, group.devices
+        )
+        _refuse_too_large(group, dataset, layout)
+        groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
+    return groups
+
+
+def _refuse_too_large(group: Group, dataset: Dataset, layout: Layout) -> None:
+    """Tell before anything is compiled that no device holds it; building it could take for ever."""
+    share, spec = -(-len(group.runs) // layout.run_devices), group.spec(dataset)
+    visits = build.visits(group.configs[0])
+    needed = memory.least_bytes(spec, share, len(dataset.train), visits)
+    available = mesh.memory()
+    if available is not None and needed > available:
+        raise InputError(
+            f"--hidden_sizes={as_text(group.configs[0].hidden_sizes)} and what else makes the size "
+            f"of a model, a batch or a study: {_names(group.runs)} would need {needed / 1e9:,.1f} "
+            f"GB, but the device has {available / 1e9:,.1f}; give smaller sizes, fewer particles, "
+            "fewer runs or a smaller --chunk_steps"
+        )
+
+
+def _names(runs: tuple[int, ...]) -> str:
+    return "a run" if len(runs) == 1 else f"{len(runs):,} runs"
+
+
+def _parts(config: Config) -> Identity:
+    """Parts of a program that are there or not by a hyperparameter's being zero."""
+    penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
+    layers = "2" if config.top_latent_size else "1"
+    return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+
+
+def _write(group: Group, mark: str) -> None:
+    rows = [
+        {"run": run, "flags": identity(config, mark)}
+        for run, config in zip(group.runs, group.configs, strict=True)
+    ]
+    facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
+    facts |= {"max_parallel_runs": group.max_parallel_runs, "most_steps": group.most_steps}
+    files.write_json(group.folder / GROUP_FILE, checksums.signed(facts))
+
+
+def settle_most_steps(group: Group, seconds_per_step: float) -> int:
+    """Most updates between two visits: the largest power of two within :data:`CHUNK_SECONDS`.
+
+    It is written down with the group, because the visits of a run must not depend on how fast the
+    machine was each time it was started.
+    """
+    affordable = CHUNK_SECONDS / max(seconds_per_step, 1e-9)
+    most_steps = 2 ** min(30, max(0, math.floor(math.log2(affordable))))
+    path = group.folder / GROUP_FILE
+    files.write_json(path, checksums.signed(checksums.read(path) | {"most_steps": most_steps}))
+    return most_steps
+
+
+def _group_files(workdir: Path) -> list[Path]:
+    """The files of groups 0, 1, ...; none in a fresh workdir.
+
+    Raises:
+        LostError: one is missing.
+    """
+    found = sorted((workdir / CHECKPOINTS).glob(f"*/{GROUP_FILE}"))
+    expected = [workdir / CHECKPOINTS / f"{i:03d}" / GROUP_FILE for i in range(len(found))]
+    is_used = any((workdir / name).exists() for name in ("metrics.jsonl", "results.csv"))
+    if found != expected or (is_used and not found):
+        missing = next(iter(set(expected) - set(found)), workdir / CHECKPOINTS)
+        raise LostError(_lost(workdir, f"{missing.relative_to(workdir)} is missing"))
+    return found
+
+
+def _lost(workdir: Path, problem: str) -> str:
+    return (
+        f"--workdir={workdir}: {problem}, so its runs cannot go on; restore it from a copy, or "
+        "give --restart to train all runs anew"
+    )
+
+
+def _facts(path: Path, workdir: Path) -> dict[str, Any]:
+    """What was written down about a group."""
+    try:
+        facts = checksums.read(path)
+    except checksums.DamagedError:
+        name = path.relative_to(workdir)
+        raise LostError(_lost(workdir, f"{name} is damaged or older than format 2")) from None
+    if facts["format"] != checkpoint.FORMAT:
+        raise InputError(
+            f"--workdir={workdir}: holds format {facts['format']}, written by "
+            f"{facts['written_by']}, where this version writes and reads {checkpoint.FORMAT}; "
+            "use that version, or give another --workdir"
+        )
+    return facts
+
+
+def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> Group:
+    facts = _facts(path, workdir)
+    keys = [_key(row["flags"]) for row in facts["runs"]]
+    for key, row in zip(keys, facts["runs"], strict=True):
+        if key not in wanted:
+            raise InputError(_left_out(workdir, row["flags"], [json.loads(k) for k in wanted]))
+    configs = tuple(wanted[key] for key in keys)
+    _check_length(workdir, path.parent, configs[0].num_steps)
+    runs = tuple(row["run"] for row in facts["runs"])
+    return Group(path.parent, runs, configs, facts["max_parallel_runs"], facts["most_steps"])
+
+
+def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:
+    done = max(checkpoint.steps(folder), default=0)
+    if done > num_steps:
+        raise InputError(
+            f"--num_steps={num_steps}: --workdir={workdir} already holds {done} updates; "
+            "give at least that many, or another --workdir"
+        )
+
+
+def _left_out(workdir: Path, there: Identity, wanted: list[Identity]) -> str:
+    """Which flags keep a run of the workdir from being one of the wanted ones."""
+    nearest = min(wanted, key=lambda flags: len(flags.items() ^ there.items()))
+    names = [name for name in there | nearest if there.get(name) != nearest.get(name)]
+    differences = "; ".join(
+        f"{name}={there.get(name, '(none)')} there but {nearest.get(name, '(none)')} now"
+        for name in names
+    )
+    return (
+        f"--workdir={workdir}: holds a run with other flags ({differences}); "
+        "give another --workdir, or a --sweep that keeps what is there"
+    )

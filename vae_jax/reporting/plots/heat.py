@@ -1,0 +1,156 @@
+"""Heat maps of a study over two of its axes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from vae_jax.reporting import table
+from vae_jax.reporting.plots import style, terms
+from vae_jax.reporting.plots.terms import TERMS, Term
+from vae_jax.reporting.table import Cells
+from vae_jax.types import Row
+
+_CELL = (0.56, 0.44)  # inches of a cell
+_FRAME = (0.75, 0.85)  # inches around the cells of a panel
+_WIDTH = 11.0  # inches that panels in a line may take
+
+
+@matplotlib.rc_context(style.STYLE)
+def heat_maps(path: Path, rows: Sequence[Row], axes: tuple[str, str]) -> None:
+    """Draws five terms over two axes, each cell the mean over seeds with its standard error.
+
+    Read as a table: the first axis goes across, the second down. The cell of the best run is
+    framed; a cell in which every run diverged is hatched, one that was not asked for is empty.
+
+    Args:
+      path: the PNG file to write.
+      rows: that differ in nothing but the two axes and the seed.
+      axes: across and down.
+    """
+    across, down = axes
+    num_across, num_down = (len(table.values(rows, name)) for name in axes)
+    figure, panels = _panels(num_across, num_down)
+    drawn = [term.cells(rows, (down, across)) for term in TERMS]
+    for panel, term, cells in zip(panels, TERMS, drawn, strict=False):
+        _draw_cells(panel, term, cells)
+        _frame_best(panel, rows, cells, (down, across))
+        panel.set(title=term.title, xlabel=terms.name(across), ylabel=terms.name(down))
+    _key(panels[len(TERMS)], drawn[0])
+    style.save(figure, path)
+
+
+def _panels(num_across: int, num_down: int) -> tuple[Figure, list[Axes]]:
+    """Returns a figure of six panels, as many in a line as fit."""
+    width = max(2.6, num_across * _CELL[0] + _FRAME[0])
+    height = max(1.7, num_down * _CELL[1] + _FRAME[1])
+    columns = next(n for n in (3, 2, 1) if n * width <= _WIDTH or n == 1)
+    lines = 6 // columns
+    figure = Figure(figsize=(columns * width, lines * height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(lines, columns)))
+
+
+def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
+    scale = Normalize(*color_limits(cells.mean))
+    colors = matplotlib.colormaps[term.colors]
+    panel.pcolormesh(
+        np.ma.masked_invalid(cells.mean), cmap=colors, norm=scale, edgecolors="white", linewidth=1.5
+    )
+    panel.invert_yaxis()
+    panel.spines[:].set_visible(False)
+    panel.tick_params(length=0)
+    down, across = cells.values
+    panel.set_xticks(np.arange(len(across)) + 0.5, [terms.tick(at) for at in across])
+    panel.set_yticks(np.arange(len(down)) + 0.5, [terms.tick(at) for at in down])
+    digits = terms.decimals(cells.mean)
+    for i, j in np.ndindex(cells.mean.shape):
+        if np.isfinite(cells.mean[i, j]):
+            ink = _ink_on(colors, float(scale(cells.mean[i, j])))
+            _write(panel, cells, (i, j), digits, ink)
+        elif cells.num_diverged[i, j]:
+            _cross_out(panel, i, j)
+
+
+def color_limits(numbers: Float[np.ndarray, "..."]) -> tuple[float, float]:
+    """Returns the range of colours, which a few outlying cells do not stretch.
+
+    It ends at the data or at Tukey's fences, 1.5 times the interquartile range beyond the
+    quartiles, whichever is nearer; what lies beyond takes the colour of the end.
+    """
+    known = numbers[np.isfinite(numbers)]
+    if known.size == 0:
+        return 0.0, 1.0
+    first, third = np.percentile(known, (25, 75))
+    reach = 1.5 * (third - first) or np.inf
+    low, high = max(known.min(), first - reach), min(known.max(), third + reach)
+    return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
+
+
+def _ink_on(colors: Colormap, share: float) -> str:
+    """Returns the text colour with the greater contrast to a colour of the map (WCAG 2)."""
+    linear = ((np.array(colors(share)[:3]) + 0.055) / 1.055) ** 2.4
+    luminance = np.dot(linear, (0.2126, 0.7152, 0.0722))
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
+
+
+def _write(panel: Axes, cells: Cells, place: tuple[int, int], digits: int, ink: str) -> None:
+    """Writes a cell's mean, its error, and how many of its seeds diverged."""
+    x, y = place[1] + 0.5, place[0] + 0.5
+    mean, error = cells.mean[place], cells.error[place]
+    digits = digits or int(mean != round(mean))
+    has_error = bool(np.isfinite(error) and error > 0)
+    text = style.minus(f"{mean:.{digits}f}")
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
+    panel.text(x, y - 0.14 * has_error, text, fontsize=8, **middle)
+    if has_error:
+        panel.text(x, y + 0.25, f"± {error:.{2 if error < 1 else 1}f}", fontsize=6, **middle)
+    if cells.num_diverged[place]:
+        panel.text(x + 0.45, y - 0.33, style.CROSS, fontsize=7, ha="right", va="center", color=ink)
+
+
+def _cross_out(panel: Axes, row: int, column: int) -> None:
+    square = Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, hatch="////")
+    square.set(facecolor="white", edgecolor=style.RULE, linewidth=0)
+    panel.add_patch(square)
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "color": style.ALARM}
+    panel.text(column + 0.5, row + 0.5, style.CROSS, fontsize=11, **middle)
+
+
+def _frame_best(panel: Axes, rows: Sequence[Row], cells: Cells, axes: tuple[str, str]) -> None:
+    best = table.best(rows)
+    if best is not None:
+        i, j = (cells.values[k].index(best[name]) for k, name in enumerate(axes))
+        frame = Rectangle((j, i), 1, 1, clip_on=False)
+        panel.add_patch(frame)
+        frame.set(facecolor="none", edgecolor=style.ALARM, linewidth=1.8)
+
+
+def _key(panel: Axes, cells: Cells) -> None:
+    """Says in a panel of its own how the others are to be read."""
+    panel.set_axis_off()
+    handles = [Patch(facecolor="none", edgecolor=style.ALARM, label="setting of the best run")]
+    num_lost = np.sum((cells.num_diverged > 0) & (cells.num_seeds == 0))
+    num_torn = np.sum((cells.num_diverged > 0) & (cells.num_seeds > 0))
+    if num_lost:
+        crossed = Patch(facecolor="white", edgecolor=style.MUTED, hatch="////")
+        crossed.set_label(f"{style.CROSS} every run diverged")
+        handles.append(crossed)
+    if num_torn:
+        handles.append(Patch(alpha=0, label=f"{style.CROSS} in a corner: a seed diverged"))
+    mean = terms.mean_words(cells)
+    said = [
+        "nats per example",
+        *([mean] if mean else []),
+        "±: " + terms.error_words([cells]).replace(", ", ",\n"),
+        "ELBO, NLL: lighter is better",
+        "others: lighter is more",
+    ]
+    look = {"alignment": "left", "title_fontproperties": {"size": 8}, "borderaxespad": 0}
+    panel.legend(handles=handles, title="\n".join([*said, ""]), loc="upper left", **look)

@@ -1,0 +1,68 @@
+"""How every figure looks, and how it becomes a file."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from vae_jax.runtime import files
+
+Images = Float[np.ndarray, "n height width channels"]
+Grid = Float[np.ndarray, "rows columns height width channels"]
+
+INK, MUTED, RULE = "#22303c", "#7b8794", "#e4e7eb"
+CROSS = "\N{MULTIPLICATION SIGN}"  # where a run diverged
+PALE, STRONG, ALARM = "#9fb3c8", "#1c5d99", "#d64545"
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.titlecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+DPIS = (130, 100, 75, 50)  # the first at which the file is small enough
+MAX_BYTES = 400_000
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG file at the finest resolution that stays below the size limit."""
+    pictures = (_png(figure, dpi) for dpi in DPIS)
+    fitting = (picture for picture in pictures if len(picture) <= MAX_BYTES)
+    files.write_bytes(path, next(fitting, None) or _png(figure, DPIS[-1]))
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    """Returns the same bytes for the same figure: no date, no version in them."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=dpi, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
+    return file.getvalue()
+
+
+def minus(number: str) -> str:
+    """Returns a number's text with a minus sign instead of a hyphen."""
+    return number.replace("-", "\N{MINUS SIGN}")
