@@ -28,13 +28,13 @@ def main() -> None:
     flags = parser.parse_args()
     data = vae_jax.load("mnist_5k")
     spec = vae_jax.TrainSpec(vae_jax.VAE(data.image_shape, max_latents=20), binarize="dynamic")
-    visits = vae_jax.Visits(flags.steps)
-    _train(spec, data, vae_jax.Visits(1), None)
+    intervals = vae_jax.Intervals(flags.steps)
+    _train(spec, data, vae_jax.Intervals(1), None)
     ratios, blocked, written, busy = [], [], [], []
     for number in range(flags.rounds):
         with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
             order = [None, checkpoints] if number % 2 else [checkpoints, None]
-            runs = {with_ is not None: _train(spec, data, visits, with_) for with_ in order}
+            runs = {with_ is not None: _train(spec, data, intervals, with_) for with_ in order}
         ratios.append(runs[True][0] / runs[False][0] - 1)
         blocked += runs[True][1]
         written.append(_write_alone(spec, data))
@@ -47,22 +47,22 @@ def main() -> None:
     print(
         f"one checkpoint alone takes {1e3 * seconds:.0f} ms, {1e3 * processor:.0f} of a processor:"
     )
-    share = processor * (flags.steps / visits.checkpoint_every) / statistics.median(busy)
+    share = processor * (flags.steps / intervals.checkpoint_every) / statistics.median(busy)
     print(f"{100 * share:.1f} % of what the training takes of the processors")
 
 
 def _train(
     spec: vae_jax.TrainSpec,
     data: vae_jax.Dataset,
-    visits: vae_jax.Visits,
+    intervals: vae_jax.Intervals,
     checkpoints: Checkpoints | None,
 ) -> tuple[float, list[float], float]:
     """Seconds of a training, those for which each save kept it waiting, and the processors'."""
     hparams, blocked = vae_jax.HParams.of(latent_size=20), []
     state = loop.initial_state(spec, hparams, data)
     began, busy = time.perf_counter(), time.process_time()
-    for visit in loop.train(spec, hparams, data, visits, state):
-        if checkpoints and visits.is_due(visit.step, visits.checkpoint_every):
+    for visit in loop.train(spec, hparams, data, intervals, state):
+        if checkpoints and intervals.is_due(visit.step, intervals.checkpoint_every):
             before = time.perf_counter()
             checkpoints.save(visit.step, visit.state, {})
             blocked.append(time.perf_counter() - before)

@@ -70,10 +70,10 @@ class _Training:
         few, hparams = np.array(images[:64]), vae_jax.HParams.of(latent_size=16)
         record = Record("synthetic", "synthetic", "random numbers", "")
         data = Dataset(images, few, few, None, None, None, record)
-        visits = vae_jax.Visits(2**20, steps, eval_every=2**20, checkpoint_every=2**20)
+        intervals = vae_jax.Intervals(2**20, steps, eval_every=2**20, checkpoint_every=2**20)
         state = loop.initial_state(spec, hparams, dataclasses.replace(data, train=few))
         self._steps = steps
-        self._visits = loop.train(spec, hparams, data, visits, state, on_device=on_device)
+        self._visits = loop.train(spec, hparams, data, intervals, state, on_device=on_device)
         self.milliseconds()
 
     def milliseconds(self) -> float:

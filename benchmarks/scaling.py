@@ -19,9 +19,9 @@ import jax.numpy as jnp
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from vae_jax import VAE, Conv, HParams, ResNet, TrainSpec
-from vae_jax.training import memory as capacity
 from vae_jax.training import step
 from vae_jax.training.batches import Examples
+from vae_jax.training.memory import bytes_per_run
 from vae_jax.training.step import TrainState
 
 NUMBERS_MOVED = 10
@@ -72,7 +72,7 @@ def main() -> None:
         moved = 4 * NUMBERS_MOVED * params
         line = f"{name:16}{params:11,}{operations / 1e9:8.2f}{moved / 1e6:8.1f}"
         for chip in (chip for chip in CHIPS if chip.name in SHOWN):
-            fitting = int(0.8 * chip.memory / capacity.bytes_per_run(spec))
+            fitting = int(0.8 * chip.memory / bytes_per_run(spec))
             print(f"{line}{operations / moved:8.1f}{chip.name:>7}", end="")
             print(f"{1e6 * operations / chip.peak:9.1f}{1e6 * moved / chip.bandwidth:9.1f}", end="")
             print(f"{fitting:9,}{1e6 * 2 * 4 * params / chip.link:9.1f}")

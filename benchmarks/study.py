@@ -24,9 +24,9 @@ from measuring import Advance, Training, images, machine, peak_memory_mb, second
 from vae_jax.hparams import HParams
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
-from vae_jax.training import memory as capacity
 from vae_jax.training import vectorized
 from vae_jax.training.batches import Examples
+from vae_jax.training.memory import layout_for
 from vae_jax.training.step import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +47,7 @@ def study(num_runs: int, examples: Examples, steps: int, max_parallel_runs: int)
     """Compile the program of a study; ``first_call`` is what that takes, initial state included."""
     began = time.perf_counter()
     hparams = HParams.of(seed=list(range(num_runs)))
-    layout = capacity.layout_for(SPEC, hparams, max_parallel_runs)
+    layout = layout_for(SPEC, hparams, max_parallel_runs)
     training = Training(SPEC, examples, num_runs, steps, layout)
     training.advance(1)
     return Study(num_runs, layout, time.perf_counter() - began, training.advance)

@@ -44,15 +44,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vae_jax import rng
 from vae_jax.config import build, command_line, sweeps
+from vae_jax.evaluation import scoring
 from vae_jax.evaluation.elbo import EvalSpec
 from vae_jax.evaluation.metrics import ais, hmc
-from vae_jax.evaluation.metrics.ais import AnnealSpec, Question
+from vae_jax.evaluation.metrics.ais import AnnealSpec, EvalBatch
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.mesh import Devices
-from vae_jax.training import memory as capacity
 from vae_jax.training import vectorized
 from vae_jax.training.batches import Examples
+from vae_jax.training.memory import bytes_per_run
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
 
@@ -92,7 +93,7 @@ class Facts(NamedTuple):
     seconds: float
     processor_seconds: float
     temporary: int
-    command_line: int
+    arguments: int
     loops: int
     fusions: int
     custom_calls: int
@@ -197,7 +198,7 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
             described(states(spec, hparams), devices, "run"),
             described(images, devices),
             described(jax.ShapeDtypeStruct((), jnp.int32), devices),
-            max_steps=build.visits(common).longest,
+            max_steps=build.intervals(common).longest,
             layout=layout,
         )
 
@@ -210,10 +211,11 @@ def nll(spec: TrainSpec, num_particles: int) -> Program:
     images = examples(NUM_TEST // 1000, 1000)
 
     def lower() -> Any:
-        return vectorized.evaluate.lower(
+        return scoring.evaluate_runs.lower(
             EvalSpec(spec.model, num_particles),
             *map(described, (hparams, states(spec, hparams).params, images)),
             num_examples=NUM_TEST,
+            layout=Layout(),
         )
 
     return Program(f"NLL, K = {num_particles}", 1, spec, lower)
@@ -224,16 +226,16 @@ def annealing(spec: TrainSpec, num_examples: int = 100) -> Program:
     anneal = AnnealSpec(spec.model)
     hparams = HParams.of(seed=[0], latent_size=spec.model.max_latents)
 
-    def transition(question: Question) -> jax.Array:
+    def transition(question: EvalBatch) -> jax.Array:
         path, t, place, draw = ais.begin(anneal, question, ais.FORWARD, anneal.num_chains)
         step = jnp.full_like(place.z, ais.FIRST_STEP)
         place, _ = hmc.transition(path, t[1], step, anneal.num_leapfrog, place, draw(jnp.int32(1)))
         return place.log_target
 
-    def question(hparams: HParams, state: TrainState) -> Question:
+    def question(hparams: HParams, state: TrainState) -> EvalBatch:
         own, params = vectorized.take((hparams, state.params), 0)
         x = jnp.zeros((num_examples, *IMAGE_SHAPE))
-        return Question(
+        return EvalBatch(
             own, params, x, None, rng.stream(own.seed, "ais", 0), jnp.arange(num_examples)
         )
 
@@ -288,7 +290,7 @@ def row(program: Program, num_chips: int, found: Facts) -> list[str]:
         f"{found.processor_seconds:.1f}",
         f"{found.temporary / 1e6:.1f}",
         f"{found.arguments / 1e6:.1f}",
-        f"{capacity.bytes_per_run(program.spec) / 1e6:.1f}",
+        f"{bytes_per_run(program.spec) / 1e6:.1f}",
         str(found.loops),
         str(found.fusions),
         str(found.custom_calls),

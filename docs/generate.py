@@ -17,25 +17,25 @@ from vae_jax.config.schema import FIELDS, as_text
 from vae_jax.data import Record
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
-from vae_jax.evaluation.evaluators import ALWAYS, ASSESSMENTS, Assessment
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import Distribution, Likelihood
 from vae_jax.models.networks import Decoder, Network
-from vae_jax.models.posteriors import Draw, Head, Posterior, PosteriorFamily
-from vae_jax.models.priors import Prior, PriorFamily, Start
-from vae_jax.objectives.bounds import Draws, Objective, Terms, Value
+from vae_jax.models.posteriors import Head, Posterior, PosteriorFamily, SampleAndLogProb
+from vae_jax.models.priors import Prior, PriorFamily, PriorInit
+from vae_jax.objectives import ElboTerms, Objective, ObjectiveOutput, PosteriorSamples
 from vae_jax.objectives.regularizers import REGULARIZERS, Context, Regularizer
 from vae_jax.pipeline import results, workdir
 
 ROOT = Path(__file__).parents[1]
 INTERFACES: dict[str, tuple[type, ...]] = {
     "Likelihoods": (Likelihood, Distribution),
-    "Posteriors": (PosteriorFamily, Posterior, Head, Draw),
-    "Priors": (PriorFamily, Prior, Start),
-    "Objectives": (Objective, Terms, Draws, Value),
+    "Posteriors": (PosteriorFamily, Posterior, Head, SampleAndLogProb),
+    "Priors": (PriorFamily, Prior, PriorInit),
+    "Objectives": (Objective, ElboTerms, PosteriorSamples, ObjectiveOutput),
     "Regularizers": (Regularizer, Context),
     "Networks": (Network, Decoder),
-    "Evaluators": (Assessment,),
+    "Evaluators": (Evaluator,),
     "Data": (Record,),
 }
 """What a member of each family must be able to do, and what it is given."""
@@ -112,8 +112,9 @@ def flags_page() -> str:
     head = ("flag", "default", "meaning", "must be", "sweep", "read by")
     return (
         "---\nhide: [toc]\n---\n\n# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
-        "`vae_jax/config/schema.py`; `--help` prints the same. Flags of a flagfile come first, later ones "
-        "win. A flag that has no effect in the chosen combination is an error, never ignored: "
+        "`vae_jax/config/schema.py`; `--help` prints the same. Flags of a flagfile come first, "
+        "later ones win. A flag that has no effect in the chosen combination is an error, never "
+        "ignored: "
         "*read by* says which [members](members.md) use it, where not all do.\n\n"
         "*Sweep*: `array`: all its values share one compiled program; `program`: each value starts "
         "another program within the same study; `no`: it is one for the whole study. See "
@@ -144,7 +145,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
     chosen = {title: (f"`--{flag}`", validation.CHOICES[flag]) for flag, title in titles.items()}
     return chosen | {
         "Regularizers": ("a positive weight", REGULARIZERS),
-        "Evaluators": ("`--evaluate`", ASSESSMENTS),
+        "Evaluators": ("`--evaluate`", EVALUATORS),
     }
 
 
@@ -215,7 +216,7 @@ def columns_page() -> str:
         "## In results.json and metrics.jsonl too\n",
         _column_table(further),
     ]
-    for name, evaluator in ASSESSMENTS.items():
+    for name, evaluator in EVALUATORS.items():
         asked = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
         parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({asked}).\n")
         parts.append(_column_table(columns.with_errors(evaluator.columns)))

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from vae_jax.data import Dataset, Record
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import Bernoulli, Gaussian
+from vae_jax.models.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
 
@@ -29,7 +29,7 @@ class LinearModel:
     @property
     def vae(self) -> VAE:
         shape = (1, len(self.weights), 1)
-        return VAE(shape, self.weights.shape[1], MLP(()), likelihood=Gaussian())
+        return VAE(shape, self.weights.shape[1], MLP(()), likelihood=GaussianLikelihood())
 
     @property
     def hparams(self) -> HParams:
@@ -86,7 +86,7 @@ def log_evidence_by_grid(model: VAE, hparams: HParams, params, x: Array) -> np.n
 
 def tiny_vae(max_latents: int = 4, hidden_sizes: tuple[int, ...] = (8,)) -> VAE:
     """A model of 3x4 images, small enough for any test."""
-    return VAE((3, 4, 1), max_latents, MLP(hidden_sizes, "tanh"), likelihood=Bernoulli())
+    return VAE((3, 4, 1), max_latents, MLP(hidden_sizes, "tanh"), likelihood=BernoulliLikelihood())
 
 
 def tiny_data(num_train: int = 64, shape: tuple[int, int, int] = (3, 4, 1)) -> Dataset:

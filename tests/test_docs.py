@@ -11,7 +11,7 @@ import vae_jax
 from vae_jax.config.schema import FIELDS
 from vae_jax.data.packaged import PACKAGED
 from vae_jax.evaluation import columns, evaluators
-from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import results, workdir
 
@@ -49,7 +49,7 @@ def test_every_column_has_a_row_and_a_meaning(pages):
 
 def test_every_column_of_an_evaluator_is_explained():
     told = _coded((DOCS / "reference" / "evaluators.md").read_text(encoding="utf-8"))
-    assert {each.name for each in evaluators.columns(ASSESSMENTS)} <= told
+    assert {each.name for each in evaluators.columns(EVALUATORS)} <= told
 
 
 def test_every_file_of_a_workdir_and_every_public_name_is_listed(pages):

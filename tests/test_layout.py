@@ -1,163 +1,119 @@
-"""The order of the rooms: a module imports only modules above it, and each library has its room."""
+"""The layout: which package imports which, who owns a library, and that each idea has one place."""
 
-import ast
+import itertools
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vae_jax
+from benchmarks import structure
 
 PACKAGE = Path(vae_jax.__file__).parent
+SOURCES = structure.modules(PACKAGE)
+IMPORTS = structure.imports(PACKAGE)
 
-PURE = [
-    *("jax_versions", "types", "keys", "hparams", "latents", "softbound"),
-    *("posteriors.base", "posteriors.gaussian", "posteriors.delta", "posteriors.full_gaussian"),
-    *("posteriors.flows", "posteriors.iaf", "posteriors.planar", "posteriors.conditional"),
-    *("posteriors.stacked", "posteriors"),
-    *("priors.base", "priors.normal", "priors.mixture", "priors.vamp", "priors.flow"),
-    *("priors.class_normal", "priors.stacked", "priors"),
-    *("likelihoods.base", "likelihoods.bernoulli", "likelihoods.inversion"),
-    *("likelihoods.continuous_bernoulli", "likelihoods.scales", "likelihoods.location_scale"),
-    *("likelihoods.gaussian", "likelihoods.laplace", "likelihoods.eight_bit"),
-    *("likelihoods.discretized_logistic", "likelihoods.categorical", "likelihoods"),
-    *("networks.layers", "networks.mlp", "networks.conv", "networks.resnet"),
-    *("networks.discriminator", "networks"),
-    *("model", "estimators", "objectives"),
-    *("regularizers.base", "regularizers.total_correlation", "regularizers.dip"),
-    *("regularizers.mmd", "regularizers.factor", "regularizers"),
-    *("optimizers", "batches", "parallel", "train"),
-    *("columns", "metrics.evidence", "evaluate", "sweep"),
-    *("metrics.hmc", "metrics.ais", "metrics.gaps", "metrics.decomposition"),
-]
-HOST = [
-    *("errors", "libraries", "clock", "compilation", "signals", "hosts", "records", "seals"),
-    *("owner", "table", "page"),
-    *("data.dataset", "data.cache", "data.mapped", "data.arrays", "data.places", "data.files"),
-    *("data.folders", "data.packaged", "data.sprites", "data.download", "data.catalog"),
-    *("data.sources", "data"),
-    *(
-        "metrics.cores",
-        "metrics.estimates",
-        "metrics.codes",
-        "metrics.information",
-        "metrics.importance",
-    ),
-    *("metrics.separation", "metrics.intervention", "metrics.disentanglement"),
-    *("metrics.representation", "metrics.samples", "metrics.features", "metrics"),
-    *("plots.style", "plots.mosaic", "plots.terms", "plots.curves", "plots.heat"),
-    "plots.bounds",
-    "plots.codes",
-    *("plots.run", "plots.study", "plots"),
-    *("visits", "capacity", "feed", "scoring", "loop", "checkpoint", "logs"),
-    *("findings", "verdicts", "report"),
-    *("assessments.base", "assessments.nll", "assessments.decomposition"),
-    *("assessments.annealing", "assessments.gaps"),
-    *("assessments.disentanglement", "assessments.representation", "assessments.samples"),
-    *("assessments", "kinds", "config", "combinations", "study", "arguments", "build"),
-    *(
-        "groups",
-        "figures",
-        "results",
-        "ablation",
-        "workdir",
-        "resume",
-        "diagnosis",
-        "trainer",
-        "assessor",
-    ),
-    *("job", "cli", "__main__"),
-]
-ROOMS = [*PURE, *HOST, ""]
-"""From the ground up; the last is the package itself, the public names."""
+LEVELS = (
+    {"runtime"},
+    {"types", "rng", "hparams"},
+    {"data", "models"},
+    {"objectives"},
+    {"training"},
+    {"evaluation"},
+    {"reporting", "config"},
+    {"pipeline"},
+    {"api", "cli", "__main__"},
+)
+"""From the ground up: a package imports only those of lower levels."""
+ROOT = {"types", "rng", "hparams", "api", "cli", "__main__"}
+"""Modules in the root of the package, which may import those of their own level."""
+
+PURE = (
+    *("types", "rng", "hparams", "models", "objectives", "training.step", "training.vectorized"),
+    *("training.batches", "training.optimizers", "evaluation.elbo"),
+    *("evaluation.metrics.evidence", "evaluation.metrics.hmc", "evaluation.metrics.ais"),
+    *("evaluation.metrics.gaps", "evaluation.metrics.decomposition"),
+)
+"""Modules and packages of pure functions, which jit and know nothing of files or terminals."""
 
 OWNERS = {
-    "flax": {"networks"},
-    "optax": {"optimizers", "train", "metrics"},
+    "flax": {"models.networks"},
+    "optax": {"training.optimizers", "training.step", "evaluation.metrics"},
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
-    "orbax": {"checkpoint"},
-    "absl": {"arguments"},
-    "sklearn": {"metrics"},
-    "matplotlib": {"plots"},
-    "rich": {"logs"},
-    "tensorboardX": {"logs"},
+    "orbax": {"training.checkpoint"},
+    "absl": {"config.command_line"},
+    "sklearn": {"evaluation.metrics"},
+    "matplotlib": {"reporting.plots"},
+    "rich": {"pipeline.loggers"},
+    "tensorboardX": {"pipeline.loggers"},
 }
+"""Libraries, and the only modules or packages that import them."""
 
 
-def _room_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts).removesuffix("__init__").removesuffix(".")
+def _level(module: str) -> int:
+    package = module.partition(".")[0]
+    return next(i for i, packages in enumerate(LEVELS) if package in packages)
 
 
-SOURCES = {_room_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+def _is_in(module: str, places: set[str] | tuple[str, ...]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
 
 
-def _imports(room: str) -> Iterator[str]:
-    """Dotted names of what a module imports, also inside functions."""
-    for node in ast.walk(ast.parse(SOURCES[room].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{room}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def _libraries(module: str) -> set[str]:
+    return structure.libraries(SOURCES[module]) - set(sys.stdlib_module_names) - {"vae_jax"}
 
 
-def _imported_rooms(room: str) -> Iterator[str]:
-    """The longest room in the name: ``vae_jax.data.load`` is the room ``data``."""
-    for name in _imports(room):
-        inside, _, rest = name.partition(".")
-        while inside == "vae_jax" and rest not in SOURCES:
-            rest = rest.rpartition(".")[0]
-        if inside == "vae_jax":
-            yield rest
+def test_the_package_consists_of_the_packages_of_the_levels():
+    found = {name.partition(".")[0] for name in SOURCES if name}
+    assert found == set(itertools.chain(*LEVELS))
+    assert len(list(PACKAGE.glob("*.py"))) <= 9
 
 
-def _libraries(room: str) -> set[str]:
-    names = {name.partition(".")[0] for name in _imports(room)}
-    return names - set(sys.stdlib_module_names) - {"vae_jax"}
+@pytest.mark.parametrize("module", [name for name in SOURCES if name])
+def test_a_package_imports_only_packages_of_lower_levels(module):
+    own = module.partition(".")[0]
+    for other in IMPORTS[module]:
+        package = other.partition(".")[0]
+        is_beside = package == own or {package, own} <= ROOT
+        assert _level(other) < _level(module) + is_beside, f"{module} imports {other}"
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert sorted(SOURCES) == sorted(ROOMS)
+def test_imports_have_no_circles():
+    assert max(structure.floors(IMPORTS).values()) < len(SOURCES)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_rooms_above_it(room):
-    above = set(ROOMS[: ROOMS.index(room)])
-    assert set(_imported_rooms(room)) <= above
-
-
-@pytest.mark.parametrize("room", PURE)
-def test_the_upper_half_knows_jax_and_nothing_of_the_host(room):
-    assert _libraries(room) <= {"jax", "flax", "optax", "jaxtyping", "numpy"}
+@pytest.mark.parametrize("module", [name for name in SOURCES if _is_in(name, PURE)])
+def test_pure_modules_know_jax_and_nothing_of_the_host(module):
+    assert _libraries(module) <= {"jax", "flax", "optax", "jaxtyping", "numpy"}
 
 
 @pytest.mark.parametrize("library", OWNERS)
-def test_a_library_is_imported_only_in_its_rooms(library):
-    users = {room.partition(".")[0] for room in SOURCES if library in _libraries(room)}
-    assert users == OWNERS[library]
+def test_a_library_is_imported_only_by_its_owners(library):
+    users = {module for module in SOURCES if library in _libraries(module)}
+    assert users
+    assert {module for module in users if not _is_in(module, OWNERS[library])} == set()
+    assert all(any(_is_in(module, {place}) for module in users) for place in OWNERS[library])
 
 
 @pytest.mark.parametrize(
-    ("words", "rooms"),
+    ("words", "modules"),
     [
-        (r"lax\.map\(", {"sweep"}),
-        (r"\bdef over_runs\(", {"sweep"}),
-        (r"shard_map\(|make_mesh\(|jax\.sharding", {"parallel"}),
-        (r"compilation_cache_dir", {"compilation"}),
-        (r"jax\.grad\(|value_and_grad\(", {"train", "metrics.gaps"}),
-        (r"hparams\.beta", {"objectives"}),
+        (r"lax\.map\(", {"training.vectorized"}),
+        (r"\bdef over_runs\(", {"training.vectorized"}),
+        (r"shard_map\(|make_mesh\(|jax\.sharding", {"runtime.mesh"}),
+        (r"compilation_cache_dir", {"runtime.compilation_cache"}),
+        (r"jax\.grad\(|value_and_grad\(", {"training.step", "evaluation.metrics.gaps"}),
+        (r"hparams\.beta", {"objectives.base"}),
     ],
 )
-def test_an_idea_lives_in_one_room(words, rooms):
-    found = {room for room, path in SOURCES.items() if re.search(words, path.read_text("utf-8"))}
-    assert found == rooms
+def test_an_idea_has_one_place(words, modules):
+    found = {name for name, path in SOURCES.items() if re.search(words, path.read_text("utf-8"))}
+    assert found == modules
 
 
-def test_there_is_no_room_for_odds_and_ends():
-    names = {room.rpartition(".")[2] for room in SOURCES}
+def test_there_is_no_module_for_odds_and_ends():
+    names = {name.rpartition(".")[2] for name in SOURCES}
     assert not names & {"utils", "util", "helpers", "common", "misc"}

@@ -17,15 +17,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.api import Ablation, ablate, fit
+    from vae_jax.api import Study, ablate, fit
     from vae_jax.data import Dataset, load
     from vae_jax.evaluation.scoring import score
     from vae_jax.hparams import HParams
     from vae_jax.models.networks import MLP, Conv, ResNet
-    from vae_jax.models.vae import VAE, Trained
-    from vae_jax.objectives.bounds import Elbo, ImportanceWeighted
+    from vae_jax.models.vae import VAE, TrainedVAE
+    from vae_jax.objectives import Elbo, ImportanceWeighted
     from vae_jax.runtime.errors import InputError
-    from vae_jax.training.intervals import Visits
+    from vae_jax.training.intervals import Intervals
     from vae_jax.training.optimizers import Adam
     from vae_jax.training.step import TrainSpec, TrainState
     from vae_jax.training.vectorized import grid, take
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "MLP",
     "VAE",
-    "Ablation",
     "Adam",
     "Conv",
     "Dataset",
@@ -41,11 +40,12 @@ __all__ = [
     "HParams",
     "ImportanceWeighted",
     "InputError",
+    "Intervals",
     "ResNet",
+    "Study",
     "TrainSpec",
     "TrainState",
-    "Trained",
-    "Visits",
+    "TrainedVAE",
     "ablate",
     "fit",
     "grid",
@@ -55,18 +55,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    "vae_jax.api": ("Ablation", "ablate", "fit"),
+    "vae_jax.api": ("Study", "ablate", "fit"),
     "vae_jax.data": ("Dataset", "load"),
     "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),
-    "vae_jax.models.vae": ("VAE", "Trained"),
+    "vae_jax.models.vae": ("VAE", "TrainedVAE"),
     "vae_jax.models.networks": ("MLP", "Conv", "ResNet"),
-    "vae_jax.objectives.bounds": ("Elbo", "ImportanceWeighted"),
+    "vae_jax.objectives.base": ("Elbo", "ImportanceWeighted"),
     "vae_jax.training.optimizers": ("Adam",),
     "vae_jax.evaluation.scoring": ("score",),
     "vae_jax.training.vectorized": ("grid", "take"),
     "vae_jax.training.step": ("TrainSpec", "TrainState"),
-    "vae_jax.training.intervals": ("Visits",),
+    "vae_jax.training.intervals": ("Intervals",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

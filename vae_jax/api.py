@@ -3,14 +3,15 @@
 from typing import NamedTuple
 
 from vae_jax.data import Dataset
+from vae_jax.evaluation import scoring
 from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import Evidence
 from vae_jax.hparams import HParams
-from vae_jax.models.vae import Trained
+from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import results
 from vae_jax.runtime import mesh
 from vae_jax.training import loop, memory, vectorized
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.types import Row
 
@@ -42,23 +43,27 @@ def fit(
 def _fit(
     spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int, max_parallel_runs: int
 ) -> tuple[TrainState, list[Row]]:
-    """Return the trained state and the rows of the last visit."""
+    """Return the trained state and the rows of the last update."""
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     state, rows = loop.initial_state(spec, hparams, data, layout), []
-    visits = Visits(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
-    for visit in loop.train(spec, hparams, data, visits, state, layout=layout):
-        state, rows = visit.state, visit.rows
+    intervals = Intervals(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
+    score_valid = scoring.valid_scorer(spec, hparams, data, layout)
+    for output in loop.train(
+        spec, hparams, data, intervals, state, layout=layout, score_valid=score_valid
+    ):
+        state, rows = output.state, output.rows
     return state, rows
 
 
-class Ablation(NamedTuple):
+class Study(NamedTuple):
     """A finished study.
 
     Attributes:
         spec: of all runs.
         hparams: ``[runs]``.
         state: of all runs; every array leads with ``runs``.
-        table: one row per run, with the columns of ``results.csv`` (:mod:`vae_jax.evaluation.columns`).
+        table: one row per run, with the columns of ``results.csv``
+            (:mod:`vae_jax.evaluation.columns`).
     """
 
     spec: TrainSpec
@@ -66,10 +71,10 @@ class Ablation(NamedTuple):
     state: TrainState
     table: list[Row]
 
-    def take(self, run: int) -> Trained:
+    def take(self, run: int) -> TrainedVAE:
         """One run's model, for encoding, decoding and sampling."""
         hparams, params = vectorized.take((self.hparams, self.state.params), run)
-        return Trained(self.spec.model, hparams, params)
+        return TrainedVAE(self.spec.model, hparams, params)
 
 
 def ablate(
@@ -80,7 +85,7 @@ def ablate(
     *,
     num_particles: int = 1,
     max_parallel_runs: int = 0,
-) -> Ablation:
+) -> Study:
     """Train all runs of a grid as one program and score them on the test split.
 
     Args:
@@ -102,4 +107,4 @@ def ablate(
         results.table_row({name: value.item() for name, value in own.items()}, row, numbers, step)
         for own, row, numbers, step in zip(settings, last, measured, diverged, strict=True)
     ]
-    return Ablation(spec, hparams, state, table)
+    return Study(spec, hparams, state, table)

@@ -21,13 +21,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         with signals.watched() as stop:
-            run.complete(command_line.parse(argv), stop)
+            run.run(command_line.parse(argv), stop)
     except InputError as error:
         print(f"run.py: {error}", file=sys.stderr)
-        return distributed.part(2)
+        return distributed.leave(2)
     except distributed.LostProcessError as error:
         print(f"run.py: {error}", file=sys.stderr)
-        return distributed.part(1)
+        return distributed.leave(1)
     except signals.StoppedError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return error.status

@@ -21,13 +21,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 
 __all__ = [
-    "Active",
     "Array",
     "Bool",
     "Float",
     "Images",
     "Int",
     "Labels",
+    "LatentMask",
     "Latents",
     "PRNGKey",
     "Params",
@@ -53,7 +53,7 @@ Images: TypeAlias = Float[Array, "*batch height width channels"]
 Labels: TypeAlias = Int[Array, "*batch"]
 """Classes of images, counted from 0."""
 Latents: TypeAlias = Float[Array, "*batch latents"]
-Active: TypeAlias = Bool[Array, " latents"]
+LatentMask: TypeAlias = Bool[Array, " latents"]
 """True on the first ``latent_size`` coordinates, the ones a run uses."""
 
 

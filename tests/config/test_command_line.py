@@ -14,7 +14,7 @@ from vae_jax.config.schema import FIELDS, Config, as_text, parse_value
 from vae_jax.config.validation import as_flags
 from vae_jax.runtime.errors import InputError
 
-EXPERIMENTS = Path(schema.__file__).parent.parent / "experiments"
+EXPERIMENTS = Path(schema.__file__).parents[2] / "experiments"
 WHOLE = "must be a whole number from 1 to 2147483647"
 FROM_ZERO = "must be a whole number from 0 to 2147483647"
 REAL = "must be a finite number of at least 0"

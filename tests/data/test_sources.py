@@ -277,7 +277,7 @@ def test_local_data_import_no_slow_package():
         "[m for m in ('tensorflow_datasets', 'tensorflow', 'sklearn', 'mlxtend', 'requests')"
         " if m in sys.modules])"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )

@@ -15,14 +15,14 @@ from vae_jax import api, cli
 from vae_jax.config.schema import FIELDS
 from vae_jax.evaluation import columns, evaluators, scoring
 from vae_jax.evaluation.columns import CORE, MEASURED, SPLITS, Column
-from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.evaluation.metrics.representation import Labelled, accuracies
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import Categorical
+from vae_jax.models.likelihoods import CategoricalLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
 from vae_jax.pipeline import results
-from vae_jax.pipeline import run as job
+from vae_jax.pipeline import run as pipeline_run
 from vae_jax.training.step import TrainSpec
 
 UNITS = {
@@ -39,15 +39,17 @@ def workdir(tmp_path_factory) -> Path:
     flags = ["--likelihood=discretized_logistic", "--sweep=learning_rate=1e-3,1e30"]
     flags += [f"--dataset={save_images(folder)}", f"--workdir={folder / 'run'}", "--num_steps=3"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "_draw", lambda *args: [])
+        patch.setattr(pipeline_run, "_draw", lambda *args: [])
         assert cli.main([*SMALL, *flags]) == 0
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
-def study() -> api.Ablation:
+def study() -> api.Study:
     data = tiny_data(40)
-    spec = TrainSpec(VAE(data.image_shape, 2, MLP((4,)), likelihood=Categorical()), batch_size=8)
+    spec = TrainSpec(
+        VAE(data.image_shape, 2, MLP((4,)), likelihood=CategoricalLikelihood()), batch_size=8
+    )
     hparams = HParams.of(latent_size=2, beta=[1.0, 2.0])
     return api.ablate(spec, hparams, data, 2, num_particles=3)
 
@@ -71,7 +73,7 @@ def test_what_every_run_writes_is_what_is_declared(workdir, study):
 def test_the_columns_of_representation_are_those_with_enough_labels():
     rng = np.random.default_rng(0)
     train, test = (Labelled(rng.normal(size=(n, 1)), np.arange(n) % 2) for n in (1001, 20))
-    declared = columns.by_name(ASSESSMENTS["representation"].columns)
+    declared = columns.by_name(EVALUATORS["representation"].columns)
     assert accuracies(train, test).keys() == declared.keys()
 
 
@@ -86,13 +88,13 @@ def test_python_gives_the_rows_of_results_csv(workdir, study):
 
 def test_results_csv_begins_with_the_fixed_columns_and_json_declares_all(workdir):
     (row, _) = read_csv(workdir)
-    evaluated = columns.by_name(ASSESSMENTS["nll"].columns)
+    evaluated = columns.by_name(EVALUATORS["nll"].columns)
     assert list(row) == [*columns.TABLE, *evaluated]
     found = read_json(workdir)
     described = columns.read(found["columns"])
     assert {name for run in found["runs"] for name in run} <= described.keys()
     assert described == {name: ALL[name] for name in described}
-    assert found["evaluations"] == {"nll": [each.name for each in ASSESSMENTS["nll"].columns]}
+    assert found["evaluations"] == {"nll": [each.name for each in EVALUATORS["nll"].columns]}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -117,11 +119,11 @@ def test_the_units_of_all_numbers_are_known(workdir, study):
 
 
 def test_no_two_columns_share_a_name_or_a_title():
-    gathered = [*MEASURED["test"].values(), *evaluators.columns(ASSESSMENTS)]
+    gathered = [*MEASURED["test"].values(), *evaluators.columns(EVALUATORS)]
     own = {each for each in gathered if each not in CORE.values()}
     titles = [each.title for each in {*CORE.values(), *own}]
     assert len(titles) == len(set(titles))
-    names = [each.name for each in columns.with_errors(evaluators.columns(ASSESSMENTS))]
+    names = [each.name for each in columns.with_errors(evaluators.columns(EVALUATORS))]
     assert len(names) == len(set(names))
     assert not {each.name for each in own} & CORE.keys()
 

@@ -27,7 +27,7 @@ from vae_jax.evaluation.elbo import (
 )
 from vae_jax.hparams import HParams
 from vae_jax.models.posteriors import Delta
-from vae_jax.objectives import bounds
+from vae_jax.objectives.base import sample_posterior
 from vae_jax.training import batches, loop
 from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
@@ -57,7 +57,7 @@ def _log_weights(num_particles: int) -> tuple[np.ndarray, np.ndarray]:
     params, x = _params(), batches.as_images(jnp.asarray(PIXELS))
     key, examples = rng.stream(HPARAMS.seed, "evaluate"), jnp.arange(len(x))
     noise = jax.jit(lambda k: example_noise(MODEL, key, examples, k))
-    draw = jax.jit(lambda noise: bounds.draw(MODEL, HPARAMS, params, x, noise[None]))
+    draw = jax.jit(lambda noise: sample_posterior(MODEL, HPARAMS, params, x, noise[None]))
     drawn = [draw(noise(jnp.int32(k))) for k in range(num_particles)]
     columns = [(each.log_likelihood[0], each.log_weight[0]) for each in drawn]
     return tuple(np.stack(column) for column in zip(*columns, strict=True))

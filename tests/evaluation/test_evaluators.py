@@ -12,9 +12,9 @@ from scipy.special import logsumexp
 from vae_jax import api, rng
 from vae_jax.data import Dataset, Record, sprites
 from vae_jax.evaluation import columns, elbo, scoring
-from vae_jax.evaluation.evaluators import ALWAYS, ASSESSMENTS, Runs, annealing
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing
 from vae_jax.evaluation.evaluators import gaps as gaps_room
-from vae_jax.evaluation.evaluators.base import Part
+from vae_jax.evaluation.evaluators.base import ExampleSubset
 from vae_jax.evaluation.evaluators.samples import aggregate_samples, prior_samples
 from vae_jax.evaluation.metrics import (
     ais,
@@ -73,7 +73,7 @@ def rows(runs):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in few.items():
             patch.setattr(intervention, name, value)
-        yield {name: _rows(name, runs.take(slice(1, 2)))[0] for name in ASSESSMENTS}
+        yield {name: _rows(name, runs.take(slice(1, 2)))[0] for name in EVALUATORS}
 
 
 def test_every_run_of_a_study_has_its_row(runs, rows):
@@ -84,7 +84,7 @@ def test_every_run_of_a_study_has_its_row(runs, rows):
 
 def _rows(name, runs):
     told = []
-    rows = list(ASSESSMENTS[name](**SETTINGS[name]).rows(runs, told.append))
+    rows = list(EVALUATORS[name](**SETTINGS[name]).rows(runs, told.append))
     assert told == sorted(told)
     assert told[-1] == runs.num_runs == len(rows)
     return rows
@@ -99,9 +99,9 @@ def _codes(runs, pixels):
     return np.asarray(model.encode(hparams, params, _images(pixels)).center)[:, :3]
 
 
-@pytest.mark.parametrize("name", ASSESSMENTS)
+@pytest.mark.parametrize("name", EVALUATORS)
 def test_numbers_have_the_names_of_their_columns(name, rows):
-    known = columns.by_name(ASSESSMENTS[name].columns).keys()
+    known = columns.by_name(EVALUATORS[name].columns).keys()
     if name in ALWAYS:
         known |= columns.by_name(columns.TEST.values()).keys() | {"eval_particles"}
     if name == "representation":  # of 1,000 labels tests/evaluation/test_columns.py looks
@@ -110,8 +110,8 @@ def test_numbers_have_the_names_of_their_columns(name, rows):
 
 
 def test_every_evaluation_is_in_the_table_of_this_test_and_hashes():
-    assert SETTINGS.keys() == ASSESSMENTS.keys()
-    for name, kind in ASSESSMENTS.items():
+    assert SETTINGS.keys() == EVALUATORS.keys()
+    for name, kind in EVALUATORS.items():
         assert hash(kind()) == hash(kind())
         assert {field.name for field in dataclasses.fields(kind)} >= SETTINGS[name].keys()
         assert inspect.getdoc(kind)
@@ -149,7 +149,7 @@ def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
     noise = model.noise(rng.stream(5, "decompose"), 11)
     z = q.sample(noise)
     log_prior = model.prior_at(hparams, params).log_prob(z)
-    terms = decomposition.decompose(q, model.active(hparams), q.deviation(noise), log_prior)
+    terms = decomposition.decompose(q, model.latent_mask(hparams), q.deviation(noise), log_prior)
     expected = decomposition.summarize(terms) | {"decomposition_examples": 11}
     assert rows["decomposition"] == pytest.approx(expected, abs=1e-4)
     names = ("mutual_information", "total_correlation", "dimensionwise_kl")
@@ -159,7 +159,7 @@ def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
 
 def test_the_decomposition_is_the_same_in_blocks(runs, monkeypatch):
     monkeypatch.setattr("vae_jax.evaluation.evaluators.decomposition.BATCH_SIZE", 4)
-    whole = ASSESSMENTS["decomposition"](11)
+    whole = EVALUATORS["decomposition"](11)
     blocks = whole(runs.subject(1), lambda share: None)
     monkeypatch.undo()
     assert blocks == pytest.approx(whole(runs.subject(1), lambda share: None), abs=1e-4)
@@ -243,7 +243,7 @@ def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch)
     subject = runs.subject(1)
     model = dataclasses.replace(subject.trained.model, num_classes=3)
     subject = subject._replace(trained=subject.trained._replace(model=model))
-    ASSESSMENTS["bdmc"](ais_examples=20)(subject, lambda share: None)
+    EVALUATORS["bdmc"](ais_examples=20)(subject, lambda share: None)
     labels = runs.data.test_labels
     assert asked == [*labels, *labels[:7]]
 
@@ -300,7 +300,7 @@ def test_samples_are_compared_with_as_many_test_images(runs, rows):
     assert set(np.unique(drawn)) == {0, 255}
     expected = samples.compare(flat(data.test[:12]), flat(drawn), "pixels")
     assert {name: rows["samples"][name] for name in expected} == pytest.approx(expected)
-    coded = aggregate_samples(subject, Part(data.train[:12], data.train_labels[:12]))
+    coded = aggregate_samples(subject, ExampleSubset(data.train[:12], data.train_labels[:12]))
     expected = samples.mmd(flat(data.test[:12]), flat(coded))
     assert rows["samples"]["mmd_aggregate"] == pytest.approx(expected.mean)
     assert rows["samples"]["num_samples"] == 12
@@ -328,7 +328,7 @@ def test_samples_have_the_frequencies_of_the_decoder(runs, is_binary):
 
 def test_without_labels_the_features_are_left_out(runs):
     data = dataclasses.replace(runs.data, train_labels=None, valid_labels=None, test_labels=None)
-    row = ASSESSMENTS["samples"](12)(runs.subject(1)._replace(data=data), lambda share: None)
+    row = EVALUATORS["samples"](12)(runs.subject(1)._replace(data=data), lambda share: None)
     assert "mmd_pixels" in row
     assert not any("features" in name for name in row)
 
@@ -339,7 +339,7 @@ def test_a_conditional_model_is_asked_with_labels(runs):
     state = loop.initial_state(spec, runs.hparams, runs.data)
     asked = runs._replace(spec=spec, state=state)
     for name in ("decomposition", "samples"):
-        numbers = ASSESSMENTS[name](**SETTINGS[name])(asked.subject(1), lambda share: None)
+        numbers = EVALUATORS[name](**SETTINGS[name])(asked.subject(1), lambda share: None)
         assert np.isfinite(list(numbers.values())).all(), name
 
 

@@ -18,9 +18,9 @@ from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import POSTERIORS
 from vae_jax.models.priors import PRIORS
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.bounds import Elbo, ImportanceWeighted, importance_weighted_bound
+from vae_jax.objectives import Elbo, ImportanceWeighted, importance_weighted_bound
 from vae_jax.training import batches, loop, vectorized
-from vae_jax.training import step as train
+from vae_jax.training import step as training_step
 from vae_jax.training.step import TrainSpec, TrainState
 
 DATA = tiny_data()
@@ -75,13 +75,13 @@ def _objectives(spec: TrainSpec, hparams: HParams) -> np.ndarray:
     images = batches.as_images(jnp.asarray(DATA.train[:8]))
 
     def start(hparams: HParams) -> TrainState:
-        return train.init(spec, hparams, images.mean(axis=0), images)
+        return training_step.init(spec, hparams, images.mean(axis=0), images)
 
     def step(hparams: HParams, state: TrainState) -> tuple[TrainState, jax.Array]:
-        batch = train.draw_batch(
-            spec, train.BatchKeys.at(hparams, state.step), EXAMPLES, jnp.arange(8)
+        batch = training_step.draw_batch(
+            spec, training_step.BatchKeys.at(hparams, state.step), EXAMPLES, jnp.arange(8)
         )
-        state, terms = train.train_step(spec, hparams, state, batch, len(DATA.train))
+        state, terms = training_step.train_step(spec, hparams, state, batch, len(DATA.train))
         return state, terms.objective
 
     state, step, found = jax.jit(jax.vmap(start))(hparams), jax.jit(jax.vmap(step)), []
@@ -156,7 +156,7 @@ def _value(objective, hparams=HPARAMS, num_draws: int = 6):
 def test_iwae_is_the_bound_and_not_a_weighted_loss(float64):
     """PyTorch-VAE and pythae report sum_k w~_k log w_k, which is above the bound."""
     value = _value(ImportanceWeighted(6))
-    log_w = np.asarray(value.draws.log_weight)
+    log_w = np.asarray(value.samples.log_weight)
     weights = np.exp(log_w - log_w.max(axis=0)) / np.exp(log_w - log_w.max(axis=0)).sum(axis=0)
     bound = np.log(np.exp(log_w - log_w.max(axis=0)).mean(axis=0)) + log_w.max(axis=0)
     np.testing.assert_allclose(value.objective, bound, rtol=1e-12)

@@ -54,10 +54,10 @@ def test_a_sample_is_a_function_of_the_noise():
 
 
 def test_inactive_latents_add_nothing_and_have_no_gradient():
-    active = jnp.array([True, False])
+    latent_mask = jnp.array([True, False])
 
     def kl(q: Gaussian) -> jax.Array:
-        return UnitNormal().kl(q.restrict(active)).sum()
+        return UnitNormal().kl(q.restrict(latent_mask)).sum()
 
     runaway = Gaussian(jnp.array([0.5, 1e30]), jnp.array([0.2, 1e4]))
     alone = UnitNormal().kl(Gaussian(runaway.mean[:1], runaway.log_var[:1])).sum()
@@ -68,5 +68,5 @@ def test_inactive_latents_add_nothing_and_have_no_gradient():
     z = jnp.array([0.7, 3.0])
     first = jnp.array([True])
     narrow = Gaussian(runaway.mean[:1], runaway.log_var[:1])
-    assert runaway.restrict(active).log_prob(z) == narrow.log_prob(z[:1])
-    assert UnitNormal(active).log_prob(z) == UnitNormal(first).log_prob(z[:1])
+    assert runaway.restrict(latent_mask).log_prob(z) == narrow.log_prob(z[:1])
+    assert UnitNormal(latent_mask).log_prob(z) == UnitNormal(first).log_prob(z[:1])

@@ -131,14 +131,14 @@ def test_mixtures_hold_components_of_any_width(narrow):
     exact = logsumexp(each, axis=1) - math.log(2)
     p = _mixture(log_vars, means)
     full = CholeskyGaussian(p.parts.mean, p.parts.log_var, jnp.zeros((2, 2, 2)))
-    for prior in (p, PosteriorMixture(full, p.active)):
+    for prior in (p, PosteriorMixture(full, p.latent_mask)):
 
         def total(prior, z):
             return jnp.sum(prior.log_prob(z))
 
         np.testing.assert_allclose(jax.jit(lambda p, z: p.log_prob(z))(prior, z), exact, rtol=1e-5)
         slopes, of_z = jax.jit(jax.grad(total, argnums=(0, 1), allow_int=True))(prior, z)
-        assert _are_finite((slopes.parts._replace(active=None), of_z))
+        assert _are_finite((slopes.parts._replace(latent_mask=None), of_z))
 
 
 def test_a_full_component_out_of_reach_has_no_weight_and_no_slope():
@@ -194,16 +194,16 @@ def test_the_decomposition_knows_needles_by_their_noise(log_var):
     noise = jax.random.normal(jax.random.key(0), q.mean.shape)
     log_prior = jnp.zeros(len(noise))
     own, joint, marginals = _needle_terms(q, noise)
-    active = jnp.ones(2, bool)
+    latent_mask = jnp.ones(2, bool)
     for block_size in (2, 8):
-        terms = decomposition.decompose(q, active, q.deviation(noise), log_prior, block_size)
+        terms = decomposition.decompose(q, latent_mask, q.deviation(noise), log_prior, block_size)
         np.testing.assert_allclose(terms.mutual_information, own - joint, atol=1e-4)
         np.testing.assert_allclose(terms.total_correlation, joint - marginals, atol=1e-4)
         np.testing.assert_allclose(terms.dimensionwise_kl, marginals, rtol=1e-5, atol=1e-4)
     size = len(noise)
 
     def penalty(q):
-        return total_correlation(q, q.deviation(noise), active, stratified(size, size))
+        return total_correlation(q, q.deviation(noise), latent_mask, stratified(size, size))
 
     np.testing.assert_allclose(penalty(q), joint - marginals, atol=1e-4)
     assert _are_finite(jax.grad(lambda q: jnp.sum(penalty(q)))(q))

@@ -14,13 +14,13 @@ from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import (
     LIKELIHOODS,
     SCALE_MODES,
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    DiscretizedLogistic,
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
+    DiscretizedLogisticLikelihood,
     Distribution,
-    Gaussian,
-    Laplace,
+    GaussianLikelihood,
+    LaplaceLikelihood,
     Likelihood,
     bits_per_dim,
 )
@@ -28,12 +28,12 @@ from vae_jax.runtime import jax_versions
 from vae_jax.types import default_float
 
 MEMBERS = [
-    Bernoulli(),
-    ContinuousBernoulli(),
-    *(family(mode) for family in (Gaussian, Laplace) for mode in SCALE_MODES),
-    DiscretizedLogistic(),
-    DiscretizedLogistic(3),
-    Categorical(),
+    BernoulliLikelihood(),
+    ContinuousBernoulliLikelihood(),
+    *(family(mode) for family in (GaussianLikelihood, LaplaceLikelihood) for mode in SCALE_MODES),
+    DiscretizedLogisticLikelihood(),
+    DiscretizedLogisticLikelihood(3),
+    CategoricalLikelihood(),
 ]
 EVERY = pytest.mark.parametrize("family", MEMBERS, ids=repr)
 SHAPE = (2, 3, 1)
@@ -90,7 +90,7 @@ def _quadrature(family: Likelihood) -> tuple[np.ndarray, np.ndarray]:
         return LEVELS, np.ones(256)
     if family.is_discrete:
         return np.array([0.0, 1.0]), np.ones(2)
-    low, high = (0, 1) if isinstance(family, ContinuousBernoulli) else (-150, 150)
+    low, high = (0, 1) if isinstance(family, ContinuousBernoulliLikelihood) else (-150, 150)
     x = np.linspace(low, high, 400_001)
     weights = np.full(len(x), x[1] - x[0])
     weights[[0, -1]] /= 2
@@ -207,8 +207,8 @@ def test_the_initial_bias_decodes_to_the_data_mean(family, float64):
 def test_only_an_optimal_scale_is_fitted_and_tracked(family):
     def is_untouched(outputs: jax.Array, x: jax.Array) -> jax.Array:
         params, distribution = family.init(_hparams(), SHAPE), _make(family, outputs)
-        seen.append(family.fit(distribution, x) is distribution)
-        seen.append(family.track(params, distribution, x) is params)
+        seen.append(family.with_optimal_scale(distribution, x) is distribution)
+        seen.append(family.update(params, distribution, x) is params)
         return x
 
     seen = []
@@ -223,7 +223,7 @@ def test_bernoulli_is_minus_the_cross_entropy_and_so_is_its_slope(float64):
     sigmoid = 1 / (1 + np.exp(-wide))
     expected = np.sum(-x * np.log1p(np.exp(-wide)) - (1 - x) * np.log1p(np.exp(wide)))
     slopes = jax.jit(jax.value_and_grad(_log_prob, argnums=(1, 2)), static_argnums=0)
-    value, (slope, by_x) = slopes(Bernoulli(), logits, x)
+    value, (slope, by_x) = slopes(BernoulliLikelihood(), logits, x)
     assert float(value) == pytest.approx(float(expected), rel=1e-12)
     np.testing.assert_allclose(np.asarray(slope)[..., 0], x - sigmoid, atol=1e-14)
     np.testing.assert_allclose(by_x, logits[..., 0], rtol=1e-14)
@@ -232,8 +232,8 @@ def test_bernoulli_is_minus_the_cross_entropy_and_so_is_its_slope(float64):
 def test_bernoulli_is_exact_at_extreme_logits():
     logits = np.array([1e4, 1e4, -1e4, -1e4], np.float32).reshape(-1, 1, 1, 1, 1)
     x = np.array([1, 0, 1, 0], np.float32).reshape(-1, 1, 1, 1)
-    np.testing.assert_array_equal(_log_prob(Bernoulli(), logits, x), [0, -1e4, -1e4, 0])
-    slope = jax.grad(lambda outputs: _log_prob(Bernoulli(), outputs, x).sum())(logits)
+    np.testing.assert_array_equal(_log_prob(BernoulliLikelihood(), logits, x), [0, -1e4, -1e4, 0])
+    slope = jax.grad(lambda outputs: _log_prob(BernoulliLikelihood(), outputs, x).sum())(logits)
     np.testing.assert_array_equal(np.ravel(slope), [0, -1, 1, 0])
 
 
@@ -249,7 +249,7 @@ def test_bernoulli_is_exact_at_extreme_logits():
 )
 def test_continuous_bernoulli_has_the_constants_of_its_formula(rate, log_constant, mean, float64):
     """Log C(lambda) and mean, from the paper's formulas in lambda."""
-    at_black, got = _pixel(ContinuousBernoulli(), special.logit(rate), np.zeros(1))
+    at_black, got = _pixel(ContinuousBernoulliLikelihood(), special.logit(rate), np.zeros(1))
     assert at_black[0] - math.log1p(-rate) == pytest.approx(log_constant, abs=1e-7)
     if mean is not None:
         assert got == pytest.approx(mean, abs=1e-7)
@@ -264,7 +264,7 @@ def test_continuous_bernoulli_is_stable_through_one_half(is_double):
         x = np.full(logits.shape[:-1], 0.25, logits.dtype)
 
         def log_prob(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-            values = _log_prob(ContinuousBernoulli(), outputs, x)
+            values = _log_prob(ContinuousBernoulliLikelihood(), outputs, x)
             return values.sum(), values
 
         slope, value = jax.jit(jax.grad(log_prob, has_aux=True))(logits)
@@ -288,7 +288,9 @@ def _continuous_bernoulli(logits: np.ndarray, x: float) -> tuple[np.ndarray, np.
     return (x * wide - value).astype(np.float64), (x - mean).astype(np.float64)
 
 
-@pytest.mark.parametrize(("family", "law"), [(Gaussian, stats.norm), (Laplace, stats.laplace)])
+@pytest.mark.parametrize(
+    ("family", "law"), [(GaussianLikelihood, stats.norm), (LaplaceLikelihood, stats.laplace)]
+)
 def test_location_scale_densities_are_scipys(family, law, float64):
     outputs, x = _outputs(family("per_pixel"), 2, 3), _gray(2, 3)
     loc, pixels = outputs[..., 0], (2, 3, 4)
@@ -301,7 +303,7 @@ def test_location_scale_densities_are_scipys(family, law, float64):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("family", "power"), [(Gaussian, 2), (Laplace, 1)])
+@pytest.mark.parametrize(("family", "power"), [(GaussianLikelihood, 2), (LaplaceLikelihood, 1)])
 def test_a_learned_scale_has_the_slope_of_the_formula_and_rests_at_the_optimum(
     family, power, float64
 ):
@@ -321,14 +323,14 @@ def test_a_learned_scale_has_the_slope_of_the_formula_and_rests_at_the_optimum(
 
 def test_the_fitted_batch_has_the_value_and_the_slope_of_sigma_vae(float64):
     """-D/2 (log(2 pi MSE) + 1) on average, over all particles and examples."""
-    family, dims = Gaussian("optimal"), math.prod(SHAPE)
+    family, dims = GaussianLikelihood("optimal"), math.prod(SHAPE)
 
     def published(outputs: jax.Array, x: jax.Array) -> jax.Array:
         error = jnp.mean((x - outputs[..., 0]) ** 2)
         return -0.5 * dims * (jnp.log(2 * math.pi * error) + 1)
 
     def fitted(outputs: jax.Array, x: jax.Array) -> jax.Array:
-        return family.fit(_make(family, outputs), x).log_prob(x).mean()
+        return family.with_optimal_scale(_make(family, outputs), x).log_prob(x).mean()
 
     batch = _outputs(family, 2, 4), _gray(2, 4)
     expected_value, expected_slope = jax.jit(jax.value_and_grad(published))(*batch)
@@ -337,14 +339,16 @@ def test_the_fitted_batch_has_the_value_and_the_slope_of_sigma_vae(float64):
     np.testing.assert_allclose(slope, expected_slope, rtol=1e-10, atol=1e-14)
 
 
-OPTIMAL = pytest.mark.parametrize("family", [Gaussian("optimal"), Laplace("optimal")], ids=repr)
+OPTIMAL = pytest.mark.parametrize(
+    "family", [GaussianLikelihood("optimal"), LaplaceLikelihood("optimal")], ids=repr
+)
 
 
 @OPTIMAL
 def test_the_fitted_scale_is_the_most_likely_one(family, float64):
     @jax.jit
     def moved(outputs: jax.Array, x: jax.Array, step: float) -> jax.Array:
-        best = family.fit(_make(family, outputs), x)
+        best = family.with_optimal_scale(_make(family, outputs), x)
         return best._replace(log_scale=best.log_scale + step).log_prob(x).mean()
 
     lower, best, higher = (
@@ -359,8 +363,8 @@ def test_a_tracked_scale_comes_to_the_optimum_and_is_what_evaluation_uses(family
     @jax.jit
     def follow(params: dict, outputs: jax.Array, x: jax.Array) -> tuple:
         distribution = family(_hparams(), params, outputs)
-        best = family.fit(distribution, x)
-        after = family.track(params, distribution, x), family.track(params, best, x)
+        best = family.with_optimal_scale(distribution, x)
+        after = family.update(params, distribution, x), family.update(params, best, x)
         return after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
 
     batch = _outputs(family, 4), _gray(4)
@@ -377,15 +381,15 @@ def test_a_tracked_scale_comes_to_the_optimum_and_is_what_evaluation_uses(family
 def test_a_scale_per_pixel_stays_within_its_bounds():
     """PyTorch code that trains exp(log_var) freely ends in NaN on pixels that never change."""
     outputs = np.array([0, -1e30], np.float32).reshape(1, 1, 1, 2)
-    distribution = jax.jit(functools.partial(_make, Gaussian("per_pixel")))(outputs)
+    distribution = jax.jit(functools.partial(_make, GaussianLikelihood("per_pixel")))(outputs)
     np.testing.assert_allclose(distribution.log_scale, math.log(0.3) - 6, rtol=1e-6)
 
 
 def test_no_scale_fits_a_batch_that_is_reproduced_exactly():
-    family = Gaussian("optimal")
+    family = GaussianLikelihood("optimal")
 
     def log_prob(loc: jax.Array, x: jax.Array) -> jax.Array:
-        return family.fit(_make(family, loc[..., None]), x).log_prob(x).sum()
+        return family.with_optimal_scale(_make(family, loc[..., None]), x).log_prob(x).sum()
 
     value, slope = jax.jit(jax.value_and_grad(log_prob))(_gray(4), _gray(4))
     assert np.isfinite(value)
@@ -394,7 +398,7 @@ def test_no_scale_fits_a_batch_that_is_reproduced_exactly():
 
 @pytest.mark.parametrize("num_logistics", [1, 3])
 def test_a_discretized_logistic_is_a_difference_of_distribution_functions(num_logistics, float64):
-    family = DiscretizedLogistic(num_logistics)
+    family = DiscretizedLogisticLikelihood(num_logistics)
     outputs = _outputs(family, shape=(1, 1, 1))[0, 0, 0]
     n = num_logistics
     loc, scale = outputs[:n], 0.1 * np.exp(6 * np.tanh(outputs[n : 2 * n] / 6))
@@ -414,11 +418,13 @@ def test_a_discretized_logistic_is_exact_far_out_in_its_tails():
     """
     upper = (128.5 / 255 - 1e3) / 0.1
     expected = upper + math.log(-math.expm1(-1 / 25.5))
-    got, _ = _pixel(DiscretizedLogistic(), np.array([1e3, 0.0]), np.array([128 / 255]))
+    got, _ = _pixel(DiscretizedLogisticLikelihood(), np.array([1e3, 0.0]), np.array([128 / 255]))
     assert got[0] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("family", [DiscretizedLogistic(), Categorical()], ids=repr)
+@pytest.mark.parametrize(
+    "family", [DiscretizedLogisticLikelihood(), CategoricalLikelihood()], ids=repr
+)
 def test_any_gray_counts_as_its_level(family):
     x = np.array([100, 100.4, 99.6, 255, 382]) / 255
     log_prob, _ = _pixel(family, _outputs(family, shape=(1, 1, 1)), x)
@@ -427,5 +433,5 @@ def test_any_gray_counts_as_its_level(family):
 
 
 def test_uniform_levels_cost_eight_bits():
-    log_prob = _log_prob(Categorical(), np.zeros((5, *SHAPE, 256), np.float32), _gray(5))
+    log_prob = _log_prob(CategoricalLikelihood(), np.zeros((5, *SHAPE, 256), np.float32), _gray(5))
     np.testing.assert_allclose(bits_per_dim(log_prob, SHAPE), np.full(5, 8.0), rtol=1e-6)

@@ -45,9 +45,9 @@ def test_any_image_shape(name, shape):
         network.encoder_body().init_with_output, KEY, jnp.ones((2, *shape))
     )
     assert features.shape == (2, 5)
-    active = jnp.ones(3, bool)
+    latent_mask = jnp.ones(3, bool)
     images, _ = jax.eval_shape(
-        network.decoder(shape).init_with_output, KEY, jnp.ones((4, 3)), active
+        network.decoder(shape).init_with_output, KEY, jnp.ones((4, 3)), latent_mask
     )
     assert images.shape == (4, *shape)
 
@@ -161,9 +161,9 @@ def test_nothing_is_normalised_across_latents_or_at_the_output(name):
 
 
 def test_the_discriminator_gives_one_logit_and_sees_active_coordinates_only():
-    active, z = jnp.arange(6) < 3, normal(0, 2, 4, 6).astype(jnp.float32)
+    latent_mask, z = jnp.arange(6) < 3, normal(0, 2, 4, 6).astype(jnp.float32)
     discriminator = Discriminator((5, 4))
-    logits, variables = discriminator.init_with_output(KEY, z, active)
+    logits, variables = discriminator.init_with_output(KEY, z, latent_mask)
     assert logits.shape == (2, 4)
-    other = discriminator.apply(variables, z.at[..., 3:].set(jnp.nan), active)
+    other = discriminator.apply(variables, z.at[..., 3:].set(jnp.nan), latent_mask)
     np.testing.assert_array_equal(logits, other)

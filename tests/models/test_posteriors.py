@@ -41,7 +41,7 @@ class Widths(NamedTuple):
     """Columns and active coordinates of z; with two layers, of each of them."""
 
     columns: int
-    active: int
+    latent_mask: int
 
 
 class Case(NamedTuple):
@@ -50,10 +50,10 @@ class Case(NamedTuple):
     family: Any
     params: Any
     heads: dict[str, jax.Array]
-    active: jax.Array
+    latent_mask: jax.Array
 
     def __call__(self, params: Any, heads: Any) -> Posterior:
-        return self.family(HPARAMS, params, heads, self.active)
+        return self.family(HPARAMS, params, heads, self.latent_mask)
 
     @property
     def q(self) -> Posterior:
@@ -65,14 +65,14 @@ def family_of(name: str, columns: int) -> PosteriorFamily:
 
 
 def _active(name: str, widths: Widths) -> jax.Array:
-    mask = latents.active(widths.columns, jnp.int32(widths.active))
+    mask = latents.mask(widths.columns, jnp.int32(widths.latent_mask))
     return jnp.concatenate([mask, mask]) if name == "stacked" else mask
 
 
 def _start(name: str, widths: Widths, seed: int = 0) -> Case:
     """As an encoder of one feature would begin it."""
-    family, active = family_of(name, widths.columns), _active(name, widths)
-    params = family.init(jax.random.key(seed), HPARAMS, active)
+    family, latent_mask = family_of(name, widths.columns), _active(name, widths)
+    params = family.init(jax.random.key(seed), HPARAMS, latent_mask)
     rng = np.random.default_rng(seed)
     heads = {
         head.name: jnp.asarray(
@@ -82,7 +82,7 @@ def _start(name: str, widths: Widths, seed: int = 0) -> Case:
         )
         for head in family.heads(widths.columns)
     }
-    return Case(family, params, heads, active)
+    return Case(family, params, heads, latent_mask)
 
 
 def _case(name: str, widths: Widths, seed: int = 0) -> Case:
@@ -93,12 +93,12 @@ def _case(name: str, widths: Widths, seed: int = 0) -> Case:
 
 
 def _noise(case: Case, *shape: int, seed: int = 5) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), (*shape, len(case.active)))
+    return jax.random.normal(jax.random.key(seed), (*shape, len(case.latent_mask)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw(family: PosteriorFamily, params, heads, active, noise):
-    q = family(HPARAMS, params, heads, active)
+def _draw(family: PosteriorFamily, params, heads, latent_mask, noise):
+    q = family(HPARAMS, params, heads, latent_mask)
     z, log_prob = q.draw(noise)
     return z, log_prob, q.path_log_prob(z, noise)
 
@@ -140,7 +140,7 @@ def test_the_density_is_that_of_the_noise_over_autodiffs_jacobian(float64, name)
     jacobians = jax.jit(jax.vmap(jax.jacfwd(one, argnums=1)))(case.heads, noise)
     sign, log_det = jnp.linalg.slogdet(jacobians)
     assert (sign == 1).all()
-    expected = UnitNormal(case.active).log_prob(noise) - log_det
+    expected = UnitNormal(case.latent_mask).log_prob(noise) - log_det
     np.testing.assert_allclose(case.q.draw(noise).log_prob, expected, rtol=1e-10)
 
 
@@ -148,7 +148,7 @@ def test_the_density_is_that_of_the_noise_over_autodiffs_jacobian(float64, name)
 def test_at_its_start_it_is_mean_field(float64, name):
     case = _start(name, Widths(4, 3))
     noise = _noise(case, 2, BATCH)
-    field = Gaussian(case.heads["mean"], case.heads["log_var"]).restrict(case.active)
+    field = Gaussian(case.heads["mean"], case.heads["log_var"]).restrict(case.latent_mask)
     z, log_prob, path = _drawn(case, noise)
     np.testing.assert_allclose(z, field.sample(noise), rtol=1e-14)
     np.testing.assert_allclose(log_prob, field.draw(noise).log_prob, rtol=1e-12)
@@ -164,7 +164,7 @@ def test_a_flow_is_moved_by_all_that_it_learns(float64, name):
 
     def total(learned):
         z, log_prob = case(*learned).draw(noise)
-        return jnp.sum(jnp.sin(latents.keep(case.active, z))) + jnp.sum(log_prob)
+        return jnp.sum(jnp.sin(latents.apply_mask(case.latent_mask, z))) + jnp.sum(log_prob)
 
     slopes = jax.grad(total)((case.params, case.heads))
     assert all(jnp.abs(slope).max() > 1e-4 for slope in jax.tree.leaves(slopes))
@@ -176,7 +176,7 @@ def test_every_coordinate_of_the_flow_reads_those_before_it_in_both_orders(float
     for num_flows, is_lower in ((1, True), (2, None)):
         params = jax.tree.map(lambda a, num=num_flows: a[:num], case.params)
         family = InverseAutoregressive(num_flows, 5)
-        q = family(HPARAMS, params, case.heads, case.active)
+        q = family(HPARAMS, params, case.heads, case.latent_mask)
         jacobian = jnp.sum(jnp.abs(jax.jacfwd(lambda e, q=q: q.sample(e))(noise)), axis=(0, 2))
         block = jacobian[:4, :4] if jacobian.ndim == 2 else jacobian.sum(axis=1)[:4, :4]
         reached = np.tril(np.ones((4, 4))) if is_lower else np.ones((4, 4))
@@ -227,8 +227,8 @@ def _grid(case: Case, half: float = 18.0, num: int = 241) -> tuple[jax.Array, fl
     """Points over the two active coordinates, zero elsewhere, and the area of a cell."""
     side = np.linspace(-half, half, num)
     plane = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
-    z = np.zeros((len(plane), len(case.active)))
-    z[:, np.flatnonzero(case.active)] = plane
+    z = np.zeros((len(plane), len(case.latent_mask)))
+    z[:, np.flatnonzero(case.latent_mask)] = plane
     return jnp.asarray(z), (side[1] - side[0]) ** 2
 
 
@@ -242,7 +242,7 @@ def test_it_integrates_to_one_and_its_kl_is_the_mean_log_ratio(float64, name):
     z, cell = _grid(case)
     noise = _inverse(case, z) if name in FLOWS else z
     log_q = case.q.draw(noise[:, None]).log_prob if name in FLOWS else case.q.log_prob(z[:, None])
-    density, prior = np.exp(log_q[:, 0]), UnitNormal(case.active)
+    density, prior = np.exp(log_q[:, 0]), UnitNormal(case.latent_mask)
     assert density.sum() * cell == pytest.approx(1.0, abs=1e-4)
     kl = float((density * (log_q[:, 0] - prior.log_prob(z))).sum() * cell)
 
@@ -285,8 +285,8 @@ def test_the_path_derivative_is_the_slope_by_z_and_by_nothing_else(float64, name
 
     slopes, *others = jax.jit(jax.grad(path, argnums=(0, 1, 2)))(z, case.params, case.heads)
     assert not any(jnp.any(other) for other in jax.tree.leaves(others))
-    size, where = 1e-5, np.flatnonzero(case.active)
-    shifts = size * jnp.eye(len(case.active))[where]
+    size, where = 1e-5, np.flatnonzero(case.latent_mask)
+    shifts = size * jnp.eye(len(case.latent_mask))[where]
     moved = jnp.concatenate([z[:, 0] + sign * shift[None] for shift in shifts for sign in (1, -1)])
     if name in FLOWS:
         log_q = case.q.draw(_inverse(case, moved)[:, None]).log_prob[:, 0]
@@ -295,7 +295,7 @@ def test_the_path_derivative_is_the_slope_by_z_and_by_nothing_else(float64, name
     forward, backward = jnp.moveaxis(log_q.reshape(len(where), 2, 4), 1, 0)
     expected = (forward - backward).T / (2 * size)
     np.testing.assert_allclose(slopes[:, 0, where], expected, rtol=1e-5, atol=1e-6)
-    inactive = slopes[:, 0, np.flatnonzero(~case.active)]
+    inactive = slopes[:, 0, np.flatnonzero(~case.latent_mask)]
     np.testing.assert_array_equal(inactive, 0)
 
 
@@ -316,8 +316,8 @@ def test_inactive_latents_change_nothing(float64, name):
     params = jax.tree.map(lambda a, b: _runaway(a, b, 1e4), slim.params, wide.params)
     wide = wide._replace(params=params, heads=heads)
     noise = _noise(slim, 2, BATCH)
-    wide_noise = jnp.full((2, BATCH, len(wide.active)), 7.0)
-    columns = np.flatnonzero(wide.active)
+    wide_noise = jnp.full((2, BATCH, len(wide.latent_mask)), 7.0)
+    columns = np.flatnonzero(wide.latent_mask)
     wide_noise = wide_noise.at[..., columns].set(noise)
 
     def total(case, noise, used, params, heads):

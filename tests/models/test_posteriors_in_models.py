@@ -20,7 +20,8 @@ from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import DiagonalGaussian, InverseAutoregressive, Stacked
 from vae_jax.models.priors import StackedPrior, StandardNormal
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.bounds import Elbo, ImportanceWeighted, Objective, log_weights
+from vae_jax.objectives import Elbo, ImportanceWeighted, Objective
+from vae_jax.objectives.base import log_weights
 
 init = jax.jit(VAE.init, static_argnums=0)
 weigh = jax.jit(log_weights, static_argnums=0)

@@ -22,8 +22,8 @@ from vae_jax.models.priors import (
     PosteriorMixture,
     Prior,
     PriorFamily,
+    PriorInit,
     StandardNormal,
-    Start,
     UnitNormal,
     VampPrior,
 )
@@ -122,9 +122,9 @@ def _chi_square(seen: np.ndarray, expected: np.ndarray) -> float:
     return stats.chisquare(seen, expected * seen.sum() / expected.sum()).pvalue
 
 
-def _start(width: int, latent_size: int = 2) -> Start:
+def _start(width: int, latent_size: int = 2) -> PriorInit:
     images = jnp.asarray(EXAMPLES.astype(default_float()))
-    return Start(jnp.arange(width) < latent_size, images, num_classes=2)
+    return PriorInit(jnp.arange(width) < latent_size, images, num_classes=2)
 
 
 def _widen(narrow, wide):
@@ -136,22 +136,22 @@ def _widen(narrow, wide):
     return jax.tree.map(embed, narrow, wide)
 
 
-def _prior(family: PriorFamily, params: dict, active: jax.Array, posterior=None) -> Prior:
+def _prior(family: PriorFamily, params: dict, latent_mask: jax.Array, posterior=None) -> Prior:
     """The prior of a model whose encoder is linear, with runaway weights of inactive latents."""
     posterior = posterior or DiagonalGaussian()
     heads = {}
     for seed, head in enumerate(posterior.heads(2)):
         small = np.random.default_rng(seed).normal(size=(math.prod(SHAPE), *head.shape))
-        shape = (len(small), *(len(active) for _ in head.shape))
+        shape = (len(small), *(len(latent_mask) for _ in head.shape))
         heads[head.name] = 0.5 * _widen(small, np.zeros(shape))
 
     def encode(x: jax.Array):
         x = x.reshape(len(x), -1)
         values = {name: jnp.tensordot(x, head, 1) for name, head in heads.items()}
-        return posterior(HPARAMS, {}, values, active)
+        return posterior(HPARAMS, {}, values, latent_mask)
 
     y = jnp.array([0, 1, 1, 0]) if family.needs_labels else None
-    return family(HPARAMS, params, active, encode, y)
+    return family(HPARAMS, params, latent_mask, encode, y)
 
 
 @EVERY
@@ -179,21 +179,21 @@ def _narrow_and_wide(family: PriorFamily, z: jax.Array) -> tuple:
 
 def _everything(family: PriorFamily, params: dict, z: jax.Array) -> tuple:
     """Values, slopes by parameters and z, a sample and the KL from a posterior."""
-    active = jnp.arange(z.shape[-1]) < 2
+    latent_mask = jnp.arange(z.shape[-1]) < 2
 
     def log_prob(params: dict, z: jax.Array) -> tuple[jax.Array, tuple[Prior, jax.Array]]:
-        prior = _prior(family, params, active)
+        prior = _prior(family, params, latent_mask)
         values = prior.log_prob(z)
         return values.sum(), (prior, values)
 
     slopes, (prior, values) = jax.grad(log_prob, argnums=(0, 1), has_aux=True)(params, z)
-    q = Gaussian(z[0], z[1]).restrict(active)
+    q = Gaussian(z[0], z[1]).restrict(latent_mask)
     return values, slopes, prior.sample(jax.random.key(0), z), prior.kl(q)
 
 
 @EVERY
 def test_values_and_slopes_are_finite_far_away(family):
-    active = jnp.ones(2, bool)
+    latent_mask = jnp.ones(2, bool)
     params = jax.tree.map(
         lambda leaf: np.float32(8 * leaf),
         _perturbed(family.init(jax.random.key(0), HPARAMS, _start(2))),
@@ -202,7 +202,7 @@ def test_values_and_slopes_are_finite_far_away(family):
     z = np.stack(np.meshgrid(places, places), axis=-1).reshape(4, 4, 2)
 
     def log_prob(params: dict, z: jax.Array) -> jax.Array:
-        return _prior(family, params, active).log_prob(z).sum()
+        return _prior(family, params, latent_mask).log_prob(z).sum()
 
     value, slopes = jax.jit(jax.value_and_grad(log_prob, argnums=(0, 1)))(params, z)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, slopes)))
@@ -228,8 +228,8 @@ def test_it_starts_as_the_standard_normal(family, float64):
     def log_probs(z: jax.Array) -> tuple[jax.Array, jax.Array]:
         start = _start(3)
         params = family.init(jax.random.key(0), HPARAMS, start)
-        prior = _prior(family, params, start.active)
-        return prior.log_prob(z), UnitNormal(start.active).log_prob(z)
+        prior = _prior(family, params, start.latent_mask)
+        return prior.log_prob(z), UnitNormal(start.latent_mask).log_prob(z)
 
     z = np.random.default_rng(0).normal(size=(5, 4, 3))
     np.testing.assert_allclose(*log_probs(z), rtol=1e-13)
@@ -252,7 +252,9 @@ def test_a_mixture_starts_apart_with_the_moments_of_the_standard_normal(float64)
 def _flow_terms(latent_size: int, z: jax.Array) -> tuple[jax.Array, ...]:
     """Noise, log-determinant, Jacobian and the way back."""
     family, start = FlowPrior(3, 4), _start(5, latent_size)
-    flow = _prior(family, _perturbed(family.init(jax.random.key(0), HPARAMS, start)), start.active)
+    flow = _prior(
+        family, _perturbed(family.init(jax.random.key(0), HPARAMS, start)), start.latent_mask
+    )
     noise, log_det = flow.to_noise(z)
     jacobians = jax.vmap(jax.jacobian(lambda z: flow.to_noise(z)[0]))(z)
     return noise, log_det, jacobians, flow.from_noise(noise)
@@ -350,9 +352,9 @@ def test_vamp_teaches_both_the_pseudo_inputs_and_the_encoder():
 
 def test_vamp_mixes_posteriors_of_any_kind(float64):
     """Here Gaussians with correlations; a mixture without them is the special case."""
-    rng, active = np.random.default_rng(0), jnp.arange(3) < 2
+    rng, latent_mask = np.random.default_rng(0), jnp.arange(3) < 2
     z, noise = (jnp.asarray(rng.normal(size=size)) for size in ((6, 5, 3), (20_000, 3)))
-    terms = jax.tree.map(np.asarray, _full_mixture(z, noise, active))
+    terms = jax.tree.map(np.asarray, _full_mixture(z, noise, latent_mask))
     means, factors, log_prob, drawn, (general, special_case) = terms
     np.testing.assert_allclose(general, special_case, rtol=1e-12)
     means, factors = means[:, :2], factors[:, :2, :2]
@@ -368,13 +370,13 @@ def test_vamp_mixes_posteriors_of_any_kind(float64):
 
 
 @jax.jit
-def _full_mixture(z: jax.Array, noise: jax.Array, active: jax.Array) -> tuple:
+def _full_mixture(z: jax.Array, noise: jax.Array, latent_mask: jax.Array) -> tuple:
     """Components of a mixture of full Gaussians, its density and samples; two forms of another."""
     params = VampPrior(3).init(jax.random.key(0), HPARAMS, _start(3))
-    full = _prior(VampPrior(3), params, active, FullGaussian())
+    full = _prior(VampPrior(3), params, latent_mask, FullGaussian())
     assert isinstance(full, PosteriorMixture)
-    parts = Gaussian(full.parts.mean, full.parts.log_var, active)
-    forms = PosteriorMixture(parts, active), GaussianMixture(jnp.zeros(3), parts, active)
+    parts = Gaussian(full.parts.mean, full.parts.log_var, latent_mask)
+    forms = PosteriorMixture(parts, latent_mask), GaussianMixture(jnp.zeros(3), parts, latent_mask)
     pair = tuple(form.log_prob(z) for form in forms)
     drawn = full.sample(jax.random.key(1), noise)
     return full.parts.mean, full.parts.factor, full.log_prob(z), drawn, pair
@@ -421,10 +423,10 @@ def test_the_kl_to_a_class_is_the_mean_log_ratio(is_full, float64):
 @jax.jit
 def _class_kl(heads: tuple, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The closed form, and log q(z|x) - log p(z|y) of samples."""
-    active = jnp.arange(3) < 2
+    latent_mask = jnp.arange(3) < 2
     params = _perturbed(ClassPrior().init(jax.random.key(0), HPARAMS, _start(3)))
-    prior = _prior(ClassPrior(), params, active)
-    q = (CholeskyGaussian if len(heads) == 3 else Gaussian)(*heads).restrict(active)
+    prior = _prior(ClassPrior(), params, latent_mask)
+    q = (CholeskyGaussian if len(heads) == 3 else Gaussian)(*heads).restrict(latent_mask)
     z, log_q = q.draw(noise)
     return prior.kl(q), log_q - prior.log_prob(z)
 

@@ -13,11 +13,11 @@ import pytest
 
 from tests.oracles import tiny_vae
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.likelihoods.bernoulli import IndependentBernoulli
 from vae_jax.models.posteriors import Gaussian, Point
 from vae_jax.models.priors import UnitNormal
-from vae_jax.objectives.bounds import Draws
+from vae_jax.objectives import PosteriorSamples
 from vae_jax.objectives.regularizers import (
     DIP,
     MMD,
@@ -60,18 +60,18 @@ def codes(seed=0, latents=LATENTS):
     return mean, log_var, z
 
 
-def draws_of(mean, log_var, z, active=ALL, p=None):
-    active, zeros = jnp.asarray(active), jnp.zeros(z.shape[:-1])
+def draws_of(mean, log_var, z, latent_mask=ALL, p=None):
+    latent_mask, zeros = jnp.asarray(latent_mask), jnp.zeros(z.shape[:-1])
     q = Gaussian(jnp.asarray(mean), jnp.asarray(log_var))
-    prior = UnitNormal(active) if p is None else p
+    prior = UnitNormal(latent_mask) if p is None else p
     nothing = IndependentBernoulli(jnp.zeros((*z.shape[:-1], 1, 1, 1)))
-    deviation = keep(active, jnp.asarray(z) - jnp.asarray(mean)[None])
-    noise = deviation * jnp.exp(-0.5 * keep(active, jnp.asarray(log_var)))[None]
-    return Draws(q, prior, noise, jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
+    deviation = apply_mask(latent_mask, jnp.asarray(z) - jnp.asarray(mean)[None])
+    noise = deviation * jnp.exp(-0.5 * apply_mask(latent_mask, jnp.asarray(log_var)))[None]
+    return PosteriorSamples(q, prior, noise, jnp.asarray(z), zeros, zeros, zeros, zeros, nothing)
 
 
-def context(active=ALL, num_examples=NUM_EXAMPLES):
-    return Context(jnp.asarray(active), num_examples, jax.random.key(3))
+def context(latent_mask=ALL, num_examples=NUM_EXAMPLES):
+    return Context(jnp.asarray(latent_mask), num_examples, jax.random.key(3))
 
 
 def parameters(member, width):
@@ -82,9 +82,9 @@ def parameters(member, width):
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="num_examples")
-def penalty(member, draws, active=ALL, hparams=HPARAMS, num_examples=NUM_EXAMPLES):
-    params = parameters(member, len(active))
-    return member(hparams, params, draws, context(active, num_examples))
+def penalty(member, samples, latent_mask=ALL, hparams=HPARAMS, num_examples=NUM_EXAMPLES):
+    params = parameters(member, len(latent_mask))
+    return member(hparams, params, samples, context(latent_mask, num_examples))
 
 
 def density(z, mean, log_var):
@@ -142,11 +142,13 @@ def test_total_correlation_is_the_loop_over_pairs(float64, name, weights):
 
 def test_the_whole_data_set_as_a_batch_gives_the_exact_mixture(float64):
     mean, log_var, z = codes()
-    q, active = Gaussian(jnp.asarray(mean), jnp.asarray(log_var)), jnp.asarray(ALL)
+    q, latent_mask = Gaussian(jnp.asarray(mean), jnp.asarray(log_var)), jnp.asarray(ALL)
     exact = total_correlation_by_loops(mean, log_var, z[0], np.full((BATCH, BATCH), 1 / BATCH))
-    by_strata = total_correlation(q, jnp.asarray(z[0] - mean), active, stratified(BATCH, BATCH))
+    by_strata = total_correlation(
+        q, jnp.asarray(z[0] - mean), latent_mask, stratified(BATCH, BATCH)
+    )
     np.testing.assert_allclose(by_strata, exact, rtol=1e-12)
-    by_weights = total_correlation(q, jnp.asarray(z[0] - mean), active, weighted(BATCH, BATCH))
+    by_weights = total_correlation(q, jnp.asarray(z[0] - mean), latent_mask, weighted(BATCH, BATCH))
     offset = (LATENTS - 1) * math.log(BATCH)
     np.testing.assert_allclose(by_weights, np.add(exact, offset), rtol=1e-12)
 
@@ -165,8 +167,8 @@ def test_stratified_densities_are_unbiased_over_all_batches(float64):
 def test_a_data_set_of_one_example_is_finite_in_every_estimator():
     mean, log_var, z = codes()
     for name in ("weighted", "stratified"):
-        draws = draws_of(0 * mean, log_var, z)
-        assert np.isfinite(penalty(TotalCorrelation(name), draws, num_examples=1))
+        samples = draws_of(0 * mean, log_var, z)
+        assert np.isfinite(penalty(TotalCorrelation(name), samples, num_examples=1))
 
 
 def test_total_correlation_of_gaussian_codes_is_the_formulas(float64):
@@ -232,8 +234,8 @@ def test_mmd_is_the_loop_over_pairs(float64):
     mean, log_var, z = codes()
     other = np.random.default_rng(9).normal(size=z.shape)
     expected = np.mean([mmd_by_loops(*pair) for pair in zip(z, other, strict=True)])
-    draws = draws_of(mean, log_var, z, p=Fixed(jnp.asarray(other)))
-    np.testing.assert_allclose(penalty(MMD(), draws), 7 * expected, rtol=1e-11)
+    samples = draws_of(mean, log_var, z, p=Fixed(jnp.asarray(other)))
+    np.testing.assert_allclose(penalty(MMD(), samples), 7 * expected, rtol=1e-11)
 
 
 def test_mmd_is_zero_on_average_where_codes_have_the_prior(float64):
@@ -255,9 +257,9 @@ def test_mmd_is_zero_on_average_where_codes_have_the_prior(float64):
 
 def test_mmd_takes_a_deterministic_code(float64):
     mean, log_var, _ = codes()
-    draws = draws_of(mean, log_var, np.stack([mean]))
-    point = draws._replace(q=Point(jnp.asarray(mean)))
-    np.testing.assert_array_equal(penalty(MMD(), point), penalty(MMD(), draws))
+    samples = draws_of(mean, log_var, np.stack([mean]))
+    point = samples._replace(q=Point(jnp.asarray(mean)))
+    np.testing.assert_array_equal(penalty(MMD(), point), penalty(MMD(), samples))
 
 
 @pytest.mark.parametrize("name", ["weighted", "means"])
@@ -269,8 +271,8 @@ def test_what_needs_variances_says_so(name):
 
 
 def test_permuted_codes_are_shuffled_coordinate_by_coordinate(float64):
-    z, active = jnp.asarray(codes()[2]), jnp.asarray(ALL)
-    mixed = permuted(jax.random.key(3), z, active)
+    z, latent_mask = jnp.asarray(codes()[2]), jnp.asarray(ALL)
+    mixed = permuted(jax.random.key(3), z, latent_mask)
     np.testing.assert_array_equal(np.sort(mixed, axis=1), np.sort(z, axis=1))
     orders = np.argmax(np.asarray(mixed[0, :, None] == z[0, None]), axis=1)
     assert len({tuple(order) for order in orders.T}) == LATENTS
@@ -284,13 +286,15 @@ def factor(float64):
 
 def test_one_gradient_of_factorvae_is_that_of_both_losses(factor):
     params, z, known = factor
-    draws = draws_of(*codes())
+    samples = draws_of(*codes())
 
     def both(params, z):
-        return FactorVAE()(HPARAMS, params, draws._replace(z=z), known)
+        return FactorVAE()(HPARAMS, params, samples._replace(z=z), known)
 
     value, (discriminators, models) = jax.jit(jax.value_and_grad(both, (0, 1)))(params, z)
-    own, gradient = jax.value_and_grad(lambda z: 11 * log_odds(params, z, known.active).mean())(z)
+    own, gradient = jax.value_and_grad(
+        lambda z: 11 * log_odds(params, z, known.latent_mask).mean()
+    )(z)
     assert float(value) == pytest.approx(float(own), rel=1e-12)
     np.testing.assert_allclose(models, gradient, rtol=1e-12)
     alone = jax.jit(lambda params: jax.grad(discriminator_loss)(params, z, known))(params)
@@ -299,8 +303,8 @@ def test_one_gradient_of_factorvae_is_that_of_both_losses(factor):
 
 def test_the_discriminators_loss_is_the_cross_entropy(factor):
     params, z, known = factor
-    mixed = permuted(known.key, z, known.active)
-    whole, shuffled = (np.asarray(log_odds(params, a, known.active)) for a in (z, mixed))
+    mixed = permuted(known.key, z, known.latent_mask)
+    whole, shuffled = (np.asarray(log_odds(params, a, known.latent_mask)) for a in (z, mixed))
     probabilities = 1 / (1 + np.exp(-whole)), 1 / (1 + np.exp(-shuffled))
     expected = -0.5 * (np.log(probabilities[0]).mean() + np.log(1 - probabilities[1]).mean())
     loss = discriminator_loss(params, z, known)
@@ -309,7 +313,7 @@ def test_the_discriminators_loss_is_the_cross_entropy(factor):
 
 @pytest.mark.slow
 def test_a_trained_discriminator_knows_the_total_correlation():
-    rho, active = 0.8, jnp.ones(2, bool)
+    rho, latent_mask = 0.8, jnp.ones(2, bool)
     factor, root = jnp.linalg.cholesky(jnp.array([[1, rho], [rho, 1]])), jax.random.key(0)
     adam = optax.adam(2e-3)
 
@@ -318,31 +322,33 @@ def test_a_trained_discriminator_knows_the_total_correlation():
 
     def advance(carry, key):
         params, state = carry
-        known = Context(active, 1, jax.random.fold_in(key, 1))
+        known = Context(latent_mask, 1, jax.random.fold_in(key, 1))
         gradient = jax.grad(discriminator_loss)(params, sample(key), known)
         updates, state = adam.update(gradient, state)
         return (optax.apply_updates(params, updates), state), None
 
-    params = FactorVAE().init(root, active)
+    params = FactorVAE().init(root, latent_mask)
     train_on = jax.jit(lambda *carry: jax.lax.scan(advance, carry, jax.random.split(root, 300)))
     (params, _), _ = train_on(params, adam.init(params))
-    estimate = log_odds(params, sample(jax.random.key(5)), active).mean()
+    estimate = log_odds(params, sample(jax.random.key(5)), latent_mask).mean()
     assert abs(float(estimate) + 0.5 * math.log(1 - rho**2)) < 0.15
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def values_and_gradients(member, arrays, active):
+def values_and_gradients(member, arrays, latent_mask):
     def value(arrays):
-        return penalty(member, draws_of(*arrays, active), active)
+        return penalty(member, draws_of(*arrays, latent_mask), latent_mask)
 
     return jax.value_and_grad(value)(arrays)
 
 
-def spread(arrays, active, filling):
+def spread(arrays, latent_mask, filling):
     """The arrays' columns where active, something else between and behind."""
-    wide = [np.full((*a.shape[:-1], len(active)), f) for a, f in zip(arrays, filling, strict=True)]
+    wide = [
+        np.full((*a.shape[:-1], len(latent_mask)), f) for a, f in zip(arrays, filling, strict=True)
+    ]
     for new, old in zip(wide, arrays, strict=True):
-        new[..., active] = old
+        new[..., latent_mask] = old
     return wide
 
 
@@ -352,11 +358,11 @@ RUNAWAYS = [(1e200, -2000.0, 1e200), (-1e200, 2000.0, np.inf), (np.nan, np.nan, 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_inactive_coordinates_contribute_nothing_whatever_they_hold(float64, name):
     arrays, member = codes(), MEMBERS[name]
-    active = np.arange(50) < LATENTS
+    latent_mask = np.arange(50) < LATENTS
     narrow, gradients = values_and_gradients(member, arrays, ALL)
     for filling in RUNAWAYS:
-        filled = spread(arrays, active, filling)
-        wide, spread_gradients = values_and_gradients(member, filled, active)
+        filled = spread(arrays, latent_mask, filling)
+        wide, spread_gradients = values_and_gradients(member, filled, latent_mask)
         np.testing.assert_allclose(wide, narrow, rtol=1e-11)
         for large, small in zip(spread_gradients, gradients, strict=True):
             np.testing.assert_allclose(large[..., :LATENTS], small, rtol=1e-8, atol=1e-12)
@@ -364,21 +370,21 @@ def test_inactive_coordinates_contribute_nothing_whatever_they_hold(float64, nam
 
 
 def test_what_is_drawn_depends_on_the_rank_among_active_columns():
-    active = jnp.array([True, True, False, False, True])
-    keys = jax.random.key_data(column_keys(jax.random.key(0), active))
+    latent_mask = jnp.array([True, True, False, False, True])
+    keys = jax.random.key_data(column_keys(jax.random.key(0), latent_mask))
     slim = jax.random.key_data(column_keys(jax.random.key(0), jnp.ones(3, bool)))
     np.testing.assert_array_equal(keys[np.array([0, 1, 4])], slim)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_strengths_may_differ_between_runs(float64, name):
-    member, draws = MEMBERS[name], draws_of(*codes())
+    member, samples = MEMBERS[name], draws_of(*codes())
     sizes = jnp.array([0.0, 1.0, 2.5])
     fields = {field: sizes * getattr(HPARAMS, field) for field in member.strengths}
     hparams = HPARAMS._replace(**fields)
     axes = HParams(*[0 if field in fields else None for field in HParams._fields])
-    values = jax.vmap(lambda h: penalty(member, draws, hparams=h), in_axes=(axes,))(hparams)
-    np.testing.assert_allclose(values, sizes * penalty(member, draws), rtol=1e-12)
+    values = jax.vmap(lambda h: penalty(member, samples, hparams=h), in_axes=(axes,))(hparams)
+    np.testing.assert_allclose(values, sizes * penalty(member, samples), rtol=1e-12)
 
 
 def test_every_strength_belongs_to_one_penalty():

@@ -21,7 +21,7 @@ def row(step, run=0, **terms):
 
 class TestMetrics:
     def test_a_line_per_run_and_visit(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path / "new")
+        metrics = loggers.JSONLinesLogger(tmp_path / "new")
         metrics.write([row(10, 0, train_elbo=-3.5), row(10, 1, train_elbo=-4.0)])
         metrics.write([row(20, 0, train_elbo=-3.0), row(20, 1, train_elbo=-3.9)])
         lines = metrics.path.read_text().splitlines()
@@ -30,12 +30,12 @@ class TestMetrics:
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, np.float32("nan"), None])
     def test_what_is_not_finite_becomes_null(self, tmp_path, bad):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(1, valid_elbo=bad)])
         assert '"valid_elbo": null' in metrics.path.read_text()
 
     def test_numpy_numbers_keep_all_digits(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(np.int32(7), train_elbo=np.float32(0.1), train_kl=np.float64(0.1))])
         (read,) = loggers.read(metrics.path)
         assert read["step"] == 7
@@ -44,31 +44,33 @@ class TestMetrics:
 
     def test_kill_and_resume_leaves_every_line_once(self, tmp_path):
         straight, killed = (
-            loggers.Metrics(tmp_path / "straight"),
-            loggers.Metrics(tmp_path / "killed"),
+            loggers.JSONLinesLogger(tmp_path / "straight"),
+            loggers.JSONLinesLogger(tmp_path / "killed"),
         )
-        visits = [[row(step, run, train_elbo=-step / 7) for run in (0, 1)] for step in (5, 10, 15)]
-        for visit in visits:
+        intervals = [
+            [row(step, run, train_elbo=-step / 7) for run in (0, 1)] for step in (5, 10, 15)
+        ]
+        for visit in intervals:
             straight.write(visit)
             killed.write(visit)
         with killed.path.open("a") as file:
             file.write('{"step": 20, "run": 0, "train_')
         killed.truncate_after({0: 5, 1: 5})
-        for visit in visits[1:]:
+        for visit in intervals[1:]:
             killed.write(visit)
         assert killed.path.read_bytes() == straight.path.read_bytes()
         assert [path.name for path in killed.path.parent.iterdir()] == ["metrics.jsonl"]
 
     @pytest.mark.parametrize("cut", range(1, 12))
     def test_a_last_line_cut_anywhere_is_dropped(self, tmp_path, cut):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(5), row(6)])
         metrics.path.write_text(metrics.path.read_text()[: -1 - cut])
         metrics.truncate_after({0: 6})
         assert loggers.read(metrics.path) == [row(5)]
 
     def test_a_last_line_without_line_feed_gets_one_back(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(5)])
         metrics.path.write_text(metrics.path.read_text().rstrip("\n"))
         metrics.truncate_after({0: 5})
@@ -76,7 +78,7 @@ class TestMetrics:
         assert loggers.read(metrics.path) == [row(5), row(6)]
 
     def test_without_a_checkpoint_nothing_is_kept(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.truncate_after({0: -1})
         assert not metrics.path.exists()
         metrics.write([row(0), row(5)])
@@ -84,7 +86,7 @@ class TestMetrics:
         assert loggers.read(metrics.path) == []
 
     def test_each_run_is_cut_at_its_own_checkpoint_and_others_keep_all(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         for step in (5, 10, 15):
             metrics.write([row(step, run) for run in range(4)])
         metrics.truncate_after({0: 10, 1: -1, 3: 99})
@@ -97,21 +99,21 @@ class TestMetrics:
         assert [step for _, step in kept] == [5, 5, 5, 10, 10, 10, 15, 15]
 
     def test_no_run_to_cut_still_drops_the_half_written_line(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(5), row(6)])
         metrics.path.write_text(metrics.path.read_text()[:-5])
         metrics.truncate_after({})
         assert metrics.path.read_text() == json.dumps(row(5)) + "\n"
 
     def test_a_line_without_its_run_is_damage(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(5)])
         metrics.path.write_text('{"step": 1}\n' + metrics.path.read_text())
         with pytest.raises(InputError, match=r"line 1 of metrics\.jsonl is damaged"):
             loggers.read(metrics.path)
 
     def test_damage_before_the_last_line_names_line_and_fix(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(5)])
         metrics.path.write_text("{oops\n" + metrics.path.read_text())
         with pytest.raises(InputError, match=r"^--workdir=.*: line 1 of metrics\.jsonl .* delete"):
@@ -140,7 +142,7 @@ def curves(folder):
 
 class TestReadable:
     def test_what_is_whole_is_kept_wherever_the_damage_is(self, tmp_path):
-        metrics = loggers.Metrics(tmp_path)
+        metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.write([row(5), row(6), row(7)])
         lines = metrics.path.read_bytes().splitlines(keepends=True)
         lines[1] = b"\xff" + lines[1][1:]
@@ -168,7 +170,7 @@ class TestReadable:
 
 class TestTensorBoard:
     def test_a_folder_per_run_and_a_group_per_term(self, tmp_path):
-        with loggers.TensorBoard(tmp_path) as board:
+        with loggers.TensorBoardLogger(tmp_path) as board:
             board.write([row(5, i, train_elbo=-1.0 - i, valid_log_likelihood=-2.0) for i in (0, 1)])
         assert curves(tmp_path / "tensorboard" / "run_1") == [
             ("elbo/train", 5, -2.0),
@@ -176,18 +178,18 @@ class TestTensorBoard:
         ]
 
     def test_what_is_not_finite_is_left_out(self, tmp_path):
-        with loggers.TensorBoard(tmp_path) as board:
+        with loggers.TensorBoardLogger(tmp_path) as board:
             board.write([row(5, train_elbo=math.nan, train_kl=None, valid_kl=np.float32(1.5))])
         assert curves(tmp_path / "tensorboard" / "run_0") == [("kl/valid", 5, 1.5)]
 
     @pytest.mark.parametrize("resumed_from", [-1, 5])
     def test_a_resumed_curve_does_not_double(self, tmp_path, monkeypatch, resumed_from):
-        with loggers.TensorBoard(tmp_path) as board:
+        with loggers.TensorBoardLogger(tmp_path) as board:
             for step in (5, 10, 15):
                 board.write([row(step, train_elbo=-float(step))])
         later = time.time() + 2
         monkeypatch.setattr(time, "time", lambda: later)
-        with loggers.TensorBoard(tmp_path, {0: resumed_from}) as board:
+        with loggers.TensorBoardLogger(tmp_path, {0: resumed_from}) as board:
             for step in (5, 10, 15):
                 if step > resumed_from:
                     board.write([row(step, train_elbo=-float(step))])
@@ -195,12 +197,12 @@ class TestTensorBoard:
         assert curves(tmp_path / "tensorboard" / "run_0") == expected
 
     def test_only_runs_that_write_are_purged_each_from_its_own_step(self, tmp_path, monkeypatch):
-        with loggers.TensorBoard(tmp_path) as board:
+        with loggers.TensorBoardLogger(tmp_path) as board:
             for step in (5, 10):
                 board.write([row(step, run, train_elbo=-1.0) for run in range(3)])
         later = time.time() + 2
         monkeypatch.setattr(time, "time", lambda: later)
-        with loggers.TensorBoard(tmp_path, {0: 5, 2: 5}) as board:
+        with loggers.TensorBoardLogger(tmp_path, {0: 5, 2: 5}) as board:
             board.write([row(10, run, train_elbo=-2.0) for run in (0, 1)])
         first, second = ("elbo/train", 5, -1.0), ("elbo/train", 10, -1.0)
         assert curves(tmp_path / "tensorboard" / "run_0") == [first, ("elbo/train", 10, -2.0)]
@@ -208,22 +210,22 @@ class TestTensorBoard:
         assert curves(tmp_path / "tensorboard" / "run_2") == [first, second]
 
     def test_a_clock_that_is_set_back_does_not_double_curves(self, tmp_path, monkeypatch):
-        with loggers.TensorBoard(tmp_path) as board:
+        with loggers.TensorBoardLogger(tmp_path) as board:
             for step in (5, 10):
                 board.write([row(step, train_elbo=-1.0)])
         monkeypatch.setattr(time, "time", lambda: 1e9)
-        with loggers.TensorBoard(tmp_path, {0: 5}) as board:
+        with loggers.TensorBoardLogger(tmp_path, {0: 5}) as board:
             board.write([row(10, train_elbo=-2.0)])
         points = [("elbo/train", 5, -1.0), ("elbo/train", 10, -2.0)]
         assert curves(tmp_path / "tensorboard" / "run_0") == points
 
     def test_a_visit_is_on_disk_before_the_files_are_closed(self, tmp_path):
-        with loggers.TensorBoard(tmp_path) as board:
+        with loggers.TensorBoardLogger(tmp_path) as board:
             board.write([row(5, train_elbo=-1.0)])
             assert curves(tmp_path / "tensorboard" / "run_0") == [("elbo/train", 5, -1.0)]
 
     def test_no_visit_leaves_no_file(self, tmp_path):
-        with loggers.TensorBoard(tmp_path):
+        with loggers.TensorBoardLogger(tmp_path):
             pass
         assert list(tmp_path.iterdir()) == []
 
@@ -268,7 +270,7 @@ class TestInShort:
 class TestProgress:
     def test_plain_lines_one_per_visit_when_there_is_no_terminal(self):
         console = Console(file=io.StringIO(), width=20)
-        with loggers.Progress(2000, start=500, console=console) as progress:
+        with loggers.TrainingProgress(2000, start=500, console=console) as progress:
             progress.say("data: mnist_5k [28, 28, 1]")
             progress.advance(1000, 3.4567)
             progress.write([row(1000, train_elbo=-120.0, valid_elbo=-121.0)])
@@ -282,7 +284,7 @@ class TestProgress:
 
     def test_plain_lines_give_the_time_left(self, monkeypatch):
         console = Console(file=io.StringIO())
-        with loggers.Progress(1000, console=console) as progress:
+        with loggers.TrainingProgress(1000, console=console) as progress:
             monkeypatch.setattr(progress._bar, "get_time", iter(range(0, 1000, 10)).__next__)
             for step in (100, 200, 300):
                 progress.advance(step, 100.0)
@@ -292,7 +294,7 @@ class TestProgress:
     @pytest.mark.parametrize("is_terminal", [False, True])
     def test_a_study_shows_all_runs_seen_and_what_is_trained(self, is_terminal):
         console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100)
-        with loggers.Progress(2000, label="program 2 of 3", console=console) as progress:
+        with loggers.TrainingProgress(2000, label="program 2 of 3", console=console) as progress:
             progress.advance(1000, 3.4)
             progress.write([row(1000, run, train_elbo=-100.0 - run) for run in (3, 4)])
             progress.write([row(1000, run, train_elbo=-100.0 - run) for run in (5, 6)])
@@ -302,7 +304,7 @@ class TestProgress:
 
     def test_a_terminal_gets_a_bar_with_terms_under_it(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=100)
-        with loggers.Progress(2000, console=console) as progress:
+        with loggers.TrainingProgress(2000, console=console) as progress:
             progress.advance(1000, 3.4)
             progress.write([row(1000, train_elbo=-120.0, train_kl=20.0)])
             progress.write([row(1000, valid_elbo=-121.0, valid_kl=21.0)])
@@ -313,7 +315,7 @@ class TestProgress:
 
     def test_the_bar_stops_when_training_fails(self):
         console = Console(file=io.StringIO(), force_terminal=True)
-        progress = loggers.Progress(10, console=console)
+        progress = loggers.TrainingProgress(10, console=console)
         with pytest.raises(KeyboardInterrupt), progress:
             raise KeyboardInterrupt
         assert progress._bar.finished is False
@@ -325,7 +327,7 @@ class TestTally:
         now = iter([0.0, 5.0, 12.0, 15.0, 23.0, 30.0, 31.5]).__next__
         monkeypatch.setattr(loggers.time, "monotonic", now)
         console = Console(file=io.StringIO())
-        with loggers.Tally("ais", 3, console=console) as tally:
+        with loggers.EvaluationProgress("ais", 3, console=console) as tally:
             monkeypatch.setattr(tally._bar, "get_time", iter(range(0, 1000, 10)).__next__)
             for runs in (0.5, 1.0, 1.5, 2.25, 3.0):
                 tally.tell(runs)
@@ -340,20 +342,20 @@ class TestTally:
         assert lines[1].endswith(" s left")
 
     def test_what_was_kept_does_not_count_for_the_speed(self):
-        with loggers.Tally("ais", 10, console=Console(file=io.StringIO())) as tally:
+        with loggers.EvaluationProgress("ais", 10, console=Console(file=io.StringIO())) as tally:
             tally.skip(8)
             assert tally._bar.tasks[0].completed == 8
             assert tally._bar.tasks[0].time_remaining is None
 
     def test_where_all_is_kept_that_is_said(self):
         console = Console(file=io.StringIO())
-        with loggers.Tally("ais", 3, console=console) as tally:
+        with loggers.EvaluationProgress("ais", 3, console=console) as tally:
             tally.skip(3)
         assert console.file.getvalue() == "ais: kept from before\n"
 
     def test_a_terminal_gets_a_bar(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=100)
-        with loggers.Tally("decomposition", 4, console=console) as tally:
+        with loggers.EvaluationProgress("decomposition", 4, console=console) as tally:
             tally.tell(3.0)
         text = console.file.getvalue()
         assert "decomposition" in text
@@ -362,6 +364,9 @@ class TestTally:
 
     def test_the_bar_stops_when_an_evaluation_fails(self):
         console = Console(file=io.StringIO())
-        with pytest.raises(KeyboardInterrupt), loggers.Tally("ais", 1, console=console):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            loggers.EvaluationProgress("ais", 1, console=console),
+        ):
             raise KeyboardInterrupt
         assert console.file.getvalue() == ""

@@ -17,7 +17,7 @@ from tests.pipeline.small import (
 )
 from vae_jax import cli
 from vae_jax.evaluation import columns
-from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.evaluation.evaluators import EVALUATORS
 
 CONTRACT = [
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -46,7 +46,7 @@ def test_the_seconds_to_the_first_update_are_told_and_stored(start, tmp_path):
 
 def test_results_csv_has_the_columns_of_the_contract(finished):
     (row,) = read_csv(finished)
-    assert list(row) == [*columns.TABLE, *columns.by_name(ASSESSMENTS["nll"].columns)]
+    assert list(row) == [*columns.TABLE, *columns.by_name(EVALUATORS["nll"].columns)]
     assert [name for name in row if name in CONTRACT] == CONTRACT
     settings = ("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged")
     assert [row[name] for name in settings] == ["0", "1.0", "3", "0.001", "0", "12", ""]

@@ -37,7 +37,7 @@ def history(elbos=ELBOS, active=(4, 4, 4, 4, 4, 4)):
 
 
 def verdict(problem, past=None, **changes):
-    answers = diagnostics.of_run({**RUN, **changes}, history() if past is None else past)
+    answers = diagnostics.diagnose_run({**RUN, **changes}, history() if past is None else past)
     return next((answer for answer in answers if answer.problem == problem), None)
 
 
@@ -48,9 +48,9 @@ def found(problem, past=None, **changes):
 
 
 def test_a_healthy_run_has_no_problem_and_says_what_was_not_looked_at():
-    answers = diagnostics.of_run(RUN, history())
+    answers = diagnostics.diagnose_run(RUN, history())
     assert not any(answer.is_found for answer in answers)
-    calm, missing = diagnostics.in_words(answers)
+    calm, missing = diagnostics.as_sentences(answers)
     assert calm.startswith("Not found: posterior collapse (4 of 4 latents are active); overfitting")
     assert "2.00 nats below log p(x), 8% of the KL" in calm
     assert missing == ("Not examined: prior holes (--evaluate=samples).")
@@ -165,15 +165,15 @@ def test_the_slope_is_that_of_least_squares():
 
 
 def test_a_diverged_run_has_no_verdicts():
-    assert diagnostics.of_run({**RUN, "diverged": 3}, history()) == []
-    assert diagnostics.in_words([]) == []
+    assert diagnostics.diagnose_run({**RUN, "diverged": 3}, history()) == []
+    assert diagnostics.as_sentences([]) == []
 
 
 @pytest.mark.parametrize("name", [name for name in RUN if name != "run"])
 def test_any_number_may_be_missing(name):
     left = {key: value for key, value in RUN.items() if key != name}
     for run in (left, {**RUN, name: None}):
-        words = " ".join(diagnostics.in_words(diagnostics.of_run(run, [])))
+        words = " ".join(diagnostics.as_sentences(diagnostics.diagnose_run(run, [])))
         assert "None" not in words
         assert "nan" not in words
 
@@ -181,8 +181,8 @@ def test_any_number_may_be_missing(name):
 def test_a_study_tells_in_how_many_runs():
     bad = {**RUN, "nll_gap": 9.0}
     runs = [{**run, "run": i} for i, run in enumerate([RUN, bad, bad, {**RUN, "diverged": 1}])]
-    answers = [diagnostics.of_run(run, history()) for run in runs]
-    assert diagnostics.of_study(runs, answers) == ["Overfitting: in 2 of 3 runs (1, 2)."]
+    answers = [diagnostics.diagnose_run(run, history()) for run in runs]
+    assert diagnostics.diagnose_study(runs, answers) == ["Overfitting: in 2 of 3 runs (1, 2)."]
 
 
 def test_every_flag_that_is_advised_exists():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.oracles import tiny_data, tiny_vae
-from vae_jax.evaluation.evaluators import Subject
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.hparams import HParams
-from vae_jax.models.vae import Trained
+from vae_jax.models.vae import TrainedVAE
 from vae_jax.reporting import figures, plots
 
 HPARAMS = HParams.of(latent_size=2, seed=3)
@@ -22,17 +22,17 @@ def model():
     params = vae.init(HPARAMS, jnp.full(vae.image_shape, 0.5))
     rng = np.random.default_rng(0)
     noisy = jax.tree.map(lambda a: a + rng.normal(size=a.shape).astype(a.dtype), params)
-    return figures.Model(Trained(vae, HPARAMS, noisy))
+    return figures.Model(TrainedVAE(vae, HPARAMS, noisy))
 
 
 def test_samples_of_classes_share_their_noise_and_differ_by_the_label_alone(model, monkeypatch):
-    seen, generate = [], Trained.generate
+    seen, generate = [], TrainedVAE.generate
 
     def spy(self, z, y):
         seen.append((np.asarray(z), np.asarray(y)))
         return generate(self, z, y)
 
-    monkeypatch.setattr(Trained, "generate", spy)
+    monkeypatch.setattr(TrainedVAE, "generate", spy)
     for label in (0, 2):
         model.samples_of(label, 4)
     (first, zeros), (second, twos) = seen
@@ -66,7 +66,7 @@ def test_the_map_of_two_latents_is_the_latent_space_itself(model, tmp_path, monk
     params = plain.init(HPARAMS, jnp.full(plain.image_shape, 0.5))
     drawn = []
     monkeypatch.setattr(plots, "embedding", lambda *arguments: drawn.append(arguments))
-    subject = Subject(Trained(plain, HPARAMS, params), data, "none")
+    subject = EvalContext(TrainedVAE(plain, HPARAMS, params), data, "none")
     figure = figures.embedding(tmp_path, subject)
     ((_, points, shown, title, names),) = drawn
     assert names == ()

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from vae_jax.evaluation import evaluators
-from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.reporting import plots, table
 from vae_jax.reporting.plots import heat, style, terms
 from vae_jax.reporting.plots.curves import _apart
@@ -280,7 +280,7 @@ class TestStudyFigures:
     def test_what_was_evaluated_has_curves_along_every_axis(self, tmp_path, drawn):
         measured = {"mig": 0.1, "mig_se": None, "nll_gap": 2.0}
         rows = [{**r, **measured, "total_correlation": None} for r in study()]
-        evaluated = evaluators.columns(ASSESSMENTS)
+        evaluated = evaluators.columns(EVALUATORS)
         figures = plots.study_figures(tmp_path, rows, SWEPT, evaluated)
         names = [figure.path.name for figure in figures]
         assert names[1:3] == ["evaluations_over_beta.png", "evaluations_over_latent_size.png"]

@@ -3,7 +3,7 @@
 import pytest
 
 from vae_jax.evaluation import columns, evaluators
-from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.reporting import summary
 from vae_jax.reporting.summary import number
 from vae_jax.runtime import files
@@ -28,7 +28,7 @@ RUN = {
 
 def of_run(kl_per_latent=((),), **changes):
     run = {**RUN, **changes}
-    return summary.of_run({"runs": [run], "kl_per_latent": kl_per_latent}, run)
+    return summary.summarize_run({"runs": [run], "kl_per_latent": kl_per_latent}, run)
 
 
 def row(run, beta, seed, elbo, kl, active, **changes):
@@ -54,9 +54,9 @@ def changed(run, **changes):
 
 
 def of_study(rows=ROWS, swept=("beta", "seed")):
-    described = columns.described(evaluators.columns(ASSESSMENTS))
+    described = columns.described(evaluators.columns(EVALUATORS))
     results = {"runs": rows, "swept": list(swept), "columns": described}
-    return summary.of_study(files.finite(results))
+    return summary.summarize_study(files.finite(results))
 
 
 def one_that(sentences, words):
@@ -125,7 +125,7 @@ class TestOfRun:
 
     def test_without_numbers_there_are_no_sentences(self):
         run = {"run": 0, "test_elbo": -98.0}
-        assert summary.of_run({"runs": [run]}, run) == []
+        assert summary.summarize_run({"runs": [run]}, run) == []
 
 
 class TestOfStudy:

@@ -29,14 +29,14 @@ DAMAGE = {"a flipped bit": _flip, "cut in half": _halve, "missing": Path.unlink}
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_damage_to_any_file_of_a_checkpoint_is_noticed(straight, tmp_path, damage):
     source = straight / "run" / "checkpoints" / "000" / "12"
-    assert checksums.check(source)["lines"] == 3
+    assert checksums.verify(source)["lines"] == 3
     names = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
     assert len(names) > 5
     for number, name in enumerate(names):
         copy = shutil.copytree(source, tmp_path / str(number))
         damage(copy / name)
         with pytest.raises(checksums.DamagedError, match=name.name):
-            checksums.check(copy)
+            checksums.verify(copy)
 
 
 def test_every_single_flipped_bit_of_a_seal_is_noticed(straight, tmp_path):

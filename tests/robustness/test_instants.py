@@ -114,7 +114,7 @@ def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, na
         if name in ("results", "report"):
             patch.setattr(files, "write_bytes", refuse_late)
         else:
-            holder = {"metrics": loggers.Metrics, "curves": loggers.TensorBoard}.get(
+            holder = {"metrics": loggers.JSONLinesLogger, "curves": loggers.TensorBoardLogger}.get(
                 name, checkpoint
             )
             patch.setattr(holder, "_reserve" if name == "checkpoint" else "write", refuse)
@@ -127,7 +127,7 @@ def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, na
 
 def test_other_errors_keep_their_traceback_and_say_what_is_saved(fresh, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(loggers.TensorBoard, "write", lambda *_: 1 / 0)
+        patch.setattr(loggers.TensorBoardLogger, "write", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError) as caught:
             fresh.start()
     assert "none yet" in caught.value.__notes__[0]

@@ -139,26 +139,26 @@ def _wait(condition, seconds: float = 10.0) -> None:
 class TestOwner:
     def test_the_second_is_told_who_was_first(self, tmp_path):
         words = f"in use by process {os.getpid()} on {socket.gethostname()}; "
-        with lock.owning(tmp_path):
-            with pytest.raises(InputError, match=words), lock.owning(tmp_path):
+        with lock.locked(tmp_path):
+            with pytest.raises(InputError, match=words), lock.locked(tmp_path):
                 pass
             with pytest.raises(InputError, match=words):
-                lock.refuse_if_owned(tmp_path)
-        with lock.owning(tmp_path):
+                lock.refuse_if_locked(tmp_path)
+        with lock.locked(tmp_path):
             pass
 
     def test_looking_leaves_nothing(self, tmp_path):
-        lock.refuse_if_owned(tmp_path)
-        lock.refuse_if_owned(tmp_path / "no such folder")
+        lock.refuse_if_locked(tmp_path)
+        lock.refuse_if_locked(tmp_path / "no such folder")
         assert list(tmp_path.iterdir()) == []
 
     def test_what_a_dead_process_left_is_taken_over(self, tmp_path):
         (tmp_path / lock.LOCK_FILE).write_text("process 1 on elsewhere, which is no more")
-        with lock.owning(tmp_path):
+        with lock.locked(tmp_path):
             assert (tmp_path / lock.LOCK_FILE).read_text().startswith(f"process {os.getpid()} on")
 
     def test_a_lock_without_a_name_is_a_lock(self, tmp_path):
         with (tmp_path / lock.LOCK_FILE).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             with pytest.raises(InputError, match="in use by another process; "):
-                lock.refuse_if_owned(tmp_path)
+                lock.refuse_if_locked(tmp_path)

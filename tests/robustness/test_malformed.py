@@ -128,7 +128,7 @@ def _group(change: Callable[[Path], object]) -> Callable[[Path], list[str]]:
         path = folder / "used" / "checkpoints" / "000" / "group.json"
         path.parent.mkdir(parents=True)
         facts = {"format": 2, "written_by": "vae_jax", "runs": []}
-        path.write_text(json.dumps(checksums.signed(facts)))
+        path.write_text(json.dumps(checksums.with_checksum(facts)))
         change(path)
         return [f"--workdir={folder / 'used'}"]
 
@@ -136,7 +136,9 @@ def _group(change: Callable[[Path], object]) -> Callable[[Path], list[str]]:
 
 
 def _tomorrow(path: Path) -> None:
-    path.write_text(json.dumps(checksums.signed({"format": 9, "written_by": "tomorrow's vae_jax"})))
+    path.write_text(
+        json.dumps(checksums.with_checksum({"format": 9, "written_by": "tomorrow's vae_jax"}))
+    )
 
 
 def _results_alone(folder: Path) -> list[str]:

@@ -26,7 +26,7 @@ def programs(folder: Path) -> list[Path]:
 
 
 def compile_one(folder: Path, number: float = 3.0) -> str:
-    with compilation_cache.kept(str(folder)) as problem:
+    with compilation_cache.enabled(str(folder)) as problem:
         jax.jit(lambda x: x * number)(np.float32(2.0))
     return problem
 
@@ -90,7 +90,7 @@ def test_the_oldest_give_way(tmp_path, monkeypatch):
     compile_one(tmp_path, 5.0)
     new = set(programs(tmp_path)) - old
     monkeypatch.setattr(compilation_cache, "MOST_BYTES", sum(path.stat().st_size for path in new))
-    with compilation_cache.kept(str(tmp_path)):
+    with compilation_cache.enabled(str(tmp_path)):
         assert set(programs(tmp_path)) == new
 
 
@@ -108,7 +108,7 @@ def test_a_place_that_is_no_folder_is_told_and_not_used(tmp_path):
 def test_none_keeps_nothing(tmp_path):
     compile_one(tmp_path)
     before = programs(tmp_path)
-    with compilation_cache.kept("none") as problem:
+    with compilation_cache.enabled("none") as problem:
         jax.jit(lambda x: x * 11.0)(np.float32(2.0))
     assert problem == ""
     assert programs(tmp_path) == before
@@ -116,12 +116,12 @@ def test_none_keeps_nothing(tmp_path):
 
 def test_the_users_cache_is_the_default(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with compilation_cache.kept(""):
+    with compilation_cache.enabled(""):
         assert jax.config.jax_compilation_cache_dir.startswith(str(tmp_path / "vae_jax" / "xla"))
 
 
 def test_the_variable_of_jax_is_obeyed(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     compilation_cache._point_jax_to(str(tmp_path))
-    with compilation_cache.kept(""):
+    with compilation_cache.enabled(""):
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)

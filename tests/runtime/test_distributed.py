@@ -79,7 +79,11 @@ def test_alone_nothing_is_told(capsys):
 
     assert distributed.from_first(lambda: {"anything"}) == {"anything"}
     assert distributed.first_then_all(lambda: 3) == 3
-    assert (distributed.largest(2.5), distributed.is_first(), distributed.part(2)) == (2.5, True, 2)
+    assert (distributed.largest(2.5), distributed.is_first(), distributed.leave(2)) == (
+        2.5,
+        True,
+        2,
+    )
     with pytest.raises(InputError, match="no"):
         distributed.from_first(refuse)
     assert not distributed.is_loss(ValueError("Gloo all-reduce failed"))

@@ -13,15 +13,15 @@ from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.bounds import ImportanceWeighted
+from vae_jax.objectives import ImportanceWeighted
 from vae_jax.objectives.regularizers import DIP, MMD, FactorVAE, TotalCorrelation
 from vae_jax.runtime import jax_versions, mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import AUTOMATIC, Devices
 from vae_jax.training import input_pipeline, loop, memory, vectorized
-from vae_jax.training import step as train
+from vae_jax.training import step as training_step
 from vae_jax.training.batches import Examples
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
@@ -33,7 +33,7 @@ SPEC = TrainSpec(MODEL, batch_size=16, binarize="dynamic")
 def _trained(spec, hparams, num_steps, layout):
     state = loop.initial_state(spec, hparams, DATA, layout)
     rows = []
-    for visit in loop.train(spec, hparams, DATA, Visits(num_steps), state, layout=layout):
+    for visit in loop.train(spec, hparams, DATA, Intervals(num_steps), state, layout=layout):
         state, rows = visit.state, visit.rows
     return rows
 
@@ -76,12 +76,12 @@ def _objective(spec, hparams, devices):
 
     def first(shared, hparams):
         data_mean, pixels = shared
-        state = train.init(spec, hparams, data_mean)
-        batch = train.draw_batch(
-            spec, train.BatchKeys.at(hparams, state.step), Examples(pixels), jnp.arange(16)
+        state = training_step.init(spec, hparams, data_mean)
+        batch = training_step.draw_batch(
+            spec, training_step.BatchKeys.at(hparams, state.step), Examples(pixels), jnp.arange(16)
         )
         args = spec, hparams, state.step, state.params, batch.split(), len(pixels)
-        return train.regularized(*args)[0]
+        return training_step.regularized(*args)[0]
 
     def on_device(shared, hparams):
         return jax.lax.map(lambda own: first(shared, own), hparams)
@@ -128,8 +128,8 @@ def test_bits_do_not_depend_on_the_mesh():
 
 
 def _batch_of(hparams, pixels, step):
-    batch = train.draw_batch(
-        SPEC, train.BatchKeys.at(hparams, step), Examples(pixels), jnp.arange(16)
+    batch = training_step.draw_batch(
+        SPEC, training_step.BatchKeys.at(hparams, step), Examples(pixels), jnp.arange(16)
     ).split()
     return batch.x, batch.noise
 
@@ -165,7 +165,8 @@ def test_a_batch_sends_its_shares_of_the_gradient_and_nothing_else():
     assert {(kind, groups) for _, kind, groups in found} == {("all-reduce", "[4,2]<=[8]")}
     assert len(re.findall(r"all-\w+\(", text)) == len(found)
     shapes = [s for shapes, _, _ in found for s in re.findall(r"f32\[([\d,]*)\]", shapes)]
-    one = jax.eval_shape(lambda: train.init(SPEC, HParams.of(), jnp.zeros(DATA.image_shape)))
+    mean = jnp.zeros(DATA.image_shape)
+    one = jax.eval_shape(lambda: training_step.init(SPEC, HParams.of(), mean))
     gradient = sorted(leaf.size for leaf in jax.tree.leaves(one.params))
     sizes = sorted(int(np.prod([int(n) for n in s.split(",") if n])) for s in shapes)
     assert [size for size in sizes if size > 1] == gradient
@@ -174,11 +175,13 @@ def test_a_batch_sends_its_shares_of_the_gradient_and_nothing_else():
 
 def test_nothing_goes_to_a_device_unasked(monkeypatch):
     state = loop.initial_state(SPEC, _three(), DATA)
-    visits = loop.train(SPEC, _three(), DATA, Visits(2, chunk_steps=1), state, layout=Layout())
-    next(visits)
+    intervals = loop.train(
+        SPEC, _three(), DATA, Intervals(2, chunk_steps=1), state, layout=Layout()
+    )
+    next(intervals)
     monkeypatch.setattr(mesh, "replicate", lambda tree, devices: tree)
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
-        next(visits)
+        next(intervals)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, input_pipeline, loop
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
@@ -23,14 +23,14 @@ DATA = tiny_data(50)
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
 GRID = grid(seed=[3, 0, 3], latent_size=4)
 ALONE = Layout()
-VISITS = Visits(13, chunk_steps=5, eval_every=13, checkpoint_every=13)
+VISITS = Intervals(13, chunk_steps=5, eval_every=13, checkpoint_every=13)
 
 
 def trained(on_device: str, spec: TrainSpec = SPEC, layout: Layout = ALONE, data=DATA):
     state = loop.initial_state(spec, GRID, data, layout)
-    visits = loop.train(spec, GRID, data, VISITS, state, layout=layout, on_device=on_device)
+    intervals = loop.train(spec, GRID, data, VISITS, state, layout=layout, on_device=on_device)
     rows = []
-    for visit in visits:
+    for visit in intervals:
         state, rows = visit.state, rows + visit.rows
     return jax.device_get(state), [row | {"seconds": 0} for row in rows]
 
@@ -86,14 +86,14 @@ def test_a_resumed_stream_goes_on_where_it_was(small_pieces):
     straight, _ = trained("no")
     state = loop.initial_state(SPEC, GRID, DATA, ALONE)
     for stop in (7, 13):
-        visits = dataclasses.replace(VISITS, num_steps=stop)
-        for visit in loop.train(SPEC, GRID, DATA, visits, state, layout=ALONE, on_device="no"):
+        intervals = dataclasses.replace(VISITS, num_steps=stop)
+        for visit in loop.train(SPEC, GRID, DATA, intervals, state, layout=ALONE, on_device="no"):
             state = visit.state
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), straight)
 
 
 def test_pieces_end_at_every_stop_and_fit(small_pieces):
-    source = input_pipeline.feed(SPEC, GRID, DATA, 5, Devices(), on_device="no")
+    source = input_pipeline.make_input_pipeline(SPEC, GRID, DATA, 5, Devices(), on_device="no")
     assert source.max_steps == 2
     lengths = [piece.num_steps for piece in source.along(4, [9, 10])]
     assert lengths == [1, 2, 2, 1]
@@ -103,7 +103,7 @@ def test_pieces_end_at_every_stop_and_fit(small_pieces):
 
 def test_a_piece_is_gathered_while_the_one_before_is_used(small_pieces, monkeypatch):
     gathered, following = [], threading.Event()
-    gather = input_pipeline.Streamed._gathered
+    gather = input_pipeline.StreamedInput._gathered
 
     def counted(self, rows):
         gathered.append(rows)
@@ -111,8 +111,8 @@ def test_a_piece_is_gathered_while_the_one_before_is_used(small_pieces, monkeypa
             following.set()
         return gather(self, rows)
 
-    monkeypatch.setattr(input_pipeline.Streamed, "_gathered", counted)
-    source = input_pipeline.feed(SPEC, GRID, DATA, 5, Devices(), on_device="no")
+    monkeypatch.setattr(input_pipeline.StreamedInput, "_gathered", counted)
+    source = input_pipeline.make_input_pipeline(SPEC, GRID, DATA, 5, Devices(), on_device="no")
     with contextlib.closing(source.along(0, [20])) as pieces:
         next(pieces)
         assert following.wait(60.0)
@@ -121,15 +121,21 @@ def test_a_piece_is_gathered_while_the_one_before_is_used(small_pieces, monkeypa
 
 def test_auto_asks_whether_the_images_fit(monkeypatch):
     monkeypatch.setattr(mesh, "fits", lambda num_bytes: num_bytes < DATA.train.nbytes)
-    assert isinstance(input_pipeline.feed(SPEC, GRID, DATA, 5, Devices()), input_pipeline.Streamed)
+    assert isinstance(
+        input_pipeline.make_input_pipeline(SPEC, GRID, DATA, 5, Devices()),
+        input_pipeline.StreamedInput,
+    )
     monkeypatch.setattr(mesh, "fits", lambda num_bytes: num_bytes <= DATA.train.nbytes)
-    assert isinstance(input_pipeline.feed(SPEC, GRID, DATA, 5, Devices()), input_pipeline.Resident)
+    assert isinstance(
+        input_pipeline.make_input_pipeline(SPEC, GRID, DATA, 5, Devices()),
+        input_pipeline.ResidentInput,
+    )
 
 
 def test_static_binarization_cannot_be_streamed():
     spec = dataclasses.replace(SPEC, binarize="static")
     with pytest.raises(InputError, match="--binarize=static: draws all images at once"):
-        input_pipeline.feed(spec, GRID, DATA, 5, Devices(), on_device="no")
+        input_pipeline.make_input_pipeline(spec, GRID, DATA, 5, Devices(), on_device="no")
 
 
 @pytest.mark.parametrize("mode", batches.BINARIZATIONS)

@@ -14,12 +14,12 @@ from vae_jax import api
 from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
 from vae_jax.models.networks import MLP
-from vae_jax.objectives.bounds import Elbo, ImportanceWeighted
+from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import input_pipeline, loop, memory, vectorized
-from vae_jax.training import step as train
+from vae_jax.training import step as training_step
 from vae_jax.training.batches import Examples, epochs_touched
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import Batch, TrainSpec
 from vae_jax.training.vectorized import Layout
@@ -27,14 +27,14 @@ from vae_jax.training.vectorized import Layout
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
 DATA = tiny_data()
 
-_init = jax.jit(train.init, static_argnums=0)
-_step = jax.jit(train.train_step, static_argnums=(0, 4))
+_init = jax.jit(training_step.init, static_argnums=0)
+_step = jax.jit(training_step.train_step, static_argnums=(0, 4))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _noise(spec, hparams, step):
     data = Examples(jnp.zeros((spec.batch_size, 3, 4, 1), jnp.uint8))
-    return train.draw_batch(spec, train.BatchKeys.at(hparams, step), data).noise
+    return training_step.draw_batch(spec, training_step.BatchKeys.at(hparams, step), data).noise
 
 
 def _leaves(state) -> list[np.ndarray]:
@@ -67,8 +67,8 @@ def test_one_step_is_adams_first_step(float64):
 def test_many_steps_are_optaxs_adam(float64):
     """The moments are updated in place behind a barrier; the numbers are optax's."""
     hparams, params = HParams.of(learning_rate=0.01), {"a": jnp.ones(5), "b": jnp.zeros((2, 3))}
-    draws = np.random.default_rng(0).normal(size=(20, 11)) * np.logspace(-6, 2, 11)
-    gradients = [{"a": g[:5], "b": g[5:].reshape(2, 3)} for g in jnp.asarray(draws)]
+    samples = np.random.default_rng(0).normal(size=(20, 11)) * np.logspace(-6, 2, 11)
+    gradients = [{"a": g[:5], "b": g[5:].reshape(2, 3)} for g in jnp.asarray(samples)]
 
     def train(transformation: optax.GradientTransformation):
         def step(carry, gradient):
@@ -92,13 +92,15 @@ def test_training_raises_the_elbo():
     assert after > before + 0.5
 
 
-@pytest.mark.parametrize("visits", [Visits(13, 13, 13, 13), Visits(13, 4, 5, 6), Visits(13, 1)])
-def test_visits_change_no_bit(visits):
+@pytest.mark.parametrize(
+    "intervals", [Intervals(13, 13, 13, 13), Intervals(13, 4, 5, 6), Intervals(13, 1)]
+)
+def test_visits_change_no_bit(intervals):
     hparams = HParams.of(latent_size=3)
     straight = api.fit(SPEC, hparams, DATA, 13)
     state = loop.initial_state(SPEC, hparams, DATA)
     steps = []
-    for visit in loop.train(SPEC, hparams, DATA, visits, state):
+    for visit in loop.train(SPEC, hparams, DATA, intervals, state):
         steps.append(visit.step)
         state = visit.state
     _assert_same(state, straight)
@@ -107,21 +109,22 @@ def test_visits_change_no_bit(visits):
 
 
 @pytest.mark.parametrize(
-    "visits", [Visits(9000, 10**9, 700, 900), Visits(2000, 600, 10**9, 7), Visits(80, 13, 50, 20)]
+    "intervals",
+    [Intervals(9000, 10**9, 700, 900), Intervals(2000, 600, 10**9, 7), Intervals(80, 13, 50, 20)],
 )
-def test_a_program_is_built_for_the_longest_way_between_visits(visits):
-    steps = [0, *visits.after(0)]
-    assert max(b - a for a, b in itertools.pairwise(steps)) <= visits.longest
-    assert visits.longest <= 700
+def test_a_program_is_built_for_the_longest_way_between_visits(intervals):
+    steps = [0, *intervals.after(0)]
+    assert max(b - a for a, b in itertools.pairwise(steps)) <= intervals.longest
+    assert intervals.longest <= 700
 
 
 def test_the_least_memory_is_that_of_the_arrays_that_there_are():
-    hparams, visits = HParams.of(latent_size=3, seed=[0, 1]), Visits(9, 4)
+    hparams, intervals = HParams.of(latent_size=3, seed=[0, 1]), Intervals(9, 4)
     state = loop.initial_state(SPEC, hparams, DATA)
     pixels = 4 * 16 * 3 * 4
     order = 4 * len(DATA.train) * epochs_touched(4, 16, len(DATA.train))
     least = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2 * pixels + order
-    assert memory.least_bytes(SPEC, 2, len(DATA.train), visits) == least
+    assert memory.least_bytes(SPEC, 2, len(DATA.train), intervals) == least
 
 
 class _Accelerator(NamedTuple):
@@ -164,7 +167,7 @@ def test_a_run_is_allotted_what_an_update_or_an_evaluation_keeps_of_its_batch():
 def test_training_on_from_a_state_is_training_straight():
     hparams = HParams.of(latent_size=3)
     state = api.fit(SPEC, hparams, DATA, 5)
-    for visit in loop.train(SPEC, hparams, DATA, Visits(9), state):
+    for visit in loop.train(SPEC, hparams, DATA, Intervals(9), state):
         state = visit.state
     _assert_same(state, api.fit(SPEC, hparams, DATA, 9))
 
@@ -205,9 +208,9 @@ def test_an_update_that_is_not_finite_leaves_the_state_before_it(float64):
 def test_the_terms_of_a_chunk_are_means_over_its_updates(float64):
     hparams = HParams.of(latent_size=[3])
     rows = []
-    for visits in (Visits(4, 1), Visits(4)):
+    for intervals in (Intervals(4, 1), Intervals(4)):
         state = loop.initial_state(SPEC, hparams, DATA)
-        rows.append([v.rows[0] for v in loop.train(SPEC, hparams, DATA, visits, state)])
+        rows.append([v.rows[0] for v in loop.train(SPEC, hparams, DATA, intervals, state)])
     single, whole = rows
     for name in ("train_elbo", "train_kl", "train_log_likelihood"):
         assert whole[-1][name] == pytest.approx(np.mean([row[name] for row in single]), rel=1e-12)

@@ -16,7 +16,7 @@ from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import input_pipeline, loop, step, vectorized
 from vae_jax.training.batches import Examples
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec
 from vae_jax.training.vectorized import Layout, grid, take
 
@@ -33,7 +33,7 @@ def _spec(max_latents: int, network: str = "mlp") -> TrainSpec:
 
 def _trained(spec, hparams, num_steps, layout):
     state = loop.initial_state(spec, hparams, DATA, layout)
-    for visit in loop.train(spec, hparams, DATA, Visits(num_steps), state, layout=layout):
+    for visit in loop.train(spec, hparams, DATA, Intervals(num_steps), state, layout=layout):
         state = visit.state
     return state, scoring.score(spec, hparams, state, DATA, num_particles=3, layout=layout)
 

@@ -13,9 +13,9 @@ from vae_jax.models.networks import NETWORKS, Network
 from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily, Stacked
 from vae_jax.models.priors import PRIORS, PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.bounds import OBJECTIVES
+from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.regularizers import Regularizer
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
 
@@ -93,6 +93,8 @@ def hparams(configs: Sequence[Config]) -> HParams:
     )
 
 
-def visits(config: Config) -> Visits:
+def intervals(config: Config) -> Intervals:
     """When the host looks."""
-    return Visits(config.num_steps, config.chunk_steps, config.eval_every, config.checkpoint_every)
+    return Intervals(
+        config.num_steps, config.chunk_steps, config.eval_every, config.checkpoint_every
+    )

@@ -9,7 +9,7 @@ LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
 
 @dataclass(frozen=True)
-class Kind:
+class FlagType:
     """A set of values that a flag may take: how they are read, which are allowed, in words."""
 
     parse: Callable[[str], Any]
@@ -22,7 +22,7 @@ class Kind:
         return self.parse in (int, float)
 
 
-def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> Kind:
+def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> FlagType:
     """Numbers from ``low`` on (or above it)."""
     words = f"a finite number {'above' if is_open else 'of at least'} {low:g}"
     words += ", or inf" if or_infinite else ""
@@ -31,12 +31,12 @@ def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> Kin
         above = value > low if is_open else value >= low
         return above and (value <= LARGEST_REAL or (or_infinite and math.isinf(value)))
 
-    return Kind(float, is_valid, words)
+    return FlagType(float, is_valid, words)
 
 
-def whole(low: int, high: int = 2**31 - 1) -> Kind:
+def whole(low: int, high: int = 2**31 - 1) -> FlagType:
     """Whole numbers from ``low`` to ``high``."""
-    return Kind(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
+    return FlagType(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
 
 
 def _truth(text: str) -> bool:
@@ -45,10 +45,10 @@ def _truth(text: str) -> bool:
     return text.lower() == "true"
 
 
-TRUTH = Kind(_truth, lambda value: True, "true or false")
+BOOLEAN = FlagType(_truth, lambda value: True, "true or false")
 
 
-def sizes(low: int) -> Kind:
+def sizes(low: int) -> FlagType:
     """Comma-separated positive whole numbers, at least ``low`` of them."""
 
     def parse(text: str) -> tuple[int, ...]:
@@ -61,22 +61,22 @@ def sizes(low: int) -> Kind:
     def is_valid(value: tuple[int, ...]) -> bool:
         return len(value) >= low and all(1 <= n < 2**31 for n in value)
 
-    return Kind(parse, is_valid, words)
+    return FlagType(parse, is_valid, words)
 
 
-def one_of(*names: str) -> Kind:
+def one_of(*names: str) -> FlagType:
     """One of some words."""
-    return Kind(str, lambda value: value in names, "one of " + ", ".join(names))
+    return FlagType(str, lambda value: value in names, "one of " + ", ".join(names))
 
 
-def some_of(*names: str) -> Kind:
+def some_of(*names: str) -> FlagType:
     """Some words, at least one and each once."""
 
     def is_valid(value: tuple[str, ...]) -> bool:
         return 0 < len(value) == len(set(value)) and set(value) <= set(names)
 
     words = "separated by commas, each once, some of " + ", ".join(names)
-    return Kind(lambda text: tuple(text.split(",")), is_valid, words)
+    return FlagType(lambda text: tuple(text.split(",")), is_valid, words)
 
 
 def _is_plain(value: str) -> bool:
@@ -84,5 +84,5 @@ def _is_plain(value: str) -> bool:
     return value.isprintable() and value == value.strip()
 
 
-TEXT = Kind(str, _is_plain, "printable text (or nothing)")
-NON_EMPTY = Kind(str, lambda value: bool(value) and _is_plain(value), "printable text")
+TEXT = FlagType(str, _is_plain, "printable text (or nothing)")
+NON_EMPTY = FlagType(str, lambda value: bool(value) and _is_plain(value), "printable text")

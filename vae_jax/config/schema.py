@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_jax.config.flag_types import (
+    BOOLEAN,
     NON_EMPTY,
     TEXT,
-    TRUTH,
-    Kind,
+    FlagType,
     one_of,
     real,
     sizes,
@@ -22,12 +22,12 @@ from vae_jax.config.flag_types import (
 )
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
-from vae_jax.evaluation.evaluators import AIS_STARTS, ASSESSMENTS
+from vae_jax.evaluation.evaluators import AIS_STARTS, EVALUATORS
 from vae_jax.models.likelihoods import LIKELIHOODS, SCALE_MODES
 from vae_jax.models.networks import ACTIVATIONS, NETWORKS
 from vae_jax.models.posteriors import POSTERIORS
 from vae_jax.models.priors import PRIORS
-from vae_jax.objectives.bounds import KL_MODES, KL_PENALTIES, OBJECTIVES
+from vae_jax.objectives import KL_MODES, KL_PENALTIES, OBJECTIVES
 from vae_jax.objectives.gradient_estimators import ESTIMATORS
 from vae_jax.objectives.regularizers import TC_ESTIMATORS
 from vae_jax.runtime.errors import InputError
@@ -41,7 +41,7 @@ MOST_LAYERS = 1000  # each is compiled by itself
 
 def _flag(
     default: Any,
-    kind: Kind,
+    kind: FlagType,
     words: str,
     *,
     changes_run: bool = True,
@@ -88,7 +88,7 @@ class Config:
         changes_run=False,
     )
     binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
-    conditional: bool = _flag(False, TRUTH, "give the labels to encoder, decoder and prior")
+    conditional: bool = _flag(False, BOOLEAN, "give the labels to encoder, decoder and prior")
     network: str = _flag("mlp", one_of(*NETWORKS), "architecture of encoder and decoder")
     hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")
     channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions of stride 2 (conv, resnet)")
@@ -96,7 +96,7 @@ class Config:
         1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
     )
     activation: str = _flag("relu", one_of(*ACTIVATIONS), "between the layers")
-    weight_norm: bool = _flag(False, TRUTH, "weight normalization of the hidden layers")
+    weight_norm: bool = _flag(False, BOOLEAN, "weight normalization of the hidden layers")
     output_bias: str = _flag(
         "data_mean", one_of("data_mean", "zeros"), "where the decoder's per-pixel bias starts"
     )
@@ -172,7 +172,7 @@ class Config:
     max_parallel_runs: int = _flag(
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
-    distributed: bool = _flag(False, TRUTH, "be one of several processes", changes_run=False)
+    distributed: bool = _flag(False, BOOLEAN, "be one of several processes", changes_run=False)
     coordinator: str = _flag(
         "", TEXT, "HOST:PORT of the first process; empty: as JAX detects", changes_run=False
     )
@@ -192,7 +192,7 @@ class Config:
     )
     eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
     evaluate: tuple[str, ...] = _flag(
-        ("nll",), some_of(*ASSESSMENTS), "what is measured at the end", changes_run=False
+        ("nll",), some_of(*EVALUATORS), "what is measured at the end", changes_run=False
     )
     decomposition_examples: int = _flag(
         10_000, whole(2), "test examples in the aggregate posterior", changes_run=False
@@ -220,10 +220,10 @@ class Config:
         "", TEXT, "folder of compiled programs, or none", changes_run=False
     )
     restart: bool = _flag(
-        False, TRUTH, "train anew what no checkpoint can bring back", changes_run=False
+        False, BOOLEAN, "train anew what no checkpoint can bring back", changes_run=False
     )
     debug_nans: bool = _flag(
-        False, TRUTH, "name the operation at which a run diverged", changes_run=False
+        False, BOOLEAN, "name the operation at which a run diverged", changes_run=False
     )
     sweep: tuple[str, ...] = ()
 
@@ -243,7 +243,7 @@ def parse_value(name: str, text: str) -> Any:
     Raises:
         InputError: text that does not parse or lies outside the flag's range.
     """
-    kind: Kind = FIELDS[name].metadata["kind"]
+    kind: FlagType = FIELDS[name].metadata["kind"]
     try:
         value = kind.parse(text)
     except ValueError:
@@ -263,7 +263,7 @@ def help_text() -> str:
     lines = ["python run.py --flagfile=NAME.flags [--name=value ...]", ""]
     for field in FIELDS.values():
         default = as_text(field.default)
-        kind: Kind = field.metadata["kind"]
+        kind: FlagType = field.metadata["kind"]
         lines.append(f"  --{field.name}={default}\n      {field.metadata['help']}; {kind.words}")
     lines.append("  --sweep=NAME=V1,V2,...\n      repeatable; the study is the product of all")
     return "\n".join(lines)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from vae_jax.config.schema import FIELDS, Config, as_text
-from vae_jax.evaluation.evaluators import ALWAYS, ASSESSMENTS
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.networks import NETWORKS
 from vae_jax.models.posteriors import POSTERIORS
 from vae_jax.models.priors import PRIORS
-from vae_jax.objectives.bounds import OBJECTIVES
+from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
 
@@ -71,7 +71,7 @@ def without_effect(config: Config) -> dict[str, str]:
 
 def _without_effect_on_evaluation(config: Config) -> dict[str, str]:
     readers: dict[str, list[str]] = {}
-    for name, kind in ASSESSMENTS.items():
+    for name, kind in EVALUATORS.items():
         for flag in fields_of(kind):
             readers.setdefault(flag, []).append(name)
     made = {*ALWAYS, *config.evaluate}
@@ -218,7 +218,7 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
         "unconditional": (config.conditional, "codes that know no label, unlike --conditional"),
     }
     for name in config.evaluate:
-        for need in sorted(ASSESSMENTS[name].needs & lacks.keys()):
+        for need in sorted(EVALUATORS[name].needs & lacks.keys()):
             is_lacking, words = lacks[need]
             if is_lacking:
                 yield f"--evaluate={name}: needs {words}; leave {name} out"

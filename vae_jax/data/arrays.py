@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from vae_jax.data.dataset import Dataset, Part, Raw, Record
+from vae_jax.data.dataset import Dataset, Raw, Record, SplitArrays
 from vae_jax.data.mapped import Unread, mapped
 from vae_jax.runtime.errors import InputError
 
@@ -36,7 +36,9 @@ def build(raw: Raw, record: Record, flag: str, num_valid: int = 0) -> Dataset:
     if any(isinstance(part.images, Unread) for part in raw.parts.values()):
         parts, sentence = _with_all_splits(raw.parts, flag, num_valid)
         arrays = mapped({split: part.images for split, part in parts.items()})
-        parts = {split: Part(arrays[split], _to_labels(p, flag)) for split, p in parts.items()}
+        parts = {
+            split: SplitArrays(arrays[split], _to_labels(p, flag)) for split, p in parts.items()
+        }
         warnings = ()
     else:
         parts, sentence = _with_all_splits(_checked(raw.parts, flag), flag, num_valid)
@@ -61,12 +63,12 @@ def permutation(size: int) -> np.ndarray:
     return np.argsort(np.random.PCG64(SPLIT_KEY).random_raw(size), kind="stable")
 
 
-def _checked(parts: dict[str, Part], flag: str) -> dict[str, Part]:
+def _checked(parts: dict[str, SplitArrays], flag: str) -> dict[str, SplitArrays]:
     images = {split: _ranked(part.images, f"{flag}: {split}") for split, part in parts.items()}
     _refuse_mixed_shapes(images, flag)
     is_binary = max(_largest_integer(array) for array in images.values()) == 1
     return {
-        split: Part(
+        split: SplitArrays(
             _to_uint8(images[split], is_binary, f"{flag}: {split}"),
             _to_labels(part, f"{flag}: {split}"),
         )
@@ -129,7 +131,7 @@ def _refuse_outside(images: np.ndarray, highest: int, wanted: str, where: str) -
         raise InputError(f"{where} images hold values from {low} to {high}; give {wanted}")
 
 
-def _to_labels(part: Part, where: str) -> Int32[np.ndarray, " n"] | None:
+def _to_labels(part: SplitArrays, where: str) -> Int32[np.ndarray, " n"] | None:
     if part.labels is None:
         return None
     count = len(part.images)
@@ -156,8 +158,8 @@ def _to_labels(part: Part, where: str) -> Int32[np.ndarray, " n"] | None:
 
 
 def _with_all_splits(
-    parts: dict[str, Part], flag: str, num_valid: int
-) -> tuple[dict[str, Part], str]:
+    parts: dict[str, SplitArrays], flag: str, num_valid: int
+) -> tuple[dict[str, SplitArrays], str]:
     """Adds the splits that are missing and says in a sentence how all three came to be."""
     total = len(parts["train"].images)
     missing = [split for split in ("valid", "test") if split not in parts]
@@ -195,7 +197,7 @@ def _rounded(total: int, denominator: int) -> int:
     return max(1, (2 * total + denominator) // (2 * denominator))
 
 
-def _sentence(parts: dict[str, Part], missing: list[str], total: int) -> str:
+def _sentence(parts: dict[str, SplitArrays], missing: list[str], total: int) -> str:
     sizes = {split: f"{split} {len(parts[split].images):,}" for split in ("train", "valid", "test")}
     given = [size for split, size in sizes.items() if split not in ("train", *missing)]
     if not missing:
@@ -205,7 +207,7 @@ def _sentence(parts: dict[str, Part], missing: list[str], total: int) -> str:
     return "; ".join([origin, *(f"{size} as the source gives it" for size in given)])
 
 
-def _repeats(parts: dict[str, Part]) -> tuple[str, ...]:
+def _repeats(parts: dict[str, SplitArrays]) -> tuple[str, ...]:
     """A sentence when test images occur in train; compared by 64-bit hash."""
     seen = {hash(image.tobytes()) for image in parts["train"].images}
     test = parts["test"].images
@@ -213,7 +215,7 @@ def _repeats(parts: dict[str, Part]) -> tuple[str, ...]:
     return (f"{count:,} of {len(test):,} test images occur in train too",) if count else ()
 
 
-def _strangers(parts: dict[str, Part]) -> tuple[str, ...]:
+def _strangers(parts: dict[str, SplitArrays]) -> tuple[str, ...]:
     """A sentence for each split with labels that no training image has."""
     known = parts["train"].labels
     if known is None:
@@ -231,7 +233,7 @@ def _strangers(parts: dict[str, Part]) -> tuple[str, ...]:
     )
 
 
-def _darkness(parts: dict[str, Part]) -> tuple[str, ...]:
+def _darkness(parts: dict[str, SplitArrays]) -> tuple[str, ...]:
     brightest = int(parts["train"].images.max())
     if brightest >= _DARK:
         return ()

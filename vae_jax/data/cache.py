@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.runtime.errors import InputError
 
 _LAYOUT = "2"  # raise it when what a copy holds, or how a source is decoded, changes
@@ -49,9 +49,9 @@ def _restore(path: Path, mark: str) -> Raw | None:
         return None
 
 
-def _part(arrays: np.lib.npyio.NpzFile, split: str) -> Part:
+def _part(arrays: np.lib.npyio.NpzFile, split: str) -> SplitArrays:
     labels = arrays[f"y_{split}"] if f"y_{split}" in arrays.files else None
-    return Part(arrays[f"x_{split}"], labels)
+    return SplitArrays(arrays[f"x_{split}"], labels)
 
 
 def _keep(path: Path, mark: str, raw: Raw) -> None:

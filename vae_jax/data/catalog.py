@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data.cache import cached
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.data.download import DOWNLOADABLE, download
 from vae_jax.data.mapped import Unread, is_large
 from vae_jax.data.packaged import PACKAGED
@@ -70,17 +70,19 @@ def _read_prepared(folder: Path, data_dir: Path, copy: str, mark: str, flag: str
     names = tuple(getattr(builder.info.features.get("label"), "names", None) or ())
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):
-        parts = {split: Part(_images(source, flag)) for split, source in sources.items()}
+        parts = {split: SplitArrays(_images(source, flag)) for split, source in sources.items()}
         return Raw(_labelled(parts, bare), origin, names)
 
     def read_labels() -> Raw:
-        nothing = Part(np.empty(0, np.uint8))
+        nothing = SplitArrays(np.empty(0, np.uint8))
         return Raw(_labelled(dict.fromkeys(bare, nothing), bare), origin)
 
     known = cached(data_dir, f"{copy}-labels", mark, read_labels).parts
     place = data_dir, copy, mark
     unread = {split: _unread(source, shape, place, flag) for split, source in sources.items()}
-    return Raw({split: Part(unread[split], known[split].labels) for split in unread}, origin, names)
+    return Raw(
+        {split: SplitArrays(unread[split], known[split].labels) for split in unread}, origin, names
+    )
 
 
 def _splits(sources: Any, flag: str) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _decoded(
     return decoded
 
 
-def _labelled(parts: dict[str, Part], sources: dict[str, Any]) -> dict[str, Part]:
+def _labelled(parts: dict[str, SplitArrays], sources: dict[str, Any]) -> dict[str, SplitArrays]:
     """The parts with the field `label` of all examples, where that is one whole number."""
     first = np.asarray(sources["train"][0].get("label"))
     if first.dtype.kind not in "iu" or first.ndim:

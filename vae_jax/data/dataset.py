@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 
-class Part(NamedTuple):
+class SplitArrays(NamedTuple):
     """Images of one split as the source has them.
 
     Attributes:
@@ -20,10 +20,10 @@ class Part(NamedTuple):
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> "Part":
+    def take(self, rows: np.ndarray) -> "SplitArrays":
         """The images `rows`, in that order, with what is known of them."""
         known = (None if array is None else array[rows] for array in (self.labels, self.factors))
-        return Part(self.images[rows], *known)
+        return SplitArrays(self.images[rows], *known)
 
 
 class Raw(NamedTuple):
@@ -35,7 +35,7 @@ class Raw(NamedTuple):
         class_names: of the labels from 0 on, where the source has any.
     """
 
-    parts: dict[str, Part]
+    parts: dict[str, SplitArrays]
     source: str
     class_names: tuple[str, ...] = ()
 

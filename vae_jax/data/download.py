@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from vae_jax.data.cache import writing
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.data.files import read_idx
 from vae_jax.runtime.errors import InputError
 
@@ -121,7 +121,7 @@ def read_amat(files: Mapping[str, Path], source: str, flag: str) -> Raw:
     Source: Larochelle and Murray 2011, "The neural autoregressive distribution estimator".
     """
     parts = {
-        split: Part(_amat_images(files[f"binarized_mnist_{split}.amat"], flag))
+        split: SplitArrays(_amat_images(files[f"binarized_mnist_{split}.amat"], flag))
         for split in ("train", "valid", "test")
     }
     return Raw(parts, source)

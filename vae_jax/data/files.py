@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.runtime.errors import InputError
 
 _SPLITS = ("train", "valid", "test")
@@ -51,9 +51,9 @@ def _npz_splits(names: list[str]) -> list[str]:
     return [split for split in _SPLITS if f"x_{split}" in names]
 
 
-def _npz_part(arrays: np.lib.npyio.NpzFile, split: str) -> Part:
+def _npz_part(arrays: np.lib.npyio.NpzFile, split: str) -> SplitArrays:
     labels = _npz_array(arrays, f"y_{split}") if f"y_{split}" in arrays.files else None
-    return Part(_npz_array(arrays, f"x_{split}"), labels)
+    return SplitArrays(_npz_array(arrays, f"x_{split}"), labels)
 
 
 def _npz_array(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
@@ -103,7 +103,7 @@ def read_idx(paths: Mapping[str, Path], source: str, flag: str) -> Raw:
     if "train" not in splits:
         raise InputError(f"{flag}: no training images; add train-images-idx3-ubyte(.gz)")
     arrays = {role: _idx_array(paths[name], name, flag) for role, name in roles.items()}
-    parts = {s: Part(arrays[s, "images"], arrays.get((s, "labels"))) for s in splits}
+    parts = {s: SplitArrays(arrays[s, "images"], arrays.get((s, "labels"))) for s in splits}
     return Raw(parts, source)
 
 

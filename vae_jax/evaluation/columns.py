@@ -4,8 +4,8 @@ A *row* (:data:`vae_jax.types.Row`) is one run's mapping from names of columns t
 ``metrics.jsonl``, a row of ``results.csv``, of ``vae_jax.score(...)`` and of
 ``vae_jax.ablate(...).table``. Here stand the type :class:`Column`, the columns of every run
 (:data:`CORE`) and the order of ``results.csv`` (:data:`TABLE`). An evaluation declares its own in
-its class, ``vae_jax.evaluation.evaluators.columns`` gathers those, and ``vae_jax.pipeline.results.declared`` adds the
-settings, which are described where the flags are.
+its class, ``vae_jax.evaluation.evaluators.columns`` gathers those, and
+``vae_jax.pipeline.results.declared`` adds the settings, which are described where the flags are.
 
 Example:
     >>> column = CORE["test_elbo"]

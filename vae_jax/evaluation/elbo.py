@@ -25,7 +25,7 @@ from vae_jax.models.likelihoods import bits_per_dim
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
-from vae_jax.training.batches import Examples, Split, as_images
+from vae_jax.training.batches import EVAL_BATCH_SIZE, Examples, Split, as_images
 from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, Row, UInt8, default_float
 
 ACTIVE_THRESHOLD = 0.01
@@ -45,7 +45,7 @@ class EvalSpec:
 
     model: VAE
     num_particles: int = 1
-    batch_size: int = 1000
+    batch_size: int = EVAL_BATCH_SIZE
     particles_at_once: int = 1
 
 
@@ -133,7 +133,7 @@ def evaluate(
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
         places = index * batch_size + jnp.arange(batch_size)
-        asked = Asked.of(spec.model, hparams, params, as_images(pixels), y)
+        asked = EncodedBatch.of(spec.model, hparams, params, as_images(pixels), y)
         new = _moments(asked.q, asked.p.kl(asked.q), places < num_examples)
         return _merge(moments, new), example_terms(spec, asked, key, first_example + places)
 
@@ -148,7 +148,7 @@ def join(parts: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(terms, functools.reduce(_merge, (part.latents for part in parts)))
 
 
-class Asked(NamedTuple):
+class EncodedBatch(NamedTuple):
     """A batch and everything about it that does not depend on the particles."""
 
     hparams: HParams
@@ -161,14 +161,14 @@ class Asked(NamedTuple):
     @classmethod
     def of(
         cls, model: VAE, hparams: HParams, params: Params, x: Images, y: Labels | None
-    ) -> "Asked":
+    ) -> "EncodedBatch":
         """With q(z|x) and p(z)."""
         q = model.encode(hparams, params, x, y)
         return cls(hparams, params, x, y, q, model.prior_at(hparams, params, y))
 
 
 def example_terms(
-    spec: EvalSpec, asked: Asked, key: PRNGKey, examples: Int[Array, " batch"]
+    spec: EvalSpec, asked: EncodedBatch, key: PRNGKey, examples: Int[Array, " batch"]
 ) -> ExampleTerms:
     """Terms of a batch: a stream over the particles, its sums of weights in logarithms.
 
@@ -268,11 +268,11 @@ def summarize(
 ) -> Row:
     """Return a run's columns on a split, as Python numbers, sums made in float64 on the host.
 
-    They are the :data:`vae_jax.evaluation.columns.TERMS` under their names on the split: ``test_elbo``,
-    ``test_nll`` (minus the bound of K particles), ..., each mean over examples with its standard
-    error ``_se`` = s / sqrt(n). What does not exist is None: a deterministic code has no density,
-    so no ELBO, KL, NLL nor weights; a single particle has no jackknife and no effective sample
-    size; pixels of other than 8 bits have no ``bits_per_dim``.
+    They are the ``TERMS`` of :mod:`vae_jax.evaluation.columns` under their names on the split:
+    ``test_elbo``, ``test_nll`` (minus the bound of K particles), ..., each mean over examples with
+    its standard error ``_se`` = s / sqrt(n). What does not exist is None: a deterministic code has
+    no density, so no ELBO, KL, NLL nor weights; a single particle has no jackknife and no
+    effective sample size; pixels of other than 8 bits have no ``bits_per_dim``.
 
     Where examples are not finite, neither is their mean, and a column ``NAME_not_finite`` counts
     them.

@@ -1,16 +1,19 @@
 """The terms of trained runs on a split, as rows; evaluation seen from the host."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Array, Int
 
 from vae_jax.data import Dataset
-from vae_jax.evaluation import columns
+from vae_jax.evaluation import columns, elbo
 from vae_jax.evaluation.elbo import EvalSpec, Evaluation, in_batches, join, summarize
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
-from vae_jax.training import batches, memory, vectorized
+from vae_jax.training import batches, divergence, memory, vectorized
 from vae_jax.training.batches import Examples
 from vae_jax.training.input_pipeline import labels_given
 from vae_jax.training.step import TrainSpec, TrainState
@@ -30,9 +33,9 @@ def score(
 ) -> list[Row]:
     """Return a row per run: its terms on a split with their standard errors.
 
-    The keys are columns of ``results.csv`` (:mod:`vae_jax.evaluation.columns`): ``test_elbo``, ``test_nll``,
-    ``eval_particles``, ``active_units``, ...; of another split ``valid_elbo`` and so on. The terms
-    of a diverged run are None.
+    The keys are columns of ``results.csv`` (:mod:`vae_jax.evaluation.columns`): ``test_elbo``,
+    ``test_nll``, ``eval_particles``, ``active_units``, ...; of another split ``valid_elbo`` and so
+    on. The terms of a diverged run are None.
 
     Args:
         spec: as trained.
@@ -82,7 +85,7 @@ def score_placed(
     examples, num_examples, name = split
     evaluation, latent_sizes = mesh.to_host(
         (
-            vectorized.evaluate(
+            evaluate_runs(
                 eval_spec, hparams, params, examples, num_examples=num_examples, layout=layout
             ),
             hparams.latent_size,
@@ -111,7 +114,7 @@ def score_by_parts(
     split: batches.Split,
     num_particles: int,
     layout: Layout,
-    tell: Callable[[float], None],
+    on_progress: Callable[[float], None],
 ) -> list[Row]:
     """What :func:`score` gives, of any examples, a part of them after the other.
 
@@ -124,7 +127,7 @@ def score_by_parts(
         split: whose examples they are, after which the columns are named.
         num_particles: K of the importance-weighted bound behind the NLL.
         layout: where the runs are computed.
-        tell: is told the share that is done.
+        on_progress: is told the share that is done.
     """
     eval_spec, found = EvalSpec(spec.model, num_particles), []
     given = labels if spec.model.num_classes else None
@@ -134,11 +137,11 @@ def score_by_parts(
         known, num = None if given is None else given[rows], len(pixels[rows])
         shared = in_batches(pixels[rows], eval_spec.batch_size, known), np.int32(first)
         part, start = mesh.replicate(shared, layout.devices)
-        evaluation = vectorized.evaluate(
+        evaluation = evaluate_runs(
             eval_spec, padded, params, part, num_examples=num, first_example=start, layout=layout
         )
         found.append(mesh.to_host(evaluation))
-        tell((first + num) / len(pixels))
+        on_progress((first + num) / len(pixels))
     return _finished(
         eval_spec, _summaries(eval_spec, join(found), hparams.latent_size, split), state
     )
@@ -146,18 +149,54 @@ def score_by_parts(
 
 def _finished(eval_spec: EvalSpec, rows: list[Row], state: TrainState) -> list[Row]:
     """Return the rows without the terms of diverged runs, and with the K of their bounds."""
-    blank_diverged(rows, state)
+    divergence.blank(rows, state)
     return [row | {"eval_particles": eval_spec.num_particles} for row in rows]
 
 
-def visited(rows: list[Row]) -> list[Row]:
-    """Return what a visit writes of the terms on valid; what a model has not is left out."""
+@functools.partial(jax.jit, static_argnames=("spec", "num_examples", "layout"))
+def evaluate_runs(
+    spec: EvalSpec,
+    hparams: HParams,
+    params: Params,
+    data: Examples,
+    *,
+    num_examples: int,
+    first_example: Int[Array, ""] | int = 0,
+    layout: Layout,
+) -> Evaluation:
+    """Evaluate every run on a split, or on a part of it; terms ``[runs, examples]``."""
+
+    def measure(
+        shared: tuple[Examples, Array | int], hparams: HParams, params: Params
+    ) -> Evaluation:
+        data, first = shared
+        split = mesh.split_batch(data, axis=1)
+        return elbo.evaluate(spec, hparams, params, split, num_examples, first)
+
+    return vectorized.over_runs(measure, layout)((data, first_example), hparams, params)
+
+
+def valid_scorer(
+    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout
+) -> Callable[[Params], list[Row]]:
+    """Return a function from the parameters of all runs to their ``valid_*`` columns.
+
+    The valid split is put on the devices once. What a model has not, such as the KL of a
+    deterministic code, is left out.
+
+    Args:
+        spec: as trained.
+        hparams: of one run (scalars) or of a study (``[runs]``).
+        data: images.
+        layout: where the runs are computed; the parameters may be padded for its devices.
+    """
+    hparams, eval_spec = hparams.as_study(), EvalSpec(spec.model)
+    padded = mesh.pad_runs(hparams, layout.devices)
+    valid = placed_split(spec, data, "valid", layout)
     names = [columns.name_on("valid", term) for term in columns.VISITED]
-    return [{name: row[name] for name in names if row[name] is not None} for row in rows]
 
+    def score_valid(params: Params) -> list[Row]:
+        rows = score_placed(eval_spec, padded, params, valid, layout, len(hparams.seed))
+        return [{name: row[name] for name in names if row[name] is not None} for row in rows]
 
-def blank_diverged(rows: list[Row], state: TrainState) -> None:
-    """Set every value in the rows of diverged runs to None; the rows hold terms alone."""
-    for row, diverged in zip(rows, mesh.to_host(state.diverged).tolist(), strict=False):
-        if diverged >= 0:
-            row.update(dict.fromkeys(row))
+    return score_valid

@@ -9,7 +9,7 @@ every term and every gradient.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.types import Active, Latents
+from vae_jax.types import LatentMask, Latents
 
 
 def padded_width(max_latents: int) -> int:
@@ -22,12 +22,12 @@ def padded_width(max_latents: int) -> int:
     return max(48, -(-max_latents // 16) * 16)
 
 
-def active(width: int, latent_size: Int[Array, ""]) -> Active:
+def mask(width: int, latent_size: Int[Array, ""]) -> LatentMask:
     """True on the first ``latent_size`` coordinates."""
     return jnp.arange(width) < latent_size
 
 
-def keep(mask: Active | None, values: Latents) -> Latents:
+def apply_mask(mask: LatentMask | None, values: Latents) -> Latents:
     """The values on active coordinates (None: on all) and zero on the others.
 
     ``where`` and not a product: 0 * inf would be NaN, in the value or in its gradient.

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def softly_bounded(values: Float[Array, "*shape"], bound: float) -> Float[Array, "*shape"]:
+def soft_clamp(values: Float[Array, "*shape"], bound: float) -> Float[Array, "*shape"]:
     """``bound * tanh(values / bound)``: the identity near zero, within +-bound everywhere."""
     return bound * jnp.tanh(values / bound)
 

@@ -16,11 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 from vae_jax import rng
 from vae_jax.hparams import HParams
 from vae_jax.models import latents
-from vae_jax.models.likelihoods import Bernoulli, Distribution, Likelihood
+from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
-from vae_jax.models.priors import Prior, PriorFamily, StandardNormal, Start
-from vae_jax.types import Active, Images, Labels, Latents, Params, PRNGKey, default_float
+from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
+from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 SharedLabels = Int[Array, "..."]
 """Labels that lack leading axes of z, as where particles share an example's."""
@@ -46,19 +46,19 @@ class VAE:
     network: Network = MLP()
     posterior: PosteriorFamily = DiagonalGaussian()
     prior: PriorFamily = StandardNormal()
-    likelihood: Likelihood = Bernoulli()
+    likelihood: Likelihood = BernoulliLikelihood()
     starts_at_mean: bool = True
     num_classes: int = 0
 
     @property
-    def seen_width(self) -> int:
+    def decoder_width(self) -> int:
         """Columns of z that the decoder sees: ``max_latents``, filled up with inactive ones."""
         return latents.padded_width(self.max_latents)
 
     @property
     def width(self) -> int:
         """Columns of z; behind those that the decoder sees lie those of an upper layer."""
-        return self.seen_width + self.posterior.extra_width
+        return self.decoder_width + self.posterior.extra_width
 
     def init(
         self,
@@ -77,27 +77,29 @@ class VAE:
             rng.stream(hparams.seed, "params", index) for index in range(4)
         )
         x = jnp.zeros((1, *self.image_shape), default_float())
-        z = jnp.zeros((1, self.seen_width), default_float())
+        z = jnp.zeros((1, self.decoder_width), default_float())
         bias = self.likelihood.initial_bias(data_mean)
-        active = self.active(hparams)
-        start = Start(active, data_mean[None] if examples is None else examples, self.num_classes)
+        latent_mask = self.latent_mask(hparams)
+        start = PriorInit(
+            latent_mask, data_mean[None] if examples is None else examples, self.num_classes
+        )
         params = {
             "encoder": self._encoder().init(encoder_key, x, self._one_hot(jnp.zeros(1, int))),
             "decoder": self._decoder().init(
-                decoder_key, z, self._seen(active), self._one_hot(jnp.zeros(1, int))
+                decoder_key, z, self._decoder_mask(latent_mask), self._one_hot(jnp.zeros(1, int))
             ),
             "output_bias": bias if self.starts_at_mean else jnp.zeros_like(bias),
-            "posterior": self.posterior.init(posterior_key, hparams, active),
+            "posterior": self.posterior.init(posterior_key, hparams, latent_mask),
             "prior": self.prior.init(prior_key, hparams, start),
             "likelihood": self.likelihood.init(hparams, self.image_shape),
         }
         params |= {part: params[part]["params"] for part in ("encoder", "decoder")}
         return {part: tree for part, tree in params.items() if jax.tree.leaves(tree)}
 
-    def active(self, hparams: HParams) -> Active:
+    def latent_mask(self, hparams: HParams) -> LatentMask:
         """Which columns of z this run uses: the first ``latent_size`` of each layer."""
-        seen = latents.active(self.seen_width, hparams.latent_size)
-        above = latents.active(self.posterior.extra_width, hparams.top_latent_size)
+        seen = latents.mask(self.decoder_width, hparams.latent_size)
+        above = latents.mask(self.posterior.extra_width, hparams.top_latent_size)
         return jnp.concatenate([seen, above])
 
     def encode(
@@ -112,7 +114,7 @@ class VAE:
             for name, head in values.items()
         }
         own = params.get("posterior", {})
-        return self.posterior(hparams, own, heads, self.active(hparams))
+        return self.posterior(hparams, own, heads, self.latent_mask(hparams))
 
     def prior_at(self, hparams: HParams, params: Params, y: Labels | None = None) -> Prior:
         """p(z), or p(z|y)."""
@@ -123,17 +125,17 @@ class VAE:
             return self.encode(hparams, params, x, turns)
 
         own = params.get("prior", {})
-        return self.prior(hparams, own, self.active(hparams), encode, y)
+        return self.prior(hparams, own, self.latent_mask(hparams), encode, y)
 
     def decode(
         self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
     ) -> Distribution:
         """p(x|z); z may have axes in front of y's and leave out inactive columns behind."""
-        batch, z = z.shape[:-1], latents.widen(z[..., : self.seen_width], self.seen_width)
+        batch, z = z.shape[:-1], latents.widen(z[..., : self.decoder_width], self.decoder_width)
         labels = None if y is None else jnp.broadcast_to(y, batch).reshape(-1)
-        arguments = {"params": params["decoder"]}, z.reshape(-1, self.seen_width)
+        arguments = {"params": params["decoder"]}, z.reshape(-1, self.decoder_width)
         outputs = self._decoder().apply(
-            *arguments, self._seen(self.active(hparams)), self._one_hot(labels)
+            *arguments, self._decoder_mask(self.latent_mask(hparams)), self._one_hot(labels)
         )
         bias = params["output_bias"]
         flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
@@ -151,7 +153,7 @@ class VAE:
             drawn = jax.random.normal(key, (size, *shape), default_float())
             return latents.widen(jnp.moveaxis(drawn, 0, -1), width)
 
-        seen, above = draw(key, self.max_latents, self.seen_width), self.posterior.extra_width
+        seen, above = draw(key, self.max_latents, self.decoder_width), self.posterior.extra_width
         if not above:
             return seen
         return jnp.concatenate([seen, draw(jax.random.fold_in(key, 1), above, above)], axis=-1)
@@ -175,8 +177,8 @@ class VAE:
         noise = self.noise(key, num)
         return self.prior_at(hparams, params, y).sample(jax.random.fold_in(key, 2), noise)
 
-    def _seen(self, active: Active) -> Bool[Array, " seen"]:
-        return active[: self.seen_width]
+    def _decoder_mask(self, latent_mask: LatentMask) -> Bool[Array, " seen"]:
+        return latent_mask[: self.decoder_width]
 
     def _one_hot(self, y: Labels | None) -> Float[Array, "*batch classes"] | None:
         if not self.num_classes:
@@ -186,7 +188,7 @@ class VAE:
         return jax.nn.one_hot(y.reshape(-1), self.num_classes, dtype=default_float())
 
     def _encoder(self) -> Encoder:
-        heads = self.posterior.heads(self.seen_width)
+        heads = self.posterior.heads(self.decoder_width)
         return Encoder(self.network.encoder_body(), heads, self.network.dtype)
 
     def _decoder(self) -> Decoder:
@@ -194,7 +196,7 @@ class VAE:
         return self.network.decoder((height, width, channels * self.likelihood.num_outputs))
 
 
-class Trained(NamedTuple):
+class TrainedVAE(NamedTuple):
     """A model with its numbers, ready to be asked.
 
     Attributes:

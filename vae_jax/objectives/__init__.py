@@ -1,1 +1,29 @@
-"""Objectives: bounds on log p(x), their gradient estimators, and regularizers."""
+"""Objectives: bounds on log p(x), their gradient estimators, and regularizers.
+
+A new bound is a class in a file of this package, which maps samples of q(z|x) with their
+log-densities (``base``) to a value per example, and a row in :data:`OBJECTIVES`.
+"""
+
+from vae_jax.objectives.base import ElboTerms, Objective, ObjectiveOutput, PosteriorSamples
+from vae_jax.objectives.elbo import KL_MODES, KL_PENALTIES, Elbo
+from vae_jax.objectives.importance_weighted import ImportanceWeighted, importance_weighted_bound
+
+__all__ = [
+    "KL_MODES",
+    "KL_PENALTIES",
+    "OBJECTIVES",
+    "Elbo",
+    "ElboTerms",
+    "ImportanceWeighted",
+    "Objective",
+    "ObjectiveOutput",
+    "PosteriorSamples",
+    "importance_weighted_bound",
+]
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "elbo": Elbo,
+    "iwae": ImportanceWeighted,
+    "miwae": ImportanceWeighted,
+}
+"""Bounds by the name that ``--objective`` knows them by."""

@@ -20,7 +20,7 @@ from vae_jax.config import build
 from vae_jax.config.schema import Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.evaluation import evaluators
-from vae_jax.evaluation.evaluators import ALWAYS, ASSESSMENTS, Assessment, Runs
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
 from vae_jax.pipeline import loggers, train
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.runtime import checksums, distributed, files, libraries
@@ -36,16 +36,16 @@ Mark = dict[str, Any]
 """What the numbers of an evaluation depend on, in the types of JSON."""
 
 
-def asked(config: Config) -> list[str]:
+def selected(config: Config) -> list[str]:
     """Names of the evaluations that are made, in the order of their columns."""
-    return [name for name in ASSESSMENTS if name in (*ALWAYS, *config.evaluate)]
+    return [name for name in EVALUATORS if name in (*ALWAYS, *config.evaluate)]
 
 
-def assess(config: Config, trained: Sequence[TrainedGroup], dataset: Dataset) -> dict[int, Row]:
+def evaluate(config: Config, trained: Sequence[TrainedGroup], dataset: Dataset) -> dict[int, Row]:
     """The numbers of every run by its number; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
-    for name in asked(config):
-        with loggers.Tally(name, len(found)) as tally:
+    for name in selected(config):
+        with loggers.EvaluationProgress(name, len(found)) as tally:
             finished = 0
             for done in trained:
                 for run, row in _Task(name, config, done, dataset, tally, finished).numbers():
@@ -62,7 +62,7 @@ class _Task:
     config: Config
     done: TrainedGroup
     dataset: Dataset
-    tally: loggers.Tally
+    tally: loggers.EvaluationProgress
     finished: int
 
     def numbers(self) -> Iterator[tuple[int, Row]]:
@@ -80,15 +80,15 @@ class _Task:
         for place, row in zip(due, rows, strict=True):
             facts = {"mark": self._mark(place), "row": files.finite(row)}
             if distributed.is_first():
-                files.write_json(self._path(place), checksums.signed(facts))
+                files.write_json(self._path(place), checksums.with_checksum(facts))
             yield self.done.group.runs[place], facts["row"]
 
-    def _tell(self, before: int) -> evaluators.Tell:
+    def _tell(self, before: int) -> evaluators.OnProgress:
         return lambda done: self.tally.tell(float(before + done))
 
     @functools.cached_property
-    def _assessment(self) -> Assessment:
-        return build.member(ASSESSMENTS[self.name], self.config)
+    def _assessment(self) -> Evaluator:
+        return build.member(EVALUATORS[self.name], self.config)
 
     @functools.cached_property
     def _runs(self) -> Runs:
@@ -150,11 +150,11 @@ def refused(config: Config, dataset: Dataset) -> str:
     """Why data or libraries do not allow an evaluation, as one line; "" where they allow all."""
     lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
-    for name in asked(config):
+    for name in selected(config):
         words = libraries.refusal("sklearn", f"--evaluate={name}")
-        if words and "sklearn" in ASSESSMENTS[name].needs:
+        if words and "sklearn" in EVALUATORS[name].needs:
             return f"{words}, or leave {name} out"
-        for need in sorted(ASSESSMENTS[name].needs):
+        for need in sorted(EVALUATORS[name].needs):
             if lacks.get(need):
                 return (
                     f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "

@@ -30,7 +30,7 @@ _TALLY_SECONDS = 10.0
 _SPEED_SECONDS = 300.0  # long enough to hold several chunks of a slow model
 
 
-class Metrics:
+class JSONLinesLogger:
     """The file `<workdir>/metrics.jsonl`: one JSON line per run per visit.
 
     A visit's lines must be written before the checkpoint of its step. Then
@@ -101,7 +101,7 @@ def _parse(line: str) -> Row | None:
     return row if is_row and type(row.get("seconds")) in (int, float) else None
 
 
-class TensorBoard:
+class TensorBoardLogger:
     """Event files `<workdir>/tensorboard/run_<i>/`, with train and valid in one group.
 
     The term `valid_elbo` is the curve `elbo/valid`. A run that writes first purges what an earlier
@@ -118,7 +118,7 @@ class TensorBoard:
         self._resumed_from = resumed_from or {}
         self._writers: dict[int, Any] = {}
 
-    def __enter__(self) -> "TensorBoard":
+    def __enter__(self) -> "TensorBoardLogger":
         return self
 
     def __exit__(
@@ -172,7 +172,7 @@ def _scalar_event(step: int, name: str, value: float) -> Any:
     return messages.Event(step=step, wall_time=time.time(), summary=scalar)
 
 
-class Progress:
+class TrainingProgress:
     """A live bar of steps, ms per step, time left and current terms; a context manager.
 
     Where standard output is no terminal there is no bar, and each visit prints one plain line.
@@ -198,7 +198,7 @@ class Progress:
         )
         self._task = self._bar.add_task(label, total=num_steps, completed=start, ms="")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "TrainingProgress":
         self._bar.start()
         return self
 
@@ -243,7 +243,7 @@ class Progress:
         return "  ".join(part for part in parts if part)
 
 
-class Tally:
+class EvaluationProgress:
     """A live bar of runs that are evaluated, with the time left; a context manager.
 
     Where standard output is no terminal there is no bar: a plain line says every ten seconds how
@@ -267,7 +267,7 @@ class Tally:
         self._began = self._told = time.monotonic()
         self._is_new = False
 
-    def __enter__(self) -> "Tally":
+    def __enter__(self) -> "EvaluationProgress":
         self._bar.start()
         return self
 

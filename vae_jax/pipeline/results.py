@@ -14,7 +14,7 @@ import jax
 from vae_jax.config.schema import Config, as_text, setting
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.columns import Column
-from vae_jax.evaluation.evaluators import ASSESSMENTS
+from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.types import Row
 
@@ -90,7 +90,7 @@ def header(swept: Sequence[str], evaluations: Sequence[str]) -> list[str]:
 
 
 def declared(
-    swept: Sequence[str] = (), evaluations: Iterable[str] = ASSESSMENTS
+    swept: Sequence[str] = (), evaluations: Iterable[str] = EVALUATORS
 ) -> dict[str, Column]:
     """Return every column that a row may have: settings, those of every run, of evaluations.
 

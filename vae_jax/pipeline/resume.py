@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax.pipeline import loggers, run_groups, workdir
-from vae_jax.pipeline.run_groups import Group
+from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import LostError
 from vae_jax.training import checkpoint
@@ -20,7 +20,7 @@ from vae_jax.types import Row
 FROM_SEEDS = -1
 
 
-class Start(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where a group goes on.
 
     Attributes:
@@ -34,8 +34,8 @@ class Start(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-def starts(
-    folder: Path, planned: Sequence[Group], opened: Sequence[Checkpoints], *, may_restart: bool
+def resume_points(
+    folder: Path, planned: Sequence[RunGroup], opened: Sequence[Checkpoints], *, may_restart: bool
 ) -> list[int]:
     """The step at which each group goes on; tells what is passed over and puts it aside.
 
@@ -58,26 +58,26 @@ def starts(
 
 
 def _start(
-    group: Group, checkpoints: Checkpoints, rows: Sequence[Row], *, is_tested: bool
-) -> Start:
+    group: RunGroup, checkpoints: Checkpoints, rows: Sequence[Row], *, is_tested: bool
+) -> ResumePoint:
     steps = checkpoints.steps[::-1]
     problems = [_problem(group, checkpoints, rows, step) for step in steps]
     passed = [f"checkpoint at step {s:,}: {p}" for s, p in zip(steps, problems, strict=True)]
     for place, (step, problem) in enumerate(zip(steps, problems, strict=True)):
         if problem is None:
             back = [f"{line}; going back to step {step:,}" for line in passed[:place]]
-            return Start(step, tuple(steps[:place]), tuple(back))
+            return ResumePoint(step, tuple(steps[:place]), tuple(back))
     for place, step in enumerate(steps):
         if isinstance(problems[place], _GapError) and _has_line(group, rows, step):
             words = (*passed[:place], f"{passed[place]}; going on with this gap")
-            return Start(step, tuple(steps[:place]), words)
+            return ResumePoint(step, tuple(steps[:place]), words)
     if not steps and not is_tested:
-        return Start(FROM_SEEDS)
+        return ResumePoint(FROM_SEEDS)
     reasons = passed or ["no checkpoint is left of runs that have results"]
-    return Start(FROM_SEEDS, tuple(steps), (*reasons, f"training {_names(group)} anew"))
+    return ResumePoint(FROM_SEEDS, tuple(steps), (*reasons, f"training {_names(group)} anew"))
 
 
-def in_words(folder: Path) -> str:
+def describe_checkpoints(folder: Path) -> str:
     """Which checkpoints a workdir holds, for whoever has to mend something."""
     newest = {
         path.parent.name: max(checkpoint.steps(path.parent), default=0)
@@ -92,7 +92,7 @@ class _GapError(Exception):
 
 
 def _problem(
-    group: Group, checkpoints: Checkpoints, rows: Sequence[Row], step: int
+    group: RunGroup, checkpoints: Checkpoints, rows: Sequence[Row], step: int
 ) -> Exception | None:
     """Why a checkpoint is not whole."""
     try:
@@ -106,7 +106,7 @@ def _problem(
     return None
 
 
-def _has_line(group: Group, rows: Sequence[Row], step: int) -> bool:
+def _has_line(group: RunGroup, rows: Sequence[Row], step: int) -> bool:
     """Whether the lines of this very step are there, which the table of results needs."""
     return {row["run"] for row in rows if row["step"] == step} >= set(group.runs)
 
@@ -120,14 +120,14 @@ def _tested_runs(folder: Path) -> set[int]:
     return {int(row["run"]) for row in csv.DictReader(lines) if (row.get("run") or "").isdecimal()}
 
 
-def _lost(folder: Path, group: Group, start: Start) -> str:
+def _lost(folder: Path, group: RunGroup, start: ResumePoint) -> str:
     return (
         f"--workdir={folder}: {_names(group)} cannot go on ({'; '.join(start.words[:-1])}); "
         "restore the files from a copy, or give --restart to train them anew"
     )
 
 
-def _names(group: Group) -> str:
+def _names(group: RunGroup) -> str:
     """Its runs, as in ``run 0`` and ``runs 0 to 5``."""
     first, last = group.runs[0], group.runs[-1]
     return f"run {first}" if first == last else f"runs {first} to {last}"

@@ -20,11 +20,11 @@ from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.columns import NOT_FINITE
-from vae_jax.evaluation.evaluators import Subject
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.vae import Trained
+from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import evaluate, loggers, results, resume, run_groups, train, workdir
-from vae_jax.pipeline.run_groups import Group
+from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import diagnostics, report, summary, table
 from vae_jax.runtime import compilation_cache, distributed, files, libraries, lock
@@ -35,7 +35,7 @@ from vae_jax.training import batches, divergence, vectorized
 from vae_jax.types import Row
 
 
-def complete(config: Config, stop: Stop) -> None:
+def run(config: Config, stop: Stop) -> None:
     """Bring ``config.workdir`` to the state that the flags describe.
 
     Raises:
@@ -48,19 +48,19 @@ def complete(config: Config, stop: Stop) -> None:
     with contextlib.ExitStack() as stack:
         if config.distributed:
             processes = config.coordinator, config.num_processes, config.process_id
-            stack.enter_context(distributed.joined(*processes))
+            stack.enter_context(distributed.initialized(*processes))
         precision = _matmul_precision(config)
         jax.config.update(
             "jax_default_matmul_precision", None if precision == "default" else precision
         )
-        distributed.from_first(lambda: lock.refuse_if_owned(folder))
-        problem = stack.enter_context(compilation_cache.kept(config.compilation_cache))
+        distributed.from_first(lambda: lock.refuse_if_locked(folder))
+        problem = stack.enter_context(compilation_cache.enabled(config.compilation_cache))
         dataset = distributed.first_then_all(lambda: _load(config, configs))
         workdir.make(folder)
         if problem:
             print(f"NOTE: {problem}")
         stack.enter_context(workdir.writing(folder))
-        distributed.from_first(lambda: stack.enter_context(lock.owning(folder)))
+        distributed.from_first(lambda: stack.enter_context(lock.locked(folder)))
         stack.enter_context(_naming_checkpoints(folder))
         _complete(config, configs, dataset, stop, clock)
 
@@ -72,7 +72,7 @@ def _naming_checkpoints(folder: Path) -> Iterator[None]:
 
         def note(kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
             if error is not None and not isinstance(error, InputError | StoppedError):
-                error.add_note(resume.in_words(folder))
+                error.add_note(resume.describe_checkpoints(folder))
 
         stack.push(note)
         yield
@@ -86,14 +86,14 @@ def _complete(
     _say_first(config, dataset, len(configs), len(planned))
     with stop.deferred():
         trained = train.train_all(config, planned, dataset, stop)
-    distributed.agree(stop)
+    distributed.sync_stop(stop)
     stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
     clock.lap("train")
     rows = _test(config, trained, dataset)
     clock.lap("evaluate")
     if distributed.is_first():
         _publish(config, trained, dataset, rows, clock)
-    distributed.meet()
+    distributed.barrier()
 
 
 def _publish(
@@ -110,7 +110,7 @@ def _publish(
     found["seconds"] = clock.laps | {"compile": compile_seconds}
     begun = [done.begun_seconds for done in trained if done.begun_seconds is not None]
     found["seconds"] |= {"command to first update": begun[0]} if begun else {}
-    header = results.header(swept, evaluate.asked(config))
+    header = results.header(swept, evaluate.selected(config))
     files.write_csv(folder / "results.csv", rows, header)
     files.write_json(folder / "results.json", found)
     report.write(folder / "report.html", found, drawn)
@@ -122,7 +122,7 @@ def _matmul_precision(config: Config) -> str:
     return build.matmul_precision(config, jax.default_backend())
 
 
-def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[Group]:
+def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[RunGroup]:
     """The groups; where those of the workdir cannot be read and may be restarted, all new ones."""
     folder = Path(config.workdir)
     try:
@@ -184,7 +184,7 @@ def _test(config: Config, trained: list[TrainedGroup], dataset: Dataset) -> list
     """One row of results per run, in the order of their numbers."""
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     last = {row["run"]: row for row in loggers.read(Path(config.workdir) / "metrics.jsonl")}
-    found = evaluate.assess(config, trained, dataset)
+    found = evaluate.evaluate(config, trained, dataset)
     swept, rows = [axis.name for axis in sweeps.axes(config)], []
     for group, spec, state, *_ in trained:
         for place, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
@@ -192,7 +192,7 @@ def _test(config: Config, trained: list[TrainedGroup], dataset: Dataset) -> list
             settings = results.settings_of(own, swept)
             row = results.table_row(settings, last[run], found[run], diverged)
             if row["diverged"] != "":
-                row["diverged_reason"] = divergence.reason(
+                row["diverged_reason"] = divergence.explain(
                     spec, group.hparams, state, dataset, place, by_operation=config.debug_nans
                 )
             rows.append(row)
@@ -210,7 +210,9 @@ def _draw(
     folder = Path(config.workdir) / "figures"
     models = {
         run: figures.Model(
-            Trained(done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)),
+            TrainedVAE(
+                done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
+            ),
             dataset.class_names,
         )
         for done in trained
@@ -228,7 +230,7 @@ def _draw(
     drawn += figures.draw(folder, model, test, metrics, best)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(d.spec.binarize for d in trained if best["run"] in d.group.runs)
-        subject = Subject(model.trained, dataset, binarize)
+        subject = EvalContext(model.trained, dataset, binarize)
         drawn.append(figures.embedding(folder, subject))
     return drawn
 
@@ -240,7 +242,7 @@ def _describe(
     flags = as_flags(config)
     splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
     facts = {"image_shape": list(dataset.image_shape), "binarize": config.binarize}
-    declared = results.declared(swept, evaluate.asked(config))
+    declared = results.declared(swept, evaluate.selected(config))
     declared |= columns.lost_in(rows, declared.values())
     return {
         "title": Path(config.workdir).name,
@@ -253,7 +255,7 @@ def _describe(
         "swept": swept,
         "evaluations": {
             name: [each.name for each in evaluators.columns([name])]
-            for name in evaluate.asked(config)
+            for name in evaluate.selected(config)
         },
         "columns": columns.described(
             (declared | columns.lost_in(rows, declared.values())).values()
@@ -269,10 +271,10 @@ def _diagnose(config: Config, found: dict[str, Any]) -> dict[str, list[Any]]:
     rows, metrics = found["runs"], loggers.read(Path(config.workdir) / "metrics.jsonl")
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
     pairs = zip(rows, histories, strict=True)
-    answers = [diagnostics.of_run(found["flags"] | row, history) for row, history in pairs]
-    reading = summary.of_study(files.finite(found)) if found["swept"] else []
-    reading += diagnostics.of_study(rows, answers) if len(rows) > 1 else []
-    return {"diagnosis": [diagnostics.in_words(own) for own in answers], "reading": reading}
+    answers = [diagnostics.diagnose_run(found["flags"] | row, history) for row, history in pairs]
+    reading = summary.summarize_study(files.finite(found)) if found["swept"] else []
+    reading += diagnostics.diagnose_study(rows, answers) if len(rows) > 1 else []
+    return {"diagnosis": [diagnostics.as_sentences(own) for own in answers], "reading": reading}
 
 
 def _say_first(config: Config, dataset: Dataset, num_runs: int, num_programs: int) -> None:

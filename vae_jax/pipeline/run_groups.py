@@ -36,7 +36,7 @@ Identity = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs trained by one program.
 
     Attributes:
@@ -77,7 +77,7 @@ class Group:
 
 def plan(
     workdir: Path, configs: list[Config], dataset: Dataset, max_parallel_runs: int
-) -> list[Group]:
+) -> list[RunGroup]:
     """Groups that hold just the given runs: those of the workdir first, then new ones.
 
     Raises:
@@ -124,7 +124,7 @@ def _grouped(
     first_group: int,
     max_parallel_runs: int,
     dataset: Dataset,
-) -> list[Group]:
+) -> list[RunGroup]:
     """New runs by what their program depends on, in the order of their first run."""
     members: dict[str, list[tuple[int, Config]]] = {}
     for run, config in enumerate(configs, first_run):
@@ -136,7 +136,7 @@ def _grouped(
     groups = []
     for number, rows in enumerate(members.values(), first_group):
         runs, own = zip(*rows, strict=True)
-        group = Group(folder / f"{number:03d}", runs, own, max_parallel_runs)
+        group = RunGroup(folder / f"{number:03d}", runs, own, max_parallel_runs)
         layout = memory.layout_for(
             group.spec(dataset), group.hparams, max_parallel_runs, group.devices
         )
@@ -145,11 +145,11 @@ def _grouped(
     return groups
 
 
-def _refuse_too_large(group: Group, dataset: Dataset, layout: Layout) -> None:
+def _refuse_too_large(group: RunGroup, dataset: Dataset, layout: Layout) -> None:
     """Tell before anything is compiled that no device holds it; building it could take for ever."""
     share, spec = -(-len(group.runs) // layout.run_devices), group.spec(dataset)
-    visits = build.visits(group.configs[0])
-    needed = memory.least_bytes(spec, share, len(dataset.train), visits)
+    intervals = build.intervals(group.configs[0])
+    needed = memory.least_bytes(spec, share, len(dataset.train), intervals)
     available = mesh.memory()
     if available is not None and needed > available:
         raise InputError(
@@ -171,17 +171,17 @@ def _parts(config: Config) -> Identity:
     return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
 
 
-def _write(group: Group, mark: str) -> None:
+def _write(group: RunGroup, mark: str) -> None:
     rows = [
         {"run": run, "flags": identity(config, mark)}
         for run, config in zip(group.runs, group.configs, strict=True)
     ]
     facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
     facts |= {"max_parallel_runs": group.max_parallel_runs, "most_steps": group.most_steps}
-    files.write_json(group.folder / GROUP_FILE, checksums.signed(facts))
+    files.write_json(group.folder / GROUP_FILE, checksums.with_checksum(facts))
 
 
-def settle_most_steps(group: Group, seconds_per_step: float) -> int:
+def settle_most_steps(group: RunGroup, seconds_per_step: float) -> int:
     """Most updates between two visits: the largest power of two within :data:`CHUNK_SECONDS`.
 
     It is written down with the group, because the visits of a run must not depend on how fast the
@@ -190,7 +190,9 @@ def settle_most_steps(group: Group, seconds_per_step: float) -> int:
     affordable = CHUNK_SECONDS / max(seconds_per_step, 1e-9)
     most_steps = 2 ** min(30, max(0, math.floor(math.log2(affordable))))
     path = group.folder / GROUP_FILE
-    files.write_json(path, checksums.signed(checksums.read(path) | {"most_steps": most_steps}))
+    files.write_json(
+        path, checksums.with_checksum(checksums.read(path) | {"most_steps": most_steps})
+    )
     return most_steps
 
 
@@ -232,7 +234,7 @@ def _facts(path: Path, workdir: Path) -> dict[str, Any]:
     return facts
 
 
-def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> Group:
+def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> RunGroup:
     facts = _facts(path, workdir)
     keys = [_key(row["flags"]) for row in facts["runs"]]
     for key, row in zip(keys, facts["runs"], strict=True):
@@ -241,7 +243,7 @@ def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> Group:
     configs = tuple(wanted[key] for key in keys)
     _check_length(workdir, path.parent, configs[0].num_steps)
     runs = tuple(row["run"] for row in facts["runs"])
-    return Group(path.parent, runs, configs, facts["max_parallel_runs"], facts["most_steps"])
+    return RunGroup(path.parent, runs, configs, facts["max_parallel_runs"], facts["most_steps"])
 
 
 def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,16 +11,17 @@ from typing import NamedTuple
 from vae_jax.config import build
 from vae_jax.config.schema import Config
 from vae_jax.data import Dataset
+from vae_jax.evaluation import scoring
 from vae_jax.pipeline import loggers, resume, run_groups, workdir
-from vae_jax.pipeline.run_groups import Group
+from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.signals import Stop
 from vae_jax.training import divergence, loop, memory
 from vae_jax.training.checkpoint import Checkpoints
-from vae_jax.training.intervals import Visits
-from vae_jax.training.loop import Visit
+from vae_jax.training.intervals import Intervals
+from vae_jax.training.loop import ChunkOutput, ScoreValid, TrainingProgram
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
@@ -37,7 +38,7 @@ class TrainedGroup(NamedTuple):
         begun_seconds: from the command to the first update; None where there was none to do.
     """
 
-    group: Group
+    group: RunGroup
     spec: TrainSpec
     state: TrainState
     compile_seconds: float
@@ -45,30 +46,30 @@ class TrainedGroup(NamedTuple):
 
 
 def train_all(
-    config: Config, planned: list[Group], dataset: Dataset, stop: Stop
+    config: Config, planned: list[RunGroup], dataset: Dataset, stop: Stop
 ) -> list[TrainedGroup]:
     """All groups after ``num_steps`` updates.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
-        LostError: see :func:`vae_jax.pipeline.resume.starts`.
+        LostError: see :func:`vae_jax.pipeline.resume.resume_points`.
     """
     folder = Path(config.workdir)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(Checkpoints(group.folder)) for group in planned]
         starts = distributed.from_first(
-            lambda: resume.starts(folder, planned, opened, may_restart=config.restart)
+            lambda: resume.resume_points(folder, planned, opened, may_restart=config.restart)
         )
         last = {run: s for group, s in zip(planned, starts, strict=True) for run in group.runs}
-        metrics = loggers.Metrics(folder)
+        metrics = loggers.JSONLinesLogger(folder)
         if distributed.is_first():
             for change in workdir.changes(folder, config):
                 print(f"changed since the last start: {change}")
             workdir.write_flags(folder, config)
             metrics.truncate_after(last)
-        written: list[loggers.Metrics | loggers.TensorBoard] = [metrics]
+        written: list[loggers.JSONLinesLogger | loggers.TensorBoardLogger] = [metrics]
         if libraries.is_installed("tensorboardX"):
-            written.append(stack.enter_context(loggers.TensorBoard(folder, last)))
+            written.append(stack.enter_context(loggers.TensorBoardLogger(folder, last)))
         many = len(planned) > 1
         return [
             _Training(
@@ -95,11 +96,11 @@ class _Training:
     config: Config
     dataset: Dataset
     stop: Stop
-    group: Group
+    group: RunGroup
     checkpoints: Checkpoints
     start: int
-    metrics: loggers.Metrics
-    written: Sequence[loggers.Metrics | loggers.TensorBoard]
+    metrics: loggers.JSONLinesLogger
+    written: Sequence[loggers.JSONLinesLogger | loggers.TensorBoardLogger]
     label: str
 
     @functools.cached_property
@@ -107,11 +108,8 @@ class _Training:
         return self.group.spec(self.dataset)
 
     @functools.cached_property
-    def visits(self) -> Visits:
-        visits = build.visits(self.config)
-        if self.group.most_steps is None:
-            return visits
-        return dataclasses.replace(visits, most_steps=self.group.most_steps)
+    def layout(self) -> Layout:
+        return layout_of(self.group, self.spec)
 
     def run(self) -> TrainedGroup:
         """Train, and save when that is due and when a signal asks for an end.
@@ -119,28 +117,33 @@ class _Training:
         Rows are written before the checkpoint of their step, so after a kill none is missing and
         the surplus is known.
         """
-        distributed.agree(self.stop)
+        distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
         rows = [
             row for row in loggers.readable(self.metrics.path) if row["run"] == self.group.runs[0]
         ]
-        state, lines, compile_seconds = self._first_state(), len(rows), 0.0
-        seconds = max((row["seconds"] for row in rows), default=0.0)
-        diverged, begun = mesh.to_host(state.diverged).tolist(), list[float]()
-        with loggers.Progress(self.config.num_steps, max(0, self.start), self.label) as progress:
-            for visit in self._visit(state, seconds, lambda: self._begin(begun, progress)):
-                state, lines = visit.state, lines + 1
-                compile_seconds += visit.compile_seconds
-                self._tell(visit, progress)
-                diverged = self._tell_diverged(diverged, state, progress)
-                self._save(visit.step, state, lines)
+        lines, seconds = len(rows), max((row["seconds"] for row in rows), default=0.0)
+        state, num_steps = self._first_state(), self.config.num_steps
+        diverged = mesh.to_host(state.diverged).tolist()
+        compile_seconds, begun_seconds = 0.0, None
+        with loggers.TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
+            if self.start < num_steps:
+                program, state, compile_seconds = self._compiled(state)
+                intervals = self._settled(program, state)
+                begun_seconds = round(timing.seconds_since_command(), 2)
+                progress.say(f"first update {begun_seconds:.1f} s after the command")
+                for output in program.run(state, intervals, self._score_valid(), seconds=seconds):
+                    state, lines = output.state, lines + 1
+                    self._log(output, progress)
+                    diverged = self._log_diverged(diverged, state, progress)
+                    self._save(output.step, state, lines)
         final = mesh.at_hand(state)
-        return TrainedGroup(self.group, self.spec, final, compile_seconds, *(begun or [None]))
+        return TrainedGroup(self.group, self.spec, final, compile_seconds, begun_seconds)
 
     def _first_state(self) -> TrainState:
         """From the checkpoint, or from the seeds."""
-        layout, num_steps = layout_of(self.group, self.spec), self.config.num_steps
-        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, layout)
+        num_steps = self.config.num_steps
+        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout)
         if self.start == resume.FROM_SEEDS:
             return state
         done = "finished" if self.start == num_steps else "resuming"
@@ -153,53 +156,56 @@ class _Training:
                 "the version of vae_jax that wrote it, or give another --workdir"
             ) from None
 
-    @staticmethod
-    def _begin(begun: list[float], progress: loggers.Progress) -> None:
-        """The device has begun with the updates."""
-        begun.append(round(timing.seconds_since_command(), 2))
-        progress.say(f"first update {begun[0]:.1f} s after the command")
-
-    def _visit(
-        self, state: TrainState, seconds: float, begun: Callable[[], None]
-    ) -> Iterator[Visit]:
-        return loop.train(
+    def _compiled(self, state: TrainState) -> tuple[TrainingProgram, TrainState, float]:
+        """Return the program, the state in its layout, and the seconds of compilation."""
+        program = TrainingProgram(
             self.spec,
             self.group.hparams,
             self.dataset,
-            self.visits,
-            state,
-            layout=layout_of(self.group, self.spec),
+            self._asked_intervals(),
+            self.layout,
             on_device=self.config.data_on_device,
-            seconds=seconds,
-            bound=self._bound if self.group.most_steps is None else None,
-            begun=begun,
         )
+        return program, *program.compile(state)
 
-    def _bound(self, seconds_per_step: float) -> int:
-        most_steps = distributed.from_first(
-            lambda: run_groups.settle_most_steps(self.group, seconds_per_step)
-        )
-        if most_steps < self.visits.chunk_steps:
-            print(f"updates are slow here: visits after at most {most_steps} of them", flush=True)
-        return most_steps
+    def _score_valid(self) -> ScoreValid:
+        return scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
 
-    def _tell(self, visit: Visit, progress: loggers.Progress) -> None:
-        """One visit, under the numbers that the runs have in the study."""
-        rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in visit.rows]
-        progress.advance(visit.step, visit.ms_per_step)
+    def _asked_intervals(self) -> Intervals:
+        """Return the intervals of the flags, and of the group once it has a bound."""
+        intervals = build.intervals(self.config)
+        if self.group.most_steps is None:
+            return intervals
+        return dataclasses.replace(intervals, most_steps=self.group.most_steps)
+
+    def _settled(self, program: TrainingProgram, state: TrainState) -> Intervals:
+        """Return the intervals, bounded where updates are slow; the group keeps its first bound."""
+        intervals = self._asked_intervals()
+        if self.group.most_steps is not None:
+            return intervals
+        pace = program.seconds_per_step(state)
+        most_steps = distributed.from_first(lambda: run_groups.settle_most_steps(self.group, pace))
+        if most_steps < intervals.chunk_steps:
+            print(f"updates are slow here: a chunk is at most {most_steps} of them", flush=True)
+        return dataclasses.replace(intervals, most_steps=most_steps)
+
+    def _log(self, output: ChunkOutput, progress: loggers.TrainingProgress) -> None:
+        """Log the rows under the numbers that the runs have in the study."""
+        rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in output.rows]
+        progress.advance(output.step, output.ms_per_step)
         for log in (*self.written, progress) if distributed.is_first() else ():
             log.write(rows)
 
-    def _tell_diverged(
-        self, before: list[int], state: TrainState, progress: loggers.Progress
+    def _log_diverged(
+        self, before: list[int], state: TrainState, progress: loggers.TrainingProgress
     ) -> list[int]:
-        """Which runs have diverged; those that did since the visit before are told, and why."""
+        """Return when each run diverged, and log why those did that had not before."""
         after = mesh.to_host(state.diverged).tolist()
         if after != before:
             state = mesh.at_hand(state)
         for place, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
-                why = divergence.reason(
+                why = divergence.explain(
                     self.spec,
                     self.group.hparams,
                     state,
@@ -212,9 +218,10 @@ class _Training:
 
     def _save(self, step: int, state: TrainState, lines: int) -> None:
         """If it is due, or if a signal asks for an end."""
-        distributed.agree(self.stop)
+        distributed.sync_stop(self.stop)
         is_stopping = self.stop.is_wanted
-        if is_stopping or self.visits.is_due(step, self.visits.checkpoint_every):
+        intervals = build.intervals(self.config)
+        if is_stopping or intervals.is_due(step, intervals.checkpoint_every):
             self.checkpoints.save(step, state, {"lines": lines})
         if is_stopping:
             self.checkpoints.wait()
@@ -222,6 +229,6 @@ class _Training:
             self.stop.raise_if_wanted(words)
 
 
-def layout_of(group: Group, spec: TrainSpec) -> Layout:
+def layout_of(group: RunGroup, spec: TrainSpec) -> Layout:
     """Where the runs of a group are computed."""
     return memory.layout_for(spec, group.hparams, group.max_parallel_runs, group.devices)

@@ -37,7 +37,7 @@ MANY_ERRORS = 2.0
 _NAMED = 6
 
 
-class Verdict(NamedTuple):
+class Diagnostic(NamedTuple):
     """An answer.
 
     Attributes:
@@ -51,7 +51,7 @@ class Verdict(NamedTuple):
     words: str
 
 
-def of_run(run: Row, history: Sequence[Row]) -> list[Verdict]:
+def diagnose_run(run: Row, history: Sequence[Row]) -> list[Diagnostic]:
     """Answers to those questions for which there are numbers; none for a diverged run.
 
     Args:
@@ -65,7 +65,7 @@ def of_run(run: Row, history: Sequence[Row]) -> list[Verdict]:
     return [answer for answer in answers if answer is not None]
 
 
-def in_words(verdicts: Sequence[Verdict]) -> list[str]:
+def as_sentences(verdicts: Sequence[Diagnostic]) -> list[str]:
     """A sentence for each problem found, one for those looked for in vain, one for the others."""
     if not verdicts:
         return []
@@ -79,7 +79,7 @@ def in_words(verdicts: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def of_study(runs: Sequence[Row], verdicts: Sequence[Sequence[Verdict]]) -> list[str]:
+def diagnose_study(runs: Sequence[Row], verdicts: Sequence[Sequence[Diagnostic]]) -> list[str]:
     """A sentence for each problem of the study: in how many runs, and in which."""
     sentences = []
     for problem in _QUESTIONS:
@@ -97,7 +97,7 @@ def of_study(runs: Sequence[Row], verdicts: Sequence[Sequence[Verdict]]) -> list
     return sentences
 
 
-def _collapse(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Latents whose code hardly moves over the test set (Burda et al. 2016)."""
     variance = run.get("variance_per_latent")
     if not variance:
@@ -105,7 +105,7 @@ def _collapse(run: Row, history: Sequence[Row]) -> Verdict | None:
     dead = [i for i, value in enumerate(variance) if value <= ACTIVE_THRESHOLD]
     name, size = "posterior collapse", len(variance)
     if not dead:
-        return Verdict(name, False, f"{size} of {size} latents are active")
+        return Diagnostic(name, False, f"{size} of {size} latents are active")
     names = ", ".join(f"z{i + 1}" for i in dead[:_NAMED])
     more = f" and {len(dead) - _NAMED} others" if len(dead) > _NAMED else ""
     rest = size - len(dead)
@@ -115,7 +115,7 @@ def _collapse(run: Row, history: Sequence[Row]) -> Verdict | None:
         f"image{_share(run, dead)}{_since(history)}. {keep[0].upper() + keep[1:]}; to use more, "
         + _try(run, "--kl_warmup_steps", "--kl_penalty=free_bits", "a smaller --beta").lower()
     )
-    return Verdict(name, True, words)
+    return Diagnostic(name, True, words)
 
 
 def _try(run: Row, *cures: str) -> str:
@@ -145,7 +145,7 @@ def _since(history: Sequence[Row]) -> str:
     return f", since step {since:,} at the latest on valid"
 
 
-def _overfitting(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _overfitting(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """NLL of test above that of train, at equal K; or a valid ELBO that is past its peak."""
     gap, error = run.get("nll_gap"), run.get("nll_gap_se")
     if gap is None or error is None:
@@ -155,7 +155,7 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Verdict | None:
     above = f"the NLL of test is {number(gap)} ± {error:.2f} nats above that of train"
     enough = max(MANY_ERRORS * error, LARGEST_SHORTFALL * abs(run.get("train_nll") or 0.0))
     if gap <= enough and fall <= LARGEST_FALL:
-        return Verdict("overfitting", False, above)
+        return Diagnostic("overfitting", False, above)
     peak = ""
     if fall > LARGEST_FALL:
         peak = f", and the valid ELBO has fallen by {number(fall)} nats since step "
@@ -163,10 +163,10 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Verdict | None:
     few = ["fewer --num_steps"] if fall > LARGEST_FALL else []
     fresh = ["--binarize=dynamic"] if run.get("binarize") == "static" else []
     cure = _try(run, *few, *fresh, "smaller --hidden_sizes", "more data")
-    return Verdict("overfitting", True, f"Overfitting: {above}{peak}. {cure}")
+    return Diagnostic("overfitting", True, f"Overfitting: {above}{peak}. {cure}")
 
 
-def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _inference(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """How far the ELBO lies below the best estimate of log p(x), against the KL."""
     del history
     elbo, kl, nll = run.get("test_elbo"), run.get("test_kl"), run.get("test_nll")
@@ -184,11 +184,11 @@ def _inference(run: Row, history: Sequence[Row]) -> Verdict | None:
         )
         cures = cures if family > encoder else [cures[-1], *cures[:-1]]
     if gap <= LARGEST_GAP * kl:
-        return Verdict("poor inference", False, words)
-    return Verdict("poor inference", True, f"Poor inference: {words}. {_try(run, *cures)}")
+        return Diagnostic("poor inference", False, words)
+    return Diagnostic("poor inference", True, f"Poor inference: {words}. {_try(run, *cures)}")
 
 
-def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _holes(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Samples at codes from the prior against samples at codes of real images."""
     del history
     drawn, coded = run.get("precision_pixels"), run.get("precision_aggregate")
@@ -202,12 +202,12 @@ def _holes(run: Row, history: Sequence[Row]) -> Verdict | None:
         f"{run.get('mmd_aggregate') or 0.0:.4f}"
     )
     if lost <= max(LARGEST_LOSS, MANY_ERRORS * error):
-        return Verdict("prior holes", False, words)
+        return Diagnostic("prior holes", False, words)
     cure = _try(run, "--prior=vamp", "--prior=flow", "a larger --beta")
-    return Verdict("prior holes", True, f"Prior holes: {words}. {cure}")
+    return Diagnostic("prior holes", True, f"Prior holes: {words}. {cure}")
 
 
-def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _untrusted(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """The weights of the NLL, the sandwich of BDMC, and AIS against the importance weights."""
     del history
     found, words = [], []
@@ -234,10 +234,10 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Verdict | None:
     if not words and not found:
         return None
     name = "estimates not to be trusted"
-    return Verdict(name, bool(found), " ".join(found) if found else ", ".join(words))
+    return Diagnostic(name, bool(found), " ".join(found) if found else ", ".join(words))
 
 
-def _not_finite(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _not_finite(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Columns that are empty because their examples left the range of the floats."""
     del history
     lost = {
@@ -253,7 +253,7 @@ def _not_finite(run: Row, history: Sequence[Row]) -> Verdict | None:
         "weight lies beyond the range of the floats. "
         + _try(run, "--compute_dtype=float64", "a larger --scale", "a smaller --learning_rate")
     )
-    return Verdict("numbers that are not finite", True, words)
+    return Diagnostic("numbers that are not finite", True, words)
 
 
 def _examples(count: int) -> str:
@@ -276,7 +276,7 @@ def _more(run: Row, estimate: str) -> str:
     return f". {_try(run, *options)}"
 
 
-def _unfinished(run: Row, history: Sequence[Row]) -> Verdict | None:
+def _unfinished(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Slope of the valid ELBO over the last third of the visits, at least three of them."""
     steps, elbos = _curve(history)
     last = max(3, -(-len(steps) // 3))
@@ -291,9 +291,9 @@ def _unfinished(run: Row, history: Sequence[Row]) -> Verdict | None:
     )
     enough = max(SMALLEST_RISE * abs(y[-1]), MANY_ERRORS * error * span)
     if slope * span <= enough:
-        return Verdict("unfinished learning", False, words)
+        return Diagnostic("unfinished learning", False, words)
     cure = _try(run, "more --num_steps", "a larger --learning_rate")
-    return Verdict("unfinished learning", True, f"Learning is not finished: {words}. {cure}")
+    return Diagnostic("unfinished learning", True, f"Learning is not finished: {words}. {cure}")
 
 
 def _curve(history: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
@@ -314,7 +314,7 @@ def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(slope), math.sqrt(variance)
 
 
-_QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Verdict | None]] = {
+_QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Diagnostic | None]] = {
     "posterior collapse": _collapse,
     "overfitting": _overfitting,
     "poor inference": _inference,

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 from vae_jax import rng
 from vae_jax.evaluation import evaluators
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
-from vae_jax.evaluation.evaluators import ASSESSMENTS, Subject
+from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
-from vae_jax.models.vae import Trained
+from vae_jax.models.vae import TrainedVAE
 from vae_jax.reporting import plots, table
 from vae_jax.reporting.plots.study import held_words
 from vae_jax.reporting.report import Figure
@@ -49,7 +49,7 @@ class Pictured(NamedTuple):
 class Model(NamedTuple):
     """One trained run as the figures ask it: images in NumPy, labels where the model needs them."""
 
-    trained: Trained
+    trained: TrainedVAE
     class_names: tuple[str, ...] = ()
 
     @property
@@ -211,7 +211,7 @@ def _samples_by_class(folder: Path, model: Model) -> Figure:
     return Figure(path, "Samples of each class", caption)
 
 
-def embedding(folder: Path, subject: Subject) -> Figure:
+def embedding(folder: Path, subject: EvalContext) -> Figure:
     """Write the map of the test codes of a run whose data have labels."""
     from vae_jax.evaluation.metrics.representation import MOST_POINTS, embed
 
@@ -296,7 +296,7 @@ def draw_study(
         swept: names of the swept flags.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = plots.study_figures(folder, rows, swept, evaluators.columns(ASSESSMENTS))
+    drawn = plots.study_figures(folder, rows, swept, evaluators.columns(EVALUATORS))
     if not table.axes(swept) or table.best(rows) is None:
         return drawn
     place = table.pictured(rows, swept)

@@ -6,8 +6,8 @@ of hyperparameters, `test_*`, `valid_*` and `train_*` terms in nats per example,
 it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`, `flags`,
 `kl_per_latent` (a list per run), `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`,
 `commit`, `notes`, `diagnosis` (sentences per run), `reading` (sentences on a study), `columns` (the
-declarations of the rows' columns, see `vae_jax.evaluation.columns.described`) and `evaluations` (the names of
-the columns that each of them brings).
+declarations of the rows' columns, see `vae_jax.evaluation.columns.described`) and `evaluations`
+(the names of the columns that each of them brings).
 """
 
 import statistics
@@ -53,7 +53,7 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
 
 def _run_parts(results: Results) -> list[str]:
     run = results["runs"][0]
-    words = html.paragraphs(summary.of_run(results, run))
+    words = html.paragraphs(summary.summarize_run(results, run))
     return [html.section("What the numbers say", words), *_about(results, run)]
 
 
@@ -122,13 +122,13 @@ def _study_parts(results: Results) -> list[str]:
     ]
     if best is None:
         return parts
-    words = html.paragraphs(summary.of_run(results, best))
+    words = html.paragraphs(summary.summarize_run(results, best))
     about = _about(results, best)
     return [*parts, html.section(f"The best run, number {best['run']}", words), *about]
 
 
 def _reading(results: Results) -> list[str]:
-    return results.get("reading") or summary.of_study(results)
+    return results.get("reading") or summary.summarize_study(results)
 
 
 def _title(results: Results) -> str:

@@ -28,7 +28,7 @@ _FOLLOWED = (
 _INCOMPARABLE = ("dataset", "binarize", "likelihood")
 
 
-def of_run(results: Results, run: Row) -> list[str]:
+def summarize_run(results: Results, run: Row) -> list[str]:
     """Returns sentences about one run of `results`."""
     if table.has_diverged(run):
         return [f"Run {run['run']} diverged{_when(run)}; its terms are left empty."]
@@ -44,7 +44,7 @@ def of_run(results: Results, run: Row) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def of_study(results: Results) -> list[str]:
+def summarize_study(results: Results) -> list[str]:
     """Returns sentences about the runs together: the best, the axes, the seeds, the diverged."""
     rows, swept = results["runs"], results["swept"]
     if table.best(rows) is None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vae_jax.runtime import files as records
+from vae_jax.runtime.files import write_json
 
 SEAL_FILE = "seal.json"
 
@@ -21,13 +21,13 @@ class DamagedError(Exception):
     """Stored bytes that are not those that were written; the message names the file."""
 
 
-def signed(facts: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts (in the types of JSON) together with the digest of their text."""
     return {**facts, "digest": _digest_of(facts)}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The facts of a JSON file that :func:`signed` gave, without the digest.
+    """The facts of a JSON file that :func:`with_checksum` gave, without the digest.
 
     Raises:
         DamagedError: the file is missing, no JSON, or not what was written.
@@ -44,14 +44,14 @@ def read(path: Path) -> dict[str, Any]:
     return facts
 
 
-def seal(folder: Path, facts: Mapping[str, Any]) -> None:
+def write_checksums(folder: Path, facts: Mapping[str, Any]) -> None:
     """Force all files of a folder to the disk and write their digests, and facts, beside them."""
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     files = {name.as_posix(): _digest_on_disk(folder / name) for name in names}
-    records.write_json(folder / SEAL_FILE, signed({**facts, "files": files}))
+    write_json(folder / SEAL_FILE, with_checksum({**facts, "files": files}))
 
 
-def check(folder: Path) -> dict[str, Any]:
+def verify(folder: Path) -> dict[str, Any]:
     """The facts of a sealed folder.
 
     Raises:

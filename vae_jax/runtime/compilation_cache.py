@@ -33,7 +33,7 @@ _FOLDER, _THRESHOLD = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COM
 
 
 @contextlib.contextmanager
-def kept(flag: str) -> Iterator[str]:
+def enabled(flag: str) -> Iterator[str]:
     """Keep what is compiled in here, small programs too, and take what was kept before.
 
     Args:

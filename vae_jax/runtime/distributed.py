@@ -34,7 +34,7 @@ class LostProcessError(Exception):
 
 
 @contextlib.contextmanager
-def joined(coordinator: str, num_processes: int, process_id: int) -> Iterator[None]:
+def initialized(coordinator: str, num_processes: int, process_id: int) -> Iterator[None]:
     """One process among several for as long as the block lasts; must come before any array.
 
     Args:
@@ -93,7 +93,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def part(status: int) -> int:
+def leave(status: int) -> int:
     """An exit status; one of an error ends this process at once, if there are others.
 
     An orderly end would wait for them, and they for this process.
@@ -131,12 +131,12 @@ def largest(value: float) -> float:
     return float(np.max(multihost_utils.process_allgather(np.float32(value))))
 
 
-def meet() -> None:
+def barrier() -> None:
     """Return when all processes have come here."""
     largest(0.0)
 
 
-def agree(stop: Stop) -> None:
+def sync_stop(stop: Stop) -> None:
     """Make a signal to any process one to all of them."""
     if jax.process_count() > 1:
         stop.follow(int(largest(float(stop.signum))))

@@ -14,7 +14,7 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def owning(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path) -> Iterator[None]:
     """Own a folder, which must exist, for as long as the block lasts.
 
     The lock is the kernel's and goes when its process does, however that ends; the file only says
@@ -34,7 +34,7 @@ def owning(workdir: Path) -> Iterator[None]:
             file.truncate(0)
 
 
-def refuse_if_owned(workdir: Path) -> None:
+def refuse_if_locked(workdir: Path) -> None:
     """Look before the data are read whether another process owns the folder.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Training: the update (``step``), all runs of a study (``vectorized``), the host's loop (``loop``)."""
+"""Training: the update (``step``), all runs of a study (``vectorized``), the host's ``loop``."""

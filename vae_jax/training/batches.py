@@ -15,6 +15,9 @@ from vae_jax.hparams import HParams
 from vae_jax.runtime import jax_versions
 from vae_jax.types import Images, Labels, Pixels, PRNGKey, default_float
 
+EVAL_BATCH_SIZE = 1000
+"""Examples that an evaluation encodes at once; no result depends on it."""
+
 BINARIZATIONS = ("none", "threshold", "static", "dynamic")
 Split: TypeAlias = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -32,7 +35,7 @@ class Examples(NamedTuple):
     labels: Labels | None = None
 
 
-class Gathered(NamedTuple):
+class PrefetchedBatches(NamedTuple):
     """Batches of consecutive updates, gathered on the host from a training set that stays there.
 
     Runs with equal seeds see the same examples and share a stream.

@@ -111,7 +111,7 @@ class Checkpoints:
         Raises:
             seals.DamagedError: a file of this checkpoint is missing or not what was written.
         """
-        return checksums.check(self._folder / str(step))
+        return checksums.verify(self._folder / str(step))
 
     def set_aside(self, step: int) -> None:
         """Take the checkpoint of a step out of the numbered ones; its files stay."""
@@ -155,12 +155,12 @@ def _write_together(folder: Path, step: int, state: TrainState, facts: Mapping[s
     partial = folder / f"{step}.partial"
     if distributed.is_first():
         _begin(folder, step, state)
-    distributed.meet()
+    distributed.barrier()
     _write_arrays(partial / _STATE, state)
-    distributed.meet()
+    distributed.barrier()
     if distributed.is_first():
         _finish(partial, folder / str(step), facts)
-    distributed.meet()
+    distributed.barrier()
 
 
 def _begin(folder: Path, step: int, state: TrainState) -> Path:
@@ -173,7 +173,7 @@ def _begin(folder: Path, step: int, state: TrainState) -> Path:
 def _finish(partial: Path, final: Path, facts: Mapping[str, Any]) -> None:
     """Seal what is whole, give it its number, and let older ones go."""
     folder = final.parent
-    checksums.seal(partial, facts)
+    checksums.write_checksums(partial, facts)
     os.rename(partial, final)
     for old in steps(folder)[:-KEPT]:
         discarded = folder / f"{old}.discarded"

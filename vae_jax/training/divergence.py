@@ -8,14 +8,22 @@ import jax.numpy as jnp
 
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
+from vae_jax.runtime import mesh
 from vae_jax.training import input_pipeline, vectorized
-from vae_jax.training import step as train
-from vae_jax.training.step import Batch, TrainSpec, TrainState
+from vae_jax.training.step import Batch, TrainSpec, TrainState, first_not_finite, train_step
+from vae_jax.types import Row
 
 _PACKAGE = Path(__file__).parent
 
 
-def reason(
+def blank(rows: list[Row], state: TrainState) -> None:
+    """Set every value in the rows of diverged runs to None; the rows hold terms alone."""
+    for row, diverged in zip(rows, mesh.to_host(state.diverged).tolist(), strict=False):
+        if diverged >= 0:
+            row.update(dict.fromkeys(row))
+
+
+def explain(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
@@ -38,12 +46,16 @@ def reason(
     own_hparams, own_state = vectorized.take((hparams, state), place)
     step, num_examples = int(own_state.diverged), len(dataset.train)
     seen = input_pipeline.batch_at(spec, own_hparams, dataset, step), num_examples
-    words = f"{train.first_not_finite(spec, own_hparams, own_state, *seen)} was not finite at"
+    words = f"{first_not_finite(spec, own_hparams, own_state, *seen)} was not finite at"
     words += f" update {step}"
-    return f"{words}; {operation(spec, own_hparams, own_state, *seen)}" if by_operation else words
+    return (
+        f"{words}; {first_bad_operation(spec, own_hparams, own_state, *seen)}"
+        if by_operation
+        else words
+    )
 
 
-def operation(
+def first_bad_operation(
     spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
 ) -> str:
     """The first operation of the update of a diverged run whose result is NaN, or infinite."""
@@ -52,7 +64,7 @@ def operation(
     for looks_for in (jax.debug_nans, jax.debug_infs):
         try:
             with looks_for(True), jax.disable_jit():
-                train.train_step(spec, hparams, before, batch, num_examples)
+                train_step(spec, hparams, before, batch, num_examples)
         except FloatingPointError as error:
             return f"{str(error).splitlines()[0].rstrip('.')} at {_line(error)}"
     return "no operation gave NaN or infinity when the update was repeated by itself"

@@ -26,15 +26,14 @@ from vae_jax.runtime import libraries, mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches
-from vae_jax.training import step as train
-from vae_jax.training.batches import Examples, Gathered
-from vae_jax.training.step import Batch, BatchKeys, TrainSpec
+from vae_jax.training.batches import Examples, PrefetchedBatches
+from vae_jax.training.step import Batch, BatchKeys, TrainSpec, draw_batch
 
 ON_DEVICE = ("auto", "yes", "no")
 PIECE_BYTES = 2**26
 
 
-class Piece(NamedTuple):
+class InputBlock(NamedTuple):
     """What some consecutive updates of all runs see.
 
     Attributes:
@@ -42,12 +41,12 @@ class Piece(NamedTuple):
         num_steps: updates.
     """
 
-    examples: Examples | Gathered
+    examples: Examples | PrefetchedBatches
     num_steps: int
 
 
 @dataclass(frozen=True)
-class Resident:
+class ResidentInput:
     """Everything on the device.
 
     Attributes:
@@ -62,15 +61,15 @@ class Resident:
         """The training set."""
         return self.examples
 
-    def along(self, start: int, stops: Iterable[int]) -> Iterator[Piece]:
+    def along(self, start: int, stops: Iterable[int]) -> Iterator[InputBlock]:
         """One piece to each stop."""
         for stop in stops:
-            yield Piece(self.examples, stop - start)
+            yield InputBlock(self.examples, stop - start)
             start = stop
 
 
 @dataclass(frozen=True)
-class Streamed:
+class StreamedInput:
     """Pieces that grain reads ahead of the device.
 
     Runs that share a seed see the same examples and share a stream.
@@ -96,11 +95,11 @@ class Streamed:
         fitting = max(1, min(self.most_steps, PIECE_BYTES // per_step))
         return -(-self.most_steps // -(-self.most_steps // fitting))
 
-    def sample(self, start: int) -> Gathered:
+    def sample(self, start: int) -> PrefetchedBatches:
         """The piece that comes first."""
         return self._gathered(self._rows(start, start + 1))
 
-    def along(self, start: int, stops: Iterable[int]) -> Iterator[Piece]:
+    def along(self, start: int, stops: Iterable[int]) -> Iterator[InputBlock]:
         """Pieces of at most ``max_steps``; while one is used the next one is read."""
         from grain import MapDataset, ReadOptions  # a third of a second, for those who stream
 
@@ -110,14 +109,14 @@ class Streamed:
         with contextlib.closing(reader):
             yield from reader
 
-    def _piece(self, first: int, last: int) -> Piece:
-        return Piece(self._gathered(self._rows(first, last)), last - first)
+    def _piece(self, first: int, last: int) -> InputBlock:
+        return InputBlock(self._gathered(self._rows(first, last)), last - first)
 
     def _rows(self, first: int, last: int) -> Int[np.ndarray, "streams steps batch"]:
         size, count = self.spec.batch_size, len(self.data.train)
         return np.stack([rows_of(seed, first, last, size, count) for seed in self.seeds])
 
-    def _gathered(self, rows: Int[np.ndarray, "streams steps batch"]) -> Gathered:
+    def _gathered(self, rows: Int[np.ndarray, "streams steps batch"]) -> PrefetchedBatches:
         """The images of these rows; what makes up for missing updates is never looked at."""
         streams, num_steps, size = rows.shape
         missing = [(0, 0), (0, self.max_steps - num_steps)]
@@ -137,11 +136,13 @@ class Streamed:
         seeds = self.place((streams,), lambda index: np.array(self.seeds, np.uint32)[index])
         labels = labels_given(self.spec, self.data)
         if labels is None:
-            return Gathered(pixels, seeds)
-        return Gathered(pixels, seeds, self.place(shape, lambda index: at(index, labels), axis=2))
+            return PrefetchedBatches(pixels, seeds)
+        return PrefetchedBatches(
+            pixels, seeds, self.place(shape, lambda index: at(index, labels), axis=2)
+        )
 
 
-def feed(
+def make_input_pipeline(
     spec: TrainSpec,
     hparams: HParams,
     data: Dataset,
@@ -149,7 +150,7 @@ def feed(
     devices: Devices,
     *,
     on_device: str = "auto",
-) -> Resident | Streamed:
+) -> ResidentInput | StreamedInput:
     """The way for these data.
 
     Args:
@@ -165,7 +166,7 @@ def feed(
             images that cannot lie on the device; streaming without grain.
     """
     if on_device == "yes" or (on_device == "auto" and mesh.fits(data.train.nbytes)):
-        return Resident(mesh.replicate(resident(spec, data), devices), max_steps)
+        return ResidentInput(mesh.replicate(resident(spec, data), devices), max_steps)
     if spec.binarize == "static":
         raise InputError(
             "--binarize=static: draws all images at once on the device, where they have no place; "
@@ -174,7 +175,7 @@ def feed(
     libraries.require("grain", f"--data_on_device={on_device}")
     seeds = tuple(sorted({int(seed) for seed in np.atleast_1d(np.asarray(hparams.seed))}))
     place = functools.partial(mesh.place, devices=devices)
-    return Streamed(spec, data, seeds, place, max_steps)
+    return StreamedInput(spec, data, seeds, place, max_steps)
 
 
 def resident(spec: TrainSpec, data: Dataset) -> Examples:
@@ -193,13 +194,13 @@ def batch_at(spec: TrainSpec, hparams: HParams, data: Dataset, step: int) -> Bat
         pixels = batches.stored_pixels(spec.binarize, "train", data.train[rows])
     labels = labels_given(spec, data)
     examples = Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels[rows]))
-    return train.draw_batch(spec, BatchKeys.at(hparams, jnp.int32(step)), examples)
+    return draw_batch(spec, BatchKeys.at(hparams, jnp.int32(step)), examples)
 
 
 def rows_of(
     seed: int, first: int, last: int, batch_size: int, num_examples: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """Examples of the updates ``first`` to ``last - 1``: :func:`vae_jax.training.batches.batch_indices`."""
+    """Return the examples of updates ``first`` to ``last - 1``, as ``batches.batch_indices``."""
     position = np.arange(first * batch_size, last * batch_size)
     epochs, within = np.divmod(position, num_examples)
     parts = [

@@ -8,7 +8,7 @@ SHARED_STEPS = 500
 
 
 @dataclass(frozen=True)
-class Visits:
+class Intervals:
     """When the host looks.
 
     Attributes:

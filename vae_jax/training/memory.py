@@ -7,14 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vae_jax.evaluation.elbo import EvalSpec
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, step
 from vae_jax.training.batches import Examples
-from vae_jax.training.intervals import Visits
+from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import BatchKeys, TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Labels, Params, Pixels, Scalar, default_float
@@ -56,17 +55,17 @@ def bytes_per_run(spec: TrainSpec) -> int:
     """
     kept = _bytes_kept(spec)
     examples = spec.batch_size * spec.objective.num_draws
-    evaluation = 2 * max(kept) * EvalSpec.batch_size / examples
+    evaluation = 2 * max(kept) * batches.EVAL_BATCH_SIZE / examples
     return int((1.25 + 1 / 3) * _bytes_of_state(spec) + max(sum(kept), evaluation))
 
 
-def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, visits: Visits) -> int:
+def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, intervals: Intervals) -> int:
     """What a device with so many runs needs in any case.
 
     The states of all runs, two copies of one batch (seen and decoded for each particle), and the
     order of the examples between two visits.
     """
-    num_epochs = batches.epochs_touched(visits.longest, spec.batch_size, num_examples)
+    num_epochs = batches.epochs_touched(intervals.longest, spec.batch_size, num_examples)
     order = 4 * num_epochs * num_examples
     return num_runs * _bytes_of_state(spec) + 2 * _bytes_of_batch(spec) + order
 

@@ -16,11 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 from vae_jax import rng
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.bounds import Elbo, Noise, Objective, Value
+from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
+from vae_jax.objectives.base import Noise
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.training import batches
-from vae_jax.training.batches import Examples, Gathered
+from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.optimizers import Adam
 from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, default_float
 
@@ -129,9 +130,9 @@ def init(
     """State before the first update."""
     zero = jnp.zeros((), jnp.int32)
     params = spec.model.init(hparams, data_mean, examples)
-    active = spec.model.active(hparams)
+    latent_mask = spec.model.latent_mask(hparams)
     for regularizer in spec.regularizers:
-        learned = regularizer.init(rng.stream(hparams.seed, "params", 4), active)
+        learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
     return TrainState(zero, params, opt_state, zero - 1)
@@ -146,7 +147,7 @@ def train_step(
     they were before it.
     """
 
-    def loss_fn(params: Params) -> tuple[Scalar, tuple[TrainTerms, Value]]:
+    def loss_fn(params: Params) -> tuple[Scalar, tuple[TrainTerms, ObjectiveOutput]]:
         objective, value = regularized(spec, hparams, state.step, params, batch, num_examples)
         terms = TrainTerms(objective, *jax.tree.map(jnp.mean, value.terms))
         return -objective, (terms, value)
@@ -170,25 +171,25 @@ def regularized(
     params: Params,
     batch: Batch,
     num_examples: int,
-) -> tuple[Scalar, Value]:
+) -> tuple[Scalar, ObjectiveOutput]:
     """The objective's mean over a batch less all penalties, and what it was made of."""
     value = spec.objective(spec.model, hparams, params, batch.x, batch.noise, step, batch.y)
     objective = jnp.mean(value.objective)
-    context = Context(spec.model.active(hparams), num_examples, batch.key)
+    context = Context(spec.model.latent_mask(hparams), num_examples, batch.key)
     for regularizer in spec.regularizers:
         own = params.get(type(regularizer).__name__, {})
-        objective -= regularizer(hparams, own, value.draws, context)
+        objective -= regularizer(hparams, own, value.samples, context)
     return objective, value
 
 
 def _tracked(
-    spec: TrainSpec, params: Params, value: Value, x: Images, diverged: Int[Array, ""]
+    spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, diverged: Int[Array, ""]
 ) -> Params:
     """Parameters, those of the likelihood moved that follow the batch instead of a gradient."""
     if "likelihood" not in params:
         return params
-    many = jnp.broadcast_to(x, (*value.draws.z.shape[:-1], *x.shape[1:]))
-    moved = spec.model.likelihood.track(params["likelihood"], value.draws.seen, many)
+    many = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
+    moved = spec.model.likelihood.update(params["likelihood"], value.samples.decoder_dist, many)
     kept = jax.tree.map(
         lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
     )
@@ -204,7 +205,7 @@ def train_chunk(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
-    data: Examples | Gathered,
+    data: Examples | PrefetchedBatches,
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
@@ -252,13 +253,13 @@ def _picker(
     spec: TrainSpec,
     hparams: HParams,
     start: Int[Array, ""],
-    data: Examples | Gathered,
+    data: Examples | PrefetchedBatches,
     num_steps: Int[Array, ""],
     max_steps: int,
     num_examples: int,
 ) -> Callable[[Int[Array, ""], Int[Array, ""]], tuple[Examples, Int[Array, " batch"] | None]]:
     """From an update's place in the chunk, and its step, to examples and which of them it sees."""
-    if isinstance(data, Gathered):
+    if isinstance(data, PrefetchedBatches):
         return lambda place, step: (data.at(hparams.seed, place), None)
     first_epoch = start * spec.batch_size // num_examples
     last_epoch = ((start + num_steps) * spec.batch_size - 1) // num_examples
@@ -320,17 +321,17 @@ def _stages(
 ) -> Iterator[tuple[str, Any]]:
     """Named intermediate values of one update, in the order in which they are computed."""
 
-    def objective(params: Params) -> tuple[Scalar, Value]:
+    def objective(params: Params) -> tuple[Scalar, ObjectiveOutput]:
         return regularized(spec, hparams, step, params, batch, num_examples)
 
     yield "params", params
     total, value = objective(params)
-    draws = value.draws
-    yield "posterior", draws.q
-    yield "prior", draws.p
-    yield "z", draws.z
-    yield "outputs", draws.seen
-    yield "densities", (draws.log_likelihood, draws.log_prior, draws.log_posterior)
+    samples = value.samples
+    yield "posterior", samples.q
+    yield "prior", samples.p
+    yield "z", samples.z
+    yield "outputs", samples.decoder_dist
+    yield "densities", (samples.log_likelihood, samples.log_prior, samples.log_posterior)
     yield "terms", value.terms
     yield "objective", total
     yield "gradient", jax.grad(lambda params: objective(params)[0])(params)

@@ -13,15 +13,13 @@ from typing import Any, TypeVar
 import jax
 from jaxtyping import Array, Float, Int
 
-from vae_jax.evaluation import elbo as evaluation
-from vae_jax.evaluation.elbo import EvalSpec, Evaluation
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import step
-from vae_jax.training.batches import Examples, Gathered
+from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
-from vae_jax.types import Images, Params
+from vae_jax.types import Images
 
 T = TypeVar("T")
 
@@ -94,7 +92,7 @@ def train_chunk(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
-    data: Examples | Gathered,
+    data: Examples | PrefetchedBatches,
     num_steps: Int[Array, ""],
     *,
     max_steps: int,
@@ -107,36 +105,13 @@ def train_chunk(
     """
 
     def advance(
-        shared: tuple[Examples | Gathered, Array], hparams: HParams, state: TrainState
+        shared: tuple[Examples | PrefetchedBatches, Array], hparams: HParams, state: TrainState
     ) -> tuple[TrainState, TrainTerms]:
         return step.train_chunk(
             spec, hparams, state, *shared, max_steps=max_steps, num_examples=num_examples
         )
 
     return over_runs(advance, layout)((data, num_steps), hparams, state)
-
-
-@functools.partial(jax.jit, static_argnames=("spec", "num_examples", "layout"))
-def evaluate(
-    spec: EvalSpec,
-    hparams: HParams,
-    params: Params,
-    data: Examples,
-    *,
-    num_examples: int,
-    first_example: Int[Array, ""] | int = 0,
-    layout: Layout = Layout(),
-) -> Evaluation:
-    """Evaluation of every run on a split, or on a part; terms ``[runs, examples]``."""
-
-    def measure(
-        shared: tuple[Examples, Array | int], hparams: HParams, params: Params
-    ) -> Evaluation:
-        data, first = shared
-        split = mesh.split_batch(data, axis=1)
-        return evaluation.evaluate(spec, hparams, params, split, num_examples, first)
-
-    return over_runs(measure, layout)((data, first_example), hparams, params)
 
 
 def take(tree: Any, run: int) -> Any:

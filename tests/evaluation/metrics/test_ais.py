@@ -11,9 +11,13 @@ import pytest
 from tests.oracles import LinearModel, log_evidence_by_grid, tiny_vae
 from vae_jax import rng
 from vae_jax.evaluation.metrics import ais, hmc
-from vae_jax.evaluation.metrics.ais import AnnealSpec, Question
+from vae_jax.evaluation.metrics.ais import AnnealSpec, EvalBatch
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import Categorical, ContinuousBernoulli, Laplace
+from vae_jax.models.likelihoods import (
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
+    LaplaceLikelihood,
+)
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import (
     Delta,
@@ -119,7 +123,7 @@ def _curved():
 @functools.partial(jax.jit, static_argnums=0)
 def _sandwich(spec, hparams, params):
     simulated = ais.simulate(spec.model, hparams, params, None, KEY, EXAMPLES)
-    question = Question(hparams, params, simulated.x, None, KEY, EXAMPLES)
+    question = EvalBatch(hparams, params, simulated.x, None, KEY, EXAMPLES)
     return simulated, ais.bidirectional(spec, question, simulated.z)
 
 
@@ -169,12 +173,12 @@ def test_from_the_exact_posterior_there_is_nothing_to_anneal():
 
 LAYERS = {"top_width": 4, "top_hidden_sizes": (5,)}
 COMBINATIONS = {
-    "vamp": (FullGaussian(), VampPrior(3), ContinuousBernoulli(), "posterior"),
-    "labels": (Delta(), ClassPrior(), Categorical(), "prior"),
+    "vamp": (FullGaussian(), VampPrior(3), ContinuousBernoulliLikelihood(), "posterior"),
+    "labels": (Delta(), ClassPrior(), CategoricalLikelihood(), "prior"),
     "layers": (
         Stacked(InverseAutoregressive(1, 4), **LAYERS),
         StackedPrior(MixturePrior(2), **LAYERS),
-        Laplace(),
+        LaplaceLikelihood(),
         "posterior",
     ),
 }
@@ -193,7 +197,7 @@ def _ingredients(name, max_latents, examples):
     def measure():
         params = model.init(HPARAMS, jnp.full((1, 4, 1), 0.3))
         simulated = ais.simulate(model, HPARAMS, params, y, KEY, jnp.array(examples))
-        question = Question(HPARAMS, params, simulated.x, y, KEY, jnp.array(examples))
+        question = EvalBatch(HPARAMS, params, simulated.x, y, KEY, jnp.array(examples))
         begun = ais.begin(AnnealSpec(model, start=start), question, ais.FORWARD, 2)
         return simulated, begun.place, begun.draw(jnp.int32(3))
 

@@ -31,8 +31,8 @@ def log_normal(z):
 
 def terms_of(q, z=None, block_size=64):
     z = samples(q) if z is None else z
-    active = jnp.ones(z.shape[1], bool)
-    return decompose(q, active, z - q.mean[: len(z)], log_normal(z), block_size=block_size)
+    latent_mask = jnp.ones(z.shape[1], bool)
+    return decompose(q, latent_mask, z - q.mean[: len(z)], log_normal(z), block_size=block_size)
 
 
 def means_of(q):
@@ -82,19 +82,19 @@ def test_the_sum_of_the_terms_is_the_kl_of_each_sample(float64):
 
 def test_inactive_latents_add_nothing_whatever_they_hold():
     q = random_posteriors(latents=5)
-    active = jnp.arange(5) < 3
+    latent_mask = jnp.arange(5) < 3
     slim = Gaussian(q.mean[:, :3], q.log_var[:, :3])
     z = samples(q)
-    wild = Gaussian(q.mean, jnp.where(active, q.log_var, jnp.float32(200.0)))
-    found = decompose(wild, active, z - q.mean, log_normal(z[:, :3]), block_size=64)
+    wild = Gaussian(q.mean, jnp.where(latent_mask, q.log_var, jnp.float32(200.0)))
+    found = decompose(wild, latent_mask, z - q.mean, log_normal(z[:, :3]), block_size=64)
     np.testing.assert_allclose(np.stack(found), np.stack(terms_of(slim, z[:, :3])), atol=1e-5)
 
 
 def test_any_prior_changes_only_the_last_term():
     q = random_posteriors()
-    z, active = samples(q), jnp.ones(3, bool)
+    z, latent_mask = samples(q), jnp.ones(3, bool)
     normal, other = (
-        decompose(q, active, z - q.mean, log_normal(z) - c, block_size=64) for c in (0, 2.5)
+        decompose(q, latent_mask, z - q.mean, log_normal(z) - c, block_size=64) for c in (0, 2.5)
     )
     np.testing.assert_array_equal(normal.mutual_information, other.mutual_information)
     np.testing.assert_array_equal(normal.total_correlation, other.total_correlation)

@@ -10,10 +10,10 @@ import pytest
 
 from vae_jax import rng
 from vae_jax.evaluation.metrics import gaps
-from vae_jax.evaluation.metrics.ais import Question
+from vae_jax.evaluation.metrics.ais import EvalBatch
 from vae_jax.evaluation.metrics.gaps import RefineSpec
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import Gaussian
+from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import Delta, DiagonalGaussian, FullGaussian, InverseAutoregressive
 from vae_jax.models.vae import VAE
@@ -27,13 +27,13 @@ X = np.random.default_rng(0).normal(size=(NUM, PIXELS))
 
 @functools.partial(jax.jit, static_argnums=0)
 def _refined(spec, hparams, params, x):
-    question = Question(hparams, params, x, None, rng.stream(0, "gaps"), jnp.arange(NUM))
+    question = EvalBatch(hparams, params, x, None, rng.stream(0, "gaps"), jnp.arange(NUM))
     return gaps.refine(spec, question)
 
 
 def _measured(posterior, max_latents=LATENTS):
     """With an encoder that says N(0.5, 0.36 I) of every x."""
-    model = VAE((1, PIXELS, 1), max_latents, MLP(()), posterior, likelihood=Gaussian())
+    model = VAE((1, PIXELS, 1), max_latents, MLP(()), posterior, likelihood=GaussianLikelihood())
     hparams = HParams.of(latent_size=LATENTS, scale=math.sqrt(VARIANCE))
     params = jax.tree.map(jnp.zeros_like, model.init(hparams, jnp.zeros((1, PIXELS, 1))))
     params["encoder"]["mean"]["bias"] += 0.5
@@ -88,4 +88,4 @@ def test_other_families_are_refused_in_words():
     assert "only Gaussian" in gaps.unsupported(InverseAutoregressive())
     model = VAE((1, PIXELS, 1), LATENTS, MLP(()), Delta())
     with pytest.raises(ValueError, match="deterministic"):
-        gaps.refine(RefineSpec(model), Question(*[None] * 6))
+        gaps.refine(RefineSpec(model), EvalBatch(*[None] * 6))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
-from vae_jax.evaluation.evaluators.base import Assessment, Runs, Subject, Tell
+from vae_jax.evaluation.evaluators.base import EvalContext, Evaluator, OnProgress, Runs
 from vae_jax.evaluation.evaluators.decomposition import Decomposition
 from vae_jax.evaluation.evaluators.disentanglement import Disentanglement
 from vae_jax.evaluation.evaluators.gaps import Gaps
@@ -15,7 +15,7 @@ from vae_jax.evaluation.evaluators.nll import Evidence
 from vae_jax.evaluation.evaluators.representation import Representation
 from vae_jax.evaluation.evaluators.samples import Samples
 
-ASSESSMENTS: dict[str, type[Assessment]] = {
+EVALUATORS: dict[str, type[Evaluator]] = {
     "nll": Evidence,
     "decomposition": Decomposition,
     "ais": AnnealedImportance,
@@ -33,16 +33,16 @@ ALWAYS = ("nll",)
 
 def columns(names: Iterable[str]) -> list[Column]:
     """Return the columns of some evaluations, in their order, without those of errors."""
-    return [column for name in names for column in ASSESSMENTS[name].columns]
+    return [column for name in names for column in EVALUATORS[name].columns]
 
 
 __all__ = [
     "AIS_STARTS",
     "ALWAYS",
-    "ASSESSMENTS",
-    "Assessment",
+    "EVALUATORS",
+    "EvalContext",
+    "Evaluator",
+    "OnProgress",
     "Runs",
-    "Subject",
-    "Tell",
     "columns",
 ]

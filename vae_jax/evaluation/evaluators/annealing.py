@@ -12,15 +12,15 @@ from vae_jax import rng
 from vae_jax.evaluation.columns import NATS, NUMBER, Column
 from vae_jax.evaluation.elbo import mean_columns
 from vae_jax.evaluation.evaluators.base import (
-    EachRun,
-    Subject,
-    Tell,
+    EvalContext,
+    OnProgress,
+    PerRunEvaluator,
     importance_weighted,
     in_turn,
     joined,
 )
 from vae_jax.evaluation.metrics import ais
-from vae_jax.evaluation.metrics.ais import AnnealSpec, Question
+from vae_jax.evaluation.metrics.ais import AnnealSpec, EvalBatch
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models.vae import VAE
 from vae_jax.types import PRNGKey, Row
@@ -33,7 +33,7 @@ _SETTINGS = "temperatures, chains and leapfrog steps as --ais_steps, --ais_chain
 
 
 @dataclass(frozen=True)
-class _Annealing(EachRun):
+class _Annealing(PerRunEvaluator):
     """What both evaluations share.
 
     Attributes:
@@ -101,7 +101,7 @@ class AnnealedImportance(_Annealing):
         ),
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """Means over examples."""
         model, key = subject.trained.model, _key(subject, _TEST)
         test, found = subject.part("test", self.ais_examples), []
@@ -109,7 +109,7 @@ class AnnealedImportance(_Annealing):
         for question in subject.questions(test, key, _at_once()):
             annealed = _forward(self._spec(model), question)
             found.append((*annealed, importance_weighted(model, question)))
-            tell(min(1.0, len(found) * len(question.x) / num))
+            on_progress(min(1.0, len(found) * len(question.x) / num))
         bound, effective, acceptance, weighted = joined(found, num)
         return {
             **mean_columns("test_ais", bound),
@@ -166,7 +166,7 @@ class Bidirectional(_Annealing):
         Column("bdmc_examples", "samples of the model behind them", NUMBER, "examples of BDMC"),
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """Means over samples of the model; of a conditional one with the labels of test."""
         model, key = subject.trained.model, _key(subject, _SIMULATED)
         labels, num, found = subject.data.test_labels, self.ais_examples, []
@@ -175,7 +175,7 @@ class Bidirectional(_Annealing):
             z, question = _simulated(subject, y, key, numbers)
             lower, upper = _bidirectional(self._spec(model), question, z)
             found.append((lower.bound, upper.bound, importance_weighted(model, question)))
-            tell(min(1.0, len(found) * len(numbers) / num))
+            on_progress(min(1.0, len(found) * len(numbers) / num))
         lower, upper, weighted = joined(found, num)
         return {
             **mean_columns("bdmc_lower", lower),
@@ -187,14 +187,14 @@ class Bidirectional(_Annealing):
 
 
 def _simulated(
-    subject: Subject, y: np.ndarray | None, key: PRNGKey, numbers: Int[np.ndarray, " batch"]
-) -> tuple[Float[Array, "batch latents"], Question]:
+    subject: EvalContext, y: np.ndarray | None, key: PRNGKey, numbers: Int[np.ndarray, " batch"]
+) -> tuple[Float[Array, "batch latents"], EvalBatch]:
     """Samples of the model, of which log p(x) is asked, and the z of which they were made."""
     z, x = _simulate(*subject.trained, subject.given(y), key, jnp.asarray(numbers))
     return z, subject.asked(x, y, key, numbers)
 
 
-def _key(subject: Subject, index: int) -> PRNGKey:
+def _key(subject: EvalContext, index: int) -> PRNGKey:
     return rng.stream(subject.trained.hparams.seed, "ais", index)
 
 

@@ -14,17 +14,17 @@ from vae_jax.data import Dataset
 from vae_jax.evaluation import elbo
 from vae_jax.evaluation.columns import NOT_FINITE, Column
 from vae_jax.evaluation.elbo import EvalSpec
-from vae_jax.evaluation.metrics.ais import Question
+from vae_jax.evaluation.metrics.ais import EvalBatch
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.hparams import HParams
-from vae_jax.models.vae import VAE, Trained
+from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import Split
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
 
-Tell = Callable[[float], None]
+OnProgress = Callable[[float], None]
 """Is told how much is done, in runs: 2.5 after two runs and half of the third."""
 
 BATCH_SIZE = 1000
@@ -57,13 +57,15 @@ class Runs(NamedTuple):
         hparams, state = jax.tree.map(lambda a: a[places], (self.hparams, self.state))
         return self._replace(hparams=hparams, state=state)
 
-    def subject(self, place: int) -> "Subject":
+    def subject(self, place: int) -> "EvalContext":
         """One of them."""
         hparams, params = vectorized.take((self.hparams, self.state.params), place)
-        return Subject(Trained(self.spec.model, hparams, params), self.data, self.spec.binarize)
+        return EvalContext(
+            TrainedVAE(self.spec.model, hparams, params), self.data, self.spec.binarize
+        )
 
 
-class Part(NamedTuple):
+class ExampleSubset(NamedTuple):
     """Examples of a split on the host.
 
     Attributes:
@@ -74,12 +76,12 @@ class Part(NamedTuple):
     pixels: UInt8[np.ndarray, "n height width channels"]
     labels: Integer[np.ndarray, " n"] | None
 
-    def take(self, rows: slice | Int[np.ndarray, " _"]) -> "Part":
+    def take(self, rows: slice | Int[np.ndarray, " _"]) -> "ExampleSubset":
         """Some of them."""
-        return Part(self.pixels[rows], None if self.labels is None else self.labels[rows])
+        return ExampleSubset(self.pixels[rows], None if self.labels is None else self.labels[rows])
 
 
-class Subject(NamedTuple):
+class EvalContext(NamedTuple):
     """One trained run and its data.
 
     Attributes:
@@ -88,14 +90,14 @@ class Subject(NamedTuple):
         binarize: how its pixels became binary.
     """
 
-    trained: Trained
+    trained: TrainedVAE
     data: Dataset
     binarize: str
 
-    def part(self, split: Split, most: int | None = None) -> Part:
+    def part(self, split: Split, most: int | None = None) -> ExampleSubset:
         """The first ``most`` examples of a split, see :func:`fixed_pixels`."""
         pixels, labels = fixed_pixels(self.binarize, split, self.data), self.data.labels_of(split)
-        return Part(pixels, labels).take(slice(most))
+        return ExampleSubset(pixels, labels).take(slice(most))
 
     def given(self, labels: np.ndarray | None) -> Labels | None:
         """Labels as the model is given them: none if it is not conditional."""
@@ -107,12 +109,12 @@ class Subject(NamedTuple):
         labels: np.ndarray | None,
         key: PRNGKey,
         examples: Int[np.ndarray, " batch"],
-    ) -> Question:
+    ) -> EvalBatch:
         """What is log p(x) of these images?"""
         _, hparams, params = self.trained
-        return Question(hparams, params, x, self.given(labels), key, jnp.asarray(examples))
+        return EvalBatch(hparams, params, x, self.given(labels), key, jnp.asarray(examples))
 
-    def questions(self, part: Part, key: PRNGKey, at_once: int) -> Iterator[Question]:
+    def questions(self, part: ExampleSubset, key: PRNGKey, at_once: int) -> Iterator[EvalBatch]:
         """The same of the examples of a part, in batches of :func:`in_turn`."""
         for numbers in in_turn(len(part.pixels), at_once):
             some = part.take(numbers)
@@ -120,11 +122,13 @@ class Subject(NamedTuple):
             yield self.asked(x, some.labels, key, numbers)
 
     @property
-    def active(self) -> np.ndarray:
+    def latent_mask(self) -> np.ndarray:
         """Places of the columns of z that the run uses."""
-        return np.flatnonzero(self.trained.model.active(self.trained.hparams))
+        return np.flatnonzero(self.trained.model.latent_mask(self.trained.hparams))
 
-    def codes(self, part: Part, tell: Tell = lambda share: None) -> Float[np.ndarray, "n latents"]:
+    def codes(
+        self, part: ExampleSubset, on_progress: OnProgress = lambda share: None
+    ) -> Float[np.ndarray, "n latents"]:
         """Centers of the posteriors of images, active latents only.
 
         Raises:
@@ -136,8 +140,8 @@ class Subject(NamedTuple):
             padded = _padded(batch.pixels, min(BATCH_SIZE, len(part.pixels)))
             labels = None if batch.labels is None else _padded(batch.labels, len(padded))
             center = _centers(*self.trained, padded, self.given(labels))
-            centers.append(np.asarray(center)[: len(batch.pixels), self.active])
-            tell((start + len(batch.pixels)) / len(part.pixels))
+            centers.append(np.asarray(center)[: len(batch.pixels), self.latent_mask])
+            on_progress((start + len(batch.pixels)) / len(part.pixels))
         return checked("codes", np.concatenate(centers))
 
 
@@ -159,7 +163,7 @@ def _centers(
 
 
 @runtime_checkable
-class Assessment(Protocol):
+class Evaluator(Protocol):
     """An evaluation: a frozen dataclass whose fields are flags, all of which decide its numbers.
 
     A new one is a class, which declares its columns, a row in ``ASSESSMENTS``, one in the table of
@@ -174,7 +178,7 @@ class Assessment(Protocol):
     columns: ClassVar[tuple[Column, ...]]
     """Its columns, in the order of ``results.csv``; those of standard errors are not named."""
 
-    def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
+    def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         """Numbers of each run by the names of their columns, as soon as they are known.
 
         A number that the data do not allow is left out, and so stays empty.
@@ -182,25 +186,27 @@ class Assessment(Protocol):
         ...
 
 
-class EachRun:
+class PerRunEvaluator:
     """The part of an evaluation that looks at one run after the other."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
-        """Numbers of one run; ``tell`` is told the share that is done."""
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
+        """Numbers of one run; ``on_progress`` is told the share that is done."""
         raise NotImplementedError
 
-    def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
+    def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         """Numbers of each run."""
         for place in range(runs.num_runs):
             try:
                 with np.errstate(invalid="ignore"):  # inf - inf, counted where means are taken
-                    row = self(runs.subject(place), lambda share, done=place: tell(done + share))
+                    row = self(
+                        runs.subject(place), lambda share, done=place: on_progress(done + share)
+                    )
             except NotFiniteError as error:
                 row = {f"{error.what}{NOT_FINITE}": error.count}
             yield row
-            tell(place + 1)
+            on_progress(place + 1)
 
 
 class NotFiniteError(Exception):
@@ -239,15 +245,15 @@ def joined(found: Sequence[Sequence[Any]], num: int) -> list[np.ndarray]:
     return [np.concatenate(parts)[:num] for parts in zip(*found, strict=True)]
 
 
-def importance_weighted(model: VAE, question: Question) -> Float[Array, " batch"]:
+def importance_weighted(model: VAE, question: EvalBatch) -> Float[Array, " batch"]:
     """The bound with K = ``EVIDENCE_PARTICLES`` on what is asked, with the noise of the NLL."""
     spec = EvalSpec(model, EVIDENCE_PARTICLES, particles_at_once=50)
     return _importance_weighted(spec, question)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _importance_weighted(spec: EvalSpec, question: Question) -> Float[Array, " batch"]:
+def _importance_weighted(spec: EvalSpec, question: EvalBatch) -> Float[Array, " batch"]:
     hparams, params, x, y, _, examples = question
-    asked = elbo.Asked.of(spec.model, hparams, params, x, y)
+    asked = elbo.EncodedBatch.of(spec.model, hparams, params, x, y)
     key = rng.stream(hparams.seed, "evaluate")
     return elbo.example_terms(spec, asked, key, examples).bound

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax import rng
 from vae_jax.evaluation.columns import NATS, NUMBER, Column
-from vae_jax.evaluation.evaluators.base import BATCH_SIZE, EachRun, Subject, Tell
+from vae_jax.evaluation.evaluators.base import BATCH_SIZE, EvalContext, OnProgress, PerRunEvaluator
 from vae_jax.evaluation.metrics.decomposition import KLTerms, decompose, summarize
 from vae_jax.hparams import HParams
 from vae_jax.models.posteriors import Gaussian
@@ -36,7 +36,7 @@ class Coded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decomposition(EachRun):
+class Decomposition(PerRunEvaluator):
     """KL = mutual information + total correlation + dimension-wise KL, on test examples.
 
     The aggregate posterior is the exact mixture over the N examples that are looked at, of which
@@ -82,20 +82,20 @@ class Decomposition(EachRun):
         ),
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """The three terms with their errors."""
-        coded, active = self._coded(subject), subject.active
-        mean, log_var, deviation = (values[:, active] for values in coded[:3])
+        coded, latent_mask = self._coded(subject), subject.latent_mask
+        mean, log_var, deviation = (values[:, latent_mask] for values in coded[:3])
         used = Coded(mean, log_var, deviation, coded.log_prior)
         num, blocks = len(used.mean), []
         for start in range(0, num, BATCH_SIZE):
             terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))
             blocks.append(jax.tree.map(lambda a, left=num - start: a[:left], terms))
-            tell((start + len(blocks[-1][0])) / num)
+            on_progress((start + len(blocks[-1][0])) / num)
         terms = KLTerms(*map(jnp.concatenate, zip(*blocks, strict=True)))
         return summarize(terms) | {"decomposition_examples": num}
 
-    def _coded(self, subject: Subject) -> Coded:
+    def _coded(self, subject: EvalContext) -> Coded:
         part = subject.part("test", self.decomposition_examples)
         return _code(*subject.trained, part.pixels, subject.given(part.labels))
 
@@ -113,6 +113,6 @@ def _code(model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Label
 def _terms_from(coded: Coded, start: Int[Array, ""], num: int) -> KLTerms:
     """Terms of ``num`` samples from one on, beyond the last from the first again."""
     turned = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), coded)
-    active = jnp.ones(coded.mean.shape[1], bool)
+    latent_mask = jnp.ones(coded.mean.shape[1], bool)
     q = Gaussian(turned.mean, turned.log_var)
-    return decompose(q, active, turned.deviation[:num], turned.log_prior[:num])
+    return decompose(q, latent_mask, turned.deviation[:num], turned.log_prior[:num])

@@ -7,7 +7,12 @@ import numpy as np
 
 from vae_jax.data import sprites
 from vae_jax.evaluation.columns import NUMBER, Column
-from vae_jax.evaluation.evaluators.base import EachRun, Part, Subject, Tell
+from vae_jax.evaluation.evaluators.base import (
+    EvalContext,
+    ExampleSubset,
+    OnProgress,
+    PerRunEvaluator,
+)
 from vae_jax.types import Row
 
 NUM_TRAIN, NUM_TEST = 10_000, 5_000
@@ -19,7 +24,7 @@ def _score(name: str, meaning: str, title: str, source: str, *, is_drawn: bool =
 
 
 @dataclass(frozen=True)
-class Disentanglement(EachRun):
+class Disentanglement(PerRunEvaluator):
     """Measures of disentanglement of the posterior means, on sprites.
 
     Predictors see the first 10,000 codes of train and are scored on the first 5,000 of test
@@ -97,7 +102,7 @@ class Disentanglement(EachRun):
         ),
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """All measures."""
         from vae_jax.evaluation.metrics import disentanglement
         from vae_jax.evaluation.metrics.codes import Coded, grid_lookup
@@ -107,7 +112,9 @@ class Disentanglement(EachRun):
         assert data.test_factors is not None
         sizes = tuple(min(size, self.factor_values) for size in sprites.FACTORS.values())
         images = sprites.render(sprites.thinned_grid(sizes))[..., None]
-        grid = subject.codes(Part(images, None), lambda share: tell(_GRID_SHARE * share))
+        grid = subject.codes(
+            ExampleSubset(images, None), lambda share: on_progress(_GRID_SHARE * share)
+        )
         train, test = subject.part("train", NUM_TRAIN), subject.part("test", NUM_TEST)
         return disentanglement.scores(
             Coded(subject.codes(train), data.train_factors[:NUM_TRAIN]),

@@ -8,7 +8,13 @@ import jax
 from vae_jax import rng
 from vae_jax.evaluation.columns import NATS, NUMBER, Column
 from vae_jax.evaluation.elbo import mean_columns
-from vae_jax.evaluation.evaluators.base import EachRun, Subject, Tell, importance_weighted, joined
+from vae_jax.evaluation.evaluators.base import (
+    EvalContext,
+    OnProgress,
+    PerRunEvaluator,
+    importance_weighted,
+    joined,
+)
 from vae_jax.evaluation.metrics import gaps
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.evaluation.metrics.gaps import RefineSpec
@@ -18,7 +24,7 @@ AT_ONCE = 20
 
 
 @dataclass(frozen=True)
-class Gaps(EachRun):
+class Gaps(PerRunEvaluator):
     """The inference gap of the first test examples (Cremer et al. 2018).
 
     log p(x) is the importance-weighted bound with K = 5,000, which lies below it: so does the
@@ -65,7 +71,7 @@ class Gaps(EachRun):
         Column("gap_examples", "first test examples behind these", NUMBER, "examples of the gaps"),
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """Means over examples."""
         model, key = subject.trained.model, rng.stream(subject.trained.hparams.seed, "gaps")
         test, found = subject.part("test", self.gap_examples), []
@@ -73,7 +79,7 @@ class Gaps(EachRun):
         for question in subject.questions(test, key, AT_ONCE):
             refined = _refine(RefineSpec(model, self.gap_steps), question)
             found.append((importance_weighted(model, question), *refined))
-            tell(min(1.0, len(found) * len(question.x) / num))
+            on_progress(min(1.0, len(found) * len(question.x) / num))
         log_p, amortized, optimal = joined(found, num)
         return {
             **mean_columns("inference_gap", log_p - amortized),

@@ -8,7 +8,7 @@ import numpy as np
 
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
-from vae_jax.evaluation.evaluators.base import Runs, Tell, fixed_pixels
+from vae_jax.evaluation.evaluators.base import OnProgress, Runs, fixed_pixels
 from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
@@ -47,21 +47,21 @@ class Evidence:
         TEST["ess_low_share"],
     )
 
-    def rows(self, runs: Runs, tell: Tell) -> Iterator[Row]:
+    def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         """The columns of test from :func:`vae_jax.evaluation.elbo.summarize`, and these."""
         at_once = runs.layout.max_parallel_runs * runs.layout.run_devices
         for start in range(0, runs.num_runs, at_once):
             some = runs.take(slice(start, start + at_once))
-            yield from self._scores(some, lambda share, done=start: tell(done + share))
-            tell(start + some.num_runs)
+            yield from self._scores(some, lambda share, done=start: on_progress(done + share))
+            on_progress(start + some.num_runs)
 
-    def _scores(self, runs: Runs, tell: Tell) -> Iterator[Row]:
+    def _scores(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         num, few = len(runs.data.test), min(self.eval_particles, MOST_PARTICLES)
         again = few < self.eval_particles
         work = self.eval_particles + few * (1 + again)
 
-        def share_of(before: int, own: int) -> Tell:
-            return lambda share: tell(runs.num_runs * (before + share * own) / work)
+        def share_of(before: int, own: int) -> OnProgress:
+            return lambda share: on_progress(runs.num_runs * (before + share * own) / work)
 
         scores = _score(runs, "test", num, self.eval_particles, share_of(0, self.eval_particles))
         train = _score(runs, "train", num, few, share_of(self.eval_particles, few))
@@ -71,7 +71,7 @@ class Evidence:
 
 
 def _score(
-    runs: Runs, split: Split, num_examples: int, num_particles: int, tell: Tell
+    runs: Runs, split: Split, num_examples: int, num_particles: int, on_progress: OnProgress
 ) -> list[Row]:
     """Terms on the first examples of a split, its pixels fixed once."""
     labels = runs.data.labels_of(split)
@@ -84,7 +84,7 @@ def _score(
         split=split,
         num_particles=num_particles,
         layout=runs.layout,
-        tell=tell,
+        on_progress=on_progress,
     )
 
 

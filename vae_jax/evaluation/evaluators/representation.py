@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vae_jax.evaluation.columns import NUMBER, Column
-from vae_jax.evaluation.evaluators.base import EachRun, Subject, Tell
+from vae_jax.evaluation.evaluators.base import EvalContext, OnProgress, PerRunEvaluator
 from vae_jax.types import Row
 
 _NUMBERS = ("10", "100", "1000", "all")
 
 
 @dataclass(frozen=True)
-class Representation(EachRun):
+class Representation(PerRunEvaluator):
     """Accuracy of simple classifiers of the posterior mean, with few labels and with all."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional", "sklearn"})
@@ -43,7 +43,7 @@ class Representation(EachRun):
         )
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """The accuracies; numbers of labels that the data do not allow are left out."""
         from vae_jax.evaluation.metrics.representation import Labelled, accuracies
 
@@ -51,7 +51,7 @@ class Representation(EachRun):
         assert train.labels is not None
         assert test.labels is not None
         return accuracies(
-            Labelled(subject.codes(train, lambda share: tell(0.3 * share)), train.labels),
+            Labelled(subject.codes(train, lambda share: on_progress(0.3 * share)), train.labels),
             Labelled(subject.codes(test), test.labels),
             int(subject.trained.hparams.seed),
         )

@@ -13,9 +13,16 @@ from jaxtyping import Float, UInt8
 from vae_jax import rng
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import NUMBER, Column
-from vae_jax.evaluation.evaluators.base import BATCH_SIZE, EachRun, Part, Subject, Tell, checked
+from vae_jax.evaluation.evaluators.base import (
+    BATCH_SIZE,
+    EvalContext,
+    ExampleSubset,
+    OnProgress,
+    PerRunEvaluator,
+    checked,
+)
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import Bernoulli
+from vae_jax.models.likelihoods import BernoulliLikelihood
 from vae_jax.models.vae import VAE
 from vae_jax.training import batches
 from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
@@ -93,7 +100,7 @@ def _in_space(measure: Column, space: str) -> Column:
 
 
 @dataclass(frozen=True)
-class Samples(EachRun):
+class Samples(PerRunEvaluator):
     """Two-sample measures between test images and as many samples of the model.
 
     Samples are drawn as the test images are: pixels from p(x|z), but the means of a Bernoulli
@@ -122,7 +129,7 @@ class Samples(EachRun):
         ),
     )
 
-    def __call__(self, subject: Subject, tell: Tell) -> Row:
+    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
         """All measures; those in features only where there are labels."""
         from vae_jax.evaluation.metrics import samples
 
@@ -131,17 +138,19 @@ class Samples(EachRun):
         test = test.take(slice(num))
         drawn = prior_samples(subject, test.labels, num)
         aggregate = aggregate_samples(subject, train.take(slice(num)))
-        tell(0.3)
+        on_progress(0.3)
         row = samples.compare(_rows(test.pixels), _rows(drawn), "pixels")
-        tell(0.6)
+        on_progress(0.6)
         codes = samples.compare(_rows(test.pixels), _rows(aggregate), "aggregate")
-        tell(0.9)
+        on_progress(0.9)
         known = columns.by_name(self.columns)
         row |= {name: value for name, value in codes.items() if name in known}
         return row | _in_features(subject, test, drawn) | {"num_samples": num}
 
 
-def _in_features(subject: Subject, test: Part, drawn: UInt8[np.ndarray, "n h w c"]) -> Row:
+def _in_features(
+    subject: EvalContext, test: ExampleSubset, drawn: UInt8[np.ndarray, "n h w c"]
+) -> Row:
     from vae_jax.evaluation.metrics import features, samples
 
     train, whole = subject.part("train"), subject.part("test")
@@ -160,7 +169,7 @@ def _rows(pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]
 
 
 def prior_samples(
-    subject: Subject, labels: np.ndarray | None, num: int
+    subject: EvalContext, labels: np.ndarray | None, num: int
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Images of the model for z from its prior, 0 to 255."""
     model, hparams, params = subject.trained
@@ -169,7 +178,7 @@ def prior_samples(
     return _draw(subject, z, labels, 0)
 
 
-def aggregate_samples(subject: Subject, part: Part) -> UInt8[np.ndarray, "n h w c"]:
+def aggregate_samples(subject: EvalContext, part: ExampleSubset) -> UInt8[np.ndarray, "n h w c"]:
     """The same for z ~ q(z|x) of the given images, one each."""
     model, hparams, params = subject.trained
     z_key, _ = _sample_keys(hparams, 1)
@@ -189,12 +198,12 @@ def _sample_keys(hparams: HParams, index: int) -> tuple[PRNGKey, PRNGKey]:
 
 
 def _draw(
-    subject: Subject, z: Latents, labels: np.ndarray | None, index: int
+    subject: EvalContext, z: Latents, labels: np.ndarray | None, index: int
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Images at codes, as 0 to 255."""
     model, hparams, params = subject.trained
     _, key = _sample_keys(hparams, index)
-    as_means = _are_gray(subject) and isinstance(model.likelihood, Bernoulli)
+    as_means = _are_gray(subject) and isinstance(model.likelihood, BernoulliLikelihood)
     images = []
     for start in range(0, len(z), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
@@ -206,7 +215,7 @@ def _draw(
     return np.round(255 * drawn.clip(0, 1)).astype(np.uint8)
 
 
-def _are_gray(subject: Subject) -> bool:
+def _are_gray(subject: EvalContext) -> bool:
     return not np.isin(subject.part("test").pixels, (0, 255)).all()
 
 

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int, Key
 from vae_jax.evaluation.metrics import evidence, hmc
 from vae_jax.evaluation.metrics.hmc import Noise, Path, Place
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.vae import VAE
 from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, default_float
 
@@ -149,7 +149,7 @@ def anneal(
     return log_w, accepted / (len(t) - 2) if len(t) > 2 else jnp.full_like(accepted, jnp.nan)
 
 
-class Question(NamedTuple):
+class EvalBatch(NamedTuple):
     """What is asked for: log p(x), or log p(x|y), of each example of a batch.
 
     Attributes:
@@ -169,13 +169,13 @@ class Question(NamedTuple):
     examples: Examples
 
 
-def forward(spec: AnnealSpec, question: Question) -> Annealed:
+def forward(spec: AnnealSpec, question: EvalBatch) -> Annealed:
     """Lower bounds on log p(x) in expectation."""
     return _annealed(spec, question, tune(spec, question), None)
 
 
 def bidirectional(
-    spec: AnnealSpec, question: Question, z: Float[Array, "batch latents"]
+    spec: AnnealSpec, question: EvalBatch, z: Float[Array, "batch latents"]
 ) -> Sandwich:
     """Lower and upper bounds on log p(x) in expectation.
 
@@ -225,7 +225,7 @@ class Begun(NamedTuple):
 
 def begin(
     spec: AnnealSpec,
-    question: Question,
+    question: EvalBatch,
     role: int,
     num_chains: int,
     end: Float[Array, "batch latents"] | None = None,
@@ -252,7 +252,7 @@ def begin(
     return Begun(path, t, place, draws)
 
 
-def tune(spec: AnnealSpec, question: Question) -> Float[Array, "levels batch"]:
+def tune(spec: AnnealSpec, question: EvalBatch) -> Float[Array, "levels batch"]:
     """Step sizes for each temperature and example, adapted along one way of pilot chains.
 
     They depend on x and the pilot's noise alone, so they are constants to any other chain. Where
@@ -278,7 +278,7 @@ def tune(spec: AnnealSpec, question: Question) -> Float[Array, "levels batch"]:
 
 def _annealed(
     spec: AnnealSpec,
-    question: Question,
+    question: EvalBatch,
     steps: Float[Array, "levels batch"],
     end: Float[Array, "batch latents"] | None,
 ) -> Annealed:
@@ -297,7 +297,7 @@ def _annealed(
     return Annealed(bound if end is None else -bound, effective, acceptance)
 
 
-def _path(spec: AnnealSpec, question: Question) -> Path:
+def _path(spec: AnnealSpec, question: EvalBatch) -> Path:
     """From the prior or q(z|x) to p(x, z)."""
     model, (hparams, params, x, y, _, _) = spec.model, question
     p = model.prior_at(hparams, params, y)
@@ -312,7 +312,7 @@ def _path(spec: AnnealSpec, question: Question) -> Path:
 
 
 def _first(
-    spec: AnnealSpec, question: Question, keys: ChainKeys
+    spec: AnnealSpec, question: EvalBatch, keys: ChainKeys
 ) -> tuple[Float[Array, "chains batch latents"], Float[Array, "chains batch"] | None]:
     """Samples from the start of the path, with their log-density there where noise gives it."""
     model, (hparams, params, x, y, _, _) = spec.model, question
@@ -326,23 +326,24 @@ def _first(
         return jax.vmap(jax.vmap(from_prior), (0, None))(own, y), None
     noise = jax.vmap(jax.vmap(model.noise))(own)
     z, log_prob = model.encode(hparams, params, x, y).component().draw(noise)
-    return keep(model.active(hparams), z), log_prob
+    return apply_mask(model.latent_mask(hparams), z), log_prob
 
 
 def _draws(model: VAE, hparams: HParams, keys: ChainKeys) -> Draw:
     """What each transition draws, by its number."""
-    active = model.active(hparams)
+    latent_mask = model.latent_mask(hparams)
 
     def one(key: PRNGKey) -> Noise:
         momentum, uniform = jax.random.split(key)
         return Noise(
-            keep(active, model.noise(momentum)), jax.random.uniform(uniform, (), default_float())
+            apply_mask(latent_mask, model.noise(momentum)),
+            jax.random.uniform(uniform, (), default_float()),
         )
 
     return lambda number: jax.vmap(jax.vmap(one))(_at(keys, 1 + number))
 
 
-def _chain_keys(question: Question, role: int, num_chains: int) -> ChainKeys:
+def _chain_keys(question: EvalBatch, role: int, num_chains: int) -> ChainKeys:
     def one(chain: Int[Array, ""], example: Int[Array, ""]) -> PRNGKey:
         return jax.random.fold_in(_key_of(question.key, role, example), chain)
 

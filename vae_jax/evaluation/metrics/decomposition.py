@@ -24,9 +24,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vae_jax.evaluation.elbo import mean_columns
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Gaussian, pairwise_log_density
-from vae_jax.types import Active
+from vae_jax.types import LatentMask
 
 BLOCK_SIZE = 256
 _NOWHERE = -1e30  # the log-density of a component that is padding; -inf would make NaN
@@ -50,7 +50,7 @@ class KLTerms(NamedTuple):
 
 def decompose(
     q: Gaussian,
-    active: Active,
+    latent_mask: LatentMask,
     deviation: Samples,
     log_prior: Float[Array, " samples"],
     block_size: int = BLOCK_SIZE,
@@ -61,7 +61,7 @@ def decompose(
 
     Args:
         q: posteriors of the N examples, `[examples, latents]`.
-        active: the latents that the run uses; the others add exactly zero.
+        latent_mask: the latents that the run uses; the others add exactly zero.
         deviation: z - mean of one sample from the posterior of each of the first `samples`
             examples: z itself may be too coarse to tell how likely it is under its own posterior.
         log_prior: log p(z) of those samples over the active latents, whatever the prior.
@@ -69,13 +69,15 @@ def decompose(
             by rounding.
     """
     num_samples = len(deviation)
-    own = Gaussian(jnp.zeros_like(deviation), q.log_var[:num_samples], active).log_prob(deviation)
-    joint, marginals = _aggregate_log_densities(q, active, deviation, block_size)
+    own = Gaussian(jnp.zeros_like(deviation), q.log_var[:num_samples], latent_mask).log_prob(
+        deviation
+    )
+    joint, marginals = _aggregate_log_densities(q, latent_mask, deviation, block_size)
     return KLTerms(own - joint, joint - marginals, marginals - log_prior)
 
 
 def _aggregate_log_densities(
-    q: Gaussian, active: Active, deviation: Samples, block_size: int
+    q: Gaussian, latent_mask: LatentMask, deviation: Samples, block_size: int
 ) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
     """Log q(z) and sum_j log q(z_j) of each sample."""
     num_samples, num_examples = len(deviation), len(q.mean)
@@ -84,14 +86,14 @@ def _aggregate_log_densities(
 
     def of_block(_: None, block: tuple[Samples, Samples]) -> tuple[None, tuple[Array, Array]]:
         def add(sums: tuple[Array, Array], part: tuple[Array, Array, Array]) -> tuple[Any, None]:
-            new = _log_sums(*block, Gaussian(*part[:2]), part[2], active)
+            new = _log_sums(*block, Gaussian(*part[:2]), part[2], latent_mask)
             return jax.tree.map(jnp.logaddexp, sums, new), None
 
         each = jnp.full_like(block[1], -jnp.inf)
         empty = each[:, 0], each
         (joint, each), _ = jax.lax.scan(add, empty, (means, log_vars, is_real))
         log_n = np.log(num_examples)
-        return None, (joint - log_n, jnp.sum(keep(active, each - log_n), axis=-1))
+        return None, (joint - log_n, jnp.sum(apply_mask(latent_mask, each - log_n), axis=-1))
 
     drawn = _in_blocks(q.mean[:num_samples], block_size), _in_blocks(deviation, block_size)
     _, densities = jax.lax.scan(of_block, None, drawn)
@@ -100,10 +102,10 @@ def _aggregate_log_densities(
 
 
 def _log_sums(
-    mean: Samples, deviation: Samples, q: Gaussian, is_real: Array, active: Active
+    mean: Samples, deviation: Samples, q: Gaussian, is_real: Array, latent_mask: LatentMask
 ) -> tuple[Float[Array, " samples"], Samples]:
     """Log of the sum over components of their density at z, of all latents and of each."""
-    each = keep(active, pairwise_log_density(mean, deviation, q))
+    each = apply_mask(latent_mask, pairwise_log_density(mean, deviation, q))
     each = jnp.where(jnp.broadcast_to(is_real, each.shape), each, _NOWHERE)
     return jax.nn.logsumexp(jnp.sum(each, axis=-1), axis=1), jax.nn.logsumexp(each, axis=1)
 

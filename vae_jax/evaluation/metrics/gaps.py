@@ -21,7 +21,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from vae_jax.evaluation.elbo import example_noise
-from vae_jax.evaluation.metrics.ais import Question
+from vae_jax.evaluation.metrics.ais import EvalBatch
 from vae_jax.models.posteriors import (
     CholeskyGaussian,
     DiagonalGaussian,
@@ -91,7 +91,7 @@ def unsupported(family: PosteriorFamily) -> str:
     return "only Gaussian posteriors have parameters of their own for each example"
 
 
-def refine(spec: RefineSpec, question: Question) -> Elbos:
+def refine(spec: RefineSpec, question: EvalBatch) -> Elbos:
     """ELBOs of the encoder's q and of the best of its family.
 
     Raises:
@@ -107,7 +107,7 @@ def refine(spec: RefineSpec, question: Question) -> Elbos:
     return Elbos(*(_evaluated(spec, question, p, each) for each in (q, best)))
 
 
-def _ascend(spec: RefineSpec, question: Question, p: Prior, q: LocalGaussian) -> LocalGaussian:
+def _ascend(spec: RefineSpec, question: EvalBatch, p: Prior, q: LocalGaussian) -> LocalGaussian:
     """q*: Adam on the sum of all examples' ELBOs, which share no parameter."""
     adam = optax.adam(optax.linear_schedule(spec.learning_rate, 0.0, spec.num_steps))
 
@@ -123,17 +123,17 @@ def _ascend(spec: RefineSpec, question: Question, p: Prior, q: LocalGaussian) ->
         updates, state = adam.update(slope, state)
         return (optax.apply_updates(learned, updates), state), None
 
-    start: Any = q._replace(active=None)
+    start: Any = q._replace(latent_mask=None)
     (learned, _), _ = jax.lax.scan(step, (start, adam.init(start)), jnp.arange(spec.num_steps))
     return _restricted(learned, q)
 
 
 def _restricted(learned: LocalGaussian, q: LocalGaussian) -> LocalGaussian:
-    return learned if q.active is None else learned.restrict(q.active)
+    return learned if q.latent_mask is None else learned.restrict(q.latent_mask)
 
 
 def _log_weight(
-    model: VAE, question: Question, p: Prior, q: Posterior, particle: Int[Array, ""]
+    model: VAE, question: EvalBatch, p: Prior, q: Posterior, particle: Int[Array, ""]
 ) -> PerExample:
     """Log p(x, z) - log q(z|x) at one z ~ q; its slope is the path derivative (Roeder et al. 2017).
 
@@ -146,7 +146,7 @@ def _log_weight(
     return log_likelihood + p.log_prob(z) - q.path_log_prob(z, noise)
 
 
-def _evaluated(spec: RefineSpec, question: Question, p: Prior, q: Posterior) -> PerExample:
+def _evaluated(spec: RefineSpec, question: EvalBatch, p: Prior, q: Posterior) -> PerExample:
     """Mean log-weight over fresh particles, one at a time."""
 
     def add(particle: Int[Array, ""], total: PerExample) -> PerExample:

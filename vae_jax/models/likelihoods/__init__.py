@@ -10,25 +10,25 @@ Which numbers may be compared: ``bernoulli`` gives the probability of a binary i
 """
 
 from vae_jax.models.likelihoods.base import Distribution, Likelihood, Outputs
-from vae_jax.models.likelihoods.bernoulli import Bernoulli
-from vae_jax.models.likelihoods.categorical import Categorical
-from vae_jax.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from vae_jax.models.likelihoods.discretized_logistic import DiscretizedLogistic
+from vae_jax.models.likelihoods.bernoulli import BernoulliLikelihood
+from vae_jax.models.likelihoods.categorical import CategoricalLikelihood
+from vae_jax.models.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
+from vae_jax.models.likelihoods.discretized_logistic import DiscretizedLogisticLikelihood
 from vae_jax.models.likelihoods.eight_bit import bits_per_dim
-from vae_jax.models.likelihoods.gaussian import Gaussian
-from vae_jax.models.likelihoods.laplace import Laplace
+from vae_jax.models.likelihoods.gaussian import GaussianLikelihood
+from vae_jax.models.likelihoods.laplace import LaplaceLikelihood
 from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode
 
 __all__ = [
     "LIKELIHOODS",
     "SCALE_MODES",
-    "Bernoulli",
-    "Categorical",
-    "ContinuousBernoulli",
-    "DiscretizedLogistic",
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "DiscretizedLogisticLikelihood",
     "Distribution",
-    "Gaussian",
-    "Laplace",
+    "GaussianLikelihood",
+    "LaplaceLikelihood",
     "Likelihood",
     "Outputs",
     "ScaleMode",
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
-    "bernoulli": Bernoulli,
-    "continuous_bernoulli": ContinuousBernoulli,
-    "gaussian": Gaussian,
-    "laplace": Laplace,
-    "discretized_logistic": DiscretizedLogistic,
-    "categorical": Categorical,
+    "bernoulli": BernoulliLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "gaussian": GaussianLikelihood,
+    "laplace": LaplaceLikelihood,
+    "discretized_logistic": DiscretizedLogisticLikelihood,
+    "categorical": CategoricalLikelihood,
 }
 """Families by the name that ``--likelihood`` knows them by."""

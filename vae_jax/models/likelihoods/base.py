@@ -83,7 +83,7 @@ class Likelihood(Protocol[D]):
         """
         ...
 
-    def fit(self, distribution: D, x: Images) -> D:
+    def with_optimal_scale(self, distribution: D, x: Images) -> D:
         """The distribution whose ``log_prob`` is trained; evaluation takes ``distribution``.
 
         Another one only where a parameter has a closed-form optimum over the batch. That is no
@@ -93,12 +93,12 @@ class Likelihood(Protocol[D]):
         del x
         return distribution
 
-    def track(self, params: Params, distribution: D, x: Images) -> Params:
+    def update(self, params: Params, distribution: D, x: Images) -> Params:
         """Params after an update, those that have no gradient moved towards the batch's optimum.
 
         Args:
             params: from :meth:`init`, or as the optimizer left them.
-            distribution: of the batch, before or after :meth:`fit`.
+            distribution: of the batch, before or after :meth:`with_optimal_scale`.
             x: the batch.
         """
         del distribution, x

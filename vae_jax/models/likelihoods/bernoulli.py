@@ -31,7 +31,7 @@ class IndependentBernoulli(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Bernoulli(Likelihood[IndependentBernoulli]):
+class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
     """One logit per pixel.
 
     Normalised over binary x. For gray x in (0, 1) the same expression is a cross-entropy: usable

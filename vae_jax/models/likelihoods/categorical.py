@@ -38,7 +38,7 @@ class IndependentCategorical(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Categorical(Likelihood[IndependentCategorical]):
+class CategoricalLikelihood(Likelihood[IndependentCategorical]):
     """256 logits per pixel, which know nothing of the order of the levels.
 
     The last layer is 256 times as wide as that of ``bernoulli``.

@@ -55,7 +55,7 @@ class IndependentContinuousBernoulli(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ContinuousBernoulli(Likelihood[IndependentContinuousBernoulli]):
+class ContinuousBernoulliLikelihood(Likelihood[IndependentContinuousBernoulli]):
     """One logit per pixel; normalised over x in [0, 1], a density of x = pixel / 255."""
 
     def initial_bias(self, data_mean: DataMean) -> Bias:

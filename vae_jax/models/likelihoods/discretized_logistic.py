@@ -58,7 +58,7 @@ class IndependentDiscretizedLogistic(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DiscretizedLogistic(Likelihood[IndependentDiscretizedLogistic]):
+class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
     """Per pixel and logistic a location and a log-scale and, where there are several, a logit.
 
     Attributes:

@@ -43,7 +43,7 @@ class IndependentGaussian(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gaussian(LocationScale[IndependentGaussian]):
+class GaussianLikelihood(LocationScale[IndependentGaussian]):
     """Gaussian pixels; the scale is their standard deviation."""
 
     def make(self, loc: Images, log_scale: LogScales) -> IndependentGaussian:

@@ -43,7 +43,7 @@ class IndependentLaplace(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Laplace(LocationScale[IndependentLaplace]):
+class LaplaceLikelihood(LocationScale[IndependentLaplace]):
     """Laplace pixels; the scale is their mean absolute deviation."""
 
     def make(self, loc: Images, log_scale: LogScales) -> IndependentLaplace:

@@ -98,7 +98,7 @@ class LocationScale(Likelihood[L]):
         """The distribution with these locations and log-scales."""
         ...
 
-    def fit(self, distribution: L, x: Images) -> L:
+    def with_optimal_scale(self, distribution: L, x: Images) -> L:
         """In mode ``optimal`` the one scale under which the batch, all particles, is most likely.
 
         Its ``log_prob`` has the mean -D/2 (log(2 pi MSE) + 1) over a batch of Gaussian images of
@@ -110,7 +110,7 @@ class LocationScale(Likelihood[L]):
         loc = distribution.loc
         return self.make(loc, _each_image(distribution.best_log_scale(x), loc))
 
-    def track(self, params: Params, distribution: L, x: Images) -> Params:
+    def update(self, params: Params, distribution: L, x: Images) -> Params:
         """In mode ``optimal`` a running average of the batches' best log-scales.
 
         Of the logarithm: a start that is wrong by a factor is then forgotten whatever the factor.

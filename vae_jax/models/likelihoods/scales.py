@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from jaxtyping import Array, Float
 
-from vae_jax.models.soft_clamp import softly_bounded
+from vae_jax.models.soft_clamp import soft_clamp
 
 ScaleMode = Literal["fixed", "learned", "per_pixel", "optimal"]
 SCALE_MODES: tuple[str, ...] = get_args(ScaleMode)
@@ -22,4 +22,4 @@ def bounded(output: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     scale shrinks. The bounds make that growth, and every gradient, finite; being smooth, they
     leave a way back.
     """
-    return softly_bounded(output, MAX_LOG_RATIO)
+    return soft_clamp(output, MAX_LOG_RATIO)

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Head
-from vae_jax.types import Active, Latents, PRNGKey
+from vae_jax.types import LatentMask, Latents, PRNGKey
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": nn.elu,
@@ -50,11 +50,13 @@ def _prefix_stable_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any) -> Ar
     return draw(key, shape[::-1], dtype).T
 
 
-def _active_fan_in_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any, active: Active) -> Array:
+def _active_fan_in_lecun(
+    key: PRNGKey, shape: tuple[int, int], dtype: Any, latent_mask: LatentMask
+) -> Array:
     """LeCun-normal kernel ``[latents, features]`` whose fan-in counts active latents only."""
     truncated_std = 0.87962566103423978  # of N(0, 1) cut at +-2, as in linen's initializers
     unit = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) / truncated_std
-    return unit * jax.lax.rsqrt(jnp.sum(active, dtype=dtype))
+    return unit * jax.lax.rsqrt(jnp.sum(latent_mask, dtype=dtype))
 
 
 class Encoder(nn.Module):
@@ -111,11 +113,11 @@ class LatentDense(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, z: Latents, active: Active) -> Float[Array, "*batch features"]:
-        """``keep(active, z) @ kernel + bias``: inactive coordinates reach no decoder."""
+    def __call__(self, z: Latents, latent_mask: LatentMask) -> Float[Array, "*batch features"]:
+        """``apply_mask(active, z) @ kernel + bias``: inactive coordinates reach no decoder."""
         shape = (z.shape[-1], self.features)
-        kernel = self.param("kernel", _active_fan_in_lecun, shape, float, active)
-        z, kernel = promote_dtype(keep(active, z), kernel, dtype=self.dtype)
+        kernel = self.param("kernel", _active_fan_in_lecun, shape, float, latent_mask)
+        z, kernel = promote_dtype(apply_mask(latent_mask, z), kernel, dtype=self.dtype)
         h = z @ kernel
         if not self.use_bias:
             return h
@@ -142,7 +144,7 @@ class Decoder(nn.Module):
     def __call__(
         self,
         z: Latents,
-        active: Active,
+        latent_mask: LatentMask,
         labels: Float[Array, "batch classes"] | None = None,
     ) -> Float[Array, "*batch height width channels"]:
         """Outputs before the per-pixel bias.
@@ -150,7 +152,7 @@ class Decoder(nn.Module):
         Labels enter beside z: their features, zero at the start, are added to those of z.
         """
         first = LatentDense(self.width, self.use_bias, self.dtype, name="latent")
-        h = first(z, active)
+        h = first(z, latent_mask)
         if labels is not None:
             h += _label_images(self, labels, (self.width,)).astype(h.dtype)
         return self.body(h)

@@ -6,7 +6,7 @@ distribution. A distribution is a ``NamedTuple`` of arrays with methods, so it p
 the table of its tests; ``base`` says what it must be able to do.
 """
 
-from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.delta import Delta, Point
 from vae_jax.models.posteriors.flows import Flow
@@ -27,7 +27,6 @@ __all__ = [
     "ConditionalGaussian",
     "Delta",
     "DiagonalGaussian",
-    "Draw",
     "Flow",
     "FullGaussian",
     "Gaussian",
@@ -37,6 +36,7 @@ __all__ = [
     "Point",
     "Posterior",
     "PosteriorFamily",
+    "SampleAndLogProb",
     "Stacked",
     "TwoLayers",
     "init_conditional",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.types import Active, Latents, Params, PRNGKey
+from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 
 
 class Head(NamedTuple):
@@ -29,7 +29,7 @@ class Head(NamedTuple):
     starts_at_zero: bool = False
 
 
-class Draw(NamedTuple):
+class SampleAndLogProb(NamedTuple):
     """Latents and their own density.
 
     Attributes:
@@ -57,7 +57,7 @@ class Posterior(Protocol):
         """Z ~ q(z|x) as a function of standard normal noise, whose leading axes may be more."""
         ...
 
-    def draw(self, noise: Latents) -> Draw:
+    def draw(self, noise: Latents) -> SampleAndLogProb:
         """The sample and its log-density, which is a function of the noise and never of z.
 
         The noise cannot be had back from z: where q is narrower than the floats about its mean,
@@ -111,13 +111,13 @@ class PosteriorFamily(Protocol):
         """What the encoder must give for ``width`` columns of z."""
         ...
 
-    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, latent_mask: LatentMask) -> Params:
         """What is learned beside the encoder, before the first update; {} for nothing."""
-        del key, hparams, active
+        del key, hparams, latent_mask
         return {}
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Posterior:
         """q(z|x) with the given values of the heads.
 
@@ -125,7 +125,7 @@ class PosteriorFamily(Protocol):
             hparams: of one run.
             params: from :meth:`init`.
             heads: by name.
-            active: which columns of z the run uses.
+            latent_mask: which columns of z the run uses.
         """
         ...
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from vae_jax.models.latents import grow, keep
+from vae_jax.models.latents import apply_mask, grow
 from vae_jax.models.posteriors.gaussian import Gaussian
-from vae_jax.types import Active, Latents, Params, PRNGKey, Scalar, default_float
+from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar, default_float
 
 
 class ConditionalGaussian(NamedTuple):
@@ -21,24 +21,27 @@ class ConditionalGaussian(NamedTuple):
     Attributes:
         params: from :func:`init_conditional`.
         given: which of the latents that are given count.
-        active: which of those that it is about do.
+        latent_mask: which of those that it is about do.
     """
 
     params: Params
-    given: Active
-    active: Active
+    given: LatentMask
+    latent_mask: LatentMask
 
     def __call__(self, given: Latents) -> Gaussian:
         """The distribution at given latents, standard normal on inactive coordinates."""
-        h = keep(self.given, given)
+        h = apply_mask(self.given, given)
         for layer in self.params["hidden"].values():
             h = jnp.tanh(_affine(layer, h))
         mean, log_var = (_affine(self.params[name], h) for name in ("mean", "log_var"))
-        return Gaussian(mean, log_var).restrict(self.active)
+        return Gaussian(mean, log_var).restrict(self.latent_mask)
 
 
 def init_conditional(
-    key: PRNGKey, hidden_sizes: tuple[int, ...], given: Bool[Array, " given"], active: Active
+    key: PRNGKey,
+    hidden_sizes: tuple[int, ...],
+    given: Bool[Array, " given"],
+    latent_mask: LatentMask,
 ) -> Params:
     """LeCun-normal kernels, whose fan-in counts active latents only, and biases of zero."""
     keys = jax.random.split(key, len(hidden_sizes) + 2)
@@ -48,7 +51,7 @@ def init_conditional(
         hidden[f"{index:03}"] = _layer(keys[index], (size, next_size), fan_in)
         size = next_size
         fan_in = jnp.full_like(fan_in, size)
-    mean, log_var = (_layer(own, (size, len(active)), fan_in) for own in keys[-2:])
+    mean, log_var = (_layer(own, (size, len(latent_mask)), fan_in) for own in keys[-2:])
     return {"hidden": hidden, "mean": mean, "log_var": log_var}
 
 

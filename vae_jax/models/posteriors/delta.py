@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
-from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily
-from vae_jax.types import Active, Latents, Params
+from vae_jax.models.latents import apply_mask, grow
+from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
+from vae_jax.types import LatentMask, Latents, Params
 
 
 class Point(NamedTuple):
@@ -26,10 +26,10 @@ class Point(NamedTuple):
         """The point, whatever the noise."""
         return jnp.broadcast_to(grow(self.z, noise.ndim), noise.shape)
 
-    def draw(self, noise: Latents) -> Draw:
+    def draw(self, noise: Latents) -> SampleAndLogProb:
         """The point; zero stands where a density has its logarithm, and is never reported."""
         z = self.sample(noise)
-        return Draw(z, jnp.zeros(z.shape[:-1], z.dtype))
+        return SampleAndLogProb(z, jnp.zeros(z.shape[:-1], z.dtype))
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """There is none."""
@@ -55,8 +55,8 @@ class Delta(PosteriorFamily):
         return (Head("mean", (width,)),)
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Point:
         """The code, zero on inactive coordinates."""
         del hparams, params
-        return Point(keep(active, heads["mean"]))
+        return Point(apply_mask(latent_mask, heads["mean"]))

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.models.latents import grow, keep
-from vae_jax.models.posteriors.base import Draw, Posterior, with_score
+from vae_jax.models.latents import apply_mask, grow
+from vae_jax.models.posteriors.base import Posterior, SampleAndLogProb, with_score
 from vae_jax.models.posteriors.gaussian import Gaussian
 from vae_jax.models.soft_clamp import finite_exp
 from vae_jax.types import Latents
@@ -38,11 +38,11 @@ class Flow(NamedTuple):
         """Z = transform(mean + exp(log_var / 2) * noise)."""
         return self.draw(noise).z
 
-    def draw(self, noise: Latents) -> Draw:
+    def draw(self, noise: Latents) -> SampleAndLogProb:
         """The sample and log q(z|x) = log q(z0|x) - log |det dz/dz0|."""
         start = self.base.draw(noise)
         z, log_det = self.transform(start.z)
-        return Draw(z, start.log_prob - log_det)
+        return SampleAndLogProb(z, start.log_prob - log_det)
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x) of ``z = sample(noise)``, differentiable through z alone.
@@ -74,7 +74,7 @@ class Flow(NamedTuple):
         log_det, pull = jax.vjp(lambda z: self.transform(z)[1], start)
         (of_log_det,) = pull(jnp.ones_like(log_det))
         of_base = -noise * finite_exp(-0.5 * grow(self.base.log_var, noise.ndim))
-        slope = keep(self.base.active, of_base - of_log_det)
+        slope = apply_mask(self.base.latent_mask, of_base - of_log_det)
         _, push = jax.linearize(lambda z: self.transform(z)[0], start)
         directions = jnp.eye(noise.shape[-1], dtype=noise.dtype)
         columns = jax.vmap(lambda direction: push(jnp.broadcast_to(direction, noise.shape)))(

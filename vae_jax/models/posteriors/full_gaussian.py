@@ -9,10 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
-from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily, with_score
+from vae_jax.models.latents import apply_mask, grow
+from vae_jax.models.posteriors.base import (
+    Head,
+    Posterior,
+    PosteriorFamily,
+    SampleAndLogProb,
+    with_score,
+)
 from vae_jax.models.posteriors.gaussian import log_density_of_noise
-from vae_jax.types import Active, Latents, Params
+from vae_jax.types import LatentMask, Latents, Params
 
 Square = Float[Array, "*batch latents latents"]
 
@@ -27,21 +33,26 @@ class CholeskyGaussian(NamedTuple):
         mean: ``[*batch, latents]``.
         log_var: ``[*batch, latents]``.
         lower: ``[*batch, latents, latents]``; only what is below the diagonal counts.
-        active: the coordinates that count; None for all.
+        latent_mask: the coordinates that count; None for all.
     """
 
     mean: Latents
     log_var: Latents
     lower: Square
-    active: Active | None = None
+    latent_mask: LatentMask | None = None
 
-    def restrict(self, active: Active) -> "CholeskyGaussian":
+    def restrict(self, latent_mask: LatentMask) -> "CholeskyGaussian":
         """The same q on active coordinates and, independently, N(0, 1) on the others.
 
         The choice is made before any ``exp`` or product, as in ``Gaussian.restrict``.
         """
-        lower = keep(active, jnp.where(active[:, None], self.lower, 0.0))
-        return CholeskyGaussian(keep(active, self.mean), keep(active, self.log_var), lower, active)
+        lower = apply_mask(latent_mask, jnp.where(latent_mask[:, None], self.lower, 0.0))
+        return CholeskyGaussian(
+            apply_mask(latent_mask, self.mean),
+            apply_mask(latent_mask, self.log_var),
+            lower,
+            latent_mask,
+        )
 
     @property
     def factor(self) -> Square:
@@ -59,9 +70,9 @@ class CholeskyGaussian(NamedTuple):
         """Z = mean + L noise."""
         return grow(self.mean, noise.ndim) + jnp.einsum("...ij,...j->...i", self.factor, noise)
 
-    def draw(self, noise: Latents) -> Draw:
+    def draw(self, noise: Latents) -> SampleAndLogProb:
         """The sample and its log-density, for which no system need be solved."""
-        return Draw(self.sample(noise), self._log_density(noise))
+        return SampleAndLogProb(self.sample(noise), self._log_density(noise))
 
     def log_prob(self, z: Float[Array, "*#batch latents"]) -> Float[Array, "*batch"]:
         """Log q(z|x) in nats, summed over the active coordinates; z may be shared by examples."""
@@ -73,7 +84,7 @@ class CholeskyGaussian(NamedTuple):
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x), differentiable through z alone."""
         fixed, noise = jax.lax.stop_gradient((self, noise))
-        score = keep(fixed.active, -_solved(_solve_transposed, fixed.factor, noise))
+        score = apply_mask(fixed.latent_mask, -_solved(_solve_transposed, fixed.factor, noise))
         return with_score(fixed._log_density(noise), z, score)
 
     def component(self) -> Posterior:
@@ -83,7 +94,7 @@ class CholeskyGaussian(NamedTuple):
     def _log_density(self, noise: Latents) -> Float[Array, "*batch"]:
         """Log q at mean + L noise: log N(noise; 0, I) - log det L."""
         terms = log_density_of_noise(grow(self.log_var, noise.ndim), noise)
-        return jnp.sum(keep(self.active, terms), axis=-1)
+        return jnp.sum(apply_mask(self.latent_mask, terms), axis=-1)
 
     def _noise_of(self, z: Latents) -> Latents:
         """L^-1 (z - mean)."""
@@ -137,8 +148,10 @@ class FullGaussian(PosteriorFamily):
         return Head("mean", (width,)), Head("log_var", (width,)), lower
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> CholeskyGaussian:
         """Distribution with the given heads."""
         del hparams, params
-        return CholeskyGaussian(heads["mean"], heads["log_var"], heads["lower"]).restrict(active)
+        return CholeskyGaussian(heads["mean"], heads["log_var"], heads["lower"]).restrict(
+            latent_mask
+        )

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
-from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.models.latents import apply_mask, grow
+from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
 from vae_jax.models.soft_clamp import finite_exp
-from vae_jax.types import Active, Latents, Params
+from vae_jax.types import LatentMask, Latents, Params
 
 LOG_2PI = 1.8378770664093453
 
@@ -66,21 +66,23 @@ class Gaussian(NamedTuple):
     Attributes:
         mean: ``[*batch, latents]``.
         log_var: ``[*batch, latents]``.
-        active: the coordinates that count; None for all.
+        latent_mask: the coordinates that count; None for all.
     """
 
     mean: Latents
     log_var: Latents
-    active: Active | None = None
+    latent_mask: LatentMask | None = None
 
-    def restrict(self, active: Active) -> "Gaussian":
+    def restrict(self, latent_mask: LatentMask) -> "Gaussian":
         """The same q on active coordinates and N(0, 1) on the others.
 
         There q equals the standard normal prior, so every KL and log-ratio is zero. The choice is
         made before any ``exp``: a runaway log-variance on an inactive coordinate can then put no
         NaN into the gradient of the active ones.
         """
-        return Gaussian(keep(active, self.mean), keep(active, self.log_var), active)
+        return Gaussian(
+            apply_mask(latent_mask, self.mean), apply_mask(latent_mask, self.log_var), latent_mask
+        )
 
     @property
     def center(self) -> Latents:
@@ -98,15 +100,17 @@ class Gaussian(NamedTuple):
         """Z - mean of the sample, which z itself may be too coarse to tell."""
         return grow(jnp.exp(0.5 * self.log_var), noise.ndim) * noise
 
-    def draw(self, noise: Latents) -> Draw:
+    def draw(self, noise: Latents) -> SampleAndLogProb:
         """The sample and its log-density, -1/2 sum_j (ln 2 pi + log_var_j + noise_j^2)."""
         terms = log_density_of_noise(grow(self.log_var, noise.ndim), noise)
-        return Draw(self.sample(noise), jnp.sum(keep(self.active, terms), axis=-1))
+        return SampleAndLogProb(
+            self.sample(noise), jnp.sum(apply_mask(self.latent_mask, terms), axis=-1)
+        )
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x) in nats, summed over the active coordinates."""
         mean, log_var = grow(self.mean, z.ndim), grow(self.log_var, z.ndim)
-        return jnp.sum(keep(self.active, normal_log_density(z, mean, log_var)), axis=-1)
+        return jnp.sum(apply_mask(self.latent_mask, normal_log_density(z, mean, log_var)), axis=-1)
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
         """Log q(z|x), differentiable through z alone."""
@@ -119,7 +123,9 @@ class Gaussian(NamedTuple):
         the parameters move.
         """
         mean, log_var = grow(self.mean, z.ndim), grow(self.log_var, z.ndim)
-        return jnp.sum(keep(self.active, _own_log_density(z, mean, log_var, noise)), axis=-1)
+        return jnp.sum(
+            apply_mask(self.latent_mask, _own_log_density(z, mean, log_var, noise)), axis=-1
+        )
 
     def component(self) -> Posterior:
         """Itself."""
@@ -158,8 +164,8 @@ class DiagonalGaussian(PosteriorFamily):
         return Head("mean", (width,)), Head("log_var", (width,))
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Gaussian:
         """Distribution with the given heads."""
         del hparams, params
-        return Gaussian(heads["mean"], heads["log_var"]).restrict(active)
+        return Gaussian(heads["mean"], heads["log_var"]).restrict(latent_mask)

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
+from vae_jax.models.latents import apply_mask, grow
 from vae_jax.models.posteriors.base import Head, PosteriorFamily
 from vae_jax.models.posteriors.flows import Flow
 from vae_jax.models.posteriors.gaussian import Gaussian
-from vae_jax.models.soft_clamp import softly_bounded
-from vae_jax.types import Active, Latents, Params, PRNGKey, default_float
+from vae_jax.models.soft_clamp import soft_clamp
+from vae_jax.types import LatentMask, Latents, Params, PRNGKey, default_float
 
 LARGEST_LOG_SCALE = 2.0
 """Bound of |s|: one step scales a coordinate by at most e^2."""
@@ -46,12 +46,12 @@ class InverseAutoregressive(PosteriorFamily):
         """Mean and log-variance of the base, and as many numbers of context."""
         return Head("mean", (width,)), Head("log_var", (width,)), Head("context", (width,))
 
-    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, latent_mask: LatentMask) -> Params:
         """Weights of all steps, ``[num_flows, ...]``; those that give m and s are zero."""
         del hparams
-        width, size, num = len(active), self.flow_hidden_size, self.num_flows
+        width, size, num = len(latent_mask), self.flow_hidden_size, self.num_flows
         drawn = jax.random.normal(key, (width, 2, num, size), default_float())
-        drawn *= jax.lax.rsqrt(jnp.sum(active, dtype=drawn.dtype))
+        drawn *= jax.lax.rsqrt(jnp.sum(latent_mask, dtype=drawn.dtype))
         from_z, from_context = jnp.moveaxis(drawn, 0, -2)
         zeros = jnp.zeros((num, width, size), drawn.dtype)
         return {
@@ -65,23 +65,23 @@ class InverseAutoregressive(PosteriorFamily):
         }
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Flow:
         """Distribution with the given heads and weights."""
         del hparams
-        base = Gaussian(heads["mean"], heads["log_var"]).restrict(active)
-        context = keep(active, heads["context"])
-        return Flow(base, jax.tree_util.Partial(_transform, params, context, active))
+        base = Gaussian(heads["mean"], heads["log_var"]).restrict(latent_mask)
+        context = apply_mask(latent_mask, heads["context"])
+        return Flow(base, jax.tree_util.Partial(_transform, params, context, latent_mask))
 
 
 def _transform(
-    params: Params, context: Context, active: Active, z: Latents
+    params: Params, context: Context, latent_mask: LatentMask, z: Latents
 ) -> tuple[Latents, Float[Array, "*batch"]]:
     """All steps, and the sum of their log-determinants."""
 
     def step(z: Latents, own: tuple[Int[Array, ""], Params]) -> tuple[Latents, Array]:
         index, weights = own
-        shift, log_scale = _shift_and_log_scale(weights, index % 2 == 1, context, active, z)
+        shift, log_scale = _shift_and_log_scale(weights, index % 2 == 1, context, latent_mask, z)
         return z * jnp.exp(log_scale) + shift, jnp.sum(log_scale, axis=-1)
 
     z, log_dets = jax.lax.scan(step, z, (jnp.arange(len(params["bias"])), params))
@@ -89,27 +89,33 @@ def _transform(
 
 
 def _shift_and_log_scale(
-    weights: Params, is_reversed: Bool[Array, ""], context: Context, active: Active, z: Latents
+    weights: Params,
+    is_reversed: Bool[Array, ""],
+    context: Context,
+    latent_mask: LatentMask,
+    z: Latents,
 ) -> tuple[Latents, Latents]:
     """The masked network m, s of one step: zero on inactive coordinates, of which it reads none."""
-    reads, writes = _masks(is_reversed, active, weights["bias"].shape[-1])
-    h = keep(active, z) @ jnp.where(reads, weights["from_z"], 0.0)
+    reads, writes = _masks(is_reversed, latent_mask, weights["bias"].shape[-1])
+    h = apply_mask(latent_mask, z) @ jnp.where(reads, weights["from_z"], 0.0)
     h += grow(context @ weights["from_context"], z.ndim) + grow(weights["bias"], z.ndim)
     h = jax.nn.elu(h)
     shift, raw = (
-        keep(active, h @ jnp.where(writes, weights[f"to_{name}"], 0.0).T + grow(bias, z.ndim))
+        apply_mask(
+            latent_mask, h @ jnp.where(writes, weights[f"to_{name}"], 0.0).T + grow(bias, z.ndim)
+        )
         for name, bias in (("shift", weights["shift"]), ("log_scale", weights["log_scale"]))
     )
-    return shift, softly_bounded(raw, LARGEST_LOG_SCALE)
+    return shift, soft_clamp(raw, LARGEST_LOG_SCALE)
 
 
-def _masks(is_reversed: Bool[Array, ""], active: Active, size: int) -> tuple[Mask, Mask]:
+def _masks(is_reversed: Bool[Array, ""], latent_mask: LatentMask, size: int) -> tuple[Mask, Mask]:
     """Which coordinates a hidden unit reads, and to which it writes.
 
     Coordinates have the ranks 1 to n, or n to 1; a unit of degree d reads ranks up to d and writes
     to those above. Degrees 0 to n - 1 take turns; units of degree 0 see the context alone.
     """
-    num, column = jnp.sum(active), jnp.arange(len(active))
+    num, column = jnp.sum(latent_mask), jnp.arange(len(latent_mask))
     rank = jnp.where(is_reversed, num - column, column + 1)[:, None]
     degree = (jnp.arange(size) % num)[None]
-    return (rank <= degree) & active[:, None], (rank > degree) & active[:, None]
+    return (rank <= degree) & latent_mask[:, None], (rank > degree) & latent_mask[:, None]

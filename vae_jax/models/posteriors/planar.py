@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
+from vae_jax.models.latents import apply_mask, grow
 from vae_jax.models.posteriors.base import Head, PosteriorFamily
 from vae_jax.models.posteriors.flows import Flow
 from vae_jax.models.posteriors.gaussian import Gaussian
-from vae_jax.types import Active, Latents, Params
+from vae_jax.types import LatentMask, Latents, Params
 
 SOFTPLUS_IS_ONE = math.log(math.e - 1)
 """Where softplus is 1."""
@@ -42,13 +42,15 @@ class Planar(PosteriorFamily):
         )
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Flow:
         """Distribution with the given heads; w is divided by the root of the active latents."""
         del hparams, params
-        base = Gaussian(heads["mean"], heads["log_var"]).restrict(active)
-        u, w = (keep(active, jnp.moveaxis(heads[f"planar_{name}"], -1, 0)) for name in "uw")
-        w *= jax.lax.rsqrt(jnp.sum(active, dtype=w.dtype))
+        base = Gaussian(heads["mean"], heads["log_var"]).restrict(latent_mask)
+        u, w = (
+            apply_mask(latent_mask, jnp.moveaxis(heads[f"planar_{name}"], -1, 0)) for name in "uw"
+        )
+        w *= jax.lax.rsqrt(jnp.sum(latent_mask, dtype=w.dtype))
         b = jnp.moveaxis(heads["planar_b"], -1, 0)
         return Flow(base, jax.tree_util.Partial(_transform, u, w, b))
 

@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import split
-from vae_jax.models.posteriors.base import Draw, Head, Posterior, PosteriorFamily
+from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.gaussian import DiagonalGaussian, Gaussian
-from vae_jax.types import Active, Latents, Params, PRNGKey
+from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 
 
 class TwoLayers(NamedTuple):
@@ -43,12 +43,12 @@ class TwoLayers(NamedTuple):
         """First z1, then z2 given it."""
         return self.draw(noise).z
 
-    def draw(self, noise: Latents) -> Draw:
+    def draw(self, noise: Latents) -> SampleAndLogProb:
         """The sample and its log-density."""
         noise_1, noise_2 = split(noise, self._width)
         z_1, log_prob_1 = self.lower.draw(noise_1)
         z_2, log_prob_2 = self.upper(z_1).draw(noise_2)
-        return Draw(jnp.concatenate([z_1, z_2], axis=-1), log_prob_1 + log_prob_2)
+        return SampleAndLogProb(jnp.concatenate([z_1, z_2], axis=-1), log_prob_1 + log_prob_2)
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log q(z1|x) + log q(z2|z1) in nats."""
@@ -94,18 +94,18 @@ class Stacked(PosteriorFamily):
         """Those of q(z1|x)."""
         return self.base.heads(width)
 
-    def init(self, key: PRNGKey, hparams: HParams, active: Active) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, latent_mask: LatentMask) -> Params:
         """The network of q(z2|z1), and what q(z1|x) learns."""
         lower_key, upper_key = jax.random.split(key)
-        given, above = split(active, len(active) - self.top_width)
+        given, above = split(latent_mask, len(latent_mask) - self.top_width)
         upper = init_conditional(upper_key, self.top_hidden_sizes, given, above)
         lower = self.base.init(lower_key, hparams, given)
         return {"upper": upper} | ({"lower": lower} if lower else {})
 
     def __call__(
-        self, hparams: HParams, params: Params, heads: dict[str, Array], active: Active
+        self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> TwoLayers:
         """Distribution with the given heads, which are those of q(z1|x)."""
-        given, above = split(active, len(active) - self.top_width)
+        given, above = split(latent_mask, len(latent_mask) - self.top_width)
         lower = self.base(hparams, params.get("lower", {}), heads, given)
         return TwoLayers(lower, ConditionalGaussian(params["upper"], given, above))

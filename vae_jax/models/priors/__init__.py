@@ -5,7 +5,7 @@ with ``log_prob``, ``sample`` and, where one exists, the closed-form ``kl`` from
 prior is a file here, a row in ``PRIORS`` and a row in the table of its tests.
 """
 
-from vae_jax.models.priors.base import Encode, Prior, PriorFamily, Start
+from vae_jax.models.priors.base import Encode, Prior, PriorFamily, PriorInit
 from vae_jax.models.priors.class_normal import ClassNormal, ClassPrior
 from vae_jax.models.priors.flow import CouplingFlow, FlowPrior
 from vae_jax.models.priors.mixture import GaussianMixture, MixturePrior
@@ -25,9 +25,9 @@ __all__ = [
     "PosteriorMixture",
     "Prior",
     "PriorFamily",
+    "PriorInit",
     "StackedPrior",
     "StandardNormal",
-    "Start",
     "TwoLayerPrior",
     "UnitNormal",
     "VampPrior",

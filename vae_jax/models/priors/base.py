@@ -7,22 +7,22 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.models.posteriors import Posterior
-from vae_jax.types import Active, Images, Labels, Latents, Params, PRNGKey
+from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
 Encode = Callable[[Images], Posterior]
 """The model's own encoder with its present parameters."""
 
 
-class Start(NamedTuple):
+class PriorInit(NamedTuple):
     """What a prior may start from.
 
     Attributes:
-        active: which columns of z the run uses.
+        latent_mask: which columns of z the run uses.
         images: a few training images, as the model sees them.
         num_classes: of the labels that the model is given; 0 for none.
     """
 
-    active: Active
+    latent_mask: LatentMask
     images: Images
     num_classes: int = 0
 
@@ -64,7 +64,7 @@ class PriorFamily(Protocol):
         """Training images that it starts from."""
         return 0
 
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """What is learned, before the first update; {} for nothing."""
         del key, hparams, start
         return {}
@@ -73,7 +73,7 @@ class PriorFamily(Protocol):
         self,
         hparams: HParams,
         params: Params,
-        active: Active,
+        latent_mask: LatentMask,
         encode: Encode,
         y: Labels | None = None,
     ) -> Prior:
@@ -82,7 +82,7 @@ class PriorFamily(Protocol):
         Args:
             hparams: of one run.
             params: from :meth:`init`.
-            active: which columns of z the run uses.
+            latent_mask: which columns of z the run uses.
             encode: the model's encoder, for priors that are made of posteriors.
             y: labels, for priors that know them.
         """

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
+from vae_jax.models.latents import apply_mask, grow
 from vae_jax.models.posteriors import Posterior
-from vae_jax.models.priors.base import Encode, PriorFamily, Start
+from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import UnitNormal
-from vae_jax.models.soft_clamp import softly_bounded
-from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
+from vae_jax.models.soft_clamp import soft_clamp
+from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 LARGEST_LOG_SCALE = 2.0
 """Of one coupling; further ones multiply."""
@@ -32,16 +32,16 @@ class Coupling(NamedTuple):
     shift_kernel: Float[Array, "*couplings features latents"]
     shift_bias: Float[Array, "*couplings latents"]
 
-    def restrict(self, active: Active, is_given: Bool[Array, " latents"]) -> "Coupling":
+    def restrict(self, latent_mask: LatentMask, is_given: Bool[Array, " latents"]) -> "Coupling":
         """Zeros for all but inputs that are given and outputs that are not, both active.
 
         The others are then neither read nor changed, whatever their parameters.
         """
-        inputs, outputs = active & is_given, active & ~is_given
+        inputs, outputs = latent_mask & is_given, latent_mask & ~is_given
         return Coupling(
-            keep(inputs, self.kernel.T).T,
+            apply_mask(inputs, self.kernel.T).T,
             self.bias,
-            *(keep(outputs, values) for values in self[2:]),
+            *(apply_mask(outputs, values) for values in self[2:]),
         )
 
     def terms(self, z: Latents) -> tuple[Latents, Latents]:
@@ -49,7 +49,7 @@ class Coupling(NamedTuple):
         features = jnp.tanh(z @ self.kernel + grow(self.bias, z.ndim))
         log_scale = features @ self.scale_kernel + grow(self.scale_bias, z.ndim)
         shift = features @ self.shift_kernel + grow(self.shift_bias, z.ndim)
-        return softly_bounded(log_scale, LARGEST_LOG_SCALE), shift
+        return soft_clamp(log_scale, LARGEST_LOG_SCALE), shift
 
 
 class CouplingFlow(NamedTuple):
@@ -57,11 +57,11 @@ class CouplingFlow(NamedTuple):
 
     Attributes:
         couplings: of the chain, restricted, on a leading axis.
-        active: the coordinates that count.
+        latent_mask: the coordinates that count.
     """
 
     couplings: Coupling
-    active: Active
+    latent_mask: LatentMask
 
     def to_noise(self, z: Latents) -> tuple[Latents, Float[Array, "*batch"]]:
         """f(z), and log |det df/dz| over the active coordinates."""
@@ -73,7 +73,7 @@ class CouplingFlow(NamedTuple):
             log_scale, shift = coupling.terms(z)
             return (z * jnp.exp(log_scale) + shift, log_det + jnp.sum(log_scale, axis=-1)), None
 
-        start = keep(self.active, z), jnp.zeros(z.shape[:-1], z.dtype)
+        start = apply_mask(self.latent_mask, z), jnp.zeros(z.shape[:-1], z.dtype)
         return jax.lax.scan(step, start, self.couplings)[0]
 
     def from_noise(self, noise: Latents) -> Latents:
@@ -83,12 +83,14 @@ class CouplingFlow(NamedTuple):
             log_scale, shift = coupling.terms(z)
             return (z - shift) * jnp.exp(-log_scale), None
 
-        return jax.lax.scan(step, keep(self.active, noise), self.couplings, reverse=True)[0]
+        return jax.lax.scan(
+            step, apply_mask(self.latent_mask, noise), self.couplings, reverse=True
+        )[0]
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log p(z) in nats, summed over the active coordinates."""
         noise, log_det = self.to_noise(z)
-        return UnitNormal(self.active).log_prob(noise) + log_det
+        return UnitNormal(self.latent_mask).log_prob(noise) + log_det
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
         """The noise through the inverse chain."""
@@ -116,12 +118,12 @@ class FlowPrior(PriorFamily):
     num_couplings: int = 4
     coupling_size: int = 64
 
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """Random features of unit scale, drawn with the latent axis leading, and zero outputs."""
         del hparams
-        width, count, size = len(start.active), self.num_couplings, self.coupling_size
+        width, count, size = len(start.latent_mask), self.num_couplings, self.coupling_size
         drawn = jnp.moveaxis(jax.random.normal(key, (width, count, size), default_float()), 0, 1)
-        fan_in = jnp.maximum(jnp.sum(start.active, dtype=drawn.dtype) / 2.0, 1.0)
+        fan_in = jnp.maximum(jnp.sum(start.latent_mask, dtype=drawn.dtype) / 2.0, 1.0)
         zeros: Any = jnp.zeros((count, size, width), drawn.dtype)
         coupling = Coupling(
             drawn * jax.lax.rsqrt(fan_in), zeros[:, :, 0], zeros, zeros[:, 0], zeros, zeros[:, 0]
@@ -132,13 +134,13 @@ class FlowPrior(PriorFamily):
         self,
         hparams: HParams,
         params: Params,
-        active: Active,
+        latent_mask: LatentMask,
         encode: Encode,
         y: Labels | None = None,
     ) -> CouplingFlow:
         """The flow over the active coordinates."""
         del hparams, encode, y
-        places = jnp.arange(len(active))
+        places = jnp.arange(len(latent_mask))
         is_given = jax.vmap(lambda turn: places % 2 == turn % 2)(jnp.arange(self.num_couplings))
         restrict = jax.vmap(Coupling.restrict, in_axes=(0, None, 0))
-        return CouplingFlow(restrict(Coupling(**params), active, is_given), active)
+        return CouplingFlow(restrict(Coupling(**params), latent_mask, is_given), latent_mask)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import grow, keep
+from vae_jax.models.latents import apply_mask, grow
 from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.posteriors.gaussian import LOG_2PI
-from vae_jax.models.priors.base import Encode, PriorFamily, Start
-from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
+from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
+from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 SMALLEST_LOG_VAR = -60.0
 """Of a component in the expanded quadratic form: 1/v = 1e26 leaves room for z up to a million."""
@@ -24,25 +24,25 @@ class GaussianMixture(NamedTuple):
 
     Attributes:
         logits: of the components' weights.
-        parts: all components, ``[components, latents]``, restricted to ``active``.
-        active: the coordinates that count.
+        parts: all components, ``[components, latents]``, restricted to ``latent_mask``.
+        latent_mask: the coordinates that count.
     """
 
     logits: Float[Array, " components"]
     parts: Gaussian
-    active: Active
+    latent_mask: LatentMask
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log p(z) in nats; each component's is summed over the active coordinates first."""
         log_weights = grow(jax.nn.log_softmax(self.logits), z.ndim)
-        log_parts = component_log_probs(self.parts, self.active, z)
+        log_parts = component_log_probs(self.parts, self.latent_mask, z)
         return jax.nn.logsumexp(log_weights + log_parts, axis=-1)
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
         """A component by its weight, and the noise moved to it."""
         chosen = jax.random.categorical(key, self.logits, shape=noise.shape[:-1])
         part = Gaussian(self.parts.mean[chosen], self.parts.log_var[chosen])
-        return keep(self.active, part.sample(noise))
+        return apply_mask(self.latent_mask, part.sample(noise))
 
     def kl(self, q: Posterior) -> Latents | None:
         """No closed form is known."""
@@ -50,7 +50,7 @@ class GaussianMixture(NamedTuple):
 
 
 def component_log_probs(
-    parts: Gaussian, active: Active, z: Latents
+    parts: Gaussian, latent_mask: LatentMask, z: Latents
 ) -> Float[Array, "*batch components"]:
     r"""Log N(z; mean_k, exp(log_var_k)) for every component k, over the active coordinates.
 
@@ -66,16 +66,18 @@ def component_log_probs(
     the mean or too far for any weight; what cancels there may not come out above the density's
     peak; and where z^2/v is no float any more, the density is zero.
     """
-    precision = keep(active, jnp.exp(-jnp.maximum(parts.log_var, SMALLEST_LOG_VAR)))
-    constants = jnp.sum(keep(active, LOG_2PI + parts.log_var + parts.mean**2 * precision), axis=-1)
-    z = keep(active, z)
+    precision = apply_mask(latent_mask, jnp.exp(-jnp.maximum(parts.log_var, SMALLEST_LOG_VAR)))
+    constants = jnp.sum(
+        apply_mask(latent_mask, LOG_2PI + parts.log_var + parts.mean**2 * precision), axis=-1
+    )
+    z = apply_mask(latent_mask, z)
     squares = _product(z**2, precision.T) - 2.0 * _product(z, (parts.mean * precision).T)
-    peaks = -0.5 * jnp.sum(keep(active, LOG_2PI + parts.log_var), axis=-1)
+    peaks = -0.5 * jnp.sum(apply_mask(latent_mask, LOG_2PI + parts.log_var), axis=-1)
     expanded = jnp.minimum(-0.5 * (squares + grow(constants, z.ndim)), grow(peaks, z.ndim))
     expanded = jnp.where(jnp.isnan(expanded), -jnp.inf, expanded)
     is_largest = jax.nn.one_hot(jnp.argmax(expanded, axis=-1), len(parts.mean), dtype=z.dtype)
     mean, log_var = _product(is_largest, parts.mean), _product(is_largest, parts.log_var)
-    nearest = Gaussian(mean, log_var, active)
+    nearest = Gaussian(mean, log_var, latent_mask)
     return jnp.where(is_largest > 0, nearest.log_prob(z)[..., None], expanded)
 
 
@@ -98,10 +100,12 @@ class MixturePrior(PriorFamily):
 
     num_components: int = 10
 
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """Equal weights, means apart; drawn with the latent axis leading."""
         del hparams
-        drawn = jax.random.normal(key, (len(start.active), self.num_components), default_float()).T
+        drawn = jax.random.normal(
+            key, (len(start.latent_mask), self.num_components), default_float()
+        ).T
         return {
             "logits": jnp.zeros(self.num_components, default_float()),
             "means": math.sqrt(0.5) * drawn,
@@ -112,11 +116,11 @@ class MixturePrior(PriorFamily):
         self,
         hparams: HParams,
         params: Params,
-        active: Active,
+        latent_mask: LatentMask,
         encode: Encode,
         y: Labels | None = None,
     ) -> GaussianMixture:
         """The mixture over the active coordinates."""
         del hparams, encode, y
-        parts = Gaussian(params["means"], params["log_vars"]).restrict(active)
-        return GaussianMixture(params["logits"], parts, active)
+        parts = Gaussian(params["means"], params["log_vars"]).restrict(latent_mask)
+        return GaussianMixture(params["logits"], parts, latent_mask)

@@ -7,26 +7,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import CholeskyGaussian, Gaussian, Posterior, normal_log_density
 from vae_jax.models.priors.base import Encode, PriorFamily
-from vae_jax.types import Active, Labels, Latents, Params, PRNGKey
+from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey
 
 
 class UnitNormal(NamedTuple):
     """p(z) = N(0, I) over the active coordinates; None for all."""
 
-    active: Active | None = None
+    latent_mask: LatentMask | None = None
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log p(z) in nats, summed over the active coordinates."""
         zero = jnp.zeros((), z.dtype)
-        return jnp.sum(keep(self.active, normal_log_density(z, zero, zero)), axis=-1)
+        return jnp.sum(apply_mask(self.latent_mask, normal_log_density(z, zero, zero)), axis=-1)
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
         """The noise itself."""
         del key
-        return keep(self.active, noise)
+        return apply_mask(self.latent_mask, noise)
 
     def kl(self, q: Posterior) -> Latents | None:
         """KL(q || p) of each latent, in nats, for a Gaussian q.
@@ -55,10 +55,10 @@ class StandardNormal(PriorFamily):
         self,
         hparams: HParams,
         params: Params,
-        active: Active,
+        latent_mask: LatentMask,
         encode: Encode,
         y: Labels | None = None,
     ) -> UnitNormal:
         """The standard normal over the active coordinates."""
         del hparams, params, encode, y
-        return UnitNormal(active)
+        return UnitNormal(latent_mask)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep, split
+from vae_jax.models.latents import apply_mask, split
 from vae_jax.models.posteriors import ConditionalGaussian, Posterior, TwoLayers, init_conditional
-from vae_jax.models.priors.base import Encode, Prior, PriorFamily, Start
+from vae_jax.models.priors.base import Encode, Prior, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import StandardNormal
-from vae_jax.types import Active, Images, Labels, Latents, Params, PRNGKey
+from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
 
 class TwoLayerPrior(NamedTuple):
@@ -28,14 +28,14 @@ class TwoLayerPrior(NamedTuple):
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log p(z2) + log p(z1|z2) in nats."""
-        z_1, z_2 = split(z, len(self.lower.active))
+        z_1, z_2 = split(z, len(self.lower.latent_mask))
         return self.upper.log_prob(z_2) + self.lower(z_2).log_prob(z_1)
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
         """First z2, then z1 given it."""
-        noise_1, noise_2 = split(noise, len(self.lower.active))
+        noise_1, noise_2 = split(noise, len(self.lower.latent_mask))
         z_2 = self.upper.sample(key, noise_2)
-        z_1 = keep(self.lower.active, self.lower(z_2).sample(noise_1))
+        z_1 = apply_mask(self.lower.latent_mask, self.lower(z_2).sample(noise_1))
         return jnp.concatenate([z_1, z_2], axis=-1)
 
     def kl(self, q: Posterior) -> Latents | None:
@@ -63,19 +63,19 @@ class StackedPrior(PriorFamily):
         """Those of its top."""
         return self.top.num_examples
 
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """The network of p(z1|z2), and what p(z2) learns."""
         upper_key, lower_key = jax.random.split(key)
-        active, given = split(start.active, len(start.active) - self.top_width)
-        lower = init_conditional(lower_key, self.top_hidden_sizes, given, active)
-        upper = self.top.init(upper_key, hparams, start._replace(active=given))
+        latent_mask, given = split(start.latent_mask, len(start.latent_mask) - self.top_width)
+        lower = init_conditional(lower_key, self.top_hidden_sizes, given, latent_mask)
+        upper = self.top.init(upper_key, hparams, start._replace(latent_mask=given))
         return {"lower": lower} | ({"upper": upper} if upper else {})
 
     def __call__(
         self,
         hparams: HParams,
         params: Params,
-        active: Active,
+        latent_mask: LatentMask,
         encode: Encode,
         y: Labels | None = None,
     ) -> TwoLayerPrior:
@@ -89,6 +89,6 @@ class StackedPrior(PriorFamily):
             assert isinstance(q, TwoLayers)
             return q.upper_at_center
 
-        active, given = split(active, len(active) - self.top_width)
+        latent_mask, given = split(latent_mask, len(latent_mask) - self.top_width)
         upper = self.top(hparams, params.get("upper", {}), given, encode_upper, y)
-        return TwoLayerPrior(upper, ConditionalGaussian(params["lower"], given, active))
+        return TwoLayerPrior(upper, ConditionalGaussian(params["lower"], given, latent_mask))

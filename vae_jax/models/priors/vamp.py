@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Gaussian, Posterior
-from vae_jax.models.priors.base import Encode, PriorFamily, Start
+from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.mixture import GaussianMixture
-from vae_jax.types import Active, Labels, Latents, Params, PRNGKey, default_float
+from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 _DARKEST = 0.01
 
@@ -23,11 +23,11 @@ class PosteriorMixture(NamedTuple):
 
     Attributes:
         parts: all q_k, on a leading axis.
-        active: the coordinates that count.
+        latent_mask: the coordinates that count.
     """
 
     parts: Posterior
-    active: Active
+    latent_mask: LatentMask
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Log p(z) in nats; each component's is summed over the active coordinates first."""
@@ -39,7 +39,7 @@ class PosteriorMixture(NamedTuple):
         drawn = self.parts.sample(self._for_each_part(noise))
         chosen = jax.random.randint(key, noise.shape[:-1], 0, drawn.shape[-2])
         z = jnp.take_along_axis(drawn, chosen[..., None, None], axis=-2)
-        return keep(self.active, jnp.squeeze(z, axis=-2))
+        return apply_mask(self.latent_mask, jnp.squeeze(z, axis=-2))
 
     def kl(self, q: Posterior) -> Latents | None:
         """No closed form is known."""
@@ -73,7 +73,7 @@ class VampPrior(PriorFamily):
         """One training image per component, or none."""
         return self.num_components if self.pseudo_inputs == "data" else 0
 
-    def init(self, key: PRNGKey, hparams: HParams, start: Start) -> Params:
+    def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """Logits w of the pseudo-inputs."""
         del hparams
         images = jnp.clip(start.images[: self.num_examples], _DARKEST, 1.0 - _DARKEST)
@@ -85,7 +85,7 @@ class VampPrior(PriorFamily):
         self,
         hparams: HParams,
         params: Params,
-        active: Active,
+        latent_mask: LatentMask,
         encode: Encode,
         y: Labels | None = None,
     ) -> GaussianMixture | PosteriorMixture:
@@ -93,5 +93,5 @@ class VampPrior(PriorFamily):
         del hparams, y
         parts = encode(jax.nn.sigmoid(params["pseudo_inputs"])).component()
         if not isinstance(parts, Gaussian):
-            return PosteriorMixture(parts, active)
-        return GaussianMixture(jnp.zeros(len(parts.mean), parts.mean.dtype), parts, active)
+            return PosteriorMixture(parts, latent_mask)
+        return GaussianMixture(jnp.zeros(len(parts.mean), parts.mean.dtype), parts, latent_mask)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
-from vae_jax.objectives.bounds import Draws
+from vae_jax.models.latents import apply_mask
+from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
 from vae_jax.types import Latents, Params, Scalar
 
@@ -30,13 +30,15 @@ class DIP(Regularizer):
 
     dip_of: str = "means"
 
-    def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
+    def __call__(
+        self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
+    ) -> Scalar:
         """Both sums, with their weights."""
         del params
-        q = gaussian(draws, context.active)
+        q = gaussian(samples, context.latent_mask)
         codes = covariance(q.mean)
         within = jnp.mean(jnp.exp(q.log_var), axis=0) if self.dip_of == "samples" else 0.0
-        diagonal = keep(context.active, jnp.diag(codes) + within - 1.0)
+        diagonal = apply_mask(context.latent_mask, jnp.diag(codes) + within - 1.0)
         others = jnp.where(jnp.eye(len(codes), dtype=bool), 0.0, codes)
         penalty = hparams.dip_offdiagonal * jnp.sum(others**2)
         return penalty + hparams.dip_diagonal * jnp.sum(diagonal**2)

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.networks import Discriminator
-from vae_jax.objectives.bounds import Draws
+from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, column_keys
-from vae_jax.types import Active, Latents, Params, PRNGKey, Scalar
+from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar
 
 Codes = Float[Array, "particles batch latents"]
 
@@ -37,33 +37,35 @@ class FactorVAE(Regularizer):
     strengths: ClassVar[tuple[str, ...]] = ("factor_weight",)
     needs_gaussian: ClassVar[bool] = False
 
-    def init(self, key: PRNGKey, active: Active) -> Params:
+    def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
         """Weights of the discriminator."""
-        return Discriminator().init(key, jnp.zeros((1, len(active))), active)["params"]
+        return Discriminator().init(key, jnp.zeros((1, len(latent_mask))), latent_mask)["params"]
 
-    def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
+    def __call__(
+        self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
+    ) -> Scalar:
         """The weighted total correlation; its gradient is also that of the discriminator's loss."""
-        active = context.active
-        z = keep(active, draws.z)
-        estimate = jnp.mean(log_odds(jax.lax.stop_gradient(params), z, active))
+        latent_mask = context.latent_mask
+        z = apply_mask(latent_mask, samples.z)
+        estimate = jnp.mean(log_odds(jax.lax.stop_gradient(params), z, latent_mask))
         loss = discriminator_loss(params, jax.lax.stop_gradient(z), context)
         return hparams.factor_weight * estimate + (loss - jax.lax.stop_gradient(loss))
 
 
-def log_odds(params: Params, z: Latents, active: Active) -> Float[Array, "*batch"]:
+def log_odds(params: Params, z: Latents, latent_mask: LatentMask) -> Float[Array, "*batch"]:
     """The discriminator's logit: above zero where z seems drawn whole."""
-    return jnp.asarray(Discriminator().apply({"params": params}, z, active))
+    return jnp.asarray(Discriminator().apply({"params": params}, z, latent_mask))
 
 
 def discriminator_loss(params: Params, z: Codes, context: Context) -> Scalar:
     """Cross entropy of telling the codes from permuted ones (Kim & Mnih 2018, algorithm 2)."""
-    whole = log_odds(params, z, context.active)
-    mixed = log_odds(params, permuted(context.key, z, context.active), context.active)
+    whole = log_odds(params, z, context.latent_mask)
+    mixed = log_odds(params, permuted(context.key, z, context.latent_mask), context.latent_mask)
     return 0.5 * (jnp.mean(jax.nn.softplus(-whole)) + jnp.mean(jax.nn.softplus(mixed)))
 
 
-def permuted(key: PRNGKey, z: Codes, active: Active) -> Codes:
+def permuted(key: PRNGKey, z: Codes, latent_mask: LatentMask) -> Codes:
     """Each coordinate of z shuffled over the batch by itself: samples of the marginals' product."""
     orders = jax.vmap(lambda own: jax.random.permutation(own, z.shape[1]))
-    indices = jnp.broadcast_to(orders(column_keys(key, active)).T, z.shape)
+    indices = jnp.broadcast_to(orders(column_keys(key, latent_mask)).T, z.shape)
     return jnp.take_along_axis(z, indices, axis=1)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
-from vae_jax.objectives.bounds import Draws
+from vae_jax.models.latents import apply_mask
+from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, column_keys
-from vae_jax.types import Active, Latents, Params, PRNGKey, Scalar
+from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar
 
 KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Widths of the kernels, in units of 2d: the mean squared distance of two draws of N(0, I_d)."""
@@ -33,23 +33,27 @@ class MMD(Regularizer):
     strengths: ClassVar[tuple[str, ...]] = ("mmd_weight",)
     needs_gaussian: ClassVar[bool] = False
 
-    def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
+    def __call__(
+        self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
+    ) -> Scalar:
         """``mmd_weight`` times the estimate, a mean over particles.
 
         Each particle is compared on its own: those of one example are no independent draws of q(z).
         """
         del params
-        active, (noise_key, prior_key) = context.active, jax.random.split(context.key)
-        prior = draws.p.sample(prior_key, _noise(noise_key, draws.z, active))
-        num_latents = jnp.sum(active, dtype=draws.z.dtype)
+        latent_mask, (noise_key, prior_key) = context.latent_mask, jax.random.split(context.key)
+        prior = samples.p.sample(prior_key, _noise(noise_key, samples.z, latent_mask))
+        num_latents = jnp.sum(latent_mask, dtype=samples.z.dtype)
         estimates = jax.vmap(lambda z, other: squared_mmd(z, other, num_latents))
-        return hparams.mmd_weight * jnp.mean(estimates(keep(active, draws.z), keep(active, prior)))
+        return hparams.mmd_weight * jnp.mean(
+            estimates(apply_mask(latent_mask, samples.z), apply_mask(latent_mask, prior))
+        )
 
 
-def _noise(key: PRNGKey, z: Latents, active: Active) -> Latents:
+def _noise(key: PRNGKey, z: Latents, latent_mask: LatentMask) -> Latents:
     """Standard normal noise of z's shape, column by column."""
     columns = jax.vmap(lambda own: jax.random.normal(own, z.shape[:-1], z.dtype))
-    return keep(active, jnp.moveaxis(columns(column_keys(key, active)), 0, -1))
+    return apply_mask(latent_mask, jnp.moveaxis(columns(column_keys(key, latent_mask)), 0, -1))
 
 
 def squared_mmd(z: Samples, other: Samples, num_latents: Scalar) -> Scalar:

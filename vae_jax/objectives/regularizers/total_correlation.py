@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import keep
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Gaussian, pairwise_log_density
-from vae_jax.objectives.bounds import Draws
+from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
-from vae_jax.types import Active, Params, Scalar
+from vae_jax.types import LatentMask, Params, Scalar
 
 LogWeights = Float[Array, "batch batch"]
 """Of the component of each example (columns) in log q(z) at the sample of each (rows)."""
@@ -72,27 +72,34 @@ class TotalCorrelation(Regularizer):
 
     tc_estimator: str = "weighted"
 
-    def __call__(self, hparams: HParams, params: Params, draws: Draws, context: Context) -> Scalar:
+    def __call__(
+        self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
+    ) -> Scalar:
         """``tc_weight`` times the estimate, a mean over examples and particles."""
         del params
-        q = gaussian(draws, context.active)
-        log_weights = TC_ESTIMATORS[self.tc_estimator](draws.z.shape[1], context.num_examples)
-        estimates = jax.vmap(lambda own: total_correlation(q, own, context.active, log_weights))
-        return hparams.tc_weight * jnp.mean(estimates(q.deviation(draws.noise)))
+        q = gaussian(samples, context.latent_mask)
+        log_weights = TC_ESTIMATORS[self.tc_estimator](samples.z.shape[1], context.num_examples)
+        estimates = jax.vmap(
+            lambda own: total_correlation(q, own, context.latent_mask, log_weights)
+        )
+        return hparams.tc_weight * jnp.mean(estimates(q.deviation(samples.noise)))
 
 
 def total_correlation(
-    q: Gaussian, deviation: Float[Array, "batch latents"], active: Active, log_weights: LogWeights
+    q: Gaussian,
+    deviation: Float[Array, "batch latents"],
+    latent_mask: LatentMask,
+    log_weights: LogWeights,
 ) -> Float[Array, " batch"]:
     """Estimate of log q(z) - sum_j log q(z_j) for each sample, in nats.
 
     Args:
         q: q(z|x) of each example of the batch, ``[batch, latents]``.
         deviation: z - mean of a sample of each, from its own posterior's mean.
-        active: the coordinates that count.
+        latent_mask: the coordinates that count.
         log_weights: of the examples' components in q(z).
     """
-    each = keep(active, pairwise_log_density(q.mean, deviation, q))
+    each = apply_mask(latent_mask, pairwise_log_density(q.mean, deviation, q))
     joint = jax.nn.logsumexp(log_weights + jnp.sum(each, axis=-1), axis=1)
     marginals = jax.nn.logsumexp(log_weights[..., None] + each, axis=1)
-    return joint - jnp.sum(keep(active, marginals), axis=-1)
+    return joint - jnp.sum(apply_mask(latent_mask, marginals), axis=-1)

@@ -10,7 +10,8 @@ import pytest
 from tests.oracles import LinearModel, log_evidence_by_grid, tiny_vae
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.bounds import Elbo, elbo_terms, importance_weighted_bound, log_weights
+from vae_jax.objectives import Elbo, importance_weighted_bound
+from vae_jax.objectives.base import elbo_terms, log_weights
 
 LINEAR = LinearModel.random(num_pixels=6, num_latents=3, variance=0.25)
 init = jax.jit(VAE.init, static_argnums=0)

@@ -1,0 +1,209 @@
+r"""Samples of q(z|x) with their log-densities, of which every objective is a reduction.
+
+Three log-densities of z ~ q(z|x), in nats, are all that is needed:
+
+.. math::
+    \log w = \log p(x|z) + \log p(z) - \log q(z|x), \qquad
+    E[\log w] = \mathrm{ELBO}(x) \le \log p(x) = \log E[w]
+
+The mean of log w over samples is an ELBO, the log of the mean of K weights a tighter bound. Higher
+is better; the sign is turned once, in ``vae_jax/training/step.py``.
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vae_jax.hparams import HParams
+from vae_jax.models.likelihoods import Distribution
+from vae_jax.models.posteriors import Posterior
+from vae_jax.models.priors import Prior
+from vae_jax.models.vae import VAE
+from vae_jax.objectives.gradient_estimators import Estimator, with_token
+from vae_jax.types import Images, Labels, Params, Scalar, default_float
+
+Noise = Float[Array, "particles batch latents"]
+PerExample = Float[Array, "*batch"]
+
+
+class ElboTerms(NamedTuple):
+    """The two halves of the ELBO, one value per example, in nats.
+
+    Attributes:
+        log_likelihood: E_q[log p(x|z)], minus the distortion.
+        kl: KL(q(z|x) || p(z)), the rate.
+    """
+
+    log_likelihood: PerExample
+    kl: PerExample
+
+    @property
+    def elbo(self) -> PerExample:
+        """log_likelihood - kl, whatever was trained."""
+        return self.log_likelihood - self.kl
+
+
+class PosteriorSamples(NamedTuple):
+    """Samples of z for a batch, with all that a bound or a regulariser may ask about them.
+
+    Attributes:
+        q: q(z|x).
+        p: p(z).
+        noise: of which z was made, ``[particles, batch, latents]``.
+        z: the samples.
+        log_likelihood: log p(x|z) of each.
+        log_prior: log p(z) of each.
+        log_posterior: log q(z|x) of each.
+        token: zeros, along which DReG sends weights back to z.
+        decoder_dist: p(x|z) of all particles, as it is reported.
+    """
+
+    q: Posterior
+    p: Prior
+    noise: Noise
+    z: Float[Array, "particles batch latents"]
+    log_likelihood: Float[Array, "particles batch"]
+    log_prior: Float[Array, "particles batch"]
+    log_posterior: Float[Array, "particles batch"]
+    token: Float[Array, "particles batch"]
+    decoder_dist: Distribution
+
+    @property
+    def log_weight(self) -> Float[Array, "particles batch"]:
+        """Log w = log p(x|z) + log p(z) - log q(z|x), whose exponential has the mean p(x)."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+class ObjectiveOutput(NamedTuple):
+    """What an objective gives for a batch.
+
+    Attributes:
+        objective: to be maximised, per example, in nats.
+        terms: of the true ELBO, per example.
+        samples: behind them, for regularisers and for likelihoods that follow the batch.
+    """
+
+    objective: PerExample
+    terms: ElboTerms
+    samples: PosteriorSamples
+
+
+def sample_posterior(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    x: Images,
+    noise: Noise,
+    y: Labels | None = None,
+    *,
+    estimator: Estimator = "standard",
+) -> PosteriorSamples:
+    """Sample z ~ q(z|x) from the noise and weigh it.
+
+    Args:
+        model: static spec.
+        hparams: of one run.
+        params: of the model.
+        x: ``[batch, height, width, channels]`` in [0, 1].
+        noise: standard normal.
+        y: labels of a conditional model.
+        estimator: how gradients are estimated; no value depends on it.
+    """
+    q, p = model.encode(hparams, params, x, y), model.prior_at(hparams, params, y)
+    if estimator == "standard":
+        z, log_posterior = q.draw(noise)
+        used, token = z, jnp.zeros_like(log_posterior)
+    else:
+        z = q.sample(noise)
+        used, token = with_token(z) if estimator == "dreg" else (z, jnp.zeros(z.shape[:-1]))
+        log_posterior = q.path_log_prob(used, noise)
+    decoder_dist = model.decode(hparams, params, used, y)
+    many = jnp.broadcast_to(x, (len(noise), *x.shape))
+    log_likelihood = model.likelihood.with_optimal_scale(decoder_dist, many).log_prob(many)
+    log_prior = p.log_prob(used)
+    return PosteriorSamples(
+        q, p, noise, z, log_likelihood, log_prior, log_posterior, token, decoder_dist
+    )
+
+
+def terms_from_samples(samples: PosteriorSamples, *, is_analytic: bool = True) -> ElboTerms:
+    """Terms of the ELBO (Kingma & Welling 2014, eqs. 7 and 10).
+
+    The KL is a closed form where there is one, unless refused, and otherwise a mean over the
+    particles.
+    """
+    per_latent = samples.p.kl(samples.q) if is_analytic else None
+    if per_latent is None:
+        kl = jnp.mean(samples.log_posterior - samples.log_prior, axis=0)
+    else:
+        kl = jnp.sum(per_latent, axis=-1)
+    return ElboTerms(jnp.mean(samples.log_likelihood, axis=0), kl)
+
+
+def elbo_terms(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    x: Images,
+    noise: Noise,
+    y: Labels | None = None,
+) -> ElboTerms:
+    """Terms of the ELBO for each example; the expectation is a mean over the noise's first axis."""
+    return terms_from_samples(sample_posterior(model, hparams, params, x, noise, y))
+
+
+def log_weights(
+    model: VAE,
+    hparams: HParams,
+    params: Params,
+    x: Images,
+    noise: Noise,
+    y: Labels | None = None,
+) -> Float[Array, "particles batch"]:
+    """Log w of each particle and example (Burda et al. 2016, eq. 8)."""
+    return sample_posterior(model, hparams, params, x, noise, y).log_weight
+
+
+def ramp(step: Int[Array, ""], num_steps: Int[Array, ""]) -> Scalar:
+    """Rises linearly from 0 to 1 over ``num_steps`` updates; 1 for none."""
+    done = step.astype(default_float()) / jnp.maximum(num_steps, 1).astype(default_float())
+    return jnp.where(num_steps > 0, jnp.minimum(done, 1.0), 1.0)
+
+
+def kl_weight(hparams: HParams, step: Int[Array, ""]) -> Scalar:
+    """Beta, after the warm-up (Bowman et al. 2016; Sonderby et al. 2016)."""
+    return hparams.beta * ramp(step, hparams.kl_warmup_steps)
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What ``train.py`` maximises, before regularisers."""
+
+    @property
+    def num_draws(self) -> int:
+        """Samples of z per example that it asks for."""
+        ...
+
+    def __call__(
+        self,
+        model: VAE,
+        hparams: HParams,
+        params: Params,
+        x: Images,
+        noise: Noise,
+        step: Int[Array, ""],
+        y: Labels | None = None,
+    ) -> ObjectiveOutput:
+        """Value and terms for a batch.
+
+        Args:
+            model: static spec.
+            hparams: of one run.
+            params: of the model.
+            x: ``[batch, height, width, channels]`` in [0, 1].
+            noise: standard normal ``[num_draws, batch, latents]``.
+            step: updates done, for warm-ups.
+            y: labels of a conditional model.
+        """
+        ...

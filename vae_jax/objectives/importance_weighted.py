@@ -1,0 +1,77 @@
+"""The importance-weighted bound (Burda et al. 2016) and its means over several (MIWAE)."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vae_jax.hparams import HParams
+from vae_jax.models.vae import VAE
+from vae_jax.objectives.base import (
+    Noise,
+    ObjectiveOutput,
+    kl_weight,
+    sample_posterior,
+    terms_from_samples,
+)
+from vae_jax.objectives.gradient_estimators import Estimator, weigh_tokens
+from vae_jax.types import Images, Labels, Params
+
+
+def importance_weighted_bound(
+    log_w: Float[Array, "particles *batch"],
+) -> Float[Array, "*batch"]:
+    """Log (1/K sum_k w_k) <= log p(x) in expectation, in nats; K = 1 is an ELBO.
+
+    Rises with K to log p(x) (Burda et al. 2016, eq. 8 and theorem 1).
+    """
+    return jax.nn.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted:
+    """Mean of M bounds log (1/K sum_k w_k), each of K particles.
+
+    IWAE for M = 1 (Burda et al. 2016, eq. 8), MIWAE otherwise (Rainforth et al. 2018, eq. 9). For
+    beta other than 1, log p(z) - log q(z|x) is multiplied by it within log w, and the value is no
+    bound.
+
+    Attributes:
+        num_particles: K.
+        num_bounds: M.
+        estimator: ``standard``; ``stl``, the path derivative alone (Roeder et al. 2017), biased
+            for K > 1; ``dreg``, doubly reparameterized (Tucker et al. 2019, eq. 8), unbiased.
+    """
+
+    num_particles: int = 1
+    num_bounds: int = 1
+    estimator: Estimator = "standard"
+
+    @property
+    def num_draws(self) -> int:
+        """K draws for each of M bounds."""
+        return self.num_particles * self.num_bounds
+
+    def __call__(
+        self,
+        model: VAE,
+        hparams: HParams,
+        params: Params,
+        x: Images,
+        noise: Noise,
+        step: Int[Array, ""],
+        y: Labels | None = None,
+    ) -> ObjectiveOutput:
+        """Value to be maximised and the terms of the ELBO, per example."""
+        samples = sample_posterior(model, hparams, params, x, noise, y, estimator=self.estimator)
+        log_ratio = samples.log_prior - samples.log_posterior
+        log_w = samples.log_likelihood + kl_weight(hparams, step) * log_ratio
+        groups, token = (
+            values.reshape(self.num_particles, self.num_bounds, -1)
+            for values in (log_w, samples.token)
+        )
+        bounds = importance_weighted_bound(weigh_tokens(groups, token))
+        bound = jnp.mean(bounds, axis=0)
+        return ObjectiveOutput(bound, terms_from_samples(samples), samples)
