@@ -161,7 +161,7 @@ def walk(tree: Path) -> tuple[int, int]:
 
 def main() -> None:
     """Print the table of one checkout."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure how easily a stranger finds the way.")
     parser.add_argument("--tree", type=Path, default=Path(__file__).resolve().parents[1])
     parser.add_argument("--static", action="store_true", help="leave out the tiny run")
     options = parser.parse_args()

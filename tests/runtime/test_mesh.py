@@ -32,9 +32,12 @@ SPEC = TrainSpec(MODEL, batch_size=16, binarize="dynamic")
 
 def _trained(spec, hparams, num_steps, layout):
     state = loop.initial_state(spec, hparams, DATA, layout)
-    rows = []
-    for visit in loop.train(spec, hparams, DATA, Intervals(num_steps), state, layout=layout):
-        state, rows = visit.state, visit.rows
+    score = scoring.valid_scorer(spec, hparams, DATA, layout)
+    rows, intervals = [], Intervals(num_steps)
+    for output in loop.train(
+        spec, hparams, DATA, intervals, state, layout=layout, score_valid=score
+    ):
+        state, rows = output.state, output.rows
     return rows
 
 
