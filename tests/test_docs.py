@@ -9,7 +9,7 @@ import pytest
 
 import vae_jax
 from vae_jax.config.schema import FIELDS
-from vae_jax.data.packaged import PACKAGED
+from vae_jax.data import DATASETS
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import HParams
@@ -64,6 +64,6 @@ def test_what_is_to_be_copied_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
     names = {"__name__": path.stem}
-    with mock.patch.dict(PACKAGED):
+    with mock.patch.dict(DATASETS):
         for block in blocks:
             exec(block, names)

@@ -1,6 +1,5 @@
 """Data that cannot be used: one line that names the flag, the value, the problem and the fix."""
 
-import functools
 import gzip
 import os
 import zipfile
@@ -10,14 +9,7 @@ import numpy as np
 import pytest
 
 from tests.samples import RNG, idx_bytes, numbered, save_image, save_npz, write_files
-from vae_jax.data import load
 from vae_jax.runtime.errors import InputError
-
-
-@pytest.fixture
-def read(tmp_path):
-    """`load` with a data directory of its own."""
-    return functools.partial(load, data_dir=str(tmp_path / "store"))
 
 
 def npz_with(**arrays):

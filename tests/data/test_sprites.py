@@ -36,10 +36,10 @@ def test_a_thinned_grid_holds_every_combination_once_the_last_factor_fastest():
 
 
 def test_the_grid_thinned_by_nothing_is_the_grid():
-    assert np.array_equal(sprites.thinned_grid((3, 6, 1, 32, 32))[:, 3:], grid_of_places(18))
+    assert np.array_equal(sprites.thinned_grid((3, 6, 1, 32, 32))[:, 3:], grid_of_positions(18))
 
 
-def grid_of_places(repeats):
+def grid_of_positions(repeats):
     return np.tile(np.stack(np.divmod(np.arange(1024), 32), axis=-1), (repeats, 1))
 
 
@@ -96,7 +96,7 @@ def test_orientations_differ_up_to_the_symmetry_of_the_shape(shape, distinct):
         assert len(np.unique(sprites.render(factors), axis=0)) == distinct
 
 
-def test_no_pixel_hangs_on_rounding():
+def test_no_pixel_depends_on_rounding():
     """No pixel's centre lies on an outline, so every machine draws the same images."""
     assert np.abs(sprites._levels()).min() > 1e-8
     centred = [[shape, scale, turn, 16, 16] for shape, scale, turn in np.ndindex(*SIZES[:3])]
@@ -115,8 +115,8 @@ def data(tmp_path_factory):
 def test_splits_have_their_sizes_and_are_disjoint(data):
     assert [len(part) for part in (data.train, data.valid, data.test)] == [300, 5_000, 10_000]
     parts = (data.train_factors, data.valid_factors, data.test_factors)
-    places = np.concatenate([np.ravel_multi_index(tuple(part.T), SIZES) for part in parts])
-    assert len(np.unique(places)) == 15_300
+    indices = np.concatenate([np.ravel_multi_index(tuple(part.T), SIZES) for part in parts])
+    assert len(np.unique(indices)) == 15_300
 
 
 def test_images_are_those_of_the_factors_beside_them(data):
@@ -156,6 +156,6 @@ def test_other_data_sets_have_no_factors():
     assert load("digits").train_factors is None
 
 
-def test_num_valid_has_no_effect_and_says_so():
+def test_num_valid_is_refused_where_there_is_a_valid_split():
     with pytest.raises(InputError, match="--num_valid=5: has no effect on --dataset=sprites/1,"):
         load("sprites/1", num_valid=5)

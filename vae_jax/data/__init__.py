@@ -1,11 +1,18 @@
 """Images for training: three splits of uint8 arrays and a record of where they came from.
 
-`load` takes the name of a data set or a path. Everything here runs on the host with numpy; the
-sources (`packaged`, `files`, `folders`, `catalog`) only read, and `arrays` checks and splits what
-any of them read, in one place.
+`load` (module `registry`) takes the name of a data set or a path. All of it runs on the host, with
+numpy. There is one module per source, which only reads and gives a `RawDataset`:
+
+* `packaged`: digits inside Python packages; `sprites`: images that are drawn here;
+* `npz`, `idx`, `image_folder`: files of the user;
+* `tfds`: data sets that tensorflow-datasets knows by name; `download`: those of them that can be
+  fetched and decoded without TensorFlow.
+
+`checks` and `splits` treat the images of all sources alike; `cache` and `memory_mapped` keep
+decoded copies.
 """
 
-from vae_jax.data.dataset import Dataset, Record
-from vae_jax.data.sources import DEFAULT_DATA_DIR, load
+from vae_jax.data.dataset import Dataset, RawDataset, RawSplit, Record
+from vae_jax.data.registry import DATASETS, DEFAULT_DATA_DIR, load
 
-__all__ = ["DEFAULT_DATA_DIR", "Dataset", "Record", "load"]
+__all__ = ["DATASETS", "DEFAULT_DATA_DIR", "Dataset", "RawDataset", "RawSplit", "Record", "load"]

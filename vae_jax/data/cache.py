@@ -10,62 +10,73 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.data.dataset import Raw, SplitArrays
+from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.runtime.errors import InputError
 
-_LAYOUT = "2"  # raise it when what a copy holds, or how a source is decoded, changes
+_LAYOUT = "2"  # raise it when the content of a copy, or how a source is decoded, changes
 
 
-def cached(data_dir: Path, name: str, fingerprint: str, read: Callable[[], Raw]) -> Raw:
-    """The copy called `name` if it is sound and of this `fingerprint`, otherwise a new one.
+def cached(
+    data_dir: Path, name: str, fingerprint: str, read: Callable[[], RawDataset]
+) -> RawDataset:
+    """Return the decoded copy if it is sound and current, otherwise read the source and copy it.
 
-    What was not read (`mapped`) is not copied here.
+    Images that are not in memory (`memory_mapped.LazyImages`) are not copied here.
+
+    Args:
+        data_dir: folder whose subfolder `decoded` holds the copies.
+        name: name of the copy.
+        fingerprint: text on the content of the source; another one when anything changes.
+        read: reads the source.
 
     Raises:
         InputError: the copy cannot be written.
     """
     path = data_dir / "decoded" / f"{name}.npz"
-    mark = f"{_LAYOUT} {fingerprint}"
-    raw = _restore(path, mark)
+    current = f"{_LAYOUT} {fingerprint}"
+    raw = _restore(path, current)
     if raw is None:
         raw = read()
-        if all(isinstance(part.images, np.ndarray) for part in raw.parts.values()):
-            with writing(data_dir):
-                _keep(path, mark, raw)
+        if all(isinstance(part.images, np.ndarray) for part in raw.splits.values()):
+            with writable(data_dir):
+                _save(path, current, raw)
     return raw
 
 
-def _restore(path: Path, mark: str) -> Raw | None:
-    """The copy, or None if it is not there, damaged or made from something else."""
+def _restore(path: Path, fingerprint: str) -> RawDataset | None:
+    """Return the copy, or None if it does not exist, is damaged or has another fingerprint."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["mark"]) != mark:
+            if str(arrays["mark"]) != fingerprint:
                 return None
-            splits = [str(split) for split in arrays["splits"]]
-            parts = {split: _part(arrays, split) for split in splits}
+            splits = {str(split): _split(arrays, str(split)) for split in arrays["splits"]}
             names = tuple(str(name) for name in arrays["class_names"])
-            return Raw(parts, str(arrays["source"]), names)
+            return RawDataset(splits, str(arrays["source"]), names)
     except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
         return None
 
 
-def _part(arrays: np.lib.npyio.NpzFile, split: str) -> SplitArrays:
+def _split(arrays: np.lib.npyio.NpzFile, split: str) -> RawSplit:
     labels = arrays[f"y_{split}"] if f"y_{split}" in arrays.files else None
-    return SplitArrays(arrays[f"x_{split}"], labels)
+    return RawSplit(arrays[f"x_{split}"], labels)
 
 
-def _keep(path: Path, mark: str, raw: Raw) -> None:
-    """Writes beside `path` and then renames, so that no reader ever sees half a copy."""
-    arrays: dict[str, Any] = {f"x_{split}": part.images for split, part in raw.parts.items()}
-    for split, part in raw.parts.items():
+def _save(path: Path, fingerprint: str, raw: RawDataset) -> None:
+    """Write a file beside `path` and rename it, so that no reader sees half a copy."""
+    arrays: dict[str, Any] = {f"x_{split}": part.images for split, part in raw.splits.items()}
+    for split, part in raw.splits.items():
         if part.labels is not None:
             arrays[f"y_{split}"] = part.labels
-    names = np.array(raw.class_names, str)
-    texts = {"mark": mark, "source": raw.source, "splits": list(raw.parts), "class_names": names}
+    arrays |= {
+        "mark": fingerprint,
+        "source": raw.source,
+        "splits": list(raw.splits),
+        "class_names": np.array(raw.class_names, str),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         try:
-            np.savez(file, **texts, **arrays)
+            np.savez(file, **arrays)
         except BaseException:
             os.unlink(file.name)
             raise
@@ -73,8 +84,12 @@ def _keep(path: Path, mark: str, raw: Raw) -> None:
 
 
 @contextlib.contextmanager
-def writing(data_dir: Path) -> Iterator[None]:
-    """Turns a failure to write below `data_dir` into an error that the user can mend."""
+def writable(data_dir: Path) -> Iterator[None]:
+    """Turn a failure to write below `data_dir` into an error that the user can mend.
+
+    Raises:
+        InputError: the block fails with an `OSError`.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The containers of data: what a source reads (`Raw`) and what a run is given (`Dataset`)."""
+"""Containers of data: what a source gives (`RawDataset`) and what a run trains on (`Dataset`)."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -7,49 +7,56 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 
-class SplitArrays(NamedTuple):
-    """Images of one split as the source has them.
+class RawSplit(NamedTuple):
+    """Images of one split as a source gives them, not yet checked.
 
     Attributes:
-        images: an array as `arrays.build` takes it, or images that are not read yet (`mapped`).
-        labels: one for each image, or none at all.
-        factors: whole numbers from which each image was made, `[n, factors]`, if they are known.
+        images: array that `checks.checked` accepts, or `memory_mapped.LazyImages`.
+        labels: one number for each image; None where the source has no labels.
+        factors: whole numbers from which each image was made, `[n, factors]`; None where they are
+            not known.
     """
 
     images: Any
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> "SplitArrays":
-        """The images `rows`, in that order, with what is known of them."""
+    def take(self, rows: np.ndarray) -> "RawSplit":
+        """Return the images of the given rows, in that order, with their labels and factors."""
         known = (None if array is None else array[rows] for array in (self.labels, self.factors))
-        return SplitArrays(self.images[rows], *known)
+        return RawSplit(self.images[rows], *known)
 
 
-class Raw(NamedTuple):
-    """What a source gives, not yet checked.
+class RawDataset(NamedTuple):
+    """Data set as a source gives it, not yet checked, perhaps without `valid` and `test`.
 
     Attributes:
-        parts: by split (`train`, `valid`, `test`).
+        splits: images by split (`train`, `valid`, `test`).
         source: one sentence on their origin.
-        class_names: of the labels from 0 on, where the source has any.
+        class_names: names of the labels from 0 on; empty where the source only numbers its classes.
+
+    Example:
+        >>> images = np.zeros((10, 8, 8), np.uint8)
+        >>> raw = RawDataset({"train": RawSplit(images)}, "ten black images")
+        >>> list(raw.splits), raw.splits["train"].labels
+        (['train'], None)
     """
 
-    parts: dict[str, SplitArrays]
+    splits: dict[str, RawSplit]
     source: str
     class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where the data came from.
+    """Record of where the data of a run came from, as `results.json` holds it.
 
     Attributes:
-        asked: the data set that was asked for.
-        used: the data set that was really used; another one after a substitution.
+        asked: name or path of the data set that was requested.
+        used: name or path of the data set that was really used; it differs after a substitution.
         source: one sentence on the origin of the images.
         splits: one sentence on how train, valid and test came to be.
-        substitution: a sentence when `used` stands in for `asked`, otherwise empty.
+        substitution: a sentence when `used` replaces `asked`, otherwise empty.
         warnings: sentences on what is allowed but suspicious.
     """
 
@@ -63,11 +70,29 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits of images with values 0 to 255.
+    """Data set of three splits of images with values 0 to 255.
 
-    Labels are None where the source has none. So are factors, the whole numbers from which each
-    image of a generated data set was made, one column each. Class names are empty where the source
-    only numbers its classes.
+    Attributes:
+        train: images to train on.
+        valid: images for decisions during a study, such as the choice of the best run.
+        test: images for the reported numbers.
+        train_labels: classes of the training images, from 0 on; None where the source has none.
+        valid_labels: classes of the valid images.
+        test_labels: classes of the test images.
+        record: record of where the images came from.
+        train_factors: whole numbers from which each training image was made, one column each; None
+            for data that were not generated.
+        valid_factors: factors of the valid images.
+        test_factors: factors of the test images.
+        class_names: names of the classes; empty where the source only numbers them.
+
+    Example:
+        >>> pixels = np.zeros((10, 4, 5, 1), np.uint8)
+        >>> record = Record("mine", "mine", "ten black images", "cut in order")
+        >>> labels = np.arange(6, dtype=np.int32)
+        >>> data = Dataset(pixels[:6], pixels[6:8], pixels[8:], labels, None, None, record)
+        >>> data.image_shape, data.num_classes
+        ((4, 5, 1), 6)
     """
 
     train: UInt8[np.ndarray, "num_train height width channels"]
@@ -89,11 +114,11 @@ class Dataset:
         return height, width, channels
 
     def labels_of(self, split: str) -> np.ndarray | None:
-        """Labels of `train`, `valid` or `test`."""
+        """Return the labels of `train`, `valid` or `test`; None where the source has none."""
         return getattr(self, f"{split}_labels")
 
     @property
     def num_classes(self) -> int:
-        """One more than the largest label of any split; 0 where there are none."""
+        """Number of classes: one more than the largest label of any split, 0 without labels."""
         labels = (self.train_labels, self.valid_labels, self.test_labels)
         return max((int(own.max()) + 1 for own in labels if own is not None), default=0)

@@ -1,7 +1,7 @@
 """The MNIST family as it was published: fetched by tensorflow-datasets (tfds), decoded here.
 
 tfds knows the addresses and checksums and needs no TensorFlow to download. Its downloader tries
-again for minutes where there is no network, so one request is made first, with a time limit.
+again for minutes where there is no network, so one request with a time limit is made first.
 """
 
 import hashlib
@@ -14,20 +14,20 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from vae_jax.data.cache import writing
-from vae_jax.data.dataset import Raw, SplitArrays
-from vae_jax.data.files import read_idx
+from vae_jax.data.cache import writable
+from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.idx import read_idx
 from vae_jax.runtime.errors import InputError
 
 PROBE_SECONDS = 5.0
 
 
 class UnavailableError(Exception):
-    """A data set that exists but cannot be fetched now; the message is the reason."""
+    """Error for a data set that exists but cannot be fetched now; the message is the reason."""
 
 
-def download(name: str, data_dir: Path, flag: str) -> Raw:
-    """The original files, fetched unless they already lie in `data_dir/downloads`, decoded.
+def download(name: str, data_dir: Path, flag: str) -> RawDataset:
+    """Read a data set of `DOWNLOADABLE`; files that `data_dir/downloads` lacks are fetched first.
 
     Raises:
         InputError: a file that cannot be decoded or written.
@@ -37,7 +37,7 @@ def download(name: str, data_dir: Path, flag: str) -> Raw:
 
     builder: Any = tfds.builder_cls(name)
     url_infos = builder.url_infos
-    paths = _held(url_infos, data_dir / "downloads")
+    paths = _found(url_infos, data_dir / "downloads")
     if len(paths) < len(url_infos):
         paths = _fetch(name, url_infos, data_dir)
     files = {url.rpartition("/")[2]: path for url, path in paths.items()}
@@ -48,16 +48,16 @@ def _host(urls: Mapping[str, Any]) -> str:
     return urlsplit(next(iter(urls))).netloc
 
 
-def _held(url_infos: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Files below `folder` that are, by size and checksum, what the addresses give.
+def _found(url_infos: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Return the files below `folder` that have the size and checksum of an address, by address.
 
     Their names do not matter, so files that were fetched by hand count too.
     """
     wanted = {(int(info.size), info.checksum): url for url, info in url_infos.items()}
     sizes = {size for size, _ in wanted}
     files = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size in sizes]
-    held = {(f.stat().st_size, hashlib.sha256(f.read_bytes()).hexdigest()): f for f in files}
-    return {url: held[key] for key, url in wanted.items() if key in held}
+    found = {(f.stat().st_size, hashlib.sha256(f.read_bytes()).hexdigest()): f for f in files}
+    return {url: found[key] for key, url in wanted.items() if key in found}
 
 
 def _fetch(name: str, url_infos: Mapping[str, Any], data_dir: Path) -> dict[str, Path]:
@@ -68,7 +68,7 @@ def _fetch(name: str, url_infos: Mapping[str, Any], data_dir: Path) -> dict[str,
     failure = probe(next(iter(url_infos)))
     if failure:
         raise UnavailableError(failure)
-    with writing(data_dir):
+    with writable(data_dir):
         try:
             manager = tfds.download.DownloadManager(
                 download_dir=data_dir / "downloads", url_infos=dict(url_infos), dataset_name=name
@@ -84,7 +84,7 @@ def _fetch(name: str, url_infos: Mapping[str, Any], data_dir: Path) -> dict[str,
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> str:
-    """Why `url` cannot be fetched, or nothing if its server begins to answer within `seconds`.
+    """Return why `url` cannot be fetched; "" if its server begins to answer within `seconds`.
 
     The request takes the way of the download: proxies and certificates of the environment count.
     It runs in a thread of its own because nothing else bounds a name server that is silent.
@@ -109,22 +109,22 @@ def _try(url: str, seconds: float) -> str:
 
 
 def _reason(error: Any, host: str) -> str:
-    """A failed request in a few words; what requests says itself is a page long."""
+    """Return the reason of a failed request in a few words; that of requests is a page long."""
     if error.response is not None:
         return f"{host} answers with status {error.response.status_code}"
     return f"no connection to {host}: {type(error).__name__}"
 
 
-def read_amat(files: Mapping[str, Path], source: str, flag: str) -> Raw:
-    """Larochelle's binarized MNIST: a line of 784 digits 0 or 1 for each image.
+def read_amat(files: Mapping[str, Path], source: str, flag: str) -> RawDataset:
+    """Read Larochelle's binarized MNIST: a line of 784 digits 0 or 1 for each image.
 
     Source: Larochelle and Murray 2011, "The neural autoregressive distribution estimator".
     """
-    parts = {
-        split: SplitArrays(_amat_images(files[f"binarized_mnist_{split}.amat"], flag))
+    splits = {
+        split: RawSplit(_amat_images(files[f"binarized_mnist_{split}.amat"], flag))
         for split in ("train", "valid", "test")
     }
-    return Raw(parts, source)
+    return RawDataset(splits, source)
 
 
 def _amat_images(path: Path, flag: str) -> np.ndarray:
@@ -135,9 +135,10 @@ def _amat_images(path: Path, flag: str) -> np.ndarray:
     return digits.reshape(-1, 28, 28)
 
 
-DOWNLOADABLE: dict[str, Callable[[Mapping[str, Path], str, str], Raw]] = {
+DOWNLOADABLE: dict[str, Callable[[Mapping[str, Path], str, str], RawDataset]] = {
     "mnist": read_idx,
     "fashion_mnist": read_idx,
     "kmnist": read_idx,
     "binarized_mnist": read_amat,
 }
+"""Data sets that need no TensorFlow, by name: functions of the files, their origin and the flag."""

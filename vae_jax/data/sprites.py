@@ -1,12 +1,12 @@
-"""The data set `sprites`: a white shape on black whose five factors are known, drawn here.
+"""Data set `sprites`: a white shape on black whose five factors are known, drawn here.
 
 The grid is that of dSprites (Matthey et al. 2017): 3 shapes x 6 scales x 40 orientations x 32 x 32
-places, 737,280 binary images of 64 x 64 pixels. A pixel is white where its centre lies inside the
-shape, without antialiasing. Neighbouring places are one pixel apart, so every image is a window of
-one of 720 canvases, and the 3 GB of all images are never held: `render` cuts windows out.
+positions, 737,280 binary images of 64 x 64 pixels. A pixel is white where its centre lies inside
+the shape, without antialiasing. Neighbouring positions are one pixel apart, so every image is a
+window of one of 720 canvases, and the 3 GB of all images are never held: `render` cuts windows out.
 
 A square repeats itself every quarter turn and an ellipse every half turn, here as in dSprites, so
-their orientation cannot be told from the image; that of a heart can.
+their orientation cannot be read from the image; that of a heart can.
 """
 
 import functools
@@ -17,15 +17,15 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64, Int32, Integer, UInt8
 
-from vae_jax.data.arrays import permutation
-from vae_jax.data.dataset import Raw, SplitArrays
+from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.splits import permutation
 from vae_jax.runtime.errors import InputError
 
 FACTORS: dict[str, int] = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
 """Name and number of values of every factor; the last varies fastest along the grid."""
 SHAPES = ("square", "ellipse", "heart")
 IS_ORDERED = (False, True, True, True, True)
-"""Which factors are quantities; the shape is a name."""
+"""True for the factors that are quantities; the shape is a name."""
 NUM_IMAGES = math.prod(FACTORS.values())
 
 IMAGE_SIZE = 64
@@ -34,20 +34,20 @@ _MOST_TRAIN = NUM_IMAGES - NUM_VALID - NUM_TEST
 
 _SCALES = np.linspace(0.5, 1.0, FACTORS["scale"])
 _ANGLES = np.arange(FACTORS["orientation"]) * (2 * math.pi / FACTORS["orientation"])
-_FIRST_PLACE = (IMAGE_SIZE - FACTORS["x"]) // 2  # the pixel on which the leftmost sprite is centred
-_REACH = _FIRST_PLACE + FACTORS["x"] - 1  # most pixels between a sprite's centre and the frame
+_FIRST_CENTRE = (IMAGE_SIZE - FACTORS["x"]) // 2  # pixel on which the leftmost sprite is centred
+_REACH = _FIRST_CENTRE + FACTORS["x"] - 1  # most pixels between a sprite's centre and the frame
 _HALF_SIDE, _HALF_AXES, _HEART = 10.9, (15.4, 8.2), 11.7  # pixels, at scale 1
 
 Plane = Float64[np.ndarray, "canvas canvas"]
 
 
 def is_sprites(name: str) -> bool:
-    """Whether a data set's name is `sprites` or `sprites/NUM_TRAIN`."""
+    """Return whether a data set's name is `sprites` or `sprites/NUM_TRAIN`."""
     return name.partition("/")[0] == "sprites"
 
 
-def read_sprites(name: str, flag: str) -> Raw:
-    """The data set `sprites` (50,000 images to train on) or `sprites/N` (N of them).
+def read_sprites(name: str, flag: str) -> RawDataset:
+    """Draw the data set `sprites` (50,000 images to train on) or `sprites/N` (N of them).
 
     The fixed permutation of the grid gives 10,000 test images first, then 5,000 valid ones, then
     those of train, so that test and valid are the same for every N. The label is the shape; all
@@ -59,9 +59,9 @@ def read_sprites(name: str, flag: str) -> Raw:
     num_train = _num_train(name, flag)
     rows = permutation(NUM_IMAGES)[: NUM_TEST + NUM_VALID + num_train]
     test, valid, train = np.split(rows, [NUM_TEST, NUM_TEST + NUM_VALID])
-    parts = {"train": _part(train), "valid": _part(valid), "test": _part(test)}
-    return Raw(
-        parts,
+    splits = {"train": _split(train), "valid": _split(valid), "test": _split(test)}
+    return RawDataset(
+        splits,
         f"{len(rows):,} of the {NUM_IMAGES:,} sprites that this project draws "
         f"({', '.join(FACTORS)}); squares repeat each quarter turn, ellipses each half turn",
         SHAPES,
@@ -80,21 +80,26 @@ def _num_train(name: str, flag: str) -> int:
     return int(number)
 
 
-def _part(rows: np.ndarray) -> SplitArrays:
+def _split(rows: np.ndarray) -> RawSplit:
     factors = factors_of(rows)
-    return SplitArrays(render(factors), factors[:, 0], factors)
+    return RawSplit(render(factors), factors[:, 0], factors)
 
 
 def factors_of(rows: Integer[np.ndarray, " n"]) -> Int32[np.ndarray, "n factors"]:
-    """The factors of images by their place in the grid, 0 to 737,279."""
+    """Return the factors of images by their index in the grid, 0 to 737,279.
+
+    Example:
+        >>> factors_of(np.array([0, NUM_IMAGES - 1])).tolist()
+        [[0, 0, 0, 0, 0], [2, 5, 39, 31, 31]]
+    """
     return np.stack(np.unravel_index(rows, tuple(FACTORS.values())), axis=-1).astype(np.int32)
 
 
 def thinned_grid(sizes: tuple[int, ...]) -> Int32[np.ndarray, "n factors"]:
-    """Factors of a coarser grid: of each factor `sizes` values, evenly spread over its range.
+    """Return the factors of a coarser grid: evenly spread values of each factor.
 
     Args:
-        sizes: values of each factor, at most as many as it has.
+        sizes: number of values of each factor, at most as many as it has.
 
     Returns:
         All `prod(sizes)` combinations, the last factor fastest. The values are those of the full
@@ -102,6 +107,10 @@ def thinned_grid(sizes: tuple[int, ...]) -> Int32[np.ndarray, "n factors"]:
 
     Raises:
         ValueError: more values than a factor has, or none.
+
+    Example:
+        >>> thinned_grid((1, 1, 1, 2, 2)).tolist()
+        [[0, 0, 0, 0, 0], [0, 0, 0, 0, 16], [0, 0, 0, 16, 0], [0, 0, 0, 16, 16]]
     """
     values = [_spread(size, full) for size, full in zip(sizes, FACTORS.values(), strict=True)]
     return np.stack([axis.ravel() for axis in np.meshgrid(*values, indexing="ij")], axis=-1)
@@ -114,7 +123,7 @@ def _spread(size: int, full: int) -> Int32[np.ndarray, " size"]:
 
 
 def render(factors: Integer[np.ndarray, "n factors"]) -> UInt8[np.ndarray, "n 64 64"]:
-    """Images of sprites, 0 and 255.
+    """Return the images of sprites, 0 and 255.
 
     Args:
         factors: columns in the order of `FACTORS`, each value below the factor's size. x counts
@@ -122,25 +131,30 @@ def render(factors: Integer[np.ndarray, "n factors"]) -> UInt8[np.ndarray, "n 64
 
     Raises:
         ValueError: values outside the grid.
+
+    Example:
+        >>> square = render(np.array([[0, 5, 0, 16, 16]]))
+        >>> square.shape, int((square == 255).sum()) == 21**2
+        ((1, 64, 64), True)
     """
     if np.any(factors < 0) or np.any(factors >= np.array(list(FACTORS.values()))):
         raise ValueError("factors outside the grid")
     shape, scale, orientation, x, y = factors.T
     canvas = (shape * len(_SCALES) + scale) * len(_ANGLES) + orientation
-    first = _REACH - _FIRST_PLACE
+    first = _REACH - _FIRST_CENTRE
     return _windows()[canvas, first - y, first - x]
 
 
 @functools.cache
 def _windows() -> UInt8[np.ndarray, "canvases top left 64 64"]:
-    """A view of all windows of all canvases; nothing is copied."""
+    """Return a view of all windows of all canvases; nothing is copied."""
     frame = (IMAGE_SIZE, IMAGE_SIZE)
     canvases = np.where(_levels() <= 0, np.uint8(255), np.uint8(0))
     return np.lib.stride_tricks.sliding_window_view(canvases, frame, axis=(1, 2))
 
 
 def _levels() -> Float64[np.ndarray, "canvases canvas canvas"]:
-    """Every shape's implicit function at the centres of a canvas's pixels; negative inside."""
+    """Return every shape's implicit function at the pixels' centres; it is negative inside."""
     offsets = np.arange(-_REACH, _REACH + 1.0)
     down, right = np.meshgrid(offsets, offsets, indexing="ij")
     return np.stack(
@@ -154,7 +168,7 @@ def _levels() -> Float64[np.ndarray, "canvases canvas canvas"]:
 
 
 def _turned(right: Plane, down: Plane, angle: float) -> tuple[Plane, Plane]:
-    """Coordinates in the frame of a sprite that is turned by `angle`."""
+    """Return coordinates in the frame of a sprite that is turned by `angle`."""
     cos, sin = math.cos(angle), math.sin(angle)
     return cos * right + sin * down, cos * down - sin * right
 
@@ -168,7 +182,7 @@ def _ellipse(x: Plane, y: Plane) -> Plane:
 
 
 def _heart(x: Plane, y: Plane) -> Plane:
-    """The sextic (x^2 + y^2 - 1)^3 = x^2 y^3, its tip downwards."""
+    """Return (x^2 + y^2 - 1)^3 - x^2 y^3, the sextic whose zeros are a heart, its tip downwards."""
     x, y = x / _HEART, -y / _HEART
     return (x**2 + y**2 - 1) ** 3 - x**2 * y**3
 

@@ -1,4 +1,4 @@
-"""Files of a folder that was named as data: none of them may lie anywhere else."""
+"""Files of a folder that was named as data, of which none may lie outside of it."""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from vae_jax.runtime.errors import InputError
 
 
 def files_below(folder: Path, flag: str) -> Iterator[str]:
-    """Relative paths of everything below a folder that is no folder; hidden ones are left out.
+    """Yield the relative paths of all files below a folder; hidden ones are left out.
 
     Raises:
-        InputError: a folder that cannot be read, or a link to a folder, which could lead anywhere
-            and for ever.
+        InputError: a link to a folder, which could lead out of it or round in a circle.
+        OSError: a folder that cannot be read.
     """
     for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -31,11 +31,11 @@ def _raise(error: OSError) -> None:
 
 
 def refuse_outside(folder: Path, file: str, flag: str) -> None:
-    """Look at a file below a folder before it is opened.
+    """Check before a file below a folder is opened that it is a file of that folder.
 
     Raises:
-        InputError: it is a link that leads out of the folder, or no file at all (a pipe or a
-            device could keep its reader for ever).
+        InputError: a link that leads out of the folder, or no file at all (a pipe or a device
+            could make its reader wait for ever).
     """
     path = folder / file
     if os.path.islink(path) and not path.resolve().is_relative_to(folder.resolve()):

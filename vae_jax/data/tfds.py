@@ -5,45 +5,51 @@ once by tfds with TensorFlow, in the format `array_record`, which can be read wi
 """
 
 import difflib
+import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vae_jax.data.cache import cached
-from vae_jax.data.dataset import Raw, SplitArrays
+from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, download
-from vae_jax.data.mapped import Unread, is_large
-from vae_jax.data.packaged import PACKAGED
+from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
 _SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 
 
-def read_named(name: str, data_dir: Path, flag: str) -> Raw:
-    """A tfds data set `name[/config][:version]`, from its decoded copy after the first time.
+def read_named(name: str, data_dir: Path, flag: str, others: Sequence[str]) -> RawDataset:
+    """Read a tfds data set `name[/config][:version]`, from its decoded copy after the first time.
+
+    Args:
+        name: name of the data set.
+        data_dir: folder of prepared data sets, downloads and decoded copies.
+        flag: `--name=value`, which begins every error.
+        others: names of data sets of other sources, which an error may recommend.
 
     Raises:
         InputError: an unknown name, one that must be prepared first, or tfds is missing.
         UnavailableError: it has to be downloaded and the network or the server fails.
     """
     libraries.require("tensorflow_datasets", flag)
-    prepared = _prepared_folder(name, data_dir, flag)
+    folder = _prepared_folder(name, data_dir, flag)
     copy = re.sub("[^A-Za-z0-9_.-]", "-", name)
-    if prepared is not None:
-        mark = str(prepared.relative_to(data_dir))
-        return cached(
-            data_dir, copy, mark, lambda: _read_prepared(prepared, data_dir, copy, mark, flag)
-        )
+    if folder is not None:
+        fingerprint = str(folder.relative_to(data_dir))
+        read = functools.partial(_read_prepared, folder, data_dir, copy, fingerprint, flag)
+        return cached(data_dir, copy, fingerprint, read)
     if name in DOWNLOADABLE:
         return cached(data_dir, copy, "download", lambda: download(name, data_dir, flag))
-    raise _not_prepared(name, data_dir, flag)
+    raise _not_prepared(name, data_dir, flag, others)
 
 
 def _prepared_folder(name: str, data_dir: Path, flag: str) -> Path | None:
-    """Where tfds prepared this data set as `array_record`, if it did."""
+    """Return the folder in which tfds prepared this data set as `array_record`, if it did."""
     folders = _tfds_folders(name, data_dir)
     found = [folder for folder in folders if any(folder.glob("*.array_record*"))]
     if len(found) > 1:
@@ -58,35 +64,41 @@ def _tfds_folders(name: str, data_dir: Path) -> list[Path]:
     return [folder for folder in found if version in ("", folder.name)]
 
 
-def _read_prepared(folder: Path, data_dir: Path, copy: str, mark: str, flag: str) -> Raw:
+def _read_prepared(
+    folder: Path, data_dir: Path, copy: str, fingerprint: str, flag: str
+) -> RawDataset:
+    """Read a prepared data set: its images now, or later where they would fill the memory."""
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
     if "image" not in builder.info.features:
         raise InputError(f"{flag}: has no feature `image`; give a data set of images")
-    sources = _splits(builder.as_data_source(), flag)
-    bare = _splits(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), flag)
+    sources = _by_split(builder.as_data_source(), flag)
+    bare = _by_split(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), flag)
     origin = f"{builder.info.full_name} as tensorflow-datasets prepared it"
     names = tuple(getattr(builder.info.features.get("label"), "names", None) or ())
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):
-        parts = {split: SplitArrays(_images(source, flag)) for split, source in sources.items()}
-        return Raw(_labelled(parts, bare), origin, names)
+        splits = {split: RawSplit(_images(source, flag)) for split, source in sources.items()}
+        return RawDataset(_with_labels(splits, bare), origin, names)
 
-    def read_labels() -> Raw:
-        nothing = SplitArrays(np.empty(0, np.uint8))
-        return Raw(_labelled(dict.fromkeys(bare, nothing), bare), origin)
+    def read_labels() -> RawDataset:
+        no_images = RawSplit(np.empty(0, np.uint8))
+        return RawDataset(_with_labels(dict.fromkeys(bare, no_images), bare), origin)
 
-    known = cached(data_dir, f"{copy}-labels", mark, read_labels).parts
-    place = data_dir, copy, mark
-    unread = {split: _unread(source, shape, place, flag) for split, source in sources.items()}
-    return Raw(
-        {split: SplitArrays(unread[split], known[split].labels) for split in unread}, origin, names
-    )
+    # Labels are small: they are cached apart from the images, which are decoded into files.
+    known = cached(data_dir, f"{copy}-labels", fingerprint, read_labels).splits
+    splits = {}
+    for split, source in sources.items():
+        decode = functools.partial(_decode, source, shape, np.dtype(np.uint8), flag)
+        rows = np.arange(len(source))
+        images = LazyImages(decode, (len(rows), *shape), rows, data_dir, copy, fingerprint)
+        splits[split] = RawSplit(images, known[split].labels)
+    return RawDataset(splits, origin, names)
 
 
-def _splits(sources: Any, flag: str) -> dict[str, Any]:
-    """Data sources by our names of splits, without empty ones."""
+def _by_split(sources: Any, flag: str) -> dict[str, Any]:
+    """Return the data sources of tfds by this project's names of splits, without empty ones."""
     known = {ours: sources[theirs] for theirs, ours in _SPLIT_NAMES.items() if theirs in sources}
     if "train" not in known:
         raise InputError(f"{flag}: has splits {', '.join(sources)} but no `train`; give another")
@@ -94,25 +106,17 @@ def _splits(sources: Any, flag: str) -> dict[str, Any]:
 
 
 def _images(source: Any, flag: str) -> np.ndarray:
-    """The field `image` of all examples."""
+    """Return the feature `image` of all examples."""
     first = source[0]["image"]
-    return _decoded(source, np.arange(len(source)), first.shape, first.dtype, flag)
+    return _decode(source, first.shape, first.dtype, flag, np.arange(len(source)))
 
 
-def _unread(source: Any, shape: tuple[int, ...], place: tuple[Path, str, str], flag: str) -> Unread:
-    """The same, not yet read."""
-
-    def read(rows: np.ndarray) -> np.ndarray:
-        return _decoded(source, rows, shape, np.dtype(np.uint8), flag)
-
-    return Unread(read, (len(source), *shape), np.arange(len(source)), *place)
-
-
-def _decoded(
-    source: Any, rows: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, flag: str
+def _decode(
+    source: Any, shape: tuple[int, ...], dtype: np.dtype, flag: str, rows: np.ndarray
 ) -> np.ndarray:
+    """Return the feature `image` of the given rows, all of which must have this shape and dtype."""
     decoded = np.empty((len(rows), *shape), dtype)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         image = source[int(row)]["image"]
         if image.shape != shape:
             raise InputError(
@@ -121,28 +125,28 @@ def _decoded(
             )
         if image.dtype != dtype:
             raise InputError(f"{flag}: images of dtype {image.dtype}; give 8-bit images")
-        decoded[place] = image
+        decoded[index] = image
     return decoded
 
 
-def _labelled(parts: dict[str, SplitArrays], sources: dict[str, Any]) -> dict[str, SplitArrays]:
-    """The parts with the field `label` of all examples, where that is one whole number."""
+def _with_labels(splits: dict[str, RawSplit], sources: dict[str, Any]) -> dict[str, RawSplit]:
+    """Return the splits with the feature `label` of all examples, if that is a whole number."""
     first = np.asarray(sources["train"][0].get("label"))
     if first.dtype.kind not in "iu" or first.ndim:
-        return parts
+        return splits
     return {
         split: part._replace(labels=np.array([each["label"] for each in sources[split]], np.int32))
-        for split, part in parts.items()
+        for split, part in splits.items()
     }
 
 
-def _not_prepared(name: str, data_dir: Path, flag: str) -> InputError:
-    """What to say of a name that cannot be read as it is."""
+def _not_prepared(name: str, data_dir: Path, flag: str, others: Sequence[str]) -> InputError:
+    """Return the error for a name that cannot be read: unknown, or not prepared yet."""
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
     if re.split("[/:]", name)[0] not in known:
-        return _unknown(name, known, flag)
+        return _unknown(name, known, flag, others)
     # tfds refuses to build beside a copy in another format.
     stale = [f"delete {folder}, then " for folder in _tfds_folders(name, data_dir)]
     return InputError(
@@ -152,8 +156,8 @@ def _not_prepared(name: str, data_dir: Path, flag: str) -> InputError:
     )
 
 
-def _unknown(name: str, known: list[str], flag: str) -> InputError:
-    ours = [*PACKAGED, *DOWNLOADABLE, "sprites"]
-    close = difflib.get_close_matches(name, [*PACKAGED, "sprites", *known], n=3)
-    advice = f"did you mean {' or '.join(close)}?" if close else f"give a path or {', '.join(ours)}"
+def _unknown(name: str, known: list[str], flag: str, others: Sequence[str]) -> InputError:
+    names = ", ".join([*others, *DOWNLOADABLE])
+    close = difflib.get_close_matches(name, [*others, *known], n=3)
+    advice = f"did you mean {' or '.join(close)}?" if close else f"give a path or {names}"
     return InputError(f"{flag}: neither a file or folder here nor the name of a data set; {advice}")

@@ -1,0 +1,189 @@
+"""Data sets by name: `load`, the registry `DATASETS` and the order in which sources are tried.
+
+A name belongs to the first source that knows it:
+
+1. `DATASETS`, which need neither files nor a network; `sprites/N` is one of them too;
+2. a path: an `.npz` file, a folder of IDX files or a folder of images;
+3. tensorflow-datasets (`tfds`): a set that it prepared, or one of `DOWNLOADABLE`.
+
+A new data set is a function that returns a `RawDataset` and a row in `DATASETS`.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from vae_jax.data import checks
+from vae_jax.data.dataset import Dataset, RawDataset, RawSplit, Record
+from vae_jax.data.download import DOWNLOADABLE, UnavailableError
+from vae_jax.data.idx import has_idx, read_idx_folder
+from vae_jax.data.image_folder import image_files, read_image_folder
+from vae_jax.data.memory_mapped import LazyImages, memory_mapped
+from vae_jax.data.npz import read_npz
+from vae_jax.data.packaged import read_digits, read_mnist_5k
+from vae_jax.data.splits import with_all_splits
+from vae_jax.data.sprites import is_sprites, read_sprites
+from vae_jax.data.tfds import read_named
+from vae_jax.runtime.errors import InputError
+
+DEFAULT_DATA_DIR = "~/.cache/vae_jax"
+
+DATASETS: dict[str, Callable[[str], RawDataset]] = {
+    "mnist_5k": read_mnist_5k,
+    "digits": read_digits,
+    "sprites": functools.partial(read_sprites, "sprites"),
+}
+"""Data sets that need neither files nor a network, by name.
+
+Each function takes `--name=value`, the setting that names the data, with which its errors begin.
+"""
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str = DEFAULT_DATA_DIR,
+    offline_dataset: str = "",
+    num_valid: int = 0,
+) -> Dataset:
+    """Load a data set by name or path.
+
+    Args:
+        name: `mnist_5k`, `digits`, `sprites` (`sprites/N` for another number of training images),
+            the name of an image data set of tensorflow-datasets (`mnist`, `cifar10`,
+            `emnist/letters`, ...), or the path of an `.npz` file, a folder of IDX files or a
+            folder of images. For a folder called like a data set write `./mnist`.
+        data_dir: folder of prepared data sets, downloads and decoded copies.
+        offline_dataset: data set to use if `name` has to be downloaded and cannot be.
+        num_valid: images to hold out of train where the source has no valid split; 0 for the
+            customary share (a sixth, or a tenth where there is no test split either).
+
+    Returns:
+        The three splits; `record` says where they came from and whether they were substituted.
+
+    Raises:
+        InputError: anything that the user can mend, in one line.
+
+    Example:
+        >>> data = load("digits")
+        >>> data.image_shape, data.train.shape, data.num_classes
+        ((8, 8, 1), (1437, 8, 8, 1), 10)
+        >>> data.record.source
+        '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
+    """
+    folder, flag = Path(os.path.expanduser(data_dir)), f"--dataset={name}"
+    try:
+        raw = _read(name, folder, flag)
+    except UnavailableError as error:
+        reason = str(error)
+    else:
+        record = Record(asked=name, used=name, source=raw.source, splits="")
+        return build_dataset(raw, record, flag, num_valid)
+    if not offline_dataset:
+        raise InputError(
+            f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={data_dir}; "
+            "connect to a network or give --offline_dataset=mnist_5k"
+        )
+    return _load_substitute(name, offline_dataset, folder, reason, num_valid)
+
+
+def _load_substitute(
+    requested: str, used: str, data_dir: Path, reason: str, num_valid: int
+) -> Dataset:
+    flag = f"--offline_dataset={used}"
+    try:
+        raw = _read(used, data_dir, flag)
+    except UnavailableError as error:
+        raise InputError(
+            f"{flag}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
+        ) from None
+    sentence = f"--dataset={requested} cannot be had ({reason}); using {flag} instead"
+    record = Record(requested, used, raw.source, splits="", substitution=sentence)
+    return build_dataset(raw, record, flag, num_valid)
+
+
+def _read(name: str, data_dir: Path, flag: str) -> RawDataset:
+    """Read a data set from the first source that knows its name."""
+    if name in DATASETS:
+        return DATASETS[name](flag)
+    if is_sprites(name):
+        return read_sprites(name, flag)
+    if name not in DOWNLOADABLE and _is_path(name):
+        return _read_path(name, data_dir, flag)
+    return read_named(name, data_dir, flag, list(DATASETS))
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name is one of a file or folder: it exists, or it is written like a path."""
+    if name.startswith((".", "/", "~")) or name.endswith((".npz", "/")):
+        return True
+    return name == "" or os.path.exists(name)  # unlike Path.exists it accepts any name
+
+
+def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
+    path = Path(os.path.expanduser(name))
+    if not name or not os.path.exists(path):
+        raise InputError(
+            f"{flag}: no such file or folder; give a path that exists or the name of a data set "
+            f"({', '.join([*DATASETS, *DOWNLOADABLE])})"
+        )
+    if path.is_dir():
+        return _read_folder(path, data_dir, flag)
+    if path.suffix != ".npz" or not path.is_file():
+        raise InputError(f"{flag}: neither .npz nor a folder; save the arrays with numpy.savez")
+    return read_npz(path, flag)
+
+
+def _read_folder(folder: Path, data_dir: Path, flag: str) -> RawDataset:
+    try:
+        if has_idx(folder):
+            return read_idx_folder(folder, flag)
+        files = image_files(folder, flag)
+    except OSError as error:
+        raise InputError(f"{flag}: cannot be read ({error.strerror}); give another one") from None
+    return read_image_folder(folder, files, data_dir, flag)
+
+
+def build_dataset(raw: RawDataset, record: Record, flag: str, num_valid: int = 0) -> Dataset:
+    """Check what a source read, cut the splits that it lacks and return the data set.
+
+    Args:
+        raw: splits whose images are `[n, height, width]` or `[n, height, width, channels]`: bool,
+            integers within 0..255 (if the largest is 1, binary) or floats within [0, 1]; or
+            `LazyImages`, which stay in files and for which no warnings are looked for.
+        record: record of the data; `splits` and `warnings` are filled in here.
+        flag: `--name=value`, which begins every error.
+        num_valid: images to cut from train for a valid split; 0 for the customary share.
+
+    Returns:
+        A data set of uint8 images, binary ones as 0 and 255.
+
+    Raises:
+        InputError: images or labels that cannot be used.
+    """
+    if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
+        lazy, sentence = with_all_splits(raw.splits, flag, num_valid)
+        arrays = memory_mapped({split: part.images for split, part in lazy.items()})
+        splits = {
+            split: RawSplit(arrays[split], checks.checked_labels(part, flag))
+            for split, part in lazy.items()
+        }
+        warnings = ()
+    else:
+        splits, sentence = with_all_splits(checks.checked(raw.splits, flag), flag, num_valid)
+        warnings = checks.warnings(splits)
+    # A source that knows factors gives all three splits, so their order is not changed.
+    factors = {f"{split}_factors": part.factors for split, part in raw.splits.items()}
+    return Dataset(
+        train=splits["train"].images,
+        valid=splits["valid"].images,
+        test=splits["test"].images,
+        train_labels=splits["train"].labels,
+        valid_labels=splits["valid"].labels,
+        test_labels=splits["test"].labels,
+        record=replace(record, splits=sentence, warnings=warnings),
+        class_names=raw.class_names,
+        **factors,
+    )
