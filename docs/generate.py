@@ -103,7 +103,7 @@ def flags_page() -> str:
             f'<span id="{name}"></span>`--{name}`',
             code(as_text(field.default)),
             field.metadata["help"].replace("*", r"\*"),
-            field.metadata["kind"].words.replace("*", r"\*"),
+            field.metadata["type"].description.replace("*", r"\*"),
             _sweep_of(name),
             ", ".join(map(code, readers.get(name, []))),
         )

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def numbered(count: int, start: int = 0) -> np.ndarray:
-    """Images `[count, 4, 5]` that differ: the first pixels hold the image's number."""
+    """Return images `[count, 4, 5]` that differ: the first pixels hold the image's number."""
     images = np.full((count, 4, 5), 200, np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(start, start + count), 256)
     return images
@@ -34,7 +34,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def idx_files() -> dict[str, bytes]:
-    """A small MNIST: 12 training and 3 test images, gzipped."""
+    """Return the files of a small MNIST: 12 training and 3 test images, gzipped."""
     arrays = {
         "train-images-idx3-ubyte.gz": numbered(12),
         "train-labels-idx1-ubyte.gz": np.arange(12, dtype=np.uint8),
@@ -57,7 +57,7 @@ def save_image(path: Path, pixels: np.ndarray) -> None:
 
 
 def image_folder(folder: Path) -> Path:
-    """Splits with two classes each; the images of class b are brighter."""
+    """Write splits with two classes each; the images of class b are brighter."""
     for split, count in (("train", 6), ("val", 2), ("test", 2)):
         for index in range(count):
             for bright, name in enumerate("ab"):

@@ -52,7 +52,7 @@ def empty_folder(folder: Path) -> Path:
 
 
 def linked(where: str, to: str):
-    """An image folder that holds a link: to the image beside it, or to what it stands in."""
+    """Return a maker of an image folder that holds a link."""
 
     def make(folder: Path) -> Path:
         save_image(folder / "secret.png", GRAY)
@@ -71,7 +71,7 @@ def linked_idx(folder: Path) -> Path:
 
 
 def pipe(*names: str):
-    """A pipe that nobody writes to, where a file should be."""
+    """Return a maker of a pipe that nobody writes to, in place of a file."""
 
     def make(folder: Path) -> Path:
         path = folder.joinpath(*names)
@@ -83,7 +83,7 @@ def pipe(*names: str):
 
 
 def program_by_the_name_of_an_image(folder: Path) -> Path:
-    """PostScript, which Pillow would hand to Ghostscript."""
+    """Write PostScript, which Pillow would hand to Ghostscript."""
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\n%%EndComments\nshowpage\n%%EOF\n"
     return write_files(folder / "images", {"a.png": eps})
 

@@ -74,7 +74,7 @@ def test_ellipses_and_hearts_have_the_area_of_their_formula():
         assert area(sprite(2, orientation=orientation)) == pytest.approx(3.6617 * 11.7**2, rel=0.02)
 
 
-def test_places_are_one_pixel_apart_and_nothing_is_cut_off():
+def test_positions_are_one_pixel_apart_and_nothing_is_cut_off():
     for shape in range(3):
         centre = sprite(shape, orientation=13)
         for x, y in ((0, 0), (31, 31), (5, 30)):

@@ -45,7 +45,9 @@ def examples(count: int, start: int = 0):
 
 def test_prepared_set_is_read_once(tmp_path, read, monkeypatch):
     prepare(tmp_path, "toy/1.0.0")
-    replace_builder(monkeypatch, {"train": examples(12), "test": examples(3, 12), "extra": examples(5)})
+    replace_builder(
+        monkeypatch, {"train": examples(12), "test": examples(3, 12), "extra": examples(5)}
+    )
     data = read("toy")
     assert sorted(all_numbers(data)) == list(range(15))
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])

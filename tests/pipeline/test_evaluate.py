@@ -183,17 +183,17 @@ def test_a_diverged_run_has_empty_columns_and_its_neighbour_none(start):
         ),
         (
             ["--evaluate=ais", "--posterior=delta"],
-            "--evaluate=ais: needs a density, which --posterior=delta has not; leave ais out",
+            "--evaluate=ais: needs a density, which --posterior=delta does not have; leave ais out",
         ),
         (
             ["--evaluate=samples", "--posterior=delta"],
-            "--evaluate=samples: needs a prior, to which nothing draws --posterior=delta without "
-            "--mmd_weight; leave samples out",
+            "--evaluate=samples: needs codes that are trained to follow the prior, as with "
+            "--posterior=delta only --mmd_weight does; leave samples out",
         ),
         (
             ["--evaluate=representation", "--conditional"],
-            "--evaluate=representation: needs codes that know no label, unlike --conditional; "
-            "leave representation out",
+            "--evaluate=representation: needs codes that do not depend on the label, unlike "
+            "those of --conditional; leave representation out",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def test_the_idx_reader_takes_anything(tmp_path, content):
     _assert_sound(_load(_read_idx, path))
 
 
-@pytest.mark.parametrize("field", [f for f in FIELDS.values() if f.metadata["kind"].parse is int])
+@pytest.mark.parametrize("field", [f for f in FIELDS.values() if f.metadata["type"].parse is int])
 @many
 @given(text=st.text(st.characters(categories=["Nd", "Pd", "Zs"]), max_size=6))
 def test_a_count_is_a_count_in_any_script(field, text):

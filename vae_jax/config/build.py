@@ -1,4 +1,4 @@
-"""From flags to values of the package: the static spec, the hyperparameters, the visits."""
+"""Objects built from flags: the static spec, the hyperparameters, the intervals."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,7 +25,18 @@ T = TypeVar("T")
 def train_spec(
     config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
 ) -> TrainSpec:
-    """The static half of the flags."""
+    """Return the static spec: all that changes shapes or code, as the flags say.
+
+    Args:
+        config: values of the flags.
+        image_shape: height, width and channels of the data.
+        num_classes: classes of the data; only conditional models use them.
+
+    Example:
+        >>> spec = train_spec(Config(latent_size=2, hidden_sizes=(16,)), (8, 8, 1))
+        >>> spec.model.max_latents, spec.batch_size
+        (2, 128)
+    """
     posterior, prior = posterior_and_prior(config)
     model = VAE(
         image_shape=image_shape,
@@ -48,7 +59,7 @@ def train_spec(
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
-    """The families of q(z|x) and p(z), with a second stochastic layer where there is one."""
+    """Return the families of q(z|x) and p(z), with a second stochastic layer where there is one."""
     posterior = member(POSTERIORS[config.posterior], config)
     prior = member(PRIORS[config.prior], config)
     if not config.top_latent_size:
@@ -58,43 +69,62 @@ def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
 
 
 def member(family: type[T], config: Config, **more: object) -> T:
-    """A member of a registry; its dataclass fields are the flags of the same names."""
+    """Return a member of a registry; its dataclass fields are the flags of the same names.
+
+    Args:
+        family: class of the member, a frozen dataclass.
+        config: values of the flags.
+        **more: fields that are not taken from flags.
+
+    Example:
+        >>> member(POSTERIORS["iaf"], Config(num_flows=3)).num_flows
+        3
+    """
     fields = {field.name for field in dataclasses.fields(family)}  # pyright: ignore[reportArgumentType]
     own = {name: getattr(config, name) for name in fields - more.keys()}
     return family(**own, **more)
 
 
 def network(config: Config) -> Network:
-    """The architecture that the flags name."""
+    """Return the architecture that the flags name."""
     dtype = "bfloat16" if config.compute_dtype == "bfloat16" else None
     return member(NETWORKS[config.network], config, dtype=dtype)
 
 
 def matmul_precision(config: Config, platform: str) -> str:
-    """How float32 matrices are multiplied, in JAX's words.
+    """Return the precision of float32 matrix products, by the name that JAX gives it.
 
-    ``default`` is whatever is fastest: on a TPU one pass in bfloat16, which gives away about one
-    per cent of an ELBO, on recent GPUs TensorFloat-32, on a CPU float32 itself. ``high`` takes
-    three bfloat16 passes or TensorFloat-32, ``highest`` is float32 everywhere.
+    ``default`` is the fastest: on a TPU one pass in bfloat16, which costs about one per cent of an
+    ELBO, on recent GPUs TensorFloat-32, on a CPU float32 itself. ``high`` takes three bfloat16
+    passes or TensorFloat-32, ``highest`` is float32 everywhere.
+
+    Example:
+        >>> matmul_precision(Config(), "tpu"), matmul_precision(Config(), "cpu")
+        ('highest', 'default')
     """
     automatic = "highest" if platform == "tpu" else "default"
     return automatic if config.matmul_precision == "auto" else config.matmul_precision
 
 
 def regularizers(config: Config) -> tuple[Regularizer, ...]:
-    """The penalties that have some strength."""
-    return tuple(member(kind, config) for kind in penalties(config).values())
+    """Return the penalties whose weight is not zero."""
+    return tuple(member(family, config) for family in penalties(config).values())
 
 
 def hparams(configs: Sequence[Config]) -> HParams:
-    """The array half of the flags, ``[runs]``."""
+    """Return the hyperparameters of all runs, arrays ``[runs]``.
+
+    Example:
+        >>> hparams([Config(beta=1.0), Config(beta=4.0)]).beta.tolist()
+        [1.0, 4.0]
+    """
     return HParams.of(
         **{name: [getattr(config, name) for config in configs] for name in HParams._fields}
     )
 
 
 def intervals(config: Config) -> Intervals:
-    """When the host looks."""
+    """Return the steps between which the device runs alone: chunks, evaluations, checkpoints."""
     return Intervals(
         config.num_steps, config.chunk_steps, config.eval_every, config.checkpoint_every
     )

@@ -1,10 +1,10 @@
-"""From the words of a command line to a ``Config``; the only room with absl."""
+"""Command line: from its arguments to a checked ``Config``; the only module that imports absl."""
 
 import difflib
 import importlib.metadata
 import importlib.resources
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -18,38 +18,38 @@ FLAGFILE_FOLDER = "experiments"
 
 
 def parse(argv: Sequence[str]) -> Config:
-    """Flags of a command line (without the program's name); ``workdir`` is filled in.
+    """Return the flags of a command line (without the program's name), with a ``workdir``.
 
     Raises:
         InputError: unknown flags, values out of range, combinations without effect.
+
+    Example:
+        >>> config = parse(["--beta=4", "--sweep=seed=0:3"])
+        >>> config.beta, config.sweep, config.workdir
+        (4.0, ('seed=0:3',), 'runs/vae')
     """
-    arguments, flagfiles = _expanded(argv)
-    texts, sweep = _absl_texts(arguments)
+    arguments, flagfiles = _with_flagfiles(argv)
+    texts, sweep = _texts(arguments)
     texts.setdefault("workdir", f"runs/{flagfiles[-1].stem if flagfiles else 'vae'}")
     values = {name: parse_value(name, text) for name, text in texts.items()}
     config = Config(**values, sweep=tuple(sweep))
-    rows = sweeps.rows(config)
-    idle = [without_effect(row) for row in rows]
-    for name in texts.keys() | {axis.name for axis in sweeps.axes(config)}:
-        if all(name in reasons for reasons in idle):
-            value = texts.get(name, "...")
-            raise InputError(f"--{name}={value}: has no effect {idle[0][name]}; leave it out")
+    _refuse_flags_without_effect(config, texts)
     return config
 
 
-def _absl_texts(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Texts of the given flags as absl reads them, later ones winning, and of ``--sweep``."""
+def _texts(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the texts of the given flags as absl reads them, later ones winning, and sweeps."""
     values = flags.FlagValues()
     for field in FIELDS.values():
         define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
         define(field.name, None, field.metadata["help"], flag_values=values)
     flags.DEFINE_multi_string("sweep", [], "NAME=V1,V2,...", flag_values=values)
     try:
-        rest = values(["run.py", *argv])[1:]
+        rest = values(["run.py", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
         close = difflib.get_close_matches(error.flagname, [*FIELDS, "sweep"], 1)
-        hint = f"did you mean --{close[0]}?" if close else "see --help"
-        raise InputError(f"--{error.flagname}: unknown flag; {hint}") from None
+        advice = f"did you mean --{close[0]}?" if close else "see --help"
+        raise InputError(f"--{error.flagname}: unknown flag; {advice}") from None
     except flags.Error as error:
         raise InputError(f"{error}; flags look like --name=value") from None
     if rest:
@@ -58,10 +58,21 @@ def _absl_texts(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return given, list(values["sweep"].value or [])
 
 
-def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[str], list[Path]]:
-    """Arguments with the lines of each flagfile in its place, and the flagfiles.
+def _refuse_flags_without_effect(config: Config, texts: Mapping[str, str]) -> None:
+    """Refuse a flag, given or swept, that has no effect in any run."""
+    reasons_by_run = [without_effect(run) for run in sweeps.rows(config)]
+    for name in texts.keys() | {axis.name for axis in sweeps.axes(config)}:
+        if all(name in reasons for reasons in reasons_by_run):
+            value, reason = texts.get(name, "..."), reasons_by_run[0][name]
+            raise InputError(f"--{name}={value}: has no effect {reason}; leave it out")
 
-    A line may name another flagfile, which is looked up in the same places.
+
+def _with_flagfiles(
+    argv: Sequence[str], opened: tuple[Path, ...] = ()
+) -> tuple[list[str], list[Path]]:
+    """Return the arguments with each flagfile replaced by its lines, and the flagfiles.
+
+    A line may name another flagfile, which is looked up in the same folders.
     """
     arguments, flagfiles, rest = [], [], iter(argv)
     for argument in rest:
@@ -69,19 +80,19 @@ def _expanded(argv: Sequence[str], opened: tuple[Path, ...] = ()) -> tuple[list[
         if flag not in ("--flagfile", "-flagfile"):
             arguments.append(argument)
             continue
-        path = _found(name if equals else next(rest, ""))
+        path = _flagfile_path(name if equals else next(rest, ""))
         if path in opened:
             raise InputError(f"--flagfile={name}: leads back to itself; remove that line from it")
         flagfiles.append(path)
-        arguments += _expanded(_flag_lines(path), (*opened, path))[0]
+        arguments += _with_flagfiles(_flagfile_lines(path), (*opened, path))[0]
     return arguments, flagfiles
 
 
-def _found(name: str) -> Path:
+def _flagfile_path(name: str) -> Path:
     """Return the path of a flagfile: as given, or one that is shipped."""
     folder = _shipped_folder()
     for path in (Path(name), folder / name):
-        if os.path.isfile(path):  # unlike Path.is_file it bears a name of any length
+        if os.path.isfile(path):  # unlike Path.is_file it accepts a name of any length
             return path
     known = ", ".join(sorted(path.name for path in folder.glob("*.flags")))
     advice = f"give one of {known}" if known else "give the path of one"
@@ -98,7 +109,7 @@ def _checkout_folder() -> Path:
 def _shipped_folder() -> Path:
     """Return the folder of the shipped flagfiles: in a checkout, or where pip has put them.
 
-    Where that is depends on how pip was called, so the list of installed files is asked.
+    The latter depends on how pip was called, so it is taken from the list of installed files.
     """
     folder = _checkout_folder()
     if folder.is_dir():
@@ -107,12 +118,12 @@ def _shipped_folder() -> Path:
         installed = importlib.metadata.files("vae_jax") or []
     except importlib.metadata.PackageNotFoundError:
         installed = []
-    places = (Path(str(f.locate())).resolve().parent for f in installed if f.suffix == ".flags")
-    return next(places, folder)
+    folders = (Path(str(f.locate())).resolve().parent for f in installed if f.suffix == ".flags")
+    return next(folders, folder)
 
 
-def _flag_lines(path: Path) -> list[str]:
-    """Lines of a flagfile without comments and blank ones."""
+def _flagfile_lines(path: Path) -> list[str]:
+    """Return the lines of a flagfile without comments and blank ones."""
     try:
         lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
-"""The flags: one field of :class:`Config` each, with its range and its meaning.
+"""Schema of the flags: one field of :class:`Config` each, with default, type and meaning.
 
-All values are parsed and checked here, so that every mistake gets one line in the same words,
-before anything is compiled.
+All values are parsed and checked here, so that every mistake is reported in one line of the same
+form, before anything is compiled.
 """
 
 import dataclasses
@@ -36,111 +36,152 @@ from vae_jax.training.input_pipeline import ON_DEVICE
 from vae_jax.training.optimizers import SCHEDULES
 
 MATMUL_PRECISIONS = ("default", "high", "highest")
+"""Precisions of JAX's matrix products that a flag may name."""
 MOST_LAYERS = 1000  # each is compiled by itself
 
 
 def _flag(
     default: Any,
-    kind: FlagType,
-    words: str,
+    flag_type: FlagType,
+    meaning: str,
     *,
     changes_run: bool = True,
     is_sweepable: bool | None = None,
     unit: str = columns.NUMBER,
 ) -> Any:
-    is_sweepable = changes_run if is_sweepable is None else is_sweepable
-    metadata = {"kind": kind, "help": words, "unit": unit if kind.is_number else columns.TEXT}
-    metadata |= {"changes_run": changes_run, "is_sweepable": is_sweepable}
+    """Return the field of a flag.
+
+    Args:
+        default: value where the flag is not given.
+        flag_type: parser and range of its values.
+        meaning: phrase for the help and the columns of a study.
+        changes_run: whether the flag decides what is trained.
+        is_sweepable: whether it may differ between the runs of a study; by default ``changes_run``.
+        unit: unit of a number, as in ``evaluation.columns``.
+    """
+    metadata = {
+        "type": flag_type,
+        "help": meaning,
+        "unit": unit if flag_type.is_number else columns.TEXT,
+        "changes_run": changes_run,
+        "is_sweepable": changes_run if is_sweepable is None else is_sweepable,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Config:
-    """All flags with their defaults.
+    """Values of all flags; each field's help text is its meaning.
 
-    ``changes_run`` says which ones decide what is trained, ``is_sweepable`` which ones may differ
-    between the runs of a study. ``sweep`` holds the texts of ``--sweep``, which may be repeated.
+    Attributes:
+        sweep: texts of ``--sweep``, which may be repeated.
+
+    Example:
+        >>> Config(beta=4.0).beta, Config().latent_size
+        (4.0, 20)
     """
 
     workdir: str = _flag(
-        "", NON_EMPTY, "where the run lives; runs/NAME of NAME.flags", changes_run=False
+        "", NON_EMPTY, "folder of the run; by default runs/NAME for NAME.flags", changes_run=False
     )
     dataset: str = _flag(
         "mnist",
         NON_EMPTY,
-        "tfds name, mnist_5k, digits, sprites, or a path: .npz, IDX, images",
+        "mnist_5k, digits, sprites, a name of tfds, or a path: .npz, IDX, images",
         is_sweepable=False,
     )
-    data_dir: str = _flag("", TEXT, "where prepared data sets live", changes_run=False)
+    data_dir: str = _flag(
+        "", TEXT, "folder of prepared data sets, downloads and decoded copies", changes_run=False
+    )
     offline_dataset: str = _flag(
-        "", TEXT, "what to use where --dataset cannot be had", changes_run=False
+        "", TEXT, "data set to use where --dataset cannot be downloaded", changes_run=False
     )
     num_valid: int = _flag(
         0,
         whole(0),
-        "images held out for valid where the data have none; 0: a sixth or a tenth",
+        "images held out for valid where the source has no valid split; 0: a sixth or a tenth",
         is_sweepable=False,
     )
     data_on_device: str = _flag(
         "auto",
         one_of(*ON_DEVICE),
-        "keep all training images there; auto: if they fit",
+        "keep all training images on the device; auto: if they fit",
         changes_run=False,
     )
-    binarize: str = _flag("none", one_of(*BINARIZATIONS), "how gray pixels become binary")
+    binarize: str = _flag(
+        "none", one_of(*BINARIZATIONS), "method by which gray pixels become binary"
+    )
     conditional: bool = _flag(False, BOOLEAN, "give the labels to encoder, decoder and prior")
     network: str = _flag("mlp", one_of(*NETWORKS), "architecture of encoder and decoder")
-    hidden_sizes: tuple[int, ...] = _flag((400,), sizes(0), "dense layers, mirrored in the decoder")
-    channels: tuple[int, ...] = _flag((32, 64), sizes(1), "convolutions of stride 2 (conv, resnet)")
+    hidden_sizes: tuple[int, ...] = _flag(
+        (400,), sizes(0), "units of the dense layers, mirrored in the decoder"
+    )
+    channels: tuple[int, ...] = _flag(
+        (32, 64), sizes(1), "channels of the convolutions of stride 2 (conv, resnet)"
+    )
     num_blocks: int = _flag(
         1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
     )
-    activation: str = _flag("relu", one_of(*ACTIVATIONS), "between the layers")
+    activation: str = _flag("relu", one_of(*ACTIVATIONS), "activation function between the layers")
     weight_norm: bool = _flag(False, BOOLEAN, "weight normalization of the hidden layers")
     output_bias: str = _flag(
-        "data_mean", one_of("data_mean", "zeros"), "where the decoder's per-pixel bias starts"
+        "data_mean", one_of("data_mean", "zeros"), "initial bias of each pixel in the decoder"
     )
-    latent_size: int = _flag(20, whole(1), "active coordinates of z")
-    top_latent_size: int = _flag(0, whole(0), "of a second stochastic layer above z; 0: none")
+    latent_size: int = _flag(20, whole(1), "coordinates of z that the run uses")
+    top_latent_size: int = _flag(
+        0, whole(0), "coordinates of a second stochastic layer above z; 0: none"
+    )
     top_hidden_sizes: tuple[int, ...] = _flag(
-        (100, 100), sizes(1), "dense layers between the stochastic layers"
+        (100, 100), sizes(1), "units of the dense layers between the stochastic layers"
     )
     likelihood: str = _flag("bernoulli", one_of(*LIKELIHOODS), "p(x|z)")
-    scale_mode: str = _flag("fixed", one_of(*SCALE_MODES), "where the scale of p(x|z) comes from")
+    scale_mode: str = _flag("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
     scale: float = _flag(
-        1.0, real(0.0, is_open=True), "of p(x|z): its value, or where a learned one starts"
+        1.0, real(0.0, is_open=True), "scale of p(x|z), or initial value of a learned one"
     )
-    num_logistics: int = _flag(1, whole(1), "components of a pixel (discretized_logistic)")
+    num_logistics: int = _flag(1, whole(1), "logistic components of a pixel (discretized_logistic)")
     posterior: str = _flag("gaussian", one_of(*POSTERIORS), "q(z|x)")
     num_flows: int = _flag(2, whole(1, MOST_LAYERS), "steps of the posterior's flow")
     flow_hidden_size: int = _flag(64, whole(1), "hidden units of a step of the posterior's flow")
     prior: str = _flag("normal", one_of(*PRIORS), "p(z)")
-    num_components: int = _flag(10, whole(1), "of the prior (mixture, vamp)")
-    pseudo_inputs: str = _flag("data", one_of("data", "noise"), "what they start from (vamp)")
+    num_components: int = _flag(10, whole(1), "components of the prior (mixture, vamp)")
+    pseudo_inputs: str = _flag(
+        "data", one_of("data", "noise"), "initial values of the pseudo-inputs (vamp)"
+    )
     num_couplings: int = _flag(4, whole(1, MOST_LAYERS), "coupling layers of the prior (flow)")
     coupling_size: int = _flag(64, whole(1), "hidden units of a coupling layer")
     objective: str = _flag("elbo", one_of(*OBJECTIVES), "the bound that is maximised")
     num_particles: int = _flag(1, whole(1), "samples of z per example in a bound")
     num_bounds: int = _flag(1, whole(1), "bounds that are averaged (miwae)")
-    estimator: str = _flag("standard", one_of(*ESTIMATORS), "of the gradient")
-    kl: str = _flag("auto", one_of(*KL_MODES), "how the KL term is computed (elbo)")
-    kl_penalty: str = _flag("beta", one_of(*KL_PENALTIES), "what is made of the KL term (elbo)")
+    estimator: str = _flag("standard", one_of(*ESTIMATORS), "estimator of the gradient")
+    kl: str = _flag("auto", one_of(*KL_MODES), "computation of the KL term (elbo)")
+    kl_penalty: str = _flag(
+        "beta", one_of(*KL_PENALTIES), "form of the KL term in the objective (elbo)"
+    )
     beta: float = _flag(1.0, real(0.0), "weight of the KL term")
     kl_warmup_steps: int = _flag(
-        0, whole(0), "updates over which that weight rises to beta", unit="updates"
+        0, whole(0), "updates over which the weight of the KL term rises to beta", unit="updates"
     )
     free_bits: float = _flag(
         0.0, real(0.0), "nats of each latent's KL that cost nothing", unit="nats"
     )
-    capacity: float = _flag(0.0, real(0.0), "nats to which the KL is drawn at the end", unit="nats")
+    capacity: float = _flag(0.0, real(0.0), "nats that the KL is to reach at the end", unit="nats")
     capacity_steps: int = _flag(
         0, whole(0), "updates over which the capacity rises from 0", unit="updates"
     )
-    tc_weight: float = _flag(0.0, real(0.0), "of the total correlation, beyond its share in the KL")
+    tc_weight: float = _flag(
+        0.0, real(0.0), "weight of the total correlation, beyond its share in the KL"
+    )
     tc_estimator: str = _flag("weighted", one_of(*TC_ESTIMATORS), "minibatch estimate of log q(z)")
     dip_offdiagonal: float = _flag(0.0, real(0.0), "weight of the codes' covariances (DIP-VAE)")
-    dip_diagonal: float = _flag(0.0, real(0.0), "weight of the codes' variances' distance from 1")
-    dip_of: str = _flag("means", one_of("means", "samples"), "codes of DIP-VAE I, II")
+    dip_diagonal: float = _flag(
+        0.0, real(0.0), "weight of the distance of the codes' variances from 1"
+    )
+    dip_of: str = _flag(
+        "means",
+        one_of("means", "samples"),
+        "codes that DIP-VAE compares: means (I) or samples (II)",
+    )
     mmd_weight: float = _flag(0.0, real(0.0), "weight of the MMD between q(z) and p(z)")
     factor_weight: float = _flag(0.0, real(0.0), "weight of FactorVAE's total correlation")
     batch_size: int = _flag(128, whole(1), "examples per update")
@@ -153,31 +194,39 @@ class Config:
     clip_norm: float = _flag(
         math.inf, real(0.0, is_open=True, or_infinite=True), "largest norm of the gradient"
     )
-    seed: int = _flag(0, whole(0), "of weights, order, pixels and noise")
+    seed: int = _flag(0, whole(0), "seed of weights, order of examples, binarized pixels and noise")
     compute_dtype: str = _flag(
         "float32",
         one_of("float32", "bfloat16", "float64"),
-        "float64: everything; bfloat16: networks only",
+        "precision; float64: of everything, bfloat16: of the networks only",
         is_sweepable=False,
     )
     matmul_precision: str = _flag(
         "auto",
         one_of("auto", *MATMUL_PRECISIONS),
-        "of float32 matrix products; auto: highest on TPU, where default costs nats, else default",
+        "precision of float32 products; auto: highest on TPU (default costs nats), else default",
         changes_run=False,
     )
-    chunk_steps: int = _flag(500, whole(1), "most updates between host visits", changes_run=False)
-    eval_every: int = _flag(500, whole(1), "updates between looks at valid", changes_run=False)
+    chunk_steps: int = _flag(
+        500, whole(1), "most updates in one call of the device", changes_run=False
+    )
+    eval_every: int = _flag(
+        500, whole(1), "updates between evaluations on valid", changes_run=False
+    )
     checkpoint_every: int = _flag(1000, whole(1), "updates between checkpoints", changes_run=False)
     max_parallel_runs: int = _flag(
         0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
     )
-    distributed: bool = _flag(False, BOOLEAN, "be one of several processes", changes_run=False)
-    coordinator: str = _flag(
-        "", TEXT, "HOST:PORT of the first process; empty: as JAX detects", changes_run=False
+    distributed: bool = _flag(
+        False, BOOLEAN, "take part as one of several processes", changes_run=False
     )
-    num_processes: int = _flag(0, whole(0), "of the run; 0: as JAX detects", changes_run=False)
-    process_id: int = _flag(0, whole(0), "of this process", changes_run=False)
+    coordinator: str = _flag(
+        "", TEXT, "HOST:PORT of the first process; empty: detected by JAX", changes_run=False
+    )
+    num_processes: int = _flag(
+        0, whole(0), "number of processes; 0: detected by JAX", changes_run=False
+    )
+    process_id: int = _flag(0, whole(0), "index of this process", changes_run=False)
     run_devices: int = _flag(
         0,
         whole(0),
@@ -190,18 +239,25 @@ class Config:
         "devices that share each batch; 0: those left over, or 1 on a single CPU",
         changes_run=False,
     )
-    eval_particles: int = _flag(100, whole(1), "K of the test NLL", changes_run=False)
+    eval_particles: int = _flag(
+        100, whole(1), "importance samples K of the test NLL", changes_run=False
+    )
     evaluate: tuple[str, ...] = _flag(
-        ("nll",), some_of(*EVALUATORS), "what is measured at the end", changes_run=False
+        ("nll",), some_of(*EVALUATORS), "evaluations after training", changes_run=False
     )
     decomposition_examples: int = _flag(
         10_000, whole(2), "test examples in the aggregate posterior", changes_run=False
     )
-    ais_steps: int = _flag(1000, whole(1), "temperatures (ais, bdmc)", changes_run=False)
-    ais_chains: int = _flag(16, whole(1), "for each example (ais, bdmc)", changes_run=False)
-    ais_leapfrog: int = _flag(10, whole(1), "steps of a transition (ais, bdmc)", changes_run=False)
+    ais_steps: int = _flag(1000, whole(1), "temperatures of a chain (ais, bdmc)", changes_run=False)
+    ais_chains: int = _flag(16, whole(1), "chains for each example (ais, bdmc)", changes_run=False)
+    ais_leapfrog: int = _flag(
+        10, whole(1), "leapfrog steps of a transition (ais, bdmc)", changes_run=False
+    )
     ais_start: str = _flag(
-        "prior", one_of(*AIS_STARTS), "where the path begins (ais, bdmc)", changes_run=False
+        "prior",
+        one_of(*AIS_STARTS),
+        "start of the path of distributions (ais, bdmc)",
+        changes_run=False,
     )
     ais_examples: int = _flag(
         100, whole(1), "test examples, or samples of the model (ais, bdmc)", changes_run=False
@@ -220,7 +276,10 @@ class Config:
         "", TEXT, "folder of compiled programs, or none", changes_run=False
     )
     restart: bool = _flag(
-        False, BOOLEAN, "train anew what no checkpoint can bring back", changes_run=False
+        False,
+        BOOLEAN,
+        "train again from the start what no checkpoint can restore",
+        changes_run=False,
     )
     debug_nans: bool = _flag(
         False, BOOLEAN, "name the operation at which a run diverged", changes_run=False
@@ -229,41 +288,60 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
+"""Fields of all flags by name; their metadata are the arguments of ``_flag``."""
 
 
 def setting(name: str) -> Column:
-    """Return the declaration of a flag as a column of a study's rows."""
-    facts = FIELDS[name].metadata
-    return Column(name, facts["help"], facts["unit"], name.replace("_", " "))
+    """Return the declaration of a flag as a column of a study's rows.
+
+    Example:
+        >>> setting("latent_size").title
+        'latent size'
+    """
+    metadata = FIELDS[name].metadata
+    return Column(name, metadata["help"], metadata["unit"], name.replace("_", " "))
 
 
 def parse_value(name: str, text: str) -> Any:
-    """The value of one flag from its text.
+    """Return the value of one flag from its text.
 
     Raises:
         InputError: text that does not parse or lies outside the flag's range.
+
+    Example:
+        >>> parse_value("beta", "4"), parse_value("hidden_sizes", "400,200")
+        (4.0, (400, 200))
+        >>> parse_value("beta", "-1")
+        Traceback (most recent call last):
+        ...
+        vae_jax.runtime.errors.InputError: --beta=-1: must be a finite number of at least 0
     """
-    kind: FlagType = FIELDS[name].metadata["kind"]
+    flag_type: FlagType = FIELDS[name].metadata["type"]
     try:
-        value = kind.parse(text)
+        value = flag_type.parse(text)
     except ValueError:
         value = None
-    if value is None or not kind.is_valid(value):
-        raise InputError(f"--{name}={text}: must be {kind.words}")
+    if value is None or not flag_type.is_valid(value):
+        raise InputError(f"--{name}={text}: must be {flag_type.description}")
     return value
 
 
 def as_text(value: Any) -> str:
-    """A flag's value as one would type it."""
+    """Return the text that a flag is given as on a command line.
+
+    Example:
+        >>> as_text((400, 200)), as_text(0.5)
+        ('400,200', '0.5')
+    """
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def help_text() -> str:
-    """One line for each flag: name, default, meaning, allowed values."""
+    """Return the help: for each flag its name, default, meaning and allowed values."""
     lines = ["python run.py --flagfile=NAME.flags [--name=value ...]", ""]
     for field in FIELDS.values():
-        default = as_text(field.default)
-        kind: FlagType = field.metadata["kind"]
-        lines.append(f"  --{field.name}={default}\n      {field.metadata['help']}; {kind.words}")
+        default, meaning = as_text(field.default), field.metadata["help"]
+        allowed = field.metadata["type"].description
+        lines.append(f"  --{field.name}={default}\n      {meaning}; {allowed}")
     lines.append("  --sweep=NAME=V1,V2,...\n      repeatable; the study is the product of all")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Which flags have an effect together, and which values do not go together.
+"""Combinations of flags: which have an effect together, and which values exclude each other.
 
-A flag without effect is an error and never ignored, and so is a combination that makes no sense;
-both are told in one line before anything is compiled.
+A flag without effect is an error and never ignored, and so is a combination that makes no sense.
+Both are reported in one line before anything is compiled.
 """
 
 import dataclasses
@@ -30,59 +30,100 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def fields_of(member: Any) -> set[str]:
-    """Flags that a member of a registry reads."""
+    """Return the flags that a member of a registry reads.
+
+    Example:
+        >>> fields_of(NETWORKS["mlp"]) >= {"hidden_sizes", "activation"}
+        True
+    """
     return {field.name for field in dataclasses.fields(member)} & FIELDS.keys()
 
 
 def penalties(config: Config) -> dict[str, type[Regularizer]]:
-    """The regularisers that have some strength, by name."""
+    """Return the regularizers with a weight that is not zero, by name.
+
+    Example:
+        >>> list(penalties(Config(mmd_weight=10.0)))
+        ['mmd']
+    """
     return {
-        name: kind
-        for name, kind in REGULARIZERS.items()
-        if any(getattr(config, strength) for strength in kind.strengths)
+        name: family
+        for name, family in REGULARIZERS.items()
+        if any(getattr(config, strength) for strength in family.strengths)
     }
 
 
 def without_effect(config: Config) -> dict[str, str]:
-    """Flags that do nothing in this combination, each with the reason."""
+    """Return the flags that have no effect in this combination, each with the reason.
+
+    Example:
+        >>> without_effect(Config())["channels"]
+        'with --network=mlp'
+    """
+    return (
+        _fields_of_other_members(config)
+        | _fields_of_unused_penalties(config)
+        | _fields_of_unused_evaluators(config)
+        | _fields_of_absent_layers(config)
+        | _fields_of_absent_processes(config)
+        | _fields_of_the_unused_kl(config)
+    )
+
+
+def _fields_of_other_members(config: Config) -> dict[str, str]:
+    """Return the flags that only members read that are not chosen."""
     reasons = {}
     for choice, members in CHOICES.items():
-        read = fields_of(members[getattr(config, choice)])
-        known = set().union(*(fields_of(member) for member in members.values()))
-        reasons |= dict.fromkeys(known - read, f"with --{choice}={getattr(config, choice)}")
-    on = penalties(config)
-    for name, kind in REGULARIZERS.items():
-        if name not in on:
-            reasons |= dict.fromkeys(fields_of(kind), f"without a weight of {name}")
-    reasons |= _without_effect_on_evaluation(config)
-    if "scale_mode" in reasons:
+        name = getattr(config, choice)
+        read_by_any = set().union(*(fields_of(member) for member in members.values()))
+        unread = read_by_any - fields_of(members[name])
+        reasons |= dict.fromkeys(unread, f"with --{choice}={name}")
+    if "scale_mode" in reasons:  # the scale itself is a hyperparameter and no field of a member
         reasons["scale"] = reasons["scale_mode"]
-    if not config.top_latent_size:
-        reasons["top_hidden_sizes"] = "without --top_latent_size"
-    if not config.coordinator:
-        reasons |= dict.fromkeys(("num_processes", "process_id"), "without --coordinator")
-    if not config.distributed:
-        names = ("coordinator", "num_processes", "process_id")
-        reasons |= dict.fromkeys(names, "without --distributed")
-    if config.network == "mlp" and not config.hidden_sizes:
-        reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
-    return reasons | _without_effect_on_kl(config)
+    return reasons
 
 
-def _without_effect_on_evaluation(config: Config) -> dict[str, str]:
+def _fields_of_unused_penalties(config: Config) -> dict[str, str]:
+    reasons, used = {}, penalties(config)
+    for name, family in REGULARIZERS.items():
+        if name not in used:
+            reasons |= dict.fromkeys(fields_of(family), f"without a weight of {name}")
+    return reasons
+
+
+def _fields_of_unused_evaluators(config: Config) -> dict[str, str]:
     readers: dict[str, list[str]] = {}
-    for name, kind in EVALUATORS.items():
-        for flag in fields_of(kind):
+    for name, evaluator in EVALUATORS.items():
+        for flag in fields_of(evaluator):
             readers.setdefault(flag, []).append(name)
-    made = {*ALWAYS, *config.evaluate}
+    used = {*ALWAYS, *config.evaluate}
     return {
         flag: f"without --evaluate={' or '.join(names)}"
         for flag, names in readers.items()
-        if not made & set(names)
+        if not used & set(names)
     }
 
 
-def _without_effect_on_kl(config: Config) -> dict[str, str]:
+def _fields_of_absent_layers(config: Config) -> dict[str, str]:
+    reasons = {}
+    if not config.top_latent_size:
+        reasons["top_hidden_sizes"] = "without --top_latent_size"
+    if config.network == "mlp" and not config.hidden_sizes:
+        reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
+    return reasons
+
+
+def _fields_of_absent_processes(config: Config) -> dict[str, str]:
+    if not config.distributed:
+        names = ("coordinator", "num_processes", "process_id")
+        return dict.fromkeys(names, "without --distributed")
+    if not config.coordinator:
+        return dict.fromkeys(("num_processes", "process_id"), "without --coordinator")
+    return {}
+
+
+def _fields_of_the_unused_kl(config: Config) -> dict[str, str]:
+    """Return the flags of terms that the KL does not have, or of the KL where there is none."""
     reasons = {}
     if config.kl_penalty != "free_bits" or config.objective != "elbo":
         reasons["free_bits"] = "without --kl_penalty=free_bits"
@@ -101,22 +142,39 @@ def check_combination(config: Config) -> None:
     """Refuse values that are allowed one by one but not together.
 
     Raises:
-        InputError: naming the flags.
+        InputError: a message that names the flags, the problem and the remedy.
+
+    Example:
+        >>> check_combination(Config(tc_weight=6.0, batch_size=128))
+        >>> check_combination(Config(tc_weight=6.0, batch_size=1))
+        Traceback (most recent call last):
+        ...
+        vae_jax.runtime.errors.InputError: --tc_weight=6: compares the codes of a batch; give
+        --batch_size of at least 2
     """
     rules = (
-        *(_refused_shapes, _refused_places, _refused_bounds, _refused_penalties),
+        _refused_lengths,
+        _refused_processes,
+        _refused_members,
+        _refused_data_on_device,
+        _refused_objectives,
+        _refused_kl,
+        _refused_penalties,
         _refused_evaluations,
     )
-    for refusal in itertools.chain.from_iterable(rule(config) for rule in rules):
-        raise InputError(refusal)
+    for message in itertools.chain.from_iterable(rule(config) for rule in rules):
+        raise InputError(message)
 
 
-def _refused_shapes(config: Config) -> Iterator[str]:
+def _refused_lengths(config: Config) -> Iterator[str]:
     if config.num_steps * config.batch_size >= 2**31:
         yield (
             f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
             f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
         )
+
+
+def _refused_processes(config: Config) -> Iterator[str]:
     is_numbered = config.distributed and config.coordinator
     if is_numbered and config.process_id >= config.num_processes:
         yield (
@@ -128,6 +186,9 @@ def _refused_shapes(config: Config) -> Iterator[str]:
             f"--batch_devices={config.batch_devices}: does not divide --batch_size="
             f"{config.batch_size}; give a divisor, or leave it out"
         )
+
+
+def _refused_members(config: Config) -> Iterator[str]:
     if "channels" in fields_of(NETWORKS[config.network]) and not config.hidden_sizes:
         yield (
             f"--hidden_sizes=: must name a size with --network={config.network}, for example 256"
@@ -136,12 +197,12 @@ def _refused_shapes(config: Config) -> Iterator[str]:
         yield f"--prior={config.prior}: needs labels; give --conditional as well"
     if config.top_latent_size and config.posterior != "gaussian":
         yield (
-            f"--top_latent_size={config.top_latent_size}: stands on --posterior=gaussian, not on "
+            f"--top_latent_size={config.top_latent_size}: needs --posterior=gaussian, not "
             f"{config.posterior}; leave one of them out"
         )
 
 
-def _refused_places(config: Config) -> Iterator[str]:
+def _refused_data_on_device(config: Config) -> Iterator[str]:
     if config.data_on_device == "no" and config.binarize == "static":
         yield (
             "--data_on_device=no: --binarize=static draws all images at once, on the device; leave "
@@ -149,22 +210,27 @@ def _refused_places(config: Config) -> Iterator[str]:
         )
 
 
-def _refused_bounds(config: Config) -> Iterator[str]:
+def _refused_objectives(config: Config) -> Iterator[str]:
     has_density = POSTERIORS[config.posterior].has_density
     if not has_density and config.objective != "elbo":
         yield (
             f"--objective={config.objective}: needs a density, which --posterior="
-            f"{config.posterior} has not; leave it out to train a plain autoencoder"
+            f"{config.posterior} does not have; leave it out to train a plain autoencoder"
         )
     if config.objective == "elbo" and config.estimator == "dreg":
         yield (
-            "--estimator=dreg: is stl for the elbo, whose particles have equal weights; give "
+            "--estimator=dreg: equals stl for the elbo, whose particles have equal weights; give "
             "--estimator=stl, or --objective=iwae with --num_particles above 1"
         )
+    if config.objective != "elbo" and config.num_particles == 1 and config.estimator == "dreg":
+        yield "--estimator=dreg: equals stl with --num_particles=1; give more particles, or stl"
+
+
+def _refused_kl(config: Config) -> Iterator[str]:
     if config.estimator != "standard" and config.kl == "analytic":
         yield (
-            f"--estimator={config.estimator}: follows the path of samples, of which --kl=analytic "
-            "has none; give --kl=monte_carlo or leave it out"
+            f"--estimator={config.estimator}: needs a sampled KL term, which --kl=analytic "
+            "does not have; give --kl=monte_carlo or leave it out"
         )
     is_gaussian = POSTERIORS[config.posterior].is_gaussian
     is_closed = is_gaussian and PRIORS[config.prior].has_gaussian_kl
@@ -173,64 +239,81 @@ def _refused_bounds(config: Config) -> Iterator[str]:
             f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
             f"--prior={config.prior}; give --kl=auto"
         )
-    if config.objective != "elbo" and config.num_particles == 1 and config.estimator == "dreg":
-        yield "--estimator=dreg: with --num_particles=1 it is stl; give more particles, or stl"
 
 
 def _refused_penalties(config: Config) -> Iterator[str]:
-    on = {
-        name: kind
-        for kind in penalties(config).values()
-        for name in kind.strengths
-        if getattr(config, name)
+    used = {
+        strength: family
+        for family in penalties(config).values()
+        for strength in family.strengths
+        if getattr(config, strength)
     }
-    for name, kind in sorted(on.items()):
-        if kind.needs_gaussian and (config.posterior != "gaussian" or config.top_latent_size):
+    for name, family in sorted(used.items()):
+        if family.needs_gaussian and not _has_latent_densities(config):
             yield (
                 f"--{name}={getattr(config, name):g}: needs the variances of --posterior=gaussian "
                 "with one stochastic layer; leave one of them out"
             )
-    if on and config.batch_size < 2:
+    if used and config.batch_size < 2:
+        name = min(used)
         yield (
-            f"--{min(on)}={getattr(config, min(on)):g}: compares the codes of a batch; give "
+            f"--{name}={getattr(config, name):g}: compares the codes of a batch; give "
             "--batch_size of at least 2"
         )
 
 
+def _has_latent_densities(config: Config) -> bool:
+    """Return whether q(z|x) factorizes into densities of single latents."""
+    return config.posterior == "gaussian" and not config.top_latent_size
+
+
 def _refused_evaluations(config: Config) -> Iterator[str]:
-    """Evaluations that ask the model for what it has not."""
-    has_density = POSTERIORS[config.posterior].has_density
-    lacks = {
-        "density": (not has_density, f"a density, which --posterior={config.posterior} has not"),
-        "gaussian": (
-            config.posterior != "gaussian" or config.top_latent_size > 0,
-            "the densities of single latents, of --posterior=gaussian with one stochastic layer",
-        ),
-        "local": (
-            config.posterior not in ("gaussian", "full_gaussian") or config.top_latent_size > 0,
-            "parameters of q(z|x) for each x, as --posterior=gaussian and full_gaussian have with "
-            "one stochastic layer",
-        ),
-        "prior": (
-            not has_density and not config.mmd_weight,
-            f"a prior, to which nothing draws --posterior={config.posterior} without --mmd_weight",
-        ),
-        "unconditional": (config.conditional, "codes that know no label, unlike --conditional"),
-    }
+    """Yield a message for each need of an evaluator that the model does not meet."""
+    unmet = _unmet_needs(config)
     for name in config.evaluate:
-        for need in sorted(EVALUATORS[name].needs & lacks.keys()):
-            is_lacking, words = lacks[need]
-            if is_lacking:
-                yield f"--evaluate={name}: needs {words}; leave {name} out"
+        for need in sorted(EVALUATORS[name].needs & unmet.keys()):
+            yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
+
+
+def _unmet_needs(config: Config) -> dict[str, str]:
+    """Return the needs of evaluators that the model does not meet, each with an explanation."""
+    unmet = {}
+    has_density = POSTERIORS[config.posterior].has_density
+    if not has_density:
+        unmet["density"] = f"a density, which --posterior={config.posterior} does not have"
+    if not _has_latent_densities(config):
+        unmet["gaussian"] = (
+            "the densities of single latents, of --posterior=gaussian with one stochastic layer"
+        )
+    if config.posterior not in ("gaussian", "full_gaussian") or config.top_latent_size:
+        unmet["local"] = (
+            "parameters of q(z|x) for each x, as --posterior=gaussian and full_gaussian have with "
+            "one stochastic layer"
+        )
+    if not has_density and not config.mmd_weight:
+        unmet["prior"] = (
+            f"codes that are trained to follow the prior, as with --posterior={config.posterior} "
+            "only --mmd_weight does"
+        )
+    if config.conditional:
+        unmet["unconditional"] = (
+            "codes that do not depend on the label, unlike those of --conditional"
+        )
+    return unmet
 
 
 def as_flags(config: Config) -> dict[str, str]:
-    """Every flag that has an effect, as typed text; swept ones have none of their own."""
+    """Return the text of every flag that has an effect, except swept ones.
+
+    Example:
+        >>> as_flags(Config(beta=4.0))["beta"], "channels" in as_flags(Config())
+        ('4.0', False)
+    """
     idle = without_effect(config).keys() | {text.partition("=")[0] for text in config.sweep}
     return {name: as_text(getattr(config, name)) for name in FIELDS if name not in idle}
 
 
 def as_lines(config: Config) -> list[str]:
-    """The command line that repeats a run or study, a flag a line."""
+    """Return the command line that repeats a run or study, one flag a line."""
     flags = [f"--{name}={value}" for name, value in as_flags(config).items()]
     return flags + [f"--sweep={text}" for text in config.sweep]
