@@ -135,7 +135,7 @@ def test_factors_are_spread_evenly(data):
 
 
 def test_more_training_images_leave_the_other_splits_as_they_are(data):
-    more = sprites.read_sprites("sprites/301", "").parts
+    more = sprites.read_sprites("sprites/301", "").splits
     np.testing.assert_array_equal(more["test"].factors, data.test_factors)
     np.testing.assert_array_equal(more["valid"].factors, data.valid_factors)
     np.testing.assert_array_equal(more["train"].factors[:300], data.train_factors)
