@@ -32,7 +32,7 @@ def test_changed_image_makes_a_new_copy(tmp_path, read):
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", None])
-def test_damaged_copy_is_made_anew(damage, tmp_path, read):
+def test_damaged_copy_is_replaced(damage, tmp_path, read):
     folder = str(image_folder(tmp_path / "pictures"))
     first = read(folder)
     (copy,) = (tmp_path / "store" / "decoded").iterdir()
@@ -61,7 +61,7 @@ def test_images_too_many_for_memory_are_mapped_and_split_as_ever(
     np.testing.assert_array_equal(read(str(folder)).train, data.train)
 
 
-def test_a_mapped_copy_of_other_files_or_splits_is_made_anew(tmp_path, read, monkeypatch):
+def test_a_mapped_copy_of_other_files_or_splits_is_replaced(tmp_path, read, monkeypatch):
     folder = image_folder(tmp_path / "pictures") / "train"
     monkeypatch.setattr(image_folder_module, "is_large", lambda shape: True)
     assert len(read(str(folder)).valid) == 1

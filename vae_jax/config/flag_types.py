@@ -14,7 +14,7 @@ class FlagType:
 
     Attributes:
         parse: turns a text into a value, or raises ValueError.
-        is_valid: tells for a value that was parsed whether the flag may take it.
+        is_valid: returns for a parsed value whether the flag may take it.
         description: phrase that completes "must be ..." in errors and in the help.
 
     Example:

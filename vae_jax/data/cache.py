@@ -85,7 +85,7 @@ def _save(path: Path, fingerprint: str, raw: RawDataset) -> None:
 
 @contextlib.contextmanager
 def writable(data_dir: Path) -> Iterator[None]:
-    """Turn a failure to write below `data_dir` into an error that the user can mend.
+    """Turn a failure to write below `data_dir` into an error that the user can correct.
 
     Raises:
         InputError: the block fails with an `OSError`.

@@ -1,4 +1,4 @@
-"""Checks of what sources read: images become uint8, labels int32, or an error says what to mend.
+"""Checks of what sources read: images become uint8, labels int32, or an error names the remedy.
 
 Images of any source are bool, integers within 0..255 or floats within [0, 1]. Integers whose
 largest is 1 are binary, like bool, and become 0 and 255.

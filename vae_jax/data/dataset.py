@@ -52,7 +52,7 @@ class Record:
     """Record of where the data of a run came from, as `results.json` holds it.
 
     Attributes:
-        asked: name or path of the data set that was requested.
+        asked: name or path of the data set that was requested (the key in `results.json`).
         used: name or path of the data set that was really used; it differs after a substitution.
         source: one sentence on the origin of the images.
         splits: one sentence on how train, valid and test came to be.

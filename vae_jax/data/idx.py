@@ -92,7 +92,7 @@ def _idx_array(path: Path, name: str, flag: str) -> np.ndarray:
     content = _content(path, name, flag)
     is_idx = len(content) >= 4 and content[:2] == b"\0\0" and content[2] in _IDX_DTYPES
     if not is_idx or content[3] > _MOST_AXES:
-        raise InputError(f"{flag}: {name} is not an IDX file; fetch it anew")
+        raise InputError(f"{flag}: {name} is not an IDX file; fetch it again")
     dtype, rank = np.dtype(_IDX_DTYPES[content[2]]), content[3]
     start = 4 + 4 * rank
     sizes = struct.unpack(f">{rank}I", content[4:start]) if len(content) >= start else (0,)
@@ -100,7 +100,7 @@ def _idx_array(path: Path, name: str, flag: str) -> np.ndarray:
     if len(content) != expected:
         raise InputError(
             f"{flag}: {name} has {len(content)} bytes where its header says {expected}; "
-            "fetch it anew"
+            "fetch it again"
         )
     values = np.frombuffer(content, dtype, offset=start).reshape(sizes)
     return values.astype(dtype.newbyteorder("="))
@@ -112,4 +112,4 @@ def _content(path: Path, name: str, flag: str) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{flag}: {name} cannot be read ({error}); fetch it anew") from None
+        raise InputError(f"{flag}: {name} cannot be read ({error}); fetch it again") from None

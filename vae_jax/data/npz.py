@@ -34,7 +34,7 @@ def read_npz(path: Path, flag: str) -> RawDataset:
         raise
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{flag}: cannot be read as .npz ({reason}); save it anew") from None
+        raise InputError(f"{flag}: cannot be read as .npz ({reason}); save it again") from None
     return RawDataset(splits, f"arrays of the file {path.name}")
 
 

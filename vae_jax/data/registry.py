@@ -64,7 +64,7 @@ def load(
         The three splits; `record` says where they came from and whether they were substituted.
 
     Raises:
-        InputError: anything that the user can mend, in one line.
+        InputError: anything that the user can correct, in one line.
 
     Example:
         >>> data = load("digits")
