@@ -144,7 +144,7 @@ MALFORMED = {
     "a pipe": (pipe("set.npz"), "neither .npz nor a folder", "numpy.savez"),
     "idx pipe": (pipe("idx", "train-images-idx3-ubyte"), "is not a file", "remove it"),
     "idx link": (linked_idx, "train-images-idx3-ubyte is a link out of", "put the file itself"),
-    "idx truncated": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:-1]), "195 bytes", "again"),
+    "idx cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:-1]), "195 bytes", "again"),
     "idx header cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:7]), "7 bytes", "again"),
     "not idx": (idx_folder_with(train_images_idx3_ubyte=b"<html>"), "not an IDX file", "again"),
     "gzip cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_GZ[:-9]), "cannot be read", "again"),
