@@ -15,7 +15,7 @@ from vae_jax.config.schema import FIELDS, Config
 from vae_jax.data.dataset import Record
 from vae_jax.data.idx import read_idx
 from vae_jax.data.npz import read_npz
-from vae_jax.data.registry import build_dataset
+from vae_jax.data.registry import build_dataset as build
 from vae_jax.runtime.errors import InputError
 
 many = settings(
@@ -80,7 +80,7 @@ def _mutations(draw, valid: bytes) -> bytes:
 
 def _load(read, path: Path) -> object:
     record = Record(asked="x", used="x", source="fuzz", splits="")
-    return _told(lambda: build_dataset(read(path, "--dataset=x"), record, "--dataset=x"))
+    return _told(lambda: build(read(path, "--dataset=x"), record, "--dataset=x"))
 
 
 def _assert_sound(dataset) -> None:
