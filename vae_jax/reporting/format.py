@@ -6,7 +6,7 @@ written with a power of ten, so that a number that is absurd but finite stays sh
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,8 @@ def seconds(value: int | float) -> str:
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    return f"{count(minutes // 60)} h {minutes % 60} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 100 else f"{count(hours)} h"
 
 
 def setting(value: Any) -> str:
@@ -130,14 +131,19 @@ def setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) or is_long else str(value)
 
 
-def settings(values: Mapping[str, Any]) -> str:
+def settings(values: Mapping[str, Any], names: Iterable[str] | None = None) -> str:
     """Return settings by their names.
 
+    Args:
+        values: settings, or a row that holds them.
+        names: those to write, in order; all of them by default.
+
     Example:
-        >>> settings({"beta": 4.0, "latent_size": 8})
+        >>> settings({"beta": 4.0, "latent_size": 8, "seed": 0}, ["beta", "latent_size"])
         'beta = 4, latent_size = 8'
     """
-    return ", ".join(f"{name} = {setting(value)}" for name, value in values.items())
+    written = values if names is None else names
+    return ", ".join(f"{name} = {setting(values.get(name))}" for name in written)
 
 
 def axis(name: str) -> str:
