@@ -112,7 +112,7 @@ def _best_setting(rows: Sequence[Row], swept: Sequence[str]) -> str:
     return (
         f"Averaged over seeds, {format.settings(setting)} has the highest {chosen.title}; its "
         f"{term.title} is {format.with_error(tested.mean[best], tested.error[best])} "
-        f"({format.error_source(tested.num_seeds[best])})."
+        f"({format.error_source(np.atleast_1d(tested.num_seeds[best]))})."
     )
 
 

@@ -237,7 +237,8 @@ def seed_deviation(rows: Sequence[Row], swept: Sequence[str], term: str) -> tupl
     squares, freedom, count = 0.0, 0, 0
     for setting in settings:
         runs = at(rows, dict(zip(names, setting, strict=True)))
-        numbers = np.array([row[term] for row in runs if not has_diverged(row)], np.float64)
+        known = [row for row in runs if not has_diverged(row) and is_number(row.get(term))]
+        numbers = np.array([row[term] for row in known], np.float64)
         if len(numbers) > 1:
             squares += float(np.sum((numbers - numbers.mean()) ** 2))
             freedom, count = freedom + len(numbers) - 1, count + 1
