@@ -50,6 +50,13 @@ def test_an_error_that_is_not_known_is_not_written(error):
     assert format.with_error(-98.0, error) == f"{MINUS}98.00"
 
 
+@pytest.mark.parametrize(
+    ("error", "text"), [(0.0, "0.00"), (0.004, "0.004"), (0.0003, "0.0003"), (1e-6, "0.00")]
+)
+def test_a_small_error_does_not_look_like_none(error, text):
+    assert format.standard_error(error) == text
+
+
 def test_a_huge_error_is_short_beside_its_mean():
     assert format.with_error(1e25, 2e24) == "1.00e+25 ± 2.00e+24"
 

@@ -140,7 +140,7 @@ class TestPage:
         text = render(tmp_path, {**results, **meanings})
         part = text[text.index("Evaluations") : text.index("Command to repeat it")]
         assert re.findall("<td>(.*?)</td>", part) == [
-            *("<b>mig</b>", "0.25", "0.0123", "", "a &lt;gap&gt;"),
+            *("<b>mig</b>", "0.25", "0.012", "", "a &lt;gap&gt;"),
             *("<b>num_samples</b>", "5,000", "", "", "how many"),
         ]
         Tags(text)

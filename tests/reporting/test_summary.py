@@ -149,16 +149,16 @@ class TestEffects:
     def test_an_axis_of_numbers_has_its_best_value_and_the_course_of_the_terms(self):
         found = one_with(of_study(), "Effect of beta")
         assert f"highest at 1 ({MINUS}99.00) and lowest at 8 ({MINUS}121.00)" in found
-        assert "KL (rate) falls from 31.00 nats to 9.50 nats" in found
-        assert f"log-likelihood falls from {MINUS}71.00 nats to {MINUS}111.50 nats" in found
-        assert "active units falls from 20 to 5.5" in found
+        assert "KL (rate) falling from 31.00 to 9.50 nats" in found
+        assert f"log-likelihood falling from {MINUS}71.00 to {MINUS}111.50 nats" in found
+        assert "active units falling from 20 to 5.5" in found
 
     @pytest.mark.parametrize(
         ("rates", "words"),
         [
-            ((30.0, 31.0, 9.0), "varies between 9.00 nats and 31.00 nats"),
-            ((9.0, 9.0, 9.0), "stays at 9.00 nats"),
-            ((9.0, 9.0, 30.0), "rises from 9.00 nats to 30.00 nats"),
+            ((30.0, 31.0, 9.0), "varying between 9.00 and 31.00 nats"),
+            ((9.0, 9.0, 9.0), "constant at 9.00 nats"),
+            ((9.0, 9.0, 30.0), "rising from 9.00 to 30.00 nats"),
         ],
     )
     def test_the_course_of_a_term_is_named_truly(self, rates, words):
@@ -170,9 +170,9 @@ class TestEffects:
         rows = [{**r, "batch_size": 128, "valid_elbo": r["valid_elbo"] + 5} for r in ROWS]
         sentences = of_study([*other, *rows], ("beta", "batch_size", "seed"))
         of_beta = one_with(sentences, "Effect of beta (at batch_size = 128)")
-        assert "falls from 31.00 nats to 9.50 nats" in of_beta
+        assert "falling from 31.00 to 9.50 nats" in of_beta
         of_batch = one_with(sentences, "Effect of batch_size (at beta = 1)")
-        assert "KL (rate) rises from 0.00 nats to 25.50 nats" in of_batch
+        assert "KL (rate) rising from 0.00 to 25.50 nats" in of_batch
 
     def test_an_axis_of_words_has_its_best_and_its_worst_value_alone(self):
         rows = [{**r, "beta": f"b{r['beta']:g}"} for r in ROWS]
@@ -181,7 +181,7 @@ class TestEffects:
 
     def test_diverged_runs_count_nowhere(self):
         found = one_with(of_study(changed(5, **LOST, diverged=411)), "Effect of beta")
-        assert "falls from 31.00 nats to 9.00 nats" in found
+        assert "falling from 31.00 to 9.00 nats" in found
 
     def test_a_study_of_which_little_is_known(self):
         rows = [{"run": run, "beta": float(run), "test_elbo": -1.0 - run} for run in range(3)]

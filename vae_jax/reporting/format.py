@@ -46,7 +46,20 @@ def with_error(value: int | float, error: int | float | None = None) -> str:
         >>> with_error(98.0, 0.5), with_error(98.0, None), with_error(2e25, 1e24)
         ('98.00 ± 0.50', '98.00', '2.00e+25 ± 1.00e+24')
     """
-    return real(value) + (f" ± {real(error)}" if error is not None and math.isfinite(error) else "")
+    if error is None or not math.isfinite(error):
+        return real(value)
+    return f"{real(value)} ± {standard_error(error)}"
+
+
+def standard_error(value: int | float, decimals: int = 2) -> str:
+    """Return a standard error with at least one digit that is not 0, up to four decimals.
+
+    Example:
+        >>> standard_error(0.5), standard_error(0.0031), standard_error(1e-9)
+        ('0.50', '0.003', '0.00')
+    """
+    needed = (n for n in range(decimals, 5) if round(value, n) > 0)
+    return real(value, next(needed, decimals))
 
 
 def nats(value: int | float) -> str:
@@ -80,8 +93,8 @@ def count(number: int, noun: str = "") -> str:
     return f"{minus(text)} {noun}{'s' * (number != 1)}" if noun else minus(text)
 
 
-def significant(value: int | float) -> str:
-    """Return a whole number in full, a real with four significant digits.
+def significant(value: int | float, digits: int = 4) -> str:
+    """Return a whole number in full, a real with so many significant digits.
 
     Example:
         >>> significant(5000), significant(0.0123456), significant(1e25)
@@ -89,7 +102,7 @@ def significant(value: int | float) -> str:
     """
     if isinstance(value, int):
         return count(value)
-    return minus(f"{value:.4g}")
+    return minus(f"{value:.{digits}g}")
 
 
 def rounded(value: int | float) -> str:

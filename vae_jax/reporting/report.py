@@ -161,7 +161,7 @@ def _terms(run: Row) -> str:
         [
             f"<b>{escape(each.title)}</b>",
             _term(run, each),
-            _term(run, each.error),
+            _error(run, each),
             escape(each.unit),
             escape(each.meaning.replace("eval_particles", particles)),
         ]
@@ -176,7 +176,7 @@ def _evaluations(results: Results, run: Row) -> str:
         [
             f"<b>{escape(each.name)}</b>",
             _measured(run, each.name),
-            _measured(run, each.error.name),
+            _measured(run, each.error.name, digits=2),
             escape("" if each.unit == columns.NUMBER else each.unit),
             escape(each.explanation),
         ]
@@ -247,9 +247,13 @@ def _of_all_runs(run: Row, column: Column) -> str:
 
 
 def _with_error(run: Row, column: Column) -> str:
-    error = run.get(column.error.name)
-    ending = "" if error is None else f"<small> &plusmn; {format.real(error)}</small>"
-    return _term(run, column) + ending
+    error = _error(run, column)
+    return _term(run, column) + (f"<small> &plusmn; {error}</small>" if error else "")
+
+
+def _error(run: Row, column: Column) -> str:
+    value = run.get(column.error.name)
+    return "" if value is None else format.standard_error(value)
 
 
 def _term(run: Row, column: Column) -> str:
@@ -257,10 +261,10 @@ def _term(run: Row, column: Column) -> str:
     return "&ndash;" if value is None else format.real(value)
 
 
-def _measured(run: Row, name: str) -> str:
+def _measured(run: Row, name: str, digits: int = 4) -> str:
     value = run.get(name)
     is_number = isinstance(value, int | float)
-    return format.significant(value) if is_number else escape(format.setting(value))
+    return format.significant(value, digits) if is_number else escape(format.setting(value))
 
 
 def _command(results: Results) -> str:

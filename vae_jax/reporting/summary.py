@@ -44,7 +44,7 @@ def summarize_run(run: Row) -> list[str]:
         limit = f"ln {format.count(num)} = {format.real(math.log(num))}"
         sentences.append(
             f"The mutual information, {format.nats(information)}, is at its limit by the number of "
-            f"examples, {limit}: more --decomposition_examples may show more."
+            f"examples, {limit}: more test images or --decomposition_examples may show more."
         )
     if run.get("beta") not in (None, 1.0):
         beta = format.settings(run, ["beta"])
@@ -139,13 +139,15 @@ def _trend(column: Column, means: np.ndarray) -> str:
     known = means[np.isfinite(means)].tolist()
     if len(known) < 2:
         return ""
-    show = format.nats if column.unit == columns.NATS else format.rounded
-    if min(known) == max(known):
-        return f"the {column.title} stays at {show(known[0])}"
-    if known in (sorted(known), sorted(known, reverse=True)):
-        verb = "rises" if known[0] < known[-1] else "falls"
-        return f"the {column.title} {verb} from {show(known[0])} to {show(known[-1])}"
-    return f"the {column.title} varies between {show(min(known))} and {show(max(known))}"
+    show, unit = (format.real, " nats") if column.unit == columns.NATS else (format.rounded, "")
+    first, last, least, most = map(show, (known[0], known[-1], min(known), max(known)))
+    if least == most:
+        change = f"constant at {first}"
+    elif known in (sorted(known), sorted(known, reverse=True)):
+        change = f"{'rising' if known[0] < known[-1] else 'falling'} from {first} to {last}"
+    else:
+        change = f"varying between {least} and {most}"
+    return f"{column.title} {change}{unit}"
 
 
 def _spread_over_seeds(rows: Sequence[Row], swept: Sequence[str]) -> str:

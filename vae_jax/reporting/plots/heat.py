@@ -115,7 +115,7 @@ def _write(panel: Axes, cells: Cells, index: tuple[int, int], digits: int, ink: 
     middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     panel.text(x, y - 0.14 * has_error, format.real(mean, digits), fontsize=8, **middle)
     if has_error:
-        written = format.real(error, 2 if error < 1 else 1)
+        written = format.standard_error(error, 2 if error < 1 else 1)
         panel.text(x, y + 0.25, f"± {written}", fontsize=6, **middle)
     if cells.num_diverged[index]:
         panel.text(x + 0.45, y - 0.33, style.CROSS, fontsize=7, ha="right", va="center", color=ink)
