@@ -237,6 +237,7 @@ class TestPage:
         assert ["class='best'" in row for row in rows] == [False, False, True, False]
         assert "<th>beta</th>" in rows[0]
         assert "<th>seed</th>" not in rows[0]
+        assert "<th>diverged</th>" not in rows[0]
         assert "Shaded: run 1, which has the highest valid ELBO." in table
         assert "Greyed" not in table
 

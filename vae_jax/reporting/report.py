@@ -26,7 +26,7 @@ from vae_jax.types import Row
 Results = Mapping[str, Any]
 
 _TERMS = tuple(TEST[name] for name in ("elbo", "log_likelihood", "kl", "nll"))
-_OF_ALL_RUNS = (CORE["valid_elbo"], *_TERMS, CORE["active_units"], CORE["diverged"])
+_OF_ALL_RUNS = (CORE["valid_elbo"], *_TERMS, CORE["active_units"])
 _WITH_ERRORS = (TEST["elbo"], TEST["nll"])
 
 
@@ -197,16 +197,15 @@ def _all_runs(results: Results) -> str:
     rows, swept = results["runs"], results["swept"]
     if not swept:
         return ""
-    head = ["run", *swept, *(each.title for each in _OF_ALL_RUNS)]
-    lines = [
-        [*_settings(run, swept), *(_of_all_runs(run, each) for each in _OF_ALL_RUNS)]
-        for run in rows
-    ]
+    has_diverged = any(map(table.has_diverged, rows))
+    shown = [*_OF_ALL_RUNS, *([CORE["diverged"]] if has_diverged else [])]
+    head = ["run", *swept, *(each.title for each in shown)]
+    lines = [[*_settings(run, swept), *(_of_all_runs(run, each) for each in shown)] for run in rows]
     best, legend = table.best(rows), ""
     if best is not None:
         chosen = CORE[table.criterion(rows)].title
         legend = f"Shaded: run {best['run']}, which has the highest {chosen}. "
-    if any(map(table.has_diverged, rows)):
+    if has_diverged:
         legend += "Greyed: runs that diverged, with the step."
     note = f"ELBO, log-likelihood, KL and NLL in {columns.NATS}, &plusmn; standard error over test "
     note += f"examples. {legend}"
@@ -273,7 +272,8 @@ def _command(results: Results) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {name: data.get(name) for name in ("asked", "used", "source", "splits", "binarize")}
+    facts = {"asked for": data.get("asked")}
+    facts |= {name: data.get(name) for name in ("used", "source", "splits", "binarize")}
     counts = {name: data.get(name) for name in ("num_train", "num_valid", "num_test")}
     return {**facts, **counts, "image_shape": _shape(data)}
 
