@@ -49,9 +49,9 @@ class TestHeatMaps:
         assert written(rate)[0, 2] == ["2.5"]
         assert written(distortion)[1, 1] == ["80.0", "± 1.0"]
         assert written(active)[0, 0] == ["4"]
-        said = key.get_legend().get_title().get_text()
-        assert "means over 2 seeds" in said
-        assert "standard errors over seeds" in said
+        explained = key.get_legend().get_title().get_text()
+        assert "means over 2 seeds" in explained
+        assert "standard errors over seeds" in explained
 
     def test_the_cell_of_the_best_run_is_framed_in_every_panel(self, tmp_path, drawn):
         plots.heat_maps(tmp_path / "x.png", study(), ("beta", "latent_size"))

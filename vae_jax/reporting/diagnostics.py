@@ -261,14 +261,14 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Diagnostic | None:
 def _not_finite(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Find columns that are empty because their examples left the range of the floats."""
     del history
-    lost = {
+    counts = {
         name.removesuffix(NOT_FINITE): count
         for name, count in run.items()
         if name.endswith(NOT_FINITE) and count and not name.startswith("valid_")
     }
-    if not lost:
+    if not counts:
         return None
-    names = ", ".join(f"{name} (on {format.count(n, 'example')})" for name, n in lost.items())
+    names = ", ".join(f"{name} (on {format.count(n, 'example')})" for name, n in counts.items())
     message = (
         f"Not finite, and left empty with all that is computed from it: {names}. There a density "
         "or a weight is beyond the range of the floats. "

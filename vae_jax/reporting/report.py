@@ -102,8 +102,8 @@ def _study_card(results: Results) -> str:
     if not swept:
         return ""
     sizes = " x ".join(f"{len(table.values(rows, name))} {name}" for name in swept)
-    lost = sum(map(table.has_diverged, rows))
-    return html.card("Runs", str(len(rows)), f"{sizes}, {lost or 'none'} diverged")
+    num_diverged = sum(map(table.has_diverged, rows))
+    return html.card("Runs", str(len(rows)), f"{sizes}, {num_diverged or 'none'} diverged")
 
 
 def _cards(run: Row) -> str:

@@ -162,15 +162,17 @@ def _spread_over_seeds(rows: Sequence[Row], swept: Sequence[str]) -> str:
 
 
 def _diverged(rows: Sequence[Row], swept: Sequence[str]) -> str:
-    lost = [row for row in rows if table.has_diverged(row)]
-    if not lost:
+    diverged = [row for row in rows if table.has_diverged(row)]
+    if not diverged:
         return ""
-    named = "; ".join(
+    named = [
         f"run {row['run']} ({format.settings(row, swept)}){_divergence(row)}"
-        for row in lost[:_MOST_NAMED]
-    )
-    more = f"; {len(lost) - _MOST_NAMED} more are in the table" if lost[_MOST_NAMED:] else ""
-    return f"Diverged, and left out of every mean: {len(lost)} of {len(rows)} runs: {named}{more}."
+        for row in diverged[:_MOST_NAMED]
+    ]
+    if more := len(diverged) - len(named):
+        named.append(f"{more} more are in the table")
+    count = f"{len(diverged)} of {len(rows)} runs"
+    return f"Diverged, and left out of every mean: {count}: {'; '.join(named)}."
 
 
 def _divergence(run: Row) -> str:

@@ -92,11 +92,13 @@ def _dots(
 
 
 def _cross_diverged(panel: Axes, positions: Float[np.ndarray, " values"], cells: Cells) -> None:
-    lost = positions[cells.num_diverged > 0]
-    if len(lost) == 0:  # constrained layout fails on a line without points
+    diverged = positions[cells.num_diverged > 0]
+    if len(diverged) == 0:  # constrained layout fails on a line without points
         return
     bottom = panel.get_xaxis_transform()
-    (crosses,) = panel.plot(lost, np.zeros(len(lost)), "x", color=style.ALARM, transform=bottom)
+    (crosses,) = panel.plot(
+        diverged, np.zeros(len(diverged)), "x", color=style.ALARM, transform=bottom
+    )
     crosses.set(clip_on=False, markersize=7, markeredgewidth=1.8, zorder=3)
 
 
