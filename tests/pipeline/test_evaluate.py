@@ -99,7 +99,7 @@ def test_everything_asked_for_is_in_the_table_then_kept_and_never_made_twice(
     assert found["diagnosis"][0][-1] in out or found["diagnosis"][1][-1] in out
     page = (start.folder / "report.html").read_text(encoding="utf-8")
     assert "<b>mutual_information</b>" in page
-    assert "Diagnosis" in page
+    assert "Diagnostics" in page
 
     written, files = (start.folder / "results.csv").read_bytes(), _files(start.folder)
     with monkeypatch.context() as patch:

@@ -7,7 +7,7 @@ import pytest
 
 from vae_jax.reporting import plots
 from vae_jax.reporting.plots import mosaic, style
-from vae_jax.reporting.plots.run import robust_limits
+from vae_jax.reporting.plots.training import robust_limits
 
 RNG = np.random.default_rng(0)
 
@@ -139,6 +139,8 @@ def test_traversals_name_latents_from_one_and_their_kl(tmp_path, drawn):
     ((axes,),) = drawn
     assert labels(axes, "y") == ["z3, KL 3.00 nats", "z1, KL 2.00 nats"]
     assert labels(axes, "x") == ["\N{MINUS SIGN}2.25", "0", "2"]
+    plots.traversals(tmp_path / "x.png", images(1, 3, 4, 4, 1), np.array([1]), values)
+    assert labels(drawn[1][0], "y") == ["z2"]
 
 
 def test_interpolations_mark_their_ends(tmp_path, drawn):
@@ -154,7 +156,7 @@ def test_kl_per_latent_is_sorted_and_counts(tmp_path, drawn):
     ((axes,),) = drawn
     assert [bar.get_height() for bar in axes.patches] == [3.0, 2.0, 0.001]
     assert labels(axes, "x") == ["z3", "z1", "z2"]
-    assert axes.get_title(loc="left") == "KL per latent: 2 of 3 active, one inactive"
+    assert axes.get_title(loc="left") == "KL per latent: 2 of 3 active"
     inactive, active = axes.patches[2].get_facecolor(), axes.patches[0].get_facecolor()
     assert inactive != active == axes.patches[1].get_facecolor()
 

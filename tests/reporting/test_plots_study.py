@@ -7,38 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from vae_jax.evaluation import evaluators
-from vae_jax.evaluation.evaluators import EVALUATORS
+from tests.reporting.small import lose, study
 from vae_jax.reporting import plots, table
-from vae_jax.reporting.plots import heat, style, terms
+from vae_jax.reporting.plots import heat, style
 from vae_jax.reporting.plots.curves import _apart
 
 MINUS = "\N{MINUS SIGN}"
-BETAS, SIZES, SWEPT = (0.5, 1.0, 8.0), (2, 10), ["beta", "latent_size", "seed"]
-
-
-def row(run, seed=0, elbo=-100.0, kl=20.0, **axes):
-    terms = {"test_elbo": elbo, "test_kl": kl, "test_log_likelihood": elbo + kl, "test_nll": -elbo}
-    errors = {f"{name}_se": 0.5 for name in terms}
-    known = {"active_units": 4, "valid_elbo": elbo, "diverged": ""}
-    return {"run": run, "seed": seed, **axes, **terms, **errors, **known}
-
-
-def lose(lost):
-    names = [name for name in lost if name.startswith("test_")]
-    lost.update(dict.fromkeys([*names, "active_units", "valid_elbo"]), diverged=3)
-
-
-def study():
-    """Two seeds two nats apart; best is beta = 1, latent size = 10, seed 0."""
-    rows = [
-        row(0, seed, -100.0 - 10 * abs(beta - 1) + size / 10 - 2 * seed, 20 / beta, **axes)
-        for beta in BETAS
-        for size in SIZES
-        for seed in (0, 1)
-        for axes in [{"beta": beta, "latent_size": size}]
-    ]
-    return [{**r, "run": run} for run, r in enumerate(rows)]
 
 
 @pytest.fixture
@@ -75,9 +49,9 @@ class TestHeatMaps:
         assert written(rate)[0, 2] == ["2.5"]
         assert written(distortion)[1, 1] == ["80.0", "± 1.0"]
         assert written(active)[0, 0] == ["4"]
-        said = key.get_legend().get_title().get_text()
-        assert "means over 2 seeds" in said
-        assert "standard errors over seeds" in said
+        explained = key.get_legend().get_title().get_text()
+        assert "means over 2 seeds" in explained
+        assert "standard errors over seeds" in explained
 
     def test_the_cell_of_the_best_run_is_framed_in_every_panel(self, tmp_path, drawn):
         plots.heat_maps(tmp_path / "x.png", study(), ("beta", "latent_size"))
@@ -258,77 +232,3 @@ class TestGridOfImages:
         images = np.random.default_rng(0).random((2, 2, 9, 8, 8, 1))
         plots.grid_of_images(tmp_path / "x.png", images, "a", [1, 2], "b", ["c", "d"], "T")
         assert (tmp_path / "x.png").stat().st_size < 400_000
-
-
-class TestStudyFigures:
-    def files(self, tmp_path, rows, swept):
-        figures = plots.study_figures(tmp_path, rows, swept)
-        assert all(figure.path.exists() for figure in figures)
-        return {figure.path.name: figure.caption for figure in figures}
-
-    def test_two_axes_have_heat_maps_and_the_curve_of_beta(self, tmp_path):
-        found = self.files(tmp_path, study(), SWEPT)
-        assert list(found) == ["heat_beta_latent_size.png", "rate_distortion.png"]
-        assert "Shown at" not in "".join(found.values())
-
-    def test_one_axis_has_curves(self, tmp_path):
-        rows = [{**r, "batch_size": r["beta"]} for r in study() if r["latent_size"] == 2]
-        assert list(self.files(tmp_path, rows, ["batch_size", "seed"])) == [
-            "terms_over_batch_size.png"
-        ]
-
-    def test_what_was_evaluated_has_curves_along_every_axis(self, tmp_path, drawn):
-        measured = {"mig": 0.1, "mig_se": None, "nll_gap": 2.0}
-        rows = [{**r, **measured, "total_correlation": None} for r in study()]
-        evaluated = evaluators.columns(EVALUATORS)
-        figures = plots.study_figures(tmp_path, rows, SWEPT, evaluated)
-        names = [figure.path.name for figure in figures]
-        assert names[1:3] == ["evaluations_over_beta.png", "evaluations_over_latent_size.png"]
-        titles = [panel.get_title(loc="left") for panel in drawn[1]]
-        assert titles == ["NLL of test - train (nats per example)", "MIG", ""]
-
-    def test_seeds_alone_have_none(self, tmp_path):
-        assert self.files(tmp_path, study()[:2], ["seed"]) == {}
-
-    def test_of_three_axes_each_pair_is_shown_at_the_best_of_the_third(self, tmp_path, drawn):
-        rows = [{**r, "network": name} for name in ("mlp", "conv") for r in study()]
-        for better in rows[12:]:
-            better["valid_elbo"] += 1
-        figures = plots.study_figures(tmp_path, rows, ["beta", "latent_size", "network", "seed"])
-        captions = {figure.path.name: figure.caption for figure in figures}
-        assert list(captions) == [
-            "heat_beta_latent_size.png",
-            "heat_beta_network.png",
-            "heat_latent_size_network.png",
-            "rate_distortion.png",
-        ]
-        shown = [caption.partition("Shown at ")[2] for caption in captions.values()]
-        assert shown == [
-            "network = conv, as in the best run.",
-            "latent size = 10, as in the best run.",
-            "beta = 1, as in the best run.",
-            "network = conv, as in the best run.",
-        ]
-
-
-def test_words_about_errors_say_what_they_are_over():
-    rows = study()
-    one_seed = [r for r in rows if r["seed"] == 0]
-    axes = ("beta", "latent_size")
-    assert terms.error_words([terms.ELBO.cells(one_seed, axes)]) == (
-        "standard errors over test examples"
-    )
-    assert terms.error_words([terms.ELBO.cells(rows, axes)]) == "standard errors over seeds"
-    lose(rows[0])
-    cells = terms.ELBO.cells(rows, axes)
-    assert terms.error_words([cells]) == (
-        "standard errors over seeds, over test examples where one seed is left"
-    )
-    assert terms.mean_words(cells) == "means over 1 to 2 seeds"
-
-
-def test_long_values_are_broken_and_numbers_are_short():
-    assert terms.tick("500,500,500,500") == "500, 500,\n500, 500"
-    assert terms.tick("400,200") == "400,200"
-    assert terms.tick(-0.001) == f"{MINUS}0.001"
-    assert terms.settings({"latent_size": 8, "beta": 4.0}) == "latent size = 8, beta = 4"

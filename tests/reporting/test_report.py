@@ -1,4 +1,4 @@
-"""The page is one file, escaped, without requests, and its sentences follow from its numbers."""
+"""The page is one file, escaped, without requests, and shows the numbers of the results."""
 
 import base64
 import copy
@@ -75,7 +75,7 @@ def study(**changes):
 
 
 def evaluated(**meanings):
-    """What results.json says of an evaluation that somebody added."""
+    """Return what results.json holds about an evaluator that somebody added."""
     own = [Column(*each, columns.NUMBER, "title", has_error=True) for each in meanings.items()]
     return {"columns": columns.described(own), "evaluations": {"new": list(meanings)}}
 
@@ -97,7 +97,7 @@ def figure(tmp_path):
 
 
 HOLES = re.compile(r"\b(None|nan|NaN)\b")
-"""What a missing value looks like where nobody thought of it."""
+"""Texts that a missing value becomes where nobody thought of it."""
 
 
 class Tags(HTMLParser):
@@ -138,10 +138,10 @@ class TestPage:
         results = one(mig=0.25, mig_se=0.0123, num_samples=5000, sap=None)
         meanings = evaluated(mig="a <gap>", num_samples="how many", sap="x")
         text = render(tmp_path, {**results, **meanings})
-        part = text[text.index("Evaluations") : text.index("Repeat it")]
+        part = text[text.index("Evaluations") : text.index("Command to repeat it")]
         assert re.findall("<td>(.*?)</td>", part) == [
-            *("<b>mig</b>", "0.25", "0.0123", "a &lt;gap&gt;"),
-            *("<b>num_samples</b>", "5,000", "", "how many"),
+            *("<b>mig</b>", "0.25", "0.012", "", "a &lt;gap&gt;"),
+            *("<b>num_samples</b>", "5,000", "", "", "how many"),
         ]
         Tags(text)
 
@@ -150,7 +150,7 @@ class TestPage:
         for run in results["runs"][:2]:
             run["mig"] = 0.5 + run["run"]
         text = render(tmp_path, results)
-        part = text[text.index("Evaluations of all runs") : text.index("Repeat it")]
+        part = text[text.index("Evaluations of all runs") : text.index("Command to repeat it")]
         assert re.findall("<th>(.*?)</th>", part) == ["run", "beta", "mig"]
         cells = re.findall("<td>(.*?)</td>", part)
         assert cells == ["0", "0.5", "0.5", "1", "1", "1.5", "2", "4", "&ndash;"]
@@ -180,7 +180,7 @@ class TestPage:
     def test_a_substitution_stands_before_the_numbers(self, tmp_path):
         text = render(tmp_path, RESULTS)
         notice = text.index("mnist could not be reached; mnist_5k was used.")
-        assert text.index("class='notice'") < notice < text.index("What the numbers say")
+        assert text.index("class='notice'") < notice < text.index("Test terms")
 
     def test_without_a_substitution_there_is_no_notice(self, tmp_path):
         results = copy.deepcopy(RESULTS)
@@ -231,12 +231,13 @@ class TestPage:
 
     def test_a_study_has_a_row_per_run_and_marks_the_best(self, tmp_path):
         text = render(tmp_path, study())
-        table = text[text.index("All runs") : text.index("Repeat it")]
+        table = text[text.index("All runs") : text.index("Command to repeat it")]
         rows = re.findall(r"<tr.*?</tr>", table)
         assert len(rows) == 4
         assert ["class='best'" in row for row in rows] == [False, False, True, False]
         assert "<th>beta</th>" in rows[0]
         assert "<th>seed</th>" not in rows[0]
+        assert "<th>diverged</th>" not in rows[0]
         assert "Shaded: run 1, which has the highest valid ELBO." in table
         assert "Greyed" not in table
 
@@ -244,9 +245,9 @@ class TestPage:
         results = study()
         results["runs"][2] |= {"diverged": 411, "test_elbo": None, "test_kl": None}
         text = render(tmp_path, results)
-        table = text[text.index("All runs") : text.index("Repeat it")]
+        table = text[text.index("All runs") : text.index("Command to repeat it")]
         rows = re.findall(r"<tr.*?</tr>", table)
-        assert ["class='lost'" in row for row in rows] == [False, False, False, True]
+        assert ["class='diverged'" in row for row in rows] == [False, False, False, True]
         assert rows[3].endswith("<td>411</td></tr>")
         assert "<td>&ndash;</td>" in rows[3]
         assert "Greyed" in table
@@ -277,6 +278,34 @@ class TestPage:
         text = render(tmp_path, one(test_kl=np.float32(25.0), test_nll=np.float32("nan")))
         assert "<td>25.00</td>" in text
         assert "nan" not in re.sub("base64,[^']*", "", text).lower()
+
+    def test_absurd_numbers_are_short_everywhere(self, tmp_path):
+        names = ("test_elbo", "test_nll", "test_kl", "test_log_likelihood", "valid_elbo")
+        results = study()
+        for run in results["runs"]:
+            run |= dict.fromkeys(names, -1e25 / 3) | {"test_elbo_se": 1e24 / 3}
+        text = render(tmp_path, results)
+        assert "3.33e+24" in text
+        assert not re.search(r"\d[\d,]{12}", text)
+
+    def test_headings_of_a_study_name_the_best_run(self, tmp_path):
+        headings = re.findall("<h2>(.*?)</h2>", render(tmp_path, study(diagnosis=[["a"]] * 3)))
+        of_best = [heading for heading in headings if heading.endswith("best run, number 1")]
+        assert [heading.partition(" of ")[0] for heading in of_best] == [
+            "Diagnostics",
+            "Test terms",
+        ]
+
+    def test_what_limits_the_numbers_stands_with_the_diagnostics(self, tmp_path):
+        text = render(tmp_path, one(beta=4.0) | {"diagnosis": [["Try --prior=vamp."]]})
+        part = text[text.index("Diagnostics") : text.index("Test terms")]
+        assert re.findall("<p>(.*?)</p>", part)[1:] == ["Try <code>--prior=vamp</code>."]
+        assert "beta = 4" in part
+
+    def test_durations_have_units(self, tmp_path):
+        text = render(tmp_path, {**RESULTS, "seconds": {"train": 125.0, "data": 0.25}})
+        assert "<dt>time, train</dt><dd>2 min 5 s</dd>" in text
+        assert "<dt>time, data</dt><dd>0.2 s</dd>" in text
 
     def test_a_study_in_which_all_diverged(self, tmp_path):
         runs = [{**RUN, "run": run, "test_elbo": math.nan, "diverged": 7} for run in range(2)]

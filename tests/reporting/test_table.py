@@ -170,13 +170,13 @@ def test_one_seed_has_no_deviation():
     assert count == 0
 
 
-class TestPictured:
+class TestRunGrid:
     def test_the_longer_axis_goes_across_and_runs_share_the_best_seed(self):
         rows, _ = study()
         rows[7]["valid_elbo"] = -1.0
-        grid = table.pictured(rows, ["latent_size", "beta", "seed"])
-        assert (grid.rows, grid.row_values) == ("latent_size", [3, 20])
-        assert (grid.columns, grid.column_values) == ("beta", [0.5, 1.0, 4.0])
+        grid = table.run_grid(rows, ["latent_size", "beta", "seed"])
+        assert (grid.down, grid.down_values) == ("latent_size", [3, 20])
+        assert (grid.across, grid.across_values) == ("beta", [0.5, 1.0, 4.0])
         for (i, j), run in np.ndenumerate(grid.runs):
             expected = {"latent_size": [3, 20][i], "beta": [0.5, 1.0, 4.0][j], "seed": 1}
             assert rows[run].items() >= expected.items()
@@ -187,28 +187,28 @@ class TestPictured:
         for row in table.at(rows, {"beta": 4.0, "latent_size": 3}):
             lose(row)
         rows[0]["valid_elbo"] = -1.0
-        grid = table.pictured(rows, ["beta", "latent_size", "seed"])
+        grid = table.run_grid(rows, ["beta", "latent_size", "seed"])
         assert rows[grid.runs[0, 0]]["seed"] == 1
         assert grid.runs[0, 2] == -1
         assert np.sum(grid.runs == -1) == 1
 
     def test_a_single_axis_goes_down(self):
         rows, _ = study()
-        grid = table.pictured(table.at(rows, {"latent_size": 3}), ["beta", "seed"])
-        assert (grid.rows, grid.columns, grid.column_values) == ("beta", "", [""])
+        grid = table.run_grid(table.at(rows, {"latent_size": 3}), ["beta", "seed"])
+        assert (grid.down, grid.across, grid.across_values) == ("beta", "", [""])
         assert grid.runs.shape == (3, 1)
 
     def test_seeds_alone_are_one_cell_with_the_best_run(self):
         rows, _ = study()
         rows = table.at(rows, {"beta": 1.0, "latent_size": 3})
         rows[2]["valid_elbo"] = -1.0
-        grid = table.pictured(rows, ["seed"])
-        assert (grid.rows, grid.columns, grid.runs.tolist()) == ("", "", [[2]])
+        grid = table.run_grid(rows, ["seed"])
+        assert (grid.down, grid.across, grid.runs.tolist()) == ("", "", [[2]])
 
     def test_a_third_axis_is_held(self):
         rows, _ = study()
         rows = [{**r, "network": n} for n in ("mlp", "conv") for r in rows]
         rows[20]["valid_elbo"] = -1.0
-        grid = table.pictured(rows, ["beta", "latent_size", "network", "seed"])
+        grid = table.run_grid(rows, ["beta", "latent_size", "network", "seed"])
         assert grid.fixed == {"network": "conv"}
         assert {rows[run]["network"] for run in grid.runs.ravel()} == {"conv"}

@@ -209,11 +209,8 @@ def _draw(
 
     folder = Path(config.workdir) / "figures"
     models = {
-        run: figures.Model(
-            TrainedVAE(
-                done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
-            ),
-            dataset.class_names,
+        run: TrainedVAE(
+            done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
         )
         for done in trained
         for i, run in enumerate(done.group.runs)
@@ -221,16 +218,17 @@ def _draw(
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:100])
     images = np.asarray(batches.as_images(jnp.asarray(pixels)))
     labels = dataset.test_labels
-    test = figures.Pictured(images, None if labels is None else labels[:100])
-    drawn = figures.draw_study(folder, models, test, rows, swept) if swept else []
+    labels = None if labels is None else labels[:100]
+    shown = figures.ShownImages(images, labels, dataset.class_names)
+    drawn = figures.draw_study(folder, models, shown, rows, swept) if swept else []
     best = table.best(rows)
     if best is None:
         return drawn
     metrics, model = loggers.read(folder.parent / "metrics.jsonl"), models[best["run"]]
-    drawn += figures.draw(folder, model, test, metrics, best)
+    drawn += figures.draw(folder, model, shown, metrics, best)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(d.spec.binarize for d in trained if best["run"] in d.group.runs)
-        subject = EvalContext(model.trained, dataset, binarize)
+        subject = EvalContext(model, dataset, binarize)
         drawn.append(figures.embedding(folder, subject))
     return drawn
 
@@ -272,7 +270,7 @@ def _diagnose(config: Config, found: dict[str, Any]) -> dict[str, list[Any]]:
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
     pairs = zip(rows, histories, strict=True)
     answers = [diagnostics.diagnose_run(found["flags"] | row, history) for row, history in pairs]
-    reading = summary.summarize_study(files.finite(found)) if found["swept"] else []
+    reading = summary.summarize_study(files.finite(rows), found["swept"]) if found["swept"] else []
     reading += diagnostics.diagnose_study(rows, answers) if len(rows) > 1 else []
     return {"diagnosis": [diagnostics.as_sentences(own) for own in answers], "reading": reading}
 

@@ -1,1 +1,1 @@
-"""What a reader sees: tables, figures, diagnostics in words and the page that holds them."""
+"""Reports: tables, figures, diagnostics, summaries and the page that holds them."""

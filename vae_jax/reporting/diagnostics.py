@@ -1,9 +1,8 @@
-"""What may be wrong with a run: seven questions, each answered with a number and a flag to try.
+"""Diagnostics: seven health checks of a run, each with a number and, where it fails, a remedy.
 
-Posterior collapse, overfitting, poor inference, prior holes, an estimator that is not to be
-trusted, numbers that are not finite, learning that is not finished. A question whose numbers were
-not asked for is named as not examined. The thresholds are rules of thumb, and stand here with their
-reasons.
+Posterior collapse, overfitting, poor inference, prior holes, estimates that are not to be trusted,
+numbers that are not finite, unfinished learning. A check without its numbers is reported as not
+made. The thresholds are rules of thumb and stand here with their reasons.
 """
 
 import math
@@ -15,126 +14,146 @@ import numpy as np
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
-from vae_jax.reporting import table
-from vae_jax.reporting.summary import number
+from vae_jax.reporting import format, table
 from vae_jax.types import Row
 
 LARGEST_GAP = 0.2
-"""Share of the KL that may be paid for q(z|x) not being the posterior: then it is no detail."""
+"""Share of the KL that q(z|x) may lose by not being the posterior without being poor inference."""
 LARGEST_SHORTFALL = 0.02
-"""Share of the NLL of train by which that of test may exceed it: no reason to change anything."""
+"""Share of the NLL of train by which that of test may exceed it without being overfitting."""
 LARGEST_SANDWICH = 1.0
-"""Nats that bounds of the same quantity may differ by."""
+"""Nats by which bounds of the same quantity may differ and still be trusted."""
 LARGEST_LOSS = 0.05
 """Share of samples that may leave the data when their codes come from the prior."""
 SMALLEST_RISE = 1e-3
-"""Rise of the valid ELBO over the last third of the visits, relative to it, that is no noise."""
+"""Relative rise of the valid ELBO over the last third of the evaluations that is not noise."""
 LARGEST_FALL = 0.5
-"""Nats by which the valid ELBO, whose noise is the same at every visit, may fall from its peak."""
+"""Nats that the valid ELBO, whose noise is the same at each evaluation, may fall from its peak."""
 MANY_ERRORS = 2.0
 """Standard errors from which a difference counts."""
 
-_NAMED = 6
+_MOST_NAMED = 6  # latents or runs that are named one by one
 
 
 class Diagnostic(NamedTuple):
-    """An answer.
+    """Result of one check of one run.
 
     Attributes:
-        problem: what was looked for.
-        is_found: whether it was found.
-        words: a sentence with what to try if it was, otherwise the number that speaks against it.
+        problem: name of the problem.
+        is_found: whether the run has it.
+        message: a sentence with the numbers and a remedy if it is found, otherwise the number that
+            speaks against it.
+
+    Example:
+        >>> Diagnostic("posterior collapse", False, "4 of 4 latents are active").is_found
+        False
     """
 
     problem: str
     is_found: bool
-    words: str
+    message: str
 
 
 def diagnose_run(run: Row, history: Sequence[Row]) -> list[Diagnostic]:
-    """Answers to those questions for which there are numbers; none for a diverged run.
+    """Return the results of the checks for which there are numbers; none for a diverged run.
 
     Args:
-        run: its row of results, with ``kl_per_latent`` and ``variance_per_latent``, and its flags
-            as text: what is in force already is not advised.
-        history: its rows of ``metrics.jsonl``.
+        run: row of results, with ``kl_per_latent`` and ``variance_per_latent``, and the flags as
+            text: what is in force already is not advised.
+        history: the run's rows of ``metrics.jsonl``.
+
+    Example:
+        >>> run = {"test_elbo": -98.0, "test_kl": 25.0, "variance_per_latent": [0.9, 0.8]}
+        >>> [(d.problem, d.is_found, d.message) for d in diagnose_run(run, [])]
+        [('posterior collapse', False, '2 of 2 latents are active')]
     """
     if table.has_diverged(run):
         return []
-    answers = [question(run, history) for question in _QUESTIONS.values()]
-    return [answer for answer in answers if answer is not None]
+    results = [check(run, history) for check in _CHECKS.values()]
+    return [result for result in results if result is not None]
 
 
-def as_sentences(verdicts: Sequence[Diagnostic]) -> list[str]:
-    """A sentence for each problem found, one for those looked for in vain, one for the others."""
-    if not verdicts:
+def as_sentences(diagnostics: Sequence[Diagnostic]) -> list[str]:
+    """Return a sentence per problem found, one for those not found, one for those not checked.
+
+    Example:
+        >>> as_sentences([Diagnostic("prior holes", True, "Prior holes: ... Try --prior=vamp.")])
+        ['Prior holes: ... Try --prior=vamp.']
+    """
+    if not diagnostics:
         return []
-    calm = [f"{v.problem} ({v.words})" for v in verdicts if not v.is_found]
-    looked_for = {verdict.problem for verdict in verdicts}
-    missing = [f"{name} ({flag})" for name, flag in _EXAMINED_BY.items() if name not in looked_for]
+    absent = [f"{each.problem} ({each.message})" for each in diagnostics if not each.is_found]
+    checked = {each.problem for each in diagnostics}
+    unchecked = [f"{name} (needs {flag})" for name, flag in _NEEDS.items() if name not in checked]
     return [
-        *(verdict.words for verdict in verdicts if verdict.is_found),
-        *([f"Not found: {'; '.join(calm)}."] if calm else []),
-        *([f"Not examined: {'; '.join(missing)}."] if missing else []),
+        *(each.message for each in diagnostics if each.is_found),
+        *([f"Not found: {'; '.join(absent)}."] if absent else []),
+        *([f"Not checked: {'; '.join(unchecked)}."] if unchecked else []),
     ]
 
 
-def diagnose_study(runs: Sequence[Row], verdicts: Sequence[Sequence[Diagnostic]]) -> list[str]:
-    """A sentence for each problem of the study: in how many runs, and in which."""
+def diagnose_study(runs: Sequence[Row], diagnostics: Sequence[Sequence[Diagnostic]]) -> list[str]:
+    """Return a sentence per problem of the study: in how many runs it was found, and in which.
+
+    Example:
+        >>> diagnose_study([{"run": 0}, {"run": 1}], [[Diagnostic("overfitting", True, "...")], []])
+        ['Overfitting: in 1 of 1 runs (0).']
+    """
     sentences = []
-    for problem in _QUESTIONS:
-        asked = [
-            (run["run"], verdict)
-            for run, own in zip(runs, verdicts, strict=True)
-            for verdict in own
-            if verdict.problem == problem
+    for problem in _CHECKS:
+        checked = [
+            (run["run"], each.is_found)
+            for run, own in zip(runs, diagnostics, strict=True)
+            for each in own
+            if each.problem == problem
         ]
-        found = [number for number, verdict in asked if verdict.is_found]
+        found = [str(number) for number, is_found in checked if is_found]
         if found:
-            which = ", ".join(map(str, found[:_NAMED])) + (", ..." if len(found) > _NAMED else "")
-            name = problem[0].upper() + problem[1:]
-            sentences.append(f"{name}: in {len(found)} of {len(asked)} runs ({which}).")
+            names = ", ".join([*found[:_MOST_NAMED], *(["..."] if found[_MOST_NAMED:] else [])])
+            title = problem[0].upper() + problem[1:]
+            sentences.append(f"{title}: in {len(found)} of {len(checked)} runs ({names}).")
     return sentences
 
 
 def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """Latents whose code hardly moves over the test set (Burda et al. 2016)."""
+    """Find latents whose code hardly moves over the test set (Burda et al. 2016)."""
     variance = run.get("variance_per_latent")
     if not variance:
         return None
-    dead = [i for i, value in enumerate(variance) if value <= ACTIVE_THRESHOLD]
+    collapsed = [i for i, value in enumerate(variance) if value <= ACTIVE_THRESHOLD]
     name, size = "posterior collapse", len(variance)
-    if not dead:
+    if not collapsed:
         return Diagnostic(name, False, f"{size} of {size} latents are active")
-    names = ", ".join(f"z{i + 1}" for i in dead[:_NAMED])
-    more = f" and {len(dead) - _NAMED} others" if len(dead) > _NAMED else ""
-    rest = size - len(dead)
-    keep = f"--latent_size={rest} loses little" if rest else "the decoder ignores z altogether"
-    words = (
-        f"Posterior collapse: the codes {names}{more} ({len(dead)} of {size}) hardly depend on the "
-        f"image{_share(run, dead)}{_since(history)}. {keep[0].upper() + keep[1:]}; to use more, "
+    names = ", ".join(map(format.latent, collapsed[:_MOST_NAMED]))
+    others = len(collapsed) - _MOST_NAMED
+    more = f" and {others} others" if others > 0 else ""
+    left = size - len(collapsed)
+    less = f"--latent_size={left} loses little" if left else "The decoder ignores z altogether"
+    message = (
+        f"Posterior collapse: the codes {names}{more} ({len(collapsed)} of {size}) hardly depend "
+        f"on the image{_kl_of(run, collapsed)}{_since(history)}. {less}; to use more, "
         + _try(run, "--kl_warmup_steps", "--kl_penalty=free_bits", "a smaller --beta").lower()
     )
-    return Diagnostic(name, True, words)
+    return Diagnostic(name, True, message)
 
 
-def _try(run: Row, *cures: str) -> str:
-    """Returns "Try this, or that." without the flags that have that value already."""
+def _try(run: Row, *remedies: str) -> str:
+    """Return "Try this, or that." without the flags that have that value already."""
     flags = {f"--{name}={value}" for name, value in run.items()}
-    left = [cure for cure in cures if cure not in flags]
+    left = [remedy for remedy in remedies if remedy not in flags]
     return f"Try {', '.join(left[:-1])}{', or ' if left[1:] else ''}{left[-1]}."
 
 
-def _share(run: Row, dead: Sequence[int]) -> str:
+def _kl_of(run: Row, latents: Sequence[int]) -> str:
     kl = run.get("kl_per_latent") or []
-    if run.get("test_kl") is None or len(kl) <= max(dead) or None in kl:
+    if run.get("test_kl") is None or len(kl) <= max(latents) or None in kl:
         return ""
-    nats = number(sum(kl[i] for i in dead))
-    return f" and carry {nats} of {number(run['test_kl'])} nats"
+    own = format.real(sum(kl[i] for i in latents))
+    return f" and carry {own} of {format.nats(run['test_kl'])}"
 
 
 def _since(history: Sequence[Row]) -> str:
-    """Since which visit no more latents were active on valid than at the last."""
+    """Return the first step after which no more latents were active on valid than at the end."""
     name = "valid_active_units"
     counts = [(row["step"], row[name]) for row in history if table.is_number(row.get(name))]
     if not counts:
@@ -142,132 +161,130 @@ def _since(history: Sequence[Row]) -> str:
     steps, active = zip(*counts, strict=True)
     later = [max(active[i:]) for i in range(len(active))]
     since = steps[next(i for i, most in enumerate(later) if most <= active[-1])]
-    return f", since step {since:,} at the latest on valid"
+    return f", since step {format.count(since)} at the latest on valid"
 
 
 def _overfitting(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """NLL of test above that of train, at equal K; or a valid ELBO that is past its peak."""
+    """Find an NLL of test above that of train, at equal K, or a valid ELBO past its peak."""
     gap, error = run.get("nll_gap"), run.get("nll_gap_se")
     if gap is None or error is None:
         return None
     steps, elbos = _curve(history)
     fall = float(elbos.max() - elbos[-1]) if len(elbos) else 0.0
-    above = f"the NLL of test is {number(gap)} ± {error:.2f} nats above that of train"
+    above = f"the NLL of test is {format.with_error(gap, error)} nats above that of train"
     enough = max(MANY_ERRORS * error, LARGEST_SHORTFALL * abs(run.get("train_nll") or 0.0))
     if gap <= enough and fall <= LARGEST_FALL:
         return Diagnostic("overfitting", False, above)
     peak = ""
     if fall > LARGEST_FALL:
-        peak = f", and the valid ELBO has fallen by {number(fall)} nats since step "
-        peak += f"{steps[int(elbos.argmax())]:,}"
+        peak = f", and the valid ELBO has fallen by {format.nats(fall)} since step "
+        peak += format.count(int(steps[elbos.argmax()]))
     few = ["fewer --num_steps"] if fall > LARGEST_FALL else []
     fresh = ["--binarize=dynamic"] if run.get("binarize") == "static" else []
-    cure = _try(run, *few, *fresh, "smaller --hidden_sizes", "more data")
-    return Diagnostic("overfitting", True, f"Overfitting: {above}{peak}. {cure}")
+    remedy = _try(run, *few, *fresh, "smaller --hidden_sizes", "more data")
+    return Diagnostic("overfitting", True, f"Overfitting: {above}{peak}. {remedy}")
 
 
 def _inference(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """How far the ELBO lies below the best estimate of log p(x), against the KL."""
+    """Compare what the ELBO lies below the best estimate of log p(x) with the KL."""
     del history
     elbo, kl, nll = run.get("test_elbo"), run.get("test_kl"), run.get("test_nll")
     if elbo is None or kl is None or nll is None or kl <= 0:
         return None
+    gap, remedies = -elbo - nll, ["--posterior=iaf", "--objective=iwae", "wider --hidden_sizes"]
+    facts = f"the ELBO is at least {format.nats(gap)} below log p(x), {format.share(gap / kl)} of "
+    facts += "the KL"
     family, encoder = run.get("approximation_gap"), run.get("amortization_gap")
-    gap = -elbo - nll
-    words = f"the ELBO is at least {number(gap)} nats below log p(x), {gap / kl:.0%} of the KL"
-    cures = ["--posterior=iaf", "--objective=iwae", "wider --hidden_sizes"]
     if family is not None and encoder is not None:
-        words += (
+        facts += (
             f"; on the first {run.get('gap_examples', '?')} test examples "
-            f"{_with_error(run, 'approximation_gap')} nats are the family's and "
-            f"{_with_error(run, 'amortization_gap')} the encoder's"
+            f"{_with_error(run, 'approximation_gap')} nats are due to the family and "
+            f"{_with_error(run, 'amortization_gap')} to the encoder"
         )
-        cures = cures if family > encoder else [cures[-1], *cures[:-1]]
+        remedies = remedies if family > encoder else [remedies[-1], *remedies[:-1]]
     if gap <= LARGEST_GAP * kl:
-        return Diagnostic("poor inference", False, words)
-    return Diagnostic("poor inference", True, f"Poor inference: {words}. {_try(run, *cures)}")
+        return Diagnostic("poor inference", False, facts)
+    return Diagnostic("poor inference", True, f"Poor inference: {facts}. {_try(run, *remedies)}")
 
 
 def _holes(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """Samples at codes from the prior against samples at codes of real images."""
+    """Compare samples at codes from the prior with samples at codes of real images."""
     del history
     drawn, coded = run.get("precision_pixels"), run.get("precision_aggregate")
     if drawn is None or coded is None:
         return None
     errors = (run.get("precision_pixels_se") or 0.0, run.get("precision_aggregate_se") or 0.0)
     lost, error = coded - drawn, math.hypot(*errors)
-    words = (
-        f"{drawn:.0%} of samples with z from the prior lie near test images, {coded:.0%} of those "
-        f"with z of real images; MMD {run.get('mmd_pixels') or 0.0:.4f} against "
-        f"{run.get('mmd_aggregate') or 0.0:.4f}"
+    mmd = (format.real(run.get(f"mmd_{of}") or 0.0, 4) for of in ("pixels", "aggregate"))
+    facts = (
+        f"{format.share(drawn)} of samples with z from the prior lie near test images, "
+        f"{format.share(coded)} of those with z of real images; MMD {' against '.join(mmd)}"
     )
     if lost <= max(LARGEST_LOSS, MANY_ERRORS * error):
-        return Diagnostic("prior holes", False, words)
-    cure = _try(run, "--prior=vamp", "--prior=flow", "a larger --beta")
-    return Diagnostic("prior holes", True, f"Prior holes: {words}. {cure}")
+        return Diagnostic("prior holes", False, facts)
+    remedy = _try(run, "--prior=vamp", "--prior=flow", "a larger --beta")
+    return Diagnostic("prior holes", True, f"Prior holes: {facts}. {remedy}")
 
 
 def _untrusted(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """The weights of the NLL, the sandwich of BDMC, and AIS against the importance weights."""
+    """Check the weights of the NLL, the sandwich of BDMC, and AIS against importance weights."""
     del history
-    found, words = [], []
+    found, facts = [], []
     distrust, effective = run.get("test_nll_distrust") or "", run.get("test_ess_median")
     if effective is not None:
         particles = run.get("eval_particles") or "?"
-        words.append(f"in the median {effective:.0f} of K = {particles} weights count")
+        facts.append(
+            f"the median effective sample size is {format.real(effective, 0)} of K = {particles}"
+        )
     gap = run.get("bdmc_gap")
     if gap is not None:
-        words.append(f"BDMC's bounds are {_with_error(run, 'bdmc_gap')} nats apart")
+        facts.append(f"BDMC's bounds are {_with_error(run, 'bdmc_gap')} nats apart")
         if gap > LARGEST_SANDWICH:
-            found.append("Do not trust AIS at these settings: " + words[-1] + _more(run, "ais"))
-    for name, which in (("ais_gain", "test examples"), ("bdmc_gain", "samples of the model")):
+            found.append("Do not trust AIS at these settings: " + facts[-1] + _more(run, "ais"))
+    for name, examples in (("ais_gain", "test examples"), ("bdmc_gain", "samples of the model")):
         if run.get(name) is None:
             continue
-        words.append(
+        facts.append(
             f"AIS is {_with_error(run, name)} nats above the bound with K = "
-            f"{EVIDENCE_PARTICLES:,} on {which}"
+            f"{format.count(EVIDENCE_PARTICLES)} on {examples}"
         )
         if _is_beyond(run, name):
-            distrust = f"{distrust} {words[-1]}{_more(run, 'nll')}".strip()
+            distrust = f"{distrust} {facts[-1]}{_more(run, 'nll')}".strip()
     if distrust:
         found.append(f"Do not trust the NLL: {distrust}")
-    if not words and not found:
+    if not facts and not found:
         return None
     name = "estimates not to be trusted"
-    return Diagnostic(name, bool(found), " ".join(found) if found else ", ".join(words))
+    return Diagnostic(name, bool(found), " ".join(found) if found else ", ".join(facts))
 
 
 def _not_finite(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """Columns that are empty because their examples left the range of the floats."""
+    """Find columns that are empty because their examples left the range of the floats."""
     del history
-    lost = {
+    counts = {
         name.removesuffix(NOT_FINITE): count
         for name, count in run.items()
         if name.endswith(NOT_FINITE) and count and not name.startswith("valid_")
     }
-    if not lost:
+    if not counts:
         return None
-    named = ", ".join(f"{name} (on {_examples(count)})" for name, count in lost.items())
-    words = (
-        f"Not finite, and left empty with all that is made of it: {named}. There a density or a "
-        "weight lies beyond the range of the floats. "
+    names = ", ".join(f"{name} (on {format.count(n, 'example')})" for name, n in counts.items())
+    message = (
+        f"Not finite, and left empty with all that is computed from it: {names}. There a density "
+        "or a weight is beyond the range of the floats. "
         + _try(run, "--compute_dtype=float64", "a larger --scale", "a smaller --learning_rate")
     )
-    return Diagnostic("numbers that are not finite", True, words)
-
-
-def _examples(count: int) -> str:
-    return f"{count:,} example" + ("" if count == 1 else "s")
+    return Diagnostic("numbers that are not finite", True, message)
 
 
 def _is_beyond(run: Row, gain: str) -> bool:
-    """Whether AIS shows that the NLL, with no more weights than the bound beside AIS, is poor."""
+    """Return whether AIS shows a poor NLL that has no more weights than the bound beside AIS."""
     is_large = run[gain] > max(LARGEST_SANDWICH, MANY_ERRORS * (run.get(f"{gain}_se") or 0.0))
     return is_large and int(run.get("eval_particles") or 0) <= EVIDENCE_PARTICLES
 
 
 def _with_error(run: Row, name: str) -> str:
-    return f"{number(run[name])} ± {run.get(f'{name}_se') or 0.0:.2f}"
+    return format.with_error(run[name], run.get(f"{name}_se") or 0.0)
 
 
 def _more(run: Row, estimate: str) -> str:
@@ -277,27 +294,27 @@ def _more(run: Row, estimate: str) -> str:
 
 
 def _unfinished(run: Row, history: Sequence[Row]) -> Diagnostic | None:
-    """Slope of the valid ELBO over the last third of the visits, at least three of them."""
+    """Find a rise of the valid ELBO over the last third of the evaluations, at least three."""
     steps, elbos = _curve(history)
     last = max(3, -(-len(steps) // 3))
     if len(steps) < last:
         return None
     x, y = steps[-last:].astype(float), elbos[-last:]
     slope, error = _slope(x, y)
-    span = x[-1] - x[0]
-    words = (
-        f"over the last {span:,.0f} steps the valid ELBO changed by "
-        f"{'+' if slope > 0 else ''}{number(slope * span)} ± {error * span:.2f} nats"
+    span = float(x[-1] - x[0])
+    change, change_error = slope * span, error * span
+    facts = (
+        f"over the last {format.count(int(span))} steps the valid ELBO changed by "
+        f"{'+' if change > 0 else ''}{format.with_error(change, change_error)} nats"
     )
-    enough = max(SMALLEST_RISE * abs(y[-1]), MANY_ERRORS * error * span)
-    if slope * span <= enough:
-        return Diagnostic("unfinished learning", False, words)
-    cure = _try(run, "more --num_steps", "a larger --learning_rate")
-    return Diagnostic("unfinished learning", True, f"Learning is not finished: {words}. {cure}")
+    if change <= max(SMALLEST_RISE * abs(y[-1]), MANY_ERRORS * change_error):
+        return Diagnostic("unfinished learning", False, facts)
+    remedy = _try(run, "more --num_steps", "a larger --learning_rate")
+    return Diagnostic("unfinished learning", True, f"Learning is not finished: {facts}. {remedy}")
 
 
 def _curve(history: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the valid ELBO or, without a density, of the log-likelihood."""
+    """Return steps and values of the valid ELBO or, without a density, of the log-likelihood."""
     names = ("valid_elbo", "valid_log_likelihood")
     name = next((n for n in names if any(table.is_number(row.get(n)) for row in history)), names[0])
     points = [(row["step"], row[name]) for row in history if table.is_number(row.get(name))]
@@ -306,7 +323,7 @@ def _curve(history: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Least-squares slope and its standard error."""
+    """Return the least-squares slope and its standard error."""
     centred = x - x.mean()
     slope = centred @ y / (centred @ centred)
     residual = y - y.mean() - slope * centred
@@ -314,7 +331,7 @@ def _slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(slope), math.sqrt(variance)
 
 
-_QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Diagnostic | None]] = {
+_CHECKS: dict[str, Callable[[Row, Sequence[Row]], Diagnostic | None]] = {
     "posterior collapse": _collapse,
     "overfitting": _overfitting,
     "poor inference": _inference,
@@ -323,6 +340,5 @@ _QUESTIONS: dict[str, Callable[[Row, Sequence[Row]], Diagnostic | None]] = {
     "numbers that are not finite": _not_finite,
     "unfinished learning": _unfinished,
 }
-_EXAMINED_BY = {
-    "prior holes": "--evaluate=samples",
-}
+_NEEDS = {"prior holes": "--evaluate=samples"}
+"""Flags without which a check has no numbers."""

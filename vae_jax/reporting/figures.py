@@ -1,8 +1,12 @@
-"""The pictures of a trained run: what the model is asked, and which plot shows it."""
+"""Figures of a run and of a study: which are made, what a model is asked for, and their captions.
 
-from collections.abc import Mapping, Sequence
+The arrays that a trained model gives are drawn to files by `vae_jax.reporting.plots`.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,18 +14,20 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from vae_jax import rng
-from vae_jax.evaluation import evaluators
+from vae_jax.evaluation import columns, evaluators
+from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models.vae import TrainedVAE
-from vae_jax.reporting import plots, table
-from vae_jax.reporting.plots.study import held_words
-from vae_jax.reporting.report import Figure
+from vae_jax.reporting import format, plots, table
+from vae_jax.reporting.html import Figure
+from vae_jax.reporting.plots.terms import RATE, Term
 from vae_jax.types import Labels, Latents, Row
 
 NUM_SAMPLES = 100
-GRID_TILES = 9
+NUM_RECONSTRUCTIONS = 20
+CELL_IMAGES = 9
 MOST_CLASSES, SAMPLES_OF_CLASS = 20, 10
 NUM_PAIRS = 6
 PATH_STEPS = 9
@@ -30,119 +36,278 @@ TRAVERSED_LATENTS = 8
 TRAVERSAL = np.linspace(-2.5, 2.5, 11)
 
 
-class Pictured(NamedTuple):
+class ShownImages(NamedTuple):
     """Test images that figures show.
 
     Attributes:
-        images: in [0, 1], at least one.
-        labels: one each, where the source has them.
+        images: images in [0, 1], at least one.
+        labels: labels of the images, where the source has them.
+        class_names: names of the classes; numbers are written without.
+
+    Example:
+        >>> shown = ShownImages(np.zeros((3, 4, 4, 1)), np.array([0, 2, 1]), ("cat", "dog"))
+        >>> shown.take(slice(2)).labels.tolist(), shown.name_of(1)
+        ([0, 2], 'dog')
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
-
-    def take(self, places: np.ndarray | slice) -> "Pictured":
-        """Some of them."""
-        return Pictured(self.images[places], None if self.labels is None else self.labels[places])
-
-
-class Model(NamedTuple):
-    """One trained run as the figures ask it: images in NumPy, labels where the model needs them."""
-
-    trained: TrainedVAE
     class_names: tuple[str, ...] = ()
 
-    @property
-    def num_classes(self) -> int:
-        """Of the labels that it must be given; 0 for none."""
-        return self.trained.model.num_classes
-
-    @property
-    def latent_size(self) -> int:
-        """Coordinates of z that the run uses."""
-        return int(self.trained.hparams.latent_size)
-
-    @property
-    def has_density(self) -> bool:
-        """Whether its prior means anything."""
-        return self.trained.model.posterior.has_density
+    def take(self, index: np.ndarray | slice) -> "ShownImages":
+        """Return the images at an index, with their labels."""
+        labels = None if self.labels is None else self.labels[index]
+        return self._replace(images=self.images[index], labels=labels)
 
     def name_of(self, label: int) -> str:
-        """Of a class; its number where it has no name."""
+        """Return the name of a class."""
         return self.class_names[label] if self.class_names else f"class {label}"
-
-    def reconstruct(self, test: Pictured) -> np.ndarray:
-        """E[x'|z] at the codes of images in [0, 1]."""
-        images, y = jnp.asarray(test.images), self._given(test.labels)
-        return np.asarray(self.trained.reconstruct(images, y))
-
-    def codes(self, test: Pictured) -> Latents:
-        """Centers of the posteriors of images in [0, 1]."""
-        return self.trained.encode(jnp.asarray(test.images), self._given(test.labels)).center
-
-    def decode(self, z: Latents, labels: np.ndarray | None = None) -> np.ndarray:
-        """E[x|z]; class 0 where a label is needed and none is given."""
-        missing = np.zeros(z.shape[:-1], int) if labels is None else labels
-        y = self._given(np.broadcast_to(missing, z.shape[:-1]))
-        return np.asarray(self.trained.generate(z, y))
-
-    def samples(self, num_samples: int) -> np.ndarray:
-        """E[x|z] for z from the prior, by the run's stream ``generate``; classes take turns."""
-        key = rng.stream(self.trained.hparams.seed, "generate")
-        y = self._given(np.arange(num_samples) % max(self.num_classes, 1))
-        return np.asarray(self.trained.sample(key, num_samples, y))
-
-    def samples_of(self, label: int, num_samples: int) -> np.ndarray:
-        """E[x|z, y] of one class, with the noise that every class has."""
-        key = rng.stream(self.trained.hparams.seed, "generate", 1)
-        y = self._given(np.full(num_samples, label))
-        return np.asarray(self.trained.sample(key, num_samples, y))
-
-    def _given(self, labels: np.ndarray | None) -> Labels | None:
-        return jnp.asarray(labels) if self.num_classes else None
 
 
 def draw(
-    folder: Path,
-    model: Model,
-    test: Pictured,
-    metrics: Sequence[Row],
-    row: Row,
+    folder: Path, trained: TrainedVAE, shown: ShownImages, metrics: Sequence[Row], row: Row
 ) -> list[Figure]:
-    """Write all figures of one run and name them for the report.
+    """Draw the figures of one run and return them with their captions.
 
     Args:
-        folder: where the PNG files go.
-        model: the run's.
-        test: what is reconstructed and moved about.
+        folder: folder of the PNG files.
+        trained: model of the run.
+        shown: test images that are reconstructed, traversed and interpolated.
         metrics: rows of ``metrics.jsonl``.
-        row: the run's row of test results, with ``kl_per_latent``.
+        row: the run's row of test results, with ``kl_per_latent`` and ``variance_per_latent``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     variance = np.asarray(row["variance_per_latent"], float)
     kl = np.asarray(row["kl_per_latent"], float)
-    importance = kl if np.isfinite(kl).all() else variance
-    drawn = [
-        _curves(folder, metrics, row["run"]),
-        _reconstructions(folder, model, test.take(slice(20))),
-        *([_samples(folder, model)] if model.has_density else []),
-        *([_samples_by_class(folder, model)] if model.num_classes else []),
-        _space(folder, model, test, importance),
-        _interpolations(folder, model, test),
+    has_kl = bool(np.isfinite(kl).all())
+    conditional = trained.model.num_classes > 0
+    is_plane = trained.hparams.latent_size == 2 and not conditional
+    bounds = _bounds_of(row)
+    return [
+        _training_curves(folder, metrics, row["run"]),
+        _reconstructions(folder, trained, shown.take(slice(NUM_RECONSTRUCTIONS))),
+        *([_samples(folder, trained)] if trained.model.posterior.has_density else []),
+        *([_samples_by_class(folder, trained, shown)] if conditional else []),
+        _manifold(folder, trained)
+        if is_plane
+        else _traversals(folder, trained, shown, variance, kl if has_kl else None),
+        _interpolations(folder, trained, shown),
+        *([_bounds(folder, bounds)] if bounds else []),
+        *([_kl_per_latent(folder, kl, variance)] if has_kl else []),
     ]
-    panels = _bounds_of(row)
-    if panels:
-        drawn.append(_bounds(folder, panels))
-    if not np.isfinite(kl).all():
+
+
+def draw_study(
+    folder: Path,
+    trained: Mapping[int, TrainedVAE],
+    shown: ShownImages,
+    rows: Sequence[Row],
+    swept: Sequence[str],
+) -> list[Figure]:
+    """Draw the figures that compare runs: terms over the axes, then images over the axes.
+
+    Args:
+        folder: folder of the PNG files.
+        trained: models by the numbers of their runs.
+        shown: test images that are reconstructed.
+        rows: rows of test results, in the order of the runs' numbers.
+        swept: names of the swept flags.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = draw_terms(folder, rows, swept, evaluators.columns(EVALUATORS))
+    if not table.axes(swept) or table.best(rows) is None:
         return drawn
-    path = folder / "kl_per_latent.png"
-    plots.kl_per_latent(path, kl, variance > ACTIVE_THRESHOLD)
-    caption = "A latent at zero is a copy of the prior: it tells the decoder nothing about x."
-    return [*drawn, Figure(path, "KL of each latent", caption)]
+    grid, shown = table.run_grid(rows, swept), shown.take(slice(CELL_IMAGES))
+    models = {i: trained[rows[i]["run"]] for i in set(grid.runs.ravel().tolist()) - {-1}}
+    samples = {i: _sample(model, CELL_IMAGES) for i, model in models.items()}
+    reconstructions = {i: _reconstruct(model, shown) for i, model in models.items()}
+    return [
+        *drawn,
+        _image_grid(folder, "Samples", samples, grid, None),
+        _image_grid(folder, "Reconstructions", reconstructions, grid, shown.images),
+    ]
+
+
+def draw_terms(
+    folder: Path, rows: Sequence[Row], swept: Sequence[str], evaluated: Iterable[Column] = ()
+) -> list[Figure]:
+    """Draw the terms of a study over its axes and return the figures with their captions.
+
+    One axis beside the seed gives curves along it, more give heat maps for every pair of them with
+    the rest held at the best row's values. Beta gives the rate-distortion curve as well. A study
+    over seeds alone has no axis and no figure here.
+
+    Args:
+        folder: folder of the PNG files.
+        rows: rows of the study.
+        swept: names of the swept flags, in order.
+        evaluated: columns beyond the terms of every run.
+    """
+    names = table.axes(swept)
+    figures = [_heat(folder, rows, swept, pair) for pair in itertools.combinations(names, 2)]
+    if len(names) == 1:
+        figures.append(_terms_over_axis(folder, rows, names[0]))
+    drawn = [each for each in evaluated if each.is_drawn]
+    if columns.known_to(rows, drawn):
+        figures += [_evaluations_over_axis(folder, rows, swept, name, drawn) for name in names]
+    if "beta" in names:
+        figures.append(_rate_distortion(folder, rows, swept))
+    return figures
+
+
+def embedding(folder: Path, context: EvalContext) -> Figure:
+    """Draw the map of the test codes of a run whose data have labels."""
+    from vae_jax.evaluation.metrics.representation import MOST_POINTS, embed
+
+    path, test = folder / "embedding.png", context.part("test", MOST_POINTS)
+    assert test.labels is not None
+    codes = context.codes(test)
+    points, is_plane = embed(codes), codes.shape[1] <= 2
+    kind = "The latent space itself" if is_plane else "t-SNE of the codes"
+    title = f"{kind}: {format.count(len(points))} test images by label"
+    plots.embedding(path, points, test.labels, title, context.data.class_names)
+    caption = "Posterior means of test images; the labels took no part in training."
+    if context.trained.model.num_classes:
+        caption = "Posterior means of test images, given their labels."
+    if not is_plane:
+        caption += " Neighbours are meaningful; distances between groups and their sizes are not."
+    return Figure(path, "Map of the test set", caption)
+
+
+def along_axes(
+    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
+) -> Float[Array, "rows columns latents"]:
+    """Return copies of one code ``[rows, columns, latents]``, row i with latent i at each value.
+
+    Example:
+        >>> along_axes(jnp.zeros(3), np.array([2]), np.array([-1.0, 1.0])).tolist()
+        [[[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]]
+    """
+    z = np.broadcast_to(start, (len(latents), len(values), len(start))).copy()
+    for row, latent in enumerate(latents):
+        z[row, :, latent] = values
+    return jnp.asarray(z)
+
+
+def straight_paths(
+    ends: Float[Array, "pairs 2 latents"], num_steps: int
+) -> Float[Array, "pairs steps latents"]:
+    """Return points ``[pairs, steps, latents]`` on the lines between ends ``[pairs, 2, latents]``.
+
+    Example:
+        >>> straight_paths(jnp.array([[[0.0], [2.0]]]), 3).tolist()
+        [[[0.0], [1.0], [2.0]]]
+    """
+    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
+    return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
+
+
+def _labels(trained: TrainedVAE, labels: np.ndarray | None) -> Labels | None:
+    """Return the labels where the model needs them."""
+    return jnp.asarray(labels) if trained.model.num_classes else None
+
+
+def _reconstruct(trained: TrainedVAE, shown: ShownImages) -> np.ndarray:
+    images = jnp.asarray(shown.images)
+    return np.asarray(trained.reconstruct(images, _labels(trained, shown.labels)))
+
+
+def _codes(trained: TrainedVAE, shown: ShownImages) -> Latents:
+    """Return the centers of the posteriors."""
+    return trained.encode(jnp.asarray(shown.images), _labels(trained, shown.labels)).center
+
+
+def _decode(trained: TrainedVAE, z: Latents, labels: np.ndarray | None = None) -> np.ndarray:
+    """Return E[x|z], of class 0 where a label is needed and none is given."""
+    known = np.zeros(z.shape[:-1], int) if labels is None else labels
+    y = _labels(trained, np.broadcast_to(known, z.shape[:-1]))
+    return np.asarray(trained.generate(z, y))
+
+
+def _sample(trained: TrainedVAE, num_samples: int) -> np.ndarray:
+    """Return E[x|z] for z from the prior, by the run's stream ``generate``; classes alternate."""
+    key = rng.stream(trained.hparams.seed, "generate")
+    y = _labels(trained, np.arange(num_samples) % max(trained.model.num_classes, 1))
+    return np.asarray(trained.sample(key, num_samples, y))
+
+
+def _sample_class(trained: TrainedVAE, label: int, num_samples: int) -> np.ndarray:
+    """Return E[x|z, y] of one class, with the noise that every class has."""
+    key = rng.stream(trained.hparams.seed, "generate", 1)
+    y = _labels(trained, np.full(num_samples, label))
+    return np.asarray(trained.sample(key, num_samples, y))
+
+
+def _training_curves(folder: Path, metrics: Sequence[Row], run: int) -> Figure:
+    path = folder / "training_curves.png"
+    plots.training_curves(path, metrics, run)
+    caption = "Means over the updates between two evaluations (train) and over all of valid."
+    return Figure(path, "Training", caption)
+
+
+def _reconstructions(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
+    path = folder / "reconstructions.png"
+    plots.reconstructions(path, shown.images, _reconstruct(trained, shown))
+    return Figure(path, "Reconstructions", "E[x'|z] at the center of q(z|x), for test images x.")
+
+
+def _samples(folder: Path, trained: TrainedVAE) -> Figure:
+    path = folder / "samples.png"
+    plots.samples(path, _sample(trained, NUM_SAMPLES))
+    caption = "E[x|z] for z drawn from the prior."
+    if trained.model.num_classes:
+        caption += f" Classes alternate: 0 to {trained.model.num_classes - 1}, then from 0 again."
+    return Figure(path, "Samples", caption)
+
+
+def _samples_by_class(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
+    path = folder / "samples_by_class.png"
+    classes = range(min(trained.model.num_classes, MOST_CLASSES))
+    rows = [_sample_class(trained, label, SAMPLES_OF_CLASS) for label in classes]
+    plots.samples_by_class(path, np.stack(rows), [shown.name_of(label) for label in classes])
+    caption = "E[x|z, y] for z drawn from the prior; images in one column share their noise."
+    return Figure(path, "Samples of each class", caption)
+
+
+def _manifold(folder: Path, trained: TrainedVAE) -> Figure:
+    path = folder / "manifold.png"
+    shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
+    values = np.asarray(norm.ppf(shares), np.float64)
+    z = np.stack(np.meshgrid(values, values), axis=-1)
+    plots.manifold(path, _decode(trained, jnp.asarray(z)), values)
+    caption = "Decoder means on a grid whose cells have equal mass under a standard normal."
+    return Figure(path, "The latent space", caption)
+
+
+def _traversals(
+    folder: Path,
+    trained: TrainedVAE,
+    shown: ShownImages,
+    variance: np.ndarray,
+    kl: np.ndarray | None,
+) -> Figure:
+    """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
+    path, first = folder / "traversals.png", shown.take(slice(1))
+    latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
+    z = along_axes(_codes(trained, first)[0], latents, TRAVERSAL)
+    images = _decode(trained, z, first.labels)
+    plots.traversals(path, images, latents, TRAVERSAL, kl)
+    caption = "The most informative latents, moved one at a time from the code of a test image."
+    return Figure(path, "Traversals", caption)
+
+
+def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
+    path = folder / "interpolations.png"
+    ends = shown.take(np.resize(np.arange(len(shown.images)), 2 * NUM_PAIRS))
+    starts = None if ends.labels is None else ends.labels[::2, None]
+    codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
+    images = _decode(trained, straight_paths(codes, PATH_STEPS), starts)
+    plots.interpolations(path, images, ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:]))
+    return Figure(path, "Interpolations", "E[x|z] on the line between the codes of two images.")
 
 
 def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:
-    """What was measured of log p(x), as differences on the same examples."""
+    """Return what is known of log p(x), as differences between bounds on the same examples."""
 
     def difference(name: str, column: str, sign: int) -> list[plots.Bound]:
         nats = row.get(column)
@@ -150,7 +315,7 @@ def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:
             return []
         return [plots.Bound(name, sign * nats, row.get(f"{column}_se") or 0.0)]
 
-    weights = f"importance weights, K = {EVIDENCE_PARTICLES:,}"
+    weights = f"importance weights, K = {format.count(EVIDENCE_PARTICLES)}"
     samples = (
         *difference("upper bound", "bdmc_gap", 1),
         *difference(weights, "bdmc_gain", -1),
@@ -180,153 +345,71 @@ def _bounds(folder: Path, panels: Mapping[str, Sequence[plots.Bound]]) -> Figure
     return Figure(path, "Bounds on log p(x)", caption)
 
 
-def _curves(folder: Path, metrics: Sequence[Row], run: int) -> Figure:
-    path = folder / "training_curves.png"
-    plots.training_curves(path, metrics, run)
-    caption = "Means over the updates between two visits (train) and over all of valid."
-    return Figure(path, "Training", caption)
+def _kl_per_latent(folder: Path, kl: np.ndarray, variance: np.ndarray) -> Figure:
+    path = folder / "kl_per_latent.png"
+    plots.kl_per_latent(path, kl, variance > ACTIVE_THRESHOLD)
+    caption = "A latent whose KL is zero has the prior as its posterior: it carries nothing of x."
+    return Figure(path, "KL of each latent", caption)
 
 
-def _reconstructions(folder: Path, model: Model, test: Pictured) -> Figure:
-    path = folder / "reconstructions.png"
-    plots.reconstructions(path, test.images, model.reconstruct(test))
-    return Figure(path, "Reconstructions", "E[x'|z] at the center of q(z|x), for test images x.")
+def _heat(folder: Path, rows: Sequence[Row], swept: Sequence[str], pair: tuple[str, str]) -> Figure:
+    held = table.fixed(rows, swept, pair)
+    across, down = table.across_and_down(rows, pair)
+    path = folder / f"heat_{across}_{down}.png"
+    plots.heat_maps(path, table.at(rows, held), (across, down))
+    title = f"Terms over {across} and {down}"
+    return Figure(path, title, _caption("The frame is around the setting of the best run.", held))
 
 
-def _samples(folder: Path, model: Model) -> Figure:
-    path = folder / "samples.png"
-    plots.samples(path, model.samples(NUM_SAMPLES))
-    caption = "E[x|z] for z drawn from the prior."
-    if model.num_classes:
-        caption += f" Classes take turns: 0 to {model.num_classes - 1}, then again from 0."
-    return Figure(path, "Samples", caption)
+def _terms_over_axis(folder: Path, rows: Sequence[Row], axis: str) -> Figure:
+    path = folder / f"terms_over_{axis}.png"
+    plots.curves_over_axis(path, rows, axis)
+    return Figure(path, f"Terms over {axis}", "Terms of the test set.")
 
 
-def _samples_by_class(folder: Path, model: Model) -> Figure:
-    path = folder / "samples_by_class.png"
-    classes = range(min(model.num_classes, MOST_CLASSES))
-    rows = [model.samples_of(label, SAMPLES_OF_CLASS) for label in classes]
-    plots.samples_by_class(path, np.stack(rows), [model.name_of(label) for label in classes])
-    caption = "E[x|z, y] for z drawn from the prior; images in one column share their noise."
-    return Figure(path, "Samples of each class", caption)
+def _evaluations_over_axis(
+    folder: Path, rows: Sequence[Row], swept: Sequence[str], axis: str, drawn: Sequence[Column]
+) -> Figure:
+    """Draw the evaluations along an axis, the others held at the best row's values."""
+    path, held = folder / f"evaluations_over_{axis}.png", table.fixed(rows, swept, (axis,))
+    here = table.at(rows, held)
+    plots.curves_over_axis(path, here, axis, [Term(each) for each in columns.known_to(here, drawn)])
+    return Figure(path, f"Evaluations over {axis}", _caption("Results of --evaluate.", held))
 
 
-def embedding(folder: Path, subject: EvalContext) -> Figure:
-    """Write the map of the test codes of a run whose data have labels."""
-    from vae_jax.evaluation.metrics.representation import MOST_POINTS, embed
-
-    path, test = folder / "embedding.png", subject.part("test", MOST_POINTS)
-    assert test.labels is not None
-    codes = subject.codes(test)
-    points, is_plane = embed(codes), codes.shape[1] <= 2
-    kind = "The latent space itself" if is_plane else "t-SNE of the codes"
-    title = f"{kind}: {len(points):,} test images by label"
-    plots.embedding(path, points, test.labels, title, subject.data.class_names)
-    caption = "Posterior means of test images, which never saw a label."
-    if not is_plane:
-        caption += " Neighbours mean something; distances between groups and their sizes do not."
-    return Figure(path, "The test set in the plane", caption)
-
-
-def _space(folder: Path, model: Model, test: Pictured, importance: np.ndarray) -> Figure:
-    """The whole space if it has two dimensions, a walk along its axes otherwise."""
-    if model.latent_size == 2 and not model.num_classes:
-        return _manifold(folder, model)
-    path = folder / "traversals.png"
-    latents = np.argsort(-importance, kind="stable")[:TRAVERSED_LATENTS]
-    first = test.take(slice(1))
-    z = along_axes(model.codes(first)[0], latents, TRAVERSAL)
-    plots.traversals(path, model.decode(z, first.labels), latents, TRAVERSAL, importance)
-    caption = "The most informative latents, moved one at a time from the code of a test image."
-    return Figure(path, "Traversals", caption)
-
-
-def along_axes(
-    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
-) -> Float[Array, "rows columns latents"]:
-    """Copies of one code ``[rows, columns, latents]``, row i with latent i at each value."""
-    z = np.broadcast_to(start, (len(latents), len(values), len(start))).copy()
-    for row, latent in enumerate(latents):
-        z[row, :, latent] = values
-    return jnp.asarray(z)
-
-
-def _manifold(folder: Path, model: Model) -> Figure:
-    path = folder / "manifold.png"
-    shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
-    values = np.asarray(norm.ppf(shares), np.float64)
-    z = np.stack(np.meshgrid(values, values), axis=-1)
-    plots.manifold(path, model.decode(jnp.asarray(z)), values)
-    caption = "Decoder means on a grid with equal prior mass in every cell."
-    return Figure(path, "The latent space", caption)
-
-
-def _interpolations(folder: Path, model: Model, test: Pictured) -> Figure:
-    path = folder / "interpolations.png"
-    pairs = np.resize(np.arange(len(test.images)), 2 * NUM_PAIRS).reshape(NUM_PAIRS, 2)
-    ends = test.take(pairs)
-    starts = None if ends.labels is None else ends.labels[:, :1]
-    images = model.decode(straight_paths(model.codes(ends), PATH_STEPS), starts)
-    plots.interpolations(path, images, ends.images)
-    return Figure(path, "Interpolations", "E[x|z] on the line between the codes of two images.")
-
-
-def straight_paths(
-    ends: Float[Array, "pairs 2 latents"], num_steps: int
-) -> Float[Array, "pairs steps latents"]:
-    """Points ``[pairs, steps, latents]`` on the lines between the ends ``[pairs, 2, latents]``."""
-    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
-
-
-def draw_study(
-    folder: Path,
-    models: dict[int, Model],
-    test: Pictured,
-    rows: Sequence[Row],
-    swept: Sequence[str],
-) -> list[Figure]:
-    """Write the figures that compare runs: terms over the axes, then images over the axes.
-
-    Args:
-        folder: where the PNG files go.
-        models: by number of the run.
-        test: what is reconstructed.
-        rows: of test results, in the order of the runs' numbers.
-        swept: names of the swept flags.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = plots.study_figures(folder, rows, swept, evaluators.columns(EVALUATORS))
-    if not table.axes(swept) or table.best(rows) is None:
-        return drawn
-    place = table.pictured(rows, swept)
-    where = held_words(place.fixed)
-    samples, shown = {}, test.take(slice(GRID_TILES))
-    reconstructions = {}
-    for index in set(place.runs.ravel().tolist()) - {-1}:
-        model = models[rows[index]["run"]]
-        samples[index] = model.samples(GRID_TILES)
-        reconstructions[index] = model.reconstruct(shown)
-    return [
-        *drawn,
-        _image_grid(folder, "Samples", samples, place, where, None),
-        _image_grid(folder, "Reconstructions", reconstructions, place, where, shown.images),
-    ]
+def _rate_distortion(folder: Path, rows: Sequence[Row], swept: Sequence[str]) -> Figure:
+    path = folder / "rate_distortion.png"
+    by = next((name for name in table.axes(swept) if name != "beta"), "")
+    names = ("beta", by) if by else ("beta",)
+    held = table.fixed(rows, swept, names)
+    here = table.at(rows, held)
+    plots.rate_distortion(path, here, by)
+    errors = format.error_source(RATE.cells(here, names).num_seeds)
+    caption = (
+        "Each point is one setting on the test set, with its beta unless that would cover another. "
+        "The nearer to the lower left, the better: grey lines have equal ELBO. "
+        f"Bars are {errors}."
+    )
+    return Figure(path, "Rate and distortion", _caption(caption, held))
 
 
 def _image_grid(
     folder: Path,
     title: str,
-    tiles: dict[int, np.ndarray],
-    place: table.Pictured,
-    where: str,
+    images: Mapping[int, np.ndarray],
+    grid: table.RunGrid,
     reference: np.ndarray | None,
 ) -> Figure:
-    """Tiles of each cell over two axes, NaN where no run is left."""
+    """Draw the images of each cell over two axes, NaN where every run diverged."""
     path = folder / f"{title.lower()}_over_axes.png"
-    blank = np.full_like(next(iter(tiles.values())), np.nan)
-    cells = [[tiles.get(int(run), blank) for run in line] for line in place.runs]
-    axes = (place.rows, place.row_values, place.columns, place.column_values)
-    plots.grid_of_images(path, np.array(cells), *axes, title, reference=reference)
+    blank = np.full_like(next(iter(images.values())), np.nan)
+    cells = np.array([[images.get(int(run), blank) for run in line] for line in grid.runs])
+    axes = (grid.down, grid.down_values, grid.across, grid.across_values)
+    plots.grid_of_images(path, cells, *axes, title, reference=reference)
     caption = "The same noise in every cell." if reference is None else "The same test images."
-    return Figure(path, f"{title} over the axes", f"{caption} {where}".strip())
+    return Figure(path, f"{title} over the axes", _caption(caption, grid.fixed))
+
+
+def _caption(sentence: str, held: Mapping[str, Any]) -> str:
+    """Return a caption, with the axes that the figure does not show."""
+    return f"{sentence} Shown at {format.settings(held)}, as in the best run." if held else sentence

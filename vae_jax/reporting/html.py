@@ -1,7 +1,7 @@
-"""Pieces of a self-contained HTML page; they know nothing of models.
+"""Parts of a self-contained HTML page, which know nothing of models.
 
-The page needs no script and makes no request, reads well in light and dark mode, and prints.
-Arguments are plain text and are escaped here, except those said to be HTML.
+The page needs no script and makes no request, is legible in light and dark mode, and prints.
+Arguments are plain text and are escaped here, except those that are documented as HTML.
 """
 
 import base64
@@ -12,6 +12,10 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple
+
+from vae_jax.reporting import format
+
+Mark = Literal["best", "diverged"]
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -63,7 +67,7 @@ th, td { text-align: left; padding: .4rem .6rem .4rem .4rem; white-space: nowrap
 th { color: var(--soft); font-weight: 500; }
 td:last-child { white-space: normal; }
 .best td { background: var(--card); font-weight: 600; }
-.lost td { color: var(--soft); opacity: .7; }
+.diverged td { color: var(--soft); opacity: .7; }
 figure { margin: 2rem 0 0; }
 img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--rule);
   border-radius: 6px; }
@@ -89,7 +93,13 @@ _FLAG = r"--[a-z_]+(=[a-z_0-9,.]*[a-z_0-9])?"
 
 
 class Figure(NamedTuple):
-    """A PNG file with the words that go with it."""
+    """PNG file with its title and caption.
+
+    Attributes:
+        path: path of the file.
+        title: title in bold, without a full stop.
+        caption: sentences after the title.
+    """
 
     path: Path
     title: str
@@ -97,33 +107,53 @@ class Figure(NamedTuple):
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """Returns the whole page; `parts` are HTML."""
+    """Return the whole page; `parts` are HTML.
+
+    Example:
+        >>> document("mnist", ["<h1>mnist</h1>"]).startswith("<!doctype html>")
+        True
+    """
     return Template(_PAGE).substitute(title=escape(title), style=_CSS, body="\n".join(parts))
 
 
 def section(title: str, body: str) -> str:
-    """Returns `body`, which is HTML, under a heading; nothing where it is empty."""
+    """Return `body`, which is HTML, under a heading; nothing where it is empty.
+
+    Example:
+        >>> section("Data", "<p>4,000 images</p>"), section("Data", "")
+        ('<section><h2>Data</h2><p>4,000 images</p></section>', '')
+    """
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
 def paragraphs(sentences: Iterable[str]) -> str:
-    """Returns a paragraph per sentence."""
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    """Return a paragraph per sentence, in which flags stand out and are not broken.
+
+    Example:
+        >>> paragraphs(["Try --prior=vamp."])
+        '<p>Try <code>--prior=vamp</code>.</p>'
+    """
+    lines = (re.sub(_FLAG, r"<code>\g<0></code>", escape(sentence)) for sentence in sentences)
+    return "".join(f"<p>{line}</p>" for line in lines)
 
 
-def advice(sentences: Iterable[str]) -> str:
-    """Returns a paragraph per sentence, in which flags stand out and are not broken."""
-    words = (re.sub(_FLAG, r"<code>\g<0></code>", escape(sentence)) for sentence in sentences)
-    return "".join(f"<p>{sentence}</p>" for sentence in words)
+def box(style: Literal["notice", "note"], body: str) -> str:
+    """Return `body`, which is HTML, in a box; a "notice" is prominent.
 
-
-def box(kind: str, body: str) -> str:
-    """Returns `body`, which is HTML, in a box of kind "notice" (prominent) or "note"."""
-    return f"<div class='{kind}'>{body}</div>" if body else ""
+    Example:
+        >>> box("note", "<p>a</p>"), box("note", "")
+        ("<div class='note'><p>a</p></div>", '')
+    """
+    return f"<div class='{style}'>{body}</div>" if body else ""
 
 
 def card(name: str, value: str, note: str) -> str:
-    """Returns a number that is read first; `value` is HTML."""
+    """Return a card with one main number; `value` is HTML.
+
+    Example:
+        >>> card("Runs", "8", "none diverged")
+        '<div><span>Runs</span><strong>8</strong><span>none diverged</span></div>'
+    """
     above, below = f"<span>{escape(name)}</span>", f"<span>{escape(note)}</span>"
     return f"<div>{above}<strong>{value}</strong>{below}</div>"
 
@@ -131,20 +161,30 @@ def card(name: str, value: str, note: str) -> str:
 def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
-    kinds: Mapping[int, Literal["best", "lost"]] | None = None,
+    marks: Mapping[int, Mark] | None = None,
 ) -> str:
-    """Returns a table; the cells of `rows` are HTML, and `kinds` marks rows by their place."""
+    """Return a table.
+
+    Args:
+        columns: heads of the columns.
+        rows: cells of each row, which are HTML.
+        marks: marks of rows by their index.
+
+    Example:
+        >>> table(["run"], [["0"]], {0: "best"}).count("<tr class='best'><td>0</td></tr>")
+        1
+    """
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     lines = [f"<tr>{head}</tr>"]
     for i, row in enumerate(rows):
         cells = "".join(f"<td>{cell}</td>" for cell in row)
-        kind = (kinds or {}).get(i)
-        lines.append(f"<tr class='{kind}'>{cells}</tr>" if kind else f"<tr>{cells}</tr>")
+        mark = (marks or {}).get(i)
+        lines.append(f"<tr class='{mark}'>{cells}</tr>" if mark else f"<tr>{cells}</tr>")
     return f"<div class='wide'><table>{''.join(lines)}</table></div>"
 
 
 def figure(content: Figure) -> str:
-    """Returns a figure with its PNG inside, at three quarters of its size so that it is sharp."""
+    """Return a figure with its PNG inside, at three quarters of its size so that it is sharp."""
     png = content.path.read_bytes()
     (width,) = struct.unpack(">I", png[16:20])  # where the header of every PNG has it
     return (
@@ -156,17 +196,15 @@ def figure(content: Figure) -> str:
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """Returns names and values as a list in columns, leaving out what is empty."""
+    """Return names and values as a list in columns, without what is empty.
+
+    Example:
+        >>> pairs({"beta": 4.0, "prior": None})
+        '<dl><div><dt>beta</dt><dd>4</dd></div></dl>'
+    """
     items = [
-        f"<div><dt>{escape(name)}</dt><dd>{escape(short(value))}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(format.setting(value))}</dd></div>"
         for name, value in values.items()
         if value not in (None, "")
     ]
     return f"<dl>{''.join(items)}</dl>" if items else ""
-
-
-def short(value: Any) -> str:
-    """Returns a value as text: reals with six digits, nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)

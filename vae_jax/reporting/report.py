@@ -1,134 +1,65 @@
-"""The page one sends to a colleague: `report.html`, of a run or of a study.
+"""Report of a run or of a study: `report.html`, one page that can be sent to a colleague.
 
-`results` is what `results.json` holds. Only `runs` has to be there: a list with a mapping per run
-of hyperparameters, `test_*`, `valid_*` and `train_*` terms in nats per example, standard errors
-`*_se`, `diverged` ("" or the step) with `diverged_reason`, and `ms_per_step`. A study names what
-it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`, `flags`,
-`kl_per_latent` (a list per run), `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`,
-`commit`, `notes`, `diagnosis` (sentences per run), `reading` (sentences on a study), `columns` (the
-declarations of the rows' columns, see `vae_jax.evaluation.columns.described`) and `evaluations`
-(the names of the columns that each of them brings).
+`results` is what `results.json` holds. Only `runs` is required: a list with a row per run
+(`vae_jax.types.Row`) of settings, `test_*`, `valid_*` and `train_*` terms with their standard
+errors `*_se`, `diverged` ("" or the step) with `diverged_reason`, and `ms_per_step`. A study names
+what it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`,
+`flags`, `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`, `commit`, `notes`,
+`diagnosis` (sentences per run), `reading` (sentences on a study), `columns` (the declarations of
+the rows' columns, see `vae_jax.evaluation.columns.described`) and `evaluations` (the names of the
+columns of each evaluator). Titles, units, meanings and their order are those of the columns.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import CORE, TEST, Column
-from vae_jax.reporting import html, summary, table
-from vae_jax.reporting.html import Figure
-from vae_jax.reporting.summary import Results
+from vae_jax.reporting import format, html, summary, table
+from vae_jax.reporting.html import Figure, Mark
 from vae_jax.runtime import files
 from vae_jax.types import Row
 
+Results = Mapping[str, Any]
+
 _TERMS = tuple(TEST[name] for name in ("elbo", "log_likelihood", "kl", "nll"))
+_OF_ALL_RUNS = (CORE["valid_elbo"], *_TERMS, CORE["active_units"])
+_WITH_ERRORS = (TEST["elbo"], TEST["nll"])
 
 
 def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
-    """Writes the report to `path`, a single file with the figures inside it.
+    """Write the report to `path`, a single file with the figures inside it.
 
     Args:
-      path: the HTML file to write.
-      results: described at the top of this file.
-      figures: in the order of the page.
+      path: path of the HTML file.
+      results: results of the run or study, as described at the top of this module.
+      figures: figures in the order of the page.
+
+    Example:
+        >>> import tempfile
+        >>> run = {"run": 0, "test_elbo": -98.0, "test_elbo_se": 0.5}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder, "report.html"), {"runs": [run]}, [])
+        ...     "98.00" in Path(folder, "report.html").read_text(encoding="utf-8")
+        True
     """
     results = {"swept": [], **files.finite(results)}
     parts = [
         _headline(results),
         _notices(results),
-        *(_study_parts(results) if results["swept"] else _run_parts(results)),
+        *(_study(results) if results["swept"] else _about(results, results["runs"][0])),
         html.section("Figures", "".join(map(html.figure, figures))),
-        _runs(results),
-        _evaluations_of_all(results),
+        _all_runs(results),
+        _evaluations_of_all_runs(results),
         _command(results),
-        html.section("Data", html.pairs(_data_record(results.get("dataset", {})))),
-        html.section("Where and how long", html.pairs(_provenance(results))),
+        html.section("Data", html.pairs(_data(results.get("dataset", {})))),
+        html.section("Software, hardware and time", html.pairs(_provenance(results))),
         html.section("All flags", html.pairs(results.get("flags", {}))),
     ]
     files.write_text(path, html.document(f"{_title(results)}: report", parts))
-
-
-def _run_parts(results: Results) -> list[str]:
-    run = results["runs"][0]
-    words = html.paragraphs(summary.summarize_run(results, run))
-    return [html.section("What the numbers say", words), *_about(results, run)]
-
-
-def _about(results: Results, run: Row) -> list[str]:
-    """Returns what may be wrong with a run, and its numbers."""
-    own = results.get("diagnosis", [[]] * len(results["runs"]))[results["runs"].index(run)]
-    return [
-        html.section("Diagnosis", html.advice(own)),
-        _terms(run),
-        _evaluations(results, run),
-    ]
-
-
-def _evaluations(results: Results, run: Row) -> str:
-    """Returns the numbers of the evaluations of one run with what they mean."""
-    rows = [
-        [
-            f"<b>{escape(each.name)}</b>",
-            _digits(run, each.name),
-            _digits(run, each.error.name),
-            escape(each.explanation),
-        ]
-        for each in _evaluated(results, [run])
-    ]
-    body = html.table(["column", "value", "s.e.", "what it is"], rows) if rows else ""
-    return html.section("Evaluations", body)
-
-
-def _evaluated(results: Results, rows: Sequence[Row]) -> list[Column]:
-    """Returns the columns of evaluations that any of the rows has a value of."""
-    known = columns.read(results.get("columns", {}))
-    names = [name for own in results.get("evaluations", {}).values() for name in own]
-    return columns.known_to(rows, [known[name] for name in names])
-
-
-def _evaluations_of_all(results: Results) -> str:
-    """Returns a table of a study with a line per run and the evaluations that its runs have."""
-    rows, swept = results["runs"], results["swept"]
-    names = [each.name for each in _evaluated(results, rows)]
-    if not swept or not names:
-        return ""
-    before = ["run", *swept]
-    lines = [
-        [escape(html.short(run.get(name))) for name in before]
-        + [_digits(run, name) or "&ndash;" for name in names]
-        for run in rows
-    ]
-    body = html.table([*before, *names], lines, _kinds(rows))
-    return html.section("Evaluations of all runs", body)
-
-
-def _digits(run: Row, name: str) -> str:
-    value = run.get(name)
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}".replace("-", "&minus;")
-
-
-def _study_parts(results: Results) -> list[str]:
-    rows, swept = results["runs"], results["swept"]
-    values = {name: "; ".join(map(html.short, table.values(rows, name))) for name in swept}
-    best = table.best(rows)
-    parts = [
-        html.section("What was swept", html.pairs(values)),
-        html.section("What the study says", html.paragraphs(_reading(results))),
-    ]
-    if best is None:
-        return parts
-    words = html.paragraphs(summary.summarize_run(results, best))
-    about = _about(results, best)
-    return [*parts, html.section(f"The best run, number {best['run']}", words), *about]
-
-
-def _reading(results: Results) -> list[str]:
-    return results.get("reading") or summary.summarize_study(results)
 
 
 def _title(results: Results) -> str:
@@ -145,20 +76,20 @@ def _headline(results: Results) -> str:
 
 
 def _lead(results: Results, best: Row | None) -> list[str]:
-    """Returns what was modelled, and which run of a study the numbers are of."""
+    """Return what was modelled, and of which run of a study the numbers are."""
     data, rows, swept = results.get("dataset", {}), results["runs"], results["swept"]
-    what = f"Study of {len(rows)} variational autoencoders" if swept else "Variational autoencoder"
-    parts = [f"{what} on {data.get('used', 'images')}", _shape(data)]
+    model = f"Study of {len(rows)} variational autoencoders" if swept else "Variational autoencoder"
+    parts = [f"{model} on {data.get('used', 'images')}", _shape(data)]
     if data.get("binarize", "none") != "none":
         parts.append(f"{data['binarize']} binarization")
     steps = {row.get("step") for row in rows}
     if len(steps) == 1 and steps != {None}:
-        parts.append(f"{rows[0]['step']:,} training steps")
-    lines = [", ".join(part for part in parts if part)]
+        parts.append(f"{format.count(rows[0]['step'])} training steps")
+    lines = [", ".join(filter(None, parts))]
     if swept and best:
-        setting = summary.setting(best, swept)
-        chosen = f"chosen by its {summary.how_chosen(rows)}"
-        lines.append(f"The best is run {best['run']}, with {setting}, {chosen}.")
+        setting = format.settings(best, swept)
+        chosen = CORE[table.criterion(rows)].title
+        lines.append(f"The best is run {best['run']}, with {setting}, chosen by its {chosen}.")
     return lines
 
 
@@ -171,28 +102,25 @@ def _study_card(results: Results) -> str:
     if not swept:
         return ""
     sizes = " x ".join(f"{len(table.values(rows, name))} {name}" for name in swept)
-    lost = sum(map(table.has_diverged, rows))
-    return html.card("Runs", str(len(rows)), f"{sizes}, {lost or 'none'} diverged")
+    num_diverged = sum(map(table.has_diverged, rows))
+    return html.card("Runs", str(len(rows)), f"{sizes}, {num_diverged or 'none'} diverged")
 
 
 def _cards(run: Row) -> str:
+    elbo, nll, active = TEST["elbo"], TEST["nll"], TEST["active_units"]
     particles = f"K\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{run.get('eval_particles') or '?'}"
     cards = [
-        _card(run, TEST["elbo"], f"{TEST['elbo'].better} is better"),
-        _card(run, TEST["nll"], particles),
+        html.card(elbo.label, _with_error(run, elbo), f"{elbo.unit}, {elbo.better} is better"),
+        html.card(nll.label, _with_error(run, nll), f"{nll.unit}, {particles}"),
     ]
-    if run.get("active_units") is not None and run.get("latent_size") is not None:
+    if run.get(active.name) is not None and run.get("latent_size") is not None:
         note = f"of {run['latent_size']} latents"
-        cards.append(html.card(TEST["active_units"].label, str(run["active_units"]), note))
+        cards.append(html.card(active.label, str(run[active.name]), note))
     return "".join(cards)
 
 
-def _card(run: Row, column: Column, note: str) -> str:
-    return html.card(column.label, _with_error(run, column.name), f"{column.unit}, {note}")
-
-
 def _notices(results: Results) -> str:
-    """Returns what the reader must know before any number."""
+    """Return what must be known before any number."""
     data = results.get("dataset", {})
     substitution = html.paragraphs(filter(None, [data.get("substitution")]))
     heading = "<b>These are not the data that were asked for.</b>" if substitution else ""
@@ -200,93 +128,170 @@ def _notices(results: Results) -> str:
     return html.box("notice", heading + substitution) + html.box("note", remarks)
 
 
+def _study(results: Results) -> list[str]:
+    rows, swept = results["runs"], results["swept"]
+    best = table.best(rows)
+    values = {name: "; ".join(map(format.setting, table.values(rows, name))) for name in swept}
+    reading = results.get("reading") or summary.summarize_study(rows, swept)
+    return [
+        html.section("What was swept", html.pairs(values)),
+        html.section("Summary", html.paragraphs(reading)),
+        *(_about(results, best, f" of the best run, number {best['run']}") if best else []),
+    ]
+
+
+def _about(results: Results, run: Row, of_run: str = "") -> list[str]:
+    """Return the diagnostics of a run, and its numbers; `of_run` is appended to their headings."""
+    diagnosis = results.get("diagnosis", [[]] * len(results["runs"]))
+    own = diagnosis[results["runs"].index(run)]
+    sentences = html.paragraphs([*summary.summarize_run(run), *own])
+    return [
+        html.section(f"Diagnostics{of_run}", sentences),
+        html.section(f"Test terms{of_run}", _terms(run)),
+        html.section(f"Evaluations{of_run}", _evaluations(results, run)),
+    ]
+
+
 def _terms(run: Row) -> str:
-    """Returns the test terms of one run with what they mean; nothing where it diverged."""
+    """Return a table of the test terms of one run with what they mean; nothing if it diverged."""
     if table.has_diverged(run):
         return ""
     particles = str(run.get("eval_particles") or "?")
     rows = [
         [
             f"<b>{escape(each.title)}</b>",
-            _cell(run, each.name),
-            _cell(run, each.error.name),
+            _term(run, each),
+            _error(run, each),
             escape(each.unit),
             escape(each.meaning.replace("eval_particles", particles)),
         ]
         for each in (*_TERMS, *columns.known_to([run], [TEST["bits_per_dim"]]))
     ]
-    body = html.table(["term", "mean", "s.e.", "unit", "what it means"], rows)
-    return html.section("Test terms", body)
+    return html.table(["term", "mean", "s.e.", "unit", "what it means"], rows)
 
 
-def _runs(results: Results) -> str:
-    """Returns a table with a line per run of a study."""
+def _evaluations(results: Results, run: Row) -> str:
+    """Return a table of the evaluations of one run with what they mean."""
+    rows = [
+        [
+            f"<b>{escape(each.name)}</b>",
+            _measured(run, each.name),
+            _measured(run, each.error.name, digits=2),
+            escape("" if each.unit == columns.NUMBER else each.unit),
+            escape(each.explanation),
+        ]
+        for each in _evaluated(results, [run])
+    ]
+    return html.table(["column", "value", "s.e.", "unit", "what it means"], rows) if rows else ""
+
+
+def _evaluated(results: Results, rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of evaluations that any of the rows has a value of."""
+    known = columns.read(results.get("columns", {}))
+    names = [name for own in results.get("evaluations", {}).values() for name in own]
+    return columns.known_to(rows, [known[name] for name in names])
+
+
+def _all_runs(results: Results) -> str:
+    """Return a table with a line per run of a study."""
     rows, swept = results["runs"], results["swept"]
     if not swept:
         return ""
-    shown = (CORE["valid_elbo"], *_TERMS, CORE["active_units"], CORE["diverged"])
+    has_diverged = any(map(table.has_diverged, rows))
+    shown = [*_OF_ALL_RUNS, *([CORE["diverged"]] if has_diverged else [])]
     head = ["run", *swept, *(each.title for each in shown)]
-    lines = [_runs_line(row, swept) for row in rows]
-    why = "Greyed: runs that diverged, with the step." if any(map(table.has_diverged, rows)) else ""
-    best = table.best(rows)
+    lines = [[*_settings(run, swept), *(_of_all_runs(run, each) for each in shown)] for run in rows]
+    best, legend = table.best(rows), ""
     if best is not None:
-        why = f"Shaded: run {best['run']}, which has the highest {summary.how_chosen(rows)}. {why}"
-    note = f"Test terms in nats per example, &plusmn; standard error over test examples. {why}"
-    body = html.table(head, lines, _kinds(rows)) + f"<p class='small'>{note}</p>"
+        chosen = CORE[table.criterion(rows)].title
+        legend = f"Shaded: run {best['run']}, which has the highest {chosen}. "
+    if has_diverged:
+        legend += "Greyed: runs that diverged, with the step."
+    note = f"ELBO, log-likelihood, KL and NLL in {columns.NATS}, &plusmn; standard error over test "
+    note += f"examples. {legend}"
+    body = html.table(head, lines, _marks(rows)) + f"<p class='small'>{note}</p>"
     return html.section("All runs", body)
 
 
-def _kinds(rows: Sequence[Row]) -> dict[int, Literal["best", "lost"]]:
-    kinds: dict[int, Literal["best", "lost"]] = {
-        i: "lost" for i, row in enumerate(rows) if table.has_diverged(row)
+def _evaluations_of_all_runs(results: Results) -> str:
+    """Return a table of a study with a line per run and the evaluations that its runs have."""
+    rows, swept = results["runs"], results["swept"]
+    names = [each.name for each in _evaluated(results, rows)]
+    if not swept or not names:
+        return ""
+    lines = [
+        [*_settings(run, swept), *(_measured(run, name) or "&ndash;" for name in names)]
+        for run in rows
+    ]
+    body = html.table(["run", *swept, *names], lines, _marks(rows))
+    return html.section("Evaluations of all runs", body)
+
+
+def _settings(run: Row, swept: Sequence[str]) -> list[str]:
+    return [escape(format.setting(run.get(name))) for name in ("run", *swept)]
+
+
+def _marks(rows: Sequence[Row]) -> dict[int, Mark]:
+    marks: dict[int, Mark] = {
+        i: "diverged" for i, row in enumerate(rows) if table.has_diverged(row)
     }
     best = table.best(rows)
-    return kinds if best is None else {**kinds, rows.index(best): "best"}
+    return marks if best is None else {**marks, rows.index(best): "best"}
 
 
-def _runs_line(run: Row, swept: Sequence[str]) -> list[str]:
-    """Returns the cells of one run as HTML."""
-    before = [escape(html.short(run.get(name))) for name in ("run", *swept)]
-    terms = [
-        _cell(run, "valid_elbo"),
-        _with_error(run, "test_elbo"),
-        _cell(run, "test_log_likelihood"),
-        _cell(run, "test_kl"),
-        _with_error(run, "test_nll"),
-    ]
-    after = [escape(html.short(run.get(name))) for name in ("active_units", "diverged")]
-    return [*before, *terms, *after]
+def _of_all_runs(run: Row, column: Column) -> str:
+    if column.unit != columns.NATS:
+        return escape(format.setting(run.get(column.name)))
+    return _with_error(run, column) if column in _WITH_ERRORS else _term(run, column)
 
 
-def _with_error(run: Row, name: str) -> str:
-    error = run.get(f"{name}_se")
-    return _cell(run, name) + ("" if error is None else f"<small> &plusmn; {error:.2f}</small>")
+def _with_error(run: Row, column: Column) -> str:
+    error = _error(run, column)
+    return _term(run, column) + (f"<small> &plusmn; {error}</small>" if error else "")
 
 
-def _cell(run: Row, name: str) -> str:
-    return "&ndash;" if run.get(name) is None else summary.number(run[name])
+def _error(run: Row, column: Column) -> str:
+    value = run.get(column.error.name)
+    return "" if value is None else format.standard_error(value)
+
+
+def _term(run: Row, column: Column) -> str:
+    value = run.get(column.name)
+    return "&ndash;" if value is None else format.real(value)
+
+
+def _measured(run: Row, name: str, digits: int = 4) -> str:
+    value = run.get(name)
+    is_number = isinstance(value, int | float)
+    return format.significant(value, digits) if is_number else escape(format.setting(value))
 
 
 def _command(results: Results) -> str:
     command = escape(results.get("command", ""))
-    return html.section("Repeat it", f"<pre>{command}</pre>" if command else "")
+    return html.section("Command to repeat it", f"<pre>{command}</pre>" if command else "")
 
 
-def _data_record(data: Mapping[str, Any]) -> dict[str, Any]:
-    words = {name: data.get(name) for name in ("asked", "used", "source", "splits", "binarize")}
+def _data(data: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {"asked for": data.get("asked")}
+    facts |= {name: data.get(name) for name in ("used", "source", "splits", "binarize")}
     counts = {name: data.get(name) for name in ("num_train", "num_valid", "num_test")}
-    return {**words, **counts, "image_shape": _shape(data)}
+    return {**facts, **counts, "image_shape": _shape(data)}
 
 
 def _provenance(results: Results) -> dict[str, Any]:
     names = ("device", "precision", "peak_memory_mb", "commit")
-    seconds = {f"seconds, {name}": value for name, value in results.get("seconds", {}).items()}
+    times = {
+        f"time, {name}": format.seconds(value)
+        for name, value in results.get("seconds", {}).items()
+        if value is not None
+    }
     facts = {name: results.get(name) for name in names}
-    return {**facts, **_speed(results), **seconds, **results.get("versions", {})}
+    return {**facts, **_speed(results), **times, **results.get("versions", {})}
 
 
-def _speed(results: Results) -> dict[str, float]:
-    """Returns milliseconds per step, of a study the median over its runs."""
-    known = [row["ms_per_step"] for row in results["runs"] if row.get("ms_per_step") is not None]
-    name = "ms per step and run (median)" if results["swept"] else "ms per step"
-    return {name: round(statistics.median(known), 3)} if known else {}
+def _speed(results: Results) -> dict[str, str]:
+    """Return the milliseconds per step, of a study the median over its runs."""
+    column = CORE["ms_per_step"]
+    known = [row[column.name] for row in results["runs"] if row.get(column.name) is not None]
+    name = f"{column.title} and run (median)" if results["swept"] else column.title
+    return {name: format.significant(statistics.median(known))} if known else {}

@@ -1,359 +1,191 @@
-"""What the numbers say, in sentences: of a run, and of a study.
+"""Short summaries of a run and of a study: the sentences that a researcher acts on.
 
-Each sentence is built from numbers in `results` (described in `report`); where one is missing, so
-is its sentence. Numbers that are not finite must have become None before.
+Each follows from numbers of rows and is left out where one is missing; numbers that are not finite
+must have become None before. What a table shows is not repeated.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from vae_jax.evaluation import columns
-from vae_jax.evaluation.columns import CORE
-from vae_jax.reporting import html, table
-from vae_jax.reporting.table import Cells
+from vae_jax.evaluation.columns import CORE, TEST, Column
+from vae_jax.reporting import format, table
 from vae_jax.types import Row
 
-Results = Mapping[str, Any]
-
-_AT_LIMIT = 0.95  # of ln N, from where the mutual information is a statement about N
-_NAMED = 5  # diverged runs that are named one by one
-_FOLLOWED = (
-    *("mutual_information", "total_correlation", "dimensionwise_kl", "mig", "sap"),
-    *("dci_disentanglement", "factor_vae_score", "probe_all", "precision_pixels", "recall_pixels"),
-)
-"""Columns of evaluations whose course along an axis is told, where they are known."""
+LARGEST_SHARE = 0.95
+"""Share of ln N above which an estimated mutual information is limited by the N examples."""
+_MOST_NAMED = 5  # diverged runs that are named one by one
+_TRENDS = (TEST["kl"], TEST["log_likelihood"], TEST["active_units"])
 _INCOMPARABLE = ("dataset", "binarize", "likelihood")
 
 
-def summarize_run(results: Results, run: Row) -> list[str]:
-    """Returns sentences about one run of `results`."""
+def summarize_run(run: Row) -> list[str]:
+    """Return what must be known to read the numbers of a run.
+
+    Example:
+        >>> summarize_run({"run": 0, "beta": 4.0, "diverged": "", "test_elbo": -98.0})
+        ['Trained with beta = 4; the test terms are those of the ELBO with beta = 1.']
+    """
     if table.has_diverged(run):
-        return [f"Run {run['run']} diverged{_when(run)}; its terms are left empty."]
-    sentences = [
-        _code_sentence(run),
-        _bound_sentence(run),
-        _rate_sentence(run),
-        _information_sentence(run),
-        _latents_sentence(run) + _share_sentence(results, run),
-        _generalisation_sentence(run),
-        _beta_sentence(run),
-    ]
-    return [sentence for sentence in sentences if sentence]
-
-
-def summarize_study(results: Results) -> list[str]:
-    """Returns sentences about the runs together: the best, the axes, the seeds, the diverged."""
-    rows, swept = results["runs"], results["swept"]
-    if table.best(rows) is None:
-        return ["Every run diverged.", _diverged_sentence(rows, swept)]
-    sentences = [
-        _best_sentence(rows, swept),
-        _setting_sentence(rows, swept),
-        *(_axis_sentence(rows, swept, name) for name in table.axes(swept)),
-        *(_evaluated_sentence(results, name) for name in table.axes(swept)),
-        _unused_sentence(rows, swept),
-        _seeds_sentence(rows, swept),
-        _diverged_sentence(rows, swept),
-        _comparability_sentence(swept),
-    ]
-    return [sentence for sentence in sentences if sentence]
-
-
-def setting(row: Row, names: Sequence[str]) -> str:
-    """Returns "beta = 4, seed = 0"."""
-    return ", ".join(f"{name} = {html.short(row.get(name))}" for name in names)
-
-
-def how_chosen(rows: Sequence[Row]) -> str:
-    """Returns what the best run was chosen by: "valid ELBO" or "test ELBO"."""
-    return CORE[table.criterion(rows)].title
-
-
-def number(value: float) -> str:
-    """Returns a term with two decimals."""
-    return f"{value:,.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _code_sentence(run: Row) -> str:
-    """What a run without a density is, and is not."""
-    if run.get("test_elbo") is not None or run.get("test_log_likelihood") is None:
-        return ""
-    return (
-        "The code is deterministic: a plain autoencoder, which has no rate, no ELBO and no "
-        f"likelihood of x. Its distortion is {_nats(-run['test_log_likelihood'])}."
-    )
-
-
-def _bound_sentence(run: Row) -> str:
-    nll, particles = run.get("test_nll"), run.get("eval_particles") or "?"
-    if nll is None or run.get("test_elbo") is None:
-        return ""
-    gap = -run["test_elbo"] - nll
-    if gap < 0:
-        return (
-            f"The importance-weighted bound with K = {particles} samples comes out {_nats(-gap)} "
-            "below the ELBO, which only the noise of its estimate can do: raise K."
+        return [f"Run {run['run']} diverged{_divergence(run)}; its terms are empty."]
+    elbo, nll, sentences = run.get("test_elbo"), run.get("test_nll"), []
+    if elbo is None:
+        distortion = format.nats(-run["test_log_likelihood"])
+        sentences.append(f"The code is deterministic: no KL, no ELBO. Distortion: {distortion}.")
+    elif nll is not None and elbo + nll > 0:
+        sentences.append(
+            f"The NLL with K = {run.get('eval_particles') or '?'} is {format.nats(elbo + nll)} "
+            "above minus the ELBO, by the noise of its estimate alone: raise --eval_particles."
         )
-    return (
-        f"The importance-weighted bound with K = {particles} samples is {_nats(gap)} tighter than "
-        "the ELBO: at least that much is lost by the approximate posterior, not by the decoder."
-    )
+    information, num = run.get("mutual_information"), run.get("decomposition_examples")
+    if information is not None and num and information > LARGEST_SHARE * math.log(num):
+        limit = f"ln {format.count(num)} = {format.real(math.log(num))}"
+        sentences.append(
+            f"The mutual information, {format.nats(information)}, is at its limit by the number of "
+            f"examples, {limit}: more test images or --decomposition_examples may show more."
+        )
+    if run.get("beta") not in (None, 1.0):
+        beta = format.settings(run, ["beta"])
+        sentences.append(
+            f"Trained with {beta}; the test terms are those of the ELBO with beta = 1."
+        )
+    return sentences
 
 
-def _rate_sentence(run: Row) -> str:
-    kl, log_likelihood = run.get("test_kl"), run.get("test_log_likelihood")
-    if kl is None or log_likelihood is None:
-        return ""
-    return (
-        f"The code of an image costs {_nats(kl)} ({kl / math.log(2):.1f} bits; the rate), and "
-        f"{_nats(-log_likelihood)} remain to be paid for its pixels (the distortion)."
-    )
+def summarize_study(rows: Sequence[Row], swept: Sequence[str]) -> list[str]:
+    """Return the best run, the effect of each axis, the spread over seeds and what limits these.
+
+    Example:
+        >>> rows = [{"run": i, "beta": float(i), "test_elbo": -9.0 - i} for i in range(2)]
+        >>> _, effect = summarize_study(rows, ["beta"])
+        >>> effect.replace(chr(0x2212), "-")
+        'Effect of beta: the test ELBO is highest at 0 (-9.00) and lowest at 1 (-10.00).'
+    """
+    if table.best(rows) is None:
+        return ["Every run diverged.", _diverged(rows, swept)]
+    sentences = [
+        _best_run(rows, swept),
+        _best_setting(rows, swept),
+        *(_effect(rows, swept, name) for name in table.axes(swept)),
+        _spread_over_seeds(rows, swept),
+        _diverged(rows, swept),
+        _comparability(swept),
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
-def _information_sentence(run: Row) -> str:
-    """Says what the KL consists of, and where the number of examples limits that."""
-    terms = [run.get(n) for n in ("mutual_information", "total_correlation", "dimensionwise_kl")]
-    num = run.get("decomposition_examples")
-    if num is None or any(term is None for term in terms):
-        return ""
-    shared, dependence, marginals = (float(term or 0.0) for term in terms)
-    most = math.log(num)
-    limit = f" (at most ln {num:,} = {number(most)})"
-    if shared > _AT_LIMIT * most:
-        limit = f", which is all that {num:,} examples can show (ln {num:,} = {number(most)})"
-    return (
-        f"Of the KL {_nats(shared)} are information on which image it was{limit}, "
-        f"{_nats(dependence)} dependence between latents and {_nats(marginals)} the distance of "
-        "single latents from the prior."
-    )
-
-
-def _latents_sentence(run: Row) -> str:
-    active, size = run.get("active_units"), run.get("latent_size")
-    if active is None or size is None:
-        return ""
-    if active == size:
-        return f"All {size} latents are active."
-    return (
-        f"{active} of {size} latents are active; the posterior mean of the other {size - active} "
-        "hardly depends on the image."
-    )
-
-
-def _share_sentence(results: Results, run: Row) -> str:
-    """Says how concentrated the rate is, where there are many latents."""
-    per_run = results.get("kl_per_latent", [[]] * len(results["runs"]))
-    kl = sorted((kl for kl in per_run[results["runs"].index(run)] if kl), reverse=True)
-    if len(kl) < 10:
-        return ""
-    return f" The five most informative carry {sum(kl[:5]) / sum(kl):.0%} of the rate."
-
-
-def _generalisation_sentence(run: Row) -> str:
-    train, valid = run.get("train_elbo"), run.get("valid_elbo")
-    if train is None or valid is None:
-        return ""
-    if train <= valid:
-        return f"The valid ELBO is {_nats(valid - train)} above that of train: no overfitting."
-    return f"The train ELBO is {_nats(train - valid)} above that of valid (generalisation gap)."
-
-
-def _beta_sentence(run: Row) -> str:
-    if run.get("beta") in (None, 1.0):
-        return ""
-    return (
-        f"The run was trained with beta = {run['beta']:g}; the test terms are those of the true "
-        "ELBO, with beta = 1."
-    )
-
-
-def _best_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
+def _best_run(rows: Sequence[Row], swept: Sequence[str]) -> str:
     best, *others = table.ranking(rows)
-    name, term = table.criterion(rows), how_chosen(rows)
+    chosen, term = CORE[table.criterion(rows)], TEST["elbo"]
+    term = TEST["log_likelihood"] if best.get(term.name) is None else term
     lead = f", {_lead(rows, swept, best, others[0])}" if others else ""
-    reason = "so its test numbers had no part in the choice"
-    if name.startswith("test"):
-        reason = "the test set itself, so its numbers are a little flattered"
+    is_on_test = chosen.name.startswith("test")
     return (
-        f"Run {best['run']} ({setting(best, swept)}) is the best of {len(rows)}: its {term}, "
-        f"{number(best[name])}, is the highest{lead}. It was chosen on {name.split('_')[0]}, "
-        f"{reason}: {_tested(best)}."
+        f"Run {best['run']} ({format.settings(best, swept)}) is the best of {len(rows)}, by its "
+        f"{chosen.title}, {format.real(best[chosen.name])}{lead}. Its {term.title} is "
+        + format.with_error(best[term.name], best.get(term.error.name))
+        + (", a little too good, as it was chosen on the test set." if is_on_test else ".")
     )
-
-
-def _tested(run: Row) -> str:
-    name = "test_elbo" if run.get("test_elbo") is not None else "test_log_likelihood"
-    return f"the {CORE[name].title} is {_with_error(run[name], run.get(f'{name}_se'))}"
 
 
 def _lead(rows: Sequence[Row], swept: Sequence[str], best: Row, second: Row) -> str:
     name = table.criterion(rows)
     lead, (spread, _) = best[name] - second[name], table.seed_deviation(rows, swept, name)
     if lead == 0:
-        return f"and equal to that of run {second['run']}, which comes later"
+        return f"equal to that of the later run {second['run']}"
     doubt = " (less than seeds differ)" if lead < spread else ""
-    return f"{_nats(lead)} above run {second['run']}{doubt}"
+    return f"{format.nats(lead)} above run {second['run']}{doubt}"
 
 
-def _setting_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
-    """Names the best setting when each is averaged over its seeds."""
-    names = table.axes(swept)
+def _best_setting(rows: Sequence[Row], swept: Sequence[str]) -> str:
+    """Return the best setting when each is averaged over its seeds."""
+    names, chosen, term = table.axes(swept), CORE[table.criterion(rows)], TEST["elbo"]
     if not names or "seed" not in swept:
         return ""
-    chosen_by = table.cells(rows, names, table.criterion(rows))
-    place = np.unravel_index(np.nanargmax(chosen_by.mean), chosen_by.mean.shape)
-    tested, count = table.cells(rows, names, "test_elbo"), int(chosen_by.num_seeds[place])
-    if not math.isfinite(tested.mean[place]):
+    means, tested = table.cells(rows, names, chosen.name), table.cells(rows, names, term.name)
+    best = np.unravel_index(np.nanargmax(means.mean), means.mean.shape)
+    if not math.isfinite(tested.mean[best]):
         return ""
-    at = {name: tested.values[i][place[i]] for i, name in enumerate(names)}
-    over = "seeds" if count > 1 else "test examples, one seed being left"
+    setting = {name: values[i] for name, values, i in zip(names, means.values, best, strict=True)}
     return (
-        f"With each setting averaged over its seeds, {setting(at, names)} has the highest "
-        f"{how_chosen(rows)}; its test ELBO is "
-        f"{_with_error(tested.mean[place], tested.error[place])} (standard error over {over})."
+        f"Averaged over seeds, {format.settings(setting)} has the highest {chosen.title}; its "
+        f"{term.title} is {format.with_error(tested.mean[best], tested.error[best])} "
+        f"({format.error_source(np.atleast_1d(tested.num_seeds[best]))})."
     )
 
 
-def _axis_sentence(rows: Sequence[Row], swept: Sequence[str], name: str) -> str:
-    """Says what an axis does, the others held at the best row's values."""
-    held = table.fixed(rows, swept, (name,))
+def _effect(rows: Sequence[Row], swept: Sequence[str], name: str) -> str:
+    """Return what an axis does to the main terms, the others held at the best row's values."""
+    held, term = table.fixed(rows, swept, (name,)), TEST["elbo"]
     here = table.at(rows, held)
-    elbo = table.cells(here, (name,), "test_elbo")
-    known = np.flatnonzero(np.isfinite(elbo.mean))
+    elbo = table.cells(here, (name,), term.name)
+    if np.isfinite(elbo.mean).sum() < 2:
+        return ""
+    high, low = (
+        f"{format.setting(elbo.values[0][i])} ({format.real(float(elbo.mean[i]))})"
+        for i in (np.nanargmax(elbo.mean), np.nanargmin(elbo.mean))
+    )
+    effects = [f"the {term.title} is highest at {high} and lowest at {low}"]
+    if all(map(table.is_ordered, elbo.values[0])):
+        effects += [_trend(each, table.cells(here, (name,), each.name).mean) for each in _TRENDS]
+    at = f" (at {format.settings(held)})" if held else ""
+    return f"Effect of {name}{at}: {'; '.join(filter(None, effects))}."
+
+
+def _trend(column: Column, means: np.ndarray) -> str:
+    """Return how the means of a column change along an ascending axis."""
+    known = means[np.isfinite(means)].tolist()
     if len(known) < 2:
         return ""
-    at = f" (at {setting(held, list(held))})" if held else ""
-    if all(table.is_ordered(value) for value in elbo.values[0]):
-        return _growth_sentence(here, name, at, elbo)
-    top, low = int(np.nanargmax(elbo.mean)), int(np.nanargmin(elbo.mean))
+    show, unit = (format.real, " nats") if column.unit == columns.NATS else (format.rounded, "")
+    first, last, least, most = map(show, (known[0], known[-1], min(known), max(known)))
+    if least == most:
+        change = f"constant at {first}"
+    elif known in (sorted(known), sorted(known, reverse=True)):
+        change = f"{'rising' if known[0] < known[-1] else 'falling'} from {first} to {last}"
+    else:
+        change = f"varying between {least} and {most}"
+    return f"{column.title} {change}{unit}"
+
+
+def _spread_over_seeds(rows: Sequence[Row], swept: Sequence[str]) -> str:
+    deviation, num_settings = table.seed_deviation(rows, swept, TEST["elbo"].name)
+    if not num_settings or not math.isfinite(deviation):
+        return ""
+    pooled = f", pooled over {num_settings} settings" if num_settings > 1 else ""
     return (
-        f"Among the values of {name}{at}, {elbo.values[0][top]} has the highest test ELBO, "
-        f"{number(elbo.mean[top])}, and {elbo.values[0][low]} the lowest, {number(elbo.mean[low])}."
+        f"Standard deviation of the {TEST['elbo'].title} over seeds: {format.nats(deviation)}"
+        f"{pooled}; single runs that differ by no more may differ by luck."
     )
 
 
-def _growth_sentence(rows: Sequence[Row], name: str, at: str, elbo: Cells) -> str:
-    known = np.flatnonzero(np.isfinite(elbo.mean))
-    first, last = (html.short(elbo.values[0][known[i]]) for i in (0, -1))
-    rate, active = (table.cells(rows, (name,), term) for term in ("test_kl", "active_units"))
-    distortion = table.cells(rows, (name,), "test_log_likelihood")
-    courses = [
-        _course("the rate", rate.mean, "nats"),
-        _course("the distortion", -distortion.mean, "nats"),
-        _course("the number of active units", active.mean, ""),
+def _diverged(rows: Sequence[Row], swept: Sequence[str]) -> str:
+    diverged = [row for row in rows if table.has_diverged(row)]
+    if not diverged:
+        return ""
+    named = [
+        f"run {row['run']} ({format.settings(row, swept)}){_divergence(row)}"
+        for row in diverged[:_MOST_NAMED]
     ]
-    told = "; ".join([*filter(None, courses), _ends(name, elbo)])
-    return f"As {name} grows from {first} to {last}{at}, {told}."
+    if more := len(diverged) - len(named):
+        named.append(f"{more} more are in the table")
+    count = f"{len(diverged)} of {len(rows)} runs"
+    return f"Diverged, and left out of every mean: {count}: {'; '.join(named)}."
 
 
-def _evaluated_sentence(results: Results, name: str) -> str:
-    """Says what an axis of numbers does to what `--evaluate` measured."""
-    rows, swept = results["runs"], results["swept"]
-    known = columns.read(results.get("columns", {}))
-    held = table.fixed(rows, swept, (name,))
-    here = table.at(rows, held)
-    values = table.values(here, name)
-    if len(values) < 2 or not all(map(table.is_ordered, values)):
-        return ""
-    courses = [
-        _course(
-            f"the {known[key].title}",
-            table.cells(here, (name,), key).mean.round(3),
-            "nats" if known[key].unit == columns.NATS else "",
-        )
-        for key in _FOLLOWED
-        if key in known and any(table.is_number(row.get(key)) for row in here)
-    ]
-    told = "; ".join(filter(None, courses))
-    at = f" (at {setting(held, list(held))})" if held else ""
-    return f"With growing {name}{at} {told}." if told else ""
+def _divergence(run: Row) -> str:
+    step, reason = run.get("diverged"), run.get("diverged_reason")
+    at = f" at step {format.count(step)}" if isinstance(step, int) else ""
+    return at + (f" ({reason})" if reason else "")
 
 
-def _ends(name: str, elbo: Cells) -> str:
-    top, low = int(np.nanargmax(elbo.mean)), int(np.nanargmin(elbo.mean))
-    return (
-        f"the test ELBO is highest at {name} = {html.short(elbo.values[0][top])} "
-        f"({number(elbo.mean[top])}) and lowest at {html.short(elbo.values[0][low])} "
-        f"({number(elbo.mean[low])})"
-    )
-
-
-def _course(name: str, numbers: np.ndarray, unit: str) -> str:
-    """Returns "the rate falls from 25.00 to 4.00 nats"."""
-    known = numbers[np.isfinite(numbers)]
-    if len(known) < 2:
-        return ""
-    show = number if unit else html.short
-    first, last = show(float(known[0])), show(float(known[-1]))
-    change = np.diff(known)
-    if not change.any():
-        return f"{name} stays at {first} {unit}".rstrip()
-    is_steady = np.all(change <= 0) or np.all(change >= 0)
-    verb = ("falls" if change.sum() < 0 else "rises") if is_steady else "goes unsteadily"
-    return f"{name} {verb} from {first} to {last} {unit}".rstrip()
-
-
-def _unused_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
-    known = [row for row in table.ranking(rows) if row.get("active_units") is not None]
-    known = [row for row in known if row.get("latent_size") is not None]
-    if not known:
-        return ""
-    full = sum(row["active_units"] == row["latent_size"] for row in known)
-    if full == len(known):
-        return "Every latent is active in every run."
-    most = max(known, key=lambda row: row["latent_size"] - row["active_units"])
-    return (
-        f"Every latent is active in {full} of {len(known)} runs. Run {most['run']} "
-        f"({setting(most, swept)}) leaves the most unused, "
-        f"{most['latent_size'] - most['active_units']} of {most['latent_size']}."
-    )
-
-
-def _seeds_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
-    deviation, count = table.seed_deviation(rows, swept, "test_elbo")
-    if not count or not math.isfinite(deviation):
-        return ""
-    pooled = f", pooled over {count} settings" if count > 1 else ""
-    return (
-        f"From seed to seed the test ELBO of one setting has a standard deviation of "
-        f"{_nats(deviation)}{pooled}: differences of that size between single runs may be luck."
-    )
-
-
-def _diverged_sentence(rows: Sequence[Row], swept: Sequence[str]) -> str:
-    lost = [row for row in rows if table.has_diverged(row)]
-    if not lost:
-        return ""
-    named = "; ".join(
-        f"run {row['run']} ({setting(row, swept)}){_when(row)}" for row in lost[:_NAMED]
-    )
-    more = f"; {len(lost) - _NAMED} more are in the table" if len(lost) > _NAMED else ""
-    return f"Diverged and left out of every mean, {len(lost)} of {len(rows)} runs: {named}{more}."
-
-
-def _when(run: Row) -> str:
-    mark, reason = run.get("diverged"), run.get("diverged_reason")
-    step = f" at step {mark:,}" if isinstance(mark, int) else ""
-    return step + (f" ({reason})" if reason else "")
-
-
-def _comparability_sentence(swept: Sequence[str]) -> str:
-    names = [name for name in swept if name in _INCOMPARABLE]
+def _comparability(swept: Sequence[str]) -> str:
+    names = " or ".join(name for name in swept if name in _INCOMPARABLE)
     if not names:
         return ""
     return (
-        f"Runs that differ in {' or '.join(names)} model different quantities: their ELBO and NLL "
-        "cannot be compared, and the best of all runs means nothing across them."
+        f"Runs that differ in {names} model different quantities: their ELBO and NLL cannot be "
+        "compared, and there is no best run among them."
     )
-
-
-def _with_error(value: float, error: float | None) -> str:
-    known = error is not None and math.isfinite(error)
-    return number(value) + (f" ± {error:.2f}" if known else "")
-
-
-def _nats(value: float) -> str:
-    return f"{number(value)} nats"

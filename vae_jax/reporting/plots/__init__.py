@@ -1,27 +1,25 @@
-"""Figures as PNG files, of a run and of a study; the only rooms with matplotlib.
+"""Figures as PNG files, drawn from arrays and rows; the only modules that import matplotlib.
 
 Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
 black) or three. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
 """
 
 from vae_jax.reporting.plots.bounds import Bound, bounds
-from vae_jax.reporting.plots.codes import embedding, samples_by_class
-from vae_jax.reporting.plots.run import (
+from vae_jax.reporting.plots.curves import curves_over_axis
+from vae_jax.reporting.plots.embedding import embedding
+from vae_jax.reporting.plots.heat import heat_maps
+from vae_jax.reporting.plots.images import (
+    grid_of_images,
     interpolations,
-    kl_per_latent,
     manifold,
     reconstructions,
     samples,
-    training_curves,
+    samples_by_class,
     traversals,
 )
-from vae_jax.reporting.plots.study import (
-    curves_over_axis,
-    grid_of_images,
-    heat_maps,
-    rate_distortion,
-    study_figures,
-)
+from vae_jax.reporting.plots.latents import kl_per_latent
+from vae_jax.reporting.plots.rate_distortion import rate_distortion
+from vae_jax.reporting.plots.training import training_curves
 
 __all__ = [
     "Bound",
@@ -37,7 +35,6 @@ __all__ = [
     "reconstructions",
     "samples",
     "samples_by_class",
-    "study_figures",
     "training_curves",
     "traversals",
 ]

@@ -1,4 +1,4 @@
-"""How far bounds on log p(x) lie apart."""
+"""Figure of the differences between bounds on log p(x)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,16 +7,21 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
+from vae_jax.evaluation import columns
 from vae_jax.reporting.plots import style
 
 
 class Bound(NamedTuple):
-    """One bound beside another one of the same examples.
+    """Bound on log p(x), as a difference from a reference on the same examples.
 
     Attributes:
-      name: for people.
-      nats: mean difference from the other one.
-      error: standard error of that mean; 0 for the other one itself.
+      name: name in the figure.
+      nats: mean difference from the reference.
+      error: standard error of that mean; 0 for the reference itself.
+
+    Example:
+        >>> Bound("AIS", 0.5, 0.1).nats
+        0.5
     """
 
     name: str
@@ -26,7 +31,7 @@ class Bound(NamedTuple):
 
 @matplotlib.rc_context(style.STYLE)
 def bounds(path: Path, panels: Mapping[str, Sequence[Bound]]) -> None:
-    """Draws each panel's bounds as points with bars of two standard errors, the first on top.
+    """Draw each panel's bounds as points with bars of two standard errors, the first on top.
 
     Args:
       path: the PNG file to write.
@@ -34,16 +39,16 @@ def bounds(path: Path, panels: Mapping[str, Sequence[Bound]]) -> None:
     """
     tallest = max(map(len, panels.values()))
     figure = Figure(figsize=(4.8 * len(panels), 1.1 + 0.35 * tallest), layout="constrained")
-    for place, (title, shown) in enumerate(panels.items(), 1):
-        axes = figure.add_subplot(1, len(panels), place)
-        places = range(len(shown) - 1, -1, -1)
+    for number, (title, shown) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), number)
+        heights = range(len(shown) - 1, -1, -1)
         look = {"fmt": "o", "color": style.STRONG, "capsize": 3, "markersize": 5}
         errors = [2.0 * bound.error for bound in shown]
-        axes.errorbar([bound.nats for bound in shown], places, xerr=errors, **look)
+        axes.errorbar([bound.nats for bound in shown], heights, xerr=errors, **look)
         axes.axvline(0.0, color=style.MUTED, linewidth=0.8)
-        axes.set_yticks(places, [bound.name for bound in shown])
+        axes.set_yticks(heights, [bound.name for bound in shown])
         axes.set_ylim(-0.6, len(shown) - 0.4)
         axes.grid(axis="x")
-        axes.set_xlabel("nats per example")
+        axes.set_xlabel(columns.NATS)
         axes.set_title(title)
     style.save(figure, path)

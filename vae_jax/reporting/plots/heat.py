@@ -1,5 +1,6 @@
-"""Heat maps of a study over two of its axes."""
+"""Figure of terms over two axes of a study, as heat maps."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from vae_jax.reporting import table
-from vae_jax.reporting.plots import style, terms
+from vae_jax.evaluation import columns
+from vae_jax.reporting import format, table
+from vae_jax.reporting.plots import style
 from vae_jax.reporting.plots.terms import TERMS, Term
 from vae_jax.reporting.table import Cells
 from vae_jax.types import Row
@@ -25,15 +27,15 @@ _WIDTH = 11.0  # inches that panels in a line may take
 
 @matplotlib.rc_context(style.STYLE)
 def heat_maps(path: Path, rows: Sequence[Row], axes: tuple[str, str]) -> None:
-    """Draws five terms over two axes, each cell the mean over seeds with its standard error.
+    """Draw five terms over two axes, each cell the mean over seeds with its standard error.
 
-    Read as a table: the first axis goes across, the second down. The cell of the best run is
-    framed; a cell in which every run diverged is hatched, one that was not asked for is empty.
+    The figure reads as a table: the first axis goes across, the second down. The cell of the best
+    run is framed; a cell in which every run diverged is hatched, one without runs is empty.
 
     Args:
       path: the PNG file to write.
-      rows: that differ in nothing but the two axes and the seed.
-      axes: across and down.
+      rows: rows that differ in nothing but the two axes and the seed.
+      axes: names of the axes that go across and down.
     """
     across, down = axes
     num_across, num_down = (len(table.values(rows, name)) for name in axes)
@@ -42,19 +44,19 @@ def heat_maps(path: Path, rows: Sequence[Row], axes: tuple[str, str]) -> None:
     for panel, term, cells in zip(panels, TERMS, drawn, strict=False):
         _draw_cells(panel, term, cells)
         _frame_best(panel, rows, cells, (down, across))
-        panel.set(title=term.title, xlabel=terms.name(across), ylabel=terms.name(down))
+        panel.set(title=term.title, xlabel=format.axis(across), ylabel=format.axis(down))
     _key(panels[len(TERMS)], drawn[0])
     style.save(figure, path)
 
 
 def _panels(num_across: int, num_down: int) -> tuple[Figure, list[Axes]]:
-    """Returns a figure of six panels, as many in a line as fit."""
+    """Return a figure of six panels, as many in a line as fit."""
     width = max(2.6, num_across * _CELL[0] + _FRAME[0])
     height = max(1.7, num_down * _CELL[1] + _FRAME[1])
-    columns = next(n for n in (3, 2, 1) if n * width <= _WIDTH or n == 1)
-    lines = 6 // columns
-    figure = Figure(figsize=(columns * width, lines * height), layout="constrained")
-    return figure, list(np.ravel(figure.subplots(lines, columns)))
+    in_line = next(n for n in (3, 2, 1) if n * width <= _WIDTH or n == 1)
+    lines = 6 // in_line
+    figure = Figure(figsize=(in_line * width, lines * height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(lines, in_line)))
 
 
 def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
@@ -67,9 +69,9 @@ def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
     down, across = cells.values
-    panel.set_xticks(np.arange(len(across)) + 0.5, [terms.tick(at) for at in across])
-    panel.set_yticks(np.arange(len(down)) + 0.5, [terms.tick(at) for at in down])
-    digits = terms.decimals(cells.mean)
+    panel.set_xticks(np.arange(len(across)) + 0.5, [format.tick(value) for value in across])
+    panel.set_yticks(np.arange(len(down)) + 0.5, [format.tick(value) for value in down])
+    digits = format.decimals(cells.mean)
     for i, j in np.ndindex(cells.mean.shape):
         if np.isfinite(cells.mean[i, j]):
             ink = _ink_on(colors, float(scale(cells.mean[i, j])))
@@ -79,10 +81,14 @@ def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
 
 
 def color_limits(numbers: Float[np.ndarray, "..."]) -> tuple[float, float]:
-    """Returns the range of colours, which a few outlying cells do not stretch.
+    """Return the range of colours, which a few outlying cells do not stretch.
 
     It ends at the data or at Tukey's fences, 1.5 times the interquartile range beyond the
-    quartiles, whichever is nearer; what lies beyond takes the colour of the end.
+    quartiles, whichever is nearer; values beyond take the colour of the end.
+
+    Example:
+        >>> color_limits(np.array([1.0, 2.0, 3.0, np.nan]))
+        (1.0, 3.0)
     """
     known = numbers[np.isfinite(numbers)]
     if known.size == 0:
@@ -94,24 +100,24 @@ def color_limits(numbers: Float[np.ndarray, "..."]) -> tuple[float, float]:
 
 
 def _ink_on(colors: Colormap, share: float) -> str:
-    """Returns the text colour with the greater contrast to a colour of the map (WCAG 2)."""
+    """Return the text colour with the greater contrast to a colour of the map (WCAG 2)."""
     linear = ((np.array(colors(share)[:3]) + 0.055) / 1.055) ** 2.4
     luminance = np.dot(linear, (0.2126, 0.7152, 0.0722))
     return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
-def _write(panel: Axes, cells: Cells, place: tuple[int, int], digits: int, ink: str) -> None:
-    """Writes a cell's mean, its error, and how many of its seeds diverged."""
-    x, y = place[1] + 0.5, place[0] + 0.5
-    mean, error = cells.mean[place], cells.error[place]
+def _write(panel: Axes, cells: Cells, index: tuple[int, int], digits: int, ink: str) -> None:
+    """Write a cell's mean, its error, and how many of its seeds diverged."""
+    x, y = index[1] + 0.5, index[0] + 0.5
+    mean, error = float(cells.mean[index]), float(cells.error[index])
     digits = digits or int(mean != round(mean))
-    has_error = bool(np.isfinite(error) and error > 0)
-    text = style.minus(f"{mean:.{digits}f}")
+    has_error = math.isfinite(error) and error > 0
     middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
-    panel.text(x, y - 0.14 * has_error, text, fontsize=8, **middle)
+    panel.text(x, y - 0.14 * has_error, format.real(mean, digits), fontsize=8, **middle)
     if has_error:
-        panel.text(x, y + 0.25, f"± {error:.{2 if error < 1 else 1}f}", fontsize=6, **middle)
-    if cells.num_diverged[place]:
+        written = format.standard_error(error, 2 if error < 1 else 1)
+        panel.text(x, y + 0.25, f"± {written}", fontsize=6, **middle)
+    if cells.num_diverged[index]:
         panel.text(x + 0.45, y - 0.33, style.CROSS, fontsize=7, ha="right", va="center", color=ink)
 
 
@@ -133,24 +139,23 @@ def _frame_best(panel: Axes, rows: Sequence[Row], cells: Cells, axes: tuple[str,
 
 
 def _key(panel: Axes, cells: Cells) -> None:
-    """Says in a panel of its own how the others are to be read."""
+    """Explain the cells and colours in a panel of its own."""
     panel.set_axis_off()
     handles = [Patch(facecolor="none", edgecolor=style.ALARM, label="setting of the best run")]
-    num_lost = np.sum((cells.num_diverged > 0) & (cells.num_seeds == 0))
-    num_torn = np.sum((cells.num_diverged > 0) & (cells.num_seeds > 0))
-    if num_lost:
+    if np.any((cells.num_diverged > 0) & (cells.num_seeds == 0)):
         crossed = Patch(facecolor="white", edgecolor=style.MUTED, hatch="////")
         crossed.set_label(f"{style.CROSS} every run diverged")
         handles.append(crossed)
-    if num_torn:
+    if np.any((cells.num_diverged > 0) & (cells.num_seeds > 0)):
         handles.append(Patch(alpha=0, label=f"{style.CROSS} in a corner: a seed diverged"))
-    mean = terms.mean_words(cells)
-    said = [
-        "nats per example",
+    mean = format.mean_source(cells.num_seeds)
+    ranked = [term.title for term in TERMS if term.column.better != "neither"]
+    lines = [
+        columns.NATS,
         *([mean] if mean else []),
-        "±: " + terms.error_words([cells]).replace(", ", ",\n"),
-        "ELBO, NLL: lighter is better",
+        "±: " + format.error_source(cells.num_seeds).replace(", ", ",\n"),
+        f"{', '.join(ranked)}: lighter is better",
         "others: lighter is more",
     ]
     look = {"alignment": "left", "title_fontproperties": {"size": 8}, "borderaxespad": 0}
-    panel.legend(handles=handles, title="\n".join([*said, ""]), loc="upper left", **look)
+    panel.legend(handles=handles, title="\n".join([*lines, ""]), loc="upper left", **look)

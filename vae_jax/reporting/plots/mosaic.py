@@ -1,4 +1,4 @@
-"""Images side by side in one picture, pixel by pixel."""
+"""Grids of images in one figure, pixel by pixel."""
 
 from collections.abc import Collection, Sequence
 
@@ -20,7 +20,7 @@ def figure(
     column_breaks: Collection[int] = (),
     pixels: int = 960,
 ) -> tuple[Figure, Axes]:
-    """Returns a figure filled by a grid of images, with wider gaps before the named lines.
+    """Return a figure filled by a grid of images, with wider gaps before the named lines.
 
     It has a tick without a label at the middle of each line, and is at most about `pixels` wide
     unless the images alone are wider.
@@ -42,7 +42,7 @@ def figure(
 
 
 def _offsets(count: int, size: int, breaks: Collection[int]) -> Int[np.ndarray, " count"]:
-    """Returns the first pixel of each of `count` tiles in a line."""
+    """Return the first pixel of each of `count` tiles in a line."""
     gaps = [0 if i == 0 else _BREAK if i in breaks else _GAP for i in range(count)]
     return np.arange(count) * size + np.cumsum(gaps)
 
@@ -50,7 +50,7 @@ def _offsets(count: int, size: int, breaks: Collection[int]) -> Int[np.ndarray, 
 def _canvas(
     grid: Grid, scale: int, tops: Int[np.ndarray, " rows"], lefts: Int[np.ndarray, " columns"]
 ) -> UInt8[np.ndarray, "full_height full_width 3"]:
-    """Returns the grid as one picture, each pixel `scale` wide; what is not finite is white."""
+    """Return the grid as one picture, each pixel `scale` wide; NaN is white."""
     tiles = np.nan_to_num(grid, nan=1.0).clip(0, 1).repeat(scale, axis=2).repeat(scale, axis=3)
     height, width = tiles.shape[2:4]
     canvas = np.full((tops[-1] + height, lefts[-1] + width, 3), 255, np.uint8)
@@ -61,17 +61,17 @@ def _canvas(
 
 
 def lines(images: Images, columns: int) -> Grid:
-    """Returns images in lines of `columns`, the last filled up with NaN."""
+    """Return images in lines of `columns`, the last filled up with NaN."""
     missing = -len(images) % columns
     padding = np.full((missing, *images.shape[1:]), np.nan, images.dtype)
     return np.concatenate([images, padding]).reshape(-1, columns, *images.shape[1:])
 
 
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Labels the lines of images from top to bottom."""
+    """Label the lines of images from top to bottom."""
     axes.set_yticks(axes.get_yticks(), labels)
 
 
 def label_columns(axes: Axes, labels: Sequence[str]) -> None:
-    """Labels the columns of images from left to right."""
+    """Label the columns of images from left to right."""
     axes.set_xticks(axes.get_xticks(), labels)

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes a file."""
+"""Style of every figure, and its PNG file."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ Images = Float[np.ndarray, "n height width channels"]
 Grid = Float[np.ndarray, "rows columns height width channels"]
 
 INK, MUTED, RULE = "#22303c", "#7b8794", "#e4e7eb"
-CROSS = "\N{MULTIPLICATION SIGN}"  # where a run diverged
+CROSS = "\N{MULTIPLICATION SIGN}"  # mark of a run that diverged
 PALE, STRONG, ALARM = "#9fb3c8", "#1c5d99", "#d64545"
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -50,19 +50,14 @@ MAX_BYTES = 400_000
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG file at the finest resolution that stays below the size limit."""
-    pictures = (_png(figure, dpi) for dpi in DPIS)
-    fitting = (picture for picture in pictures if len(picture) <= MAX_BYTES)
+    """Write a PNG file at the finest resolution that stays below the size limit."""
+    images = (_png(figure, dpi) for dpi in DPIS)
+    fitting = (image for image in images if len(image) <= MAX_BYTES)
     files.write_bytes(path, next(fitting, None) or _png(figure, DPIS[-1]))
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
-    """Returns the same bytes for the same figure: no date, no version in them."""
+    """Return a PNG without date or version: equal figures have equal bytes."""
     file = io.BytesIO()
     figure.savefig(file, dpi=dpi, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
     return file.getvalue()
-
-
-def minus(number: str) -> str:
-    """Returns a number's text with a minus sign instead of a hyphen."""
-    return number.replace("-", "\N{MINUS SIGN}")
