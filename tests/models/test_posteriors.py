@@ -65,7 +65,7 @@ def family_of(name: str, columns: int) -> PosteriorFamily:
 
 
 def _active(name: str, widths: Widths) -> jax.Array:
-    mask = latents.mask(widths.columns, jnp.int32(widths.latent_mask))
+    mask = latents.prefix_mask(widths.columns, jnp.int32(widths.latent_mask))
     return jnp.concatenate([mask, mask]) if name == "stacked" else mask
 
 

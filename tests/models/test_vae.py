@@ -113,7 +113,7 @@ def test_bfloat16_stays_inside_the_networks():
 
 def test_a_mask_of_every_size():
     sizes = jnp.arange(5)
-    masks = jax.vmap(lambda size: latents.mask(4, size))(sizes)
+    masks = jax.vmap(lambda size: latents.prefix_mask(4, size))(sizes)
     np.testing.assert_array_equal(masks.sum(axis=1), sizes)
     kept = latents.apply_mask(masks[2], jnp.full((3, 4), jnp.inf))
     np.testing.assert_array_equal(kept[:, 2:], 0)
