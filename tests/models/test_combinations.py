@@ -1,4 +1,4 @@
-"""Every posterior with every prior, likelihood and bound; and the peers' known faults."""
+"""Combinations of every posterior, prior, likelihood and bound; known faults of other projects."""
 
 import dataclasses
 import itertools
@@ -62,7 +62,7 @@ def _spec(posterior: str, prior: str, likelihood: str, bound: str, max_latents: 
 
 
 def _sampled(count: int) -> list[tuple[str, ...]]:
-    """Combinations in which every member of every registry occurs."""
+    """Return combinations in which every member of every registry occurs."""
     rng = random.Random(4)
     columns = [
         rng.sample(list(names), len(names)) for names in (DENSE, UNLABELLED, LIKELIHOODS, BOUNDS)
@@ -71,7 +71,7 @@ def _sampled(count: int) -> list[tuple[str, ...]]:
 
 
 def _objectives(spec: TrainSpec, hparams: HParams) -> np.ndarray:
-    """What three updates maximise, ``[updates, runs]``, all runs under one vmap."""
+    """Return the objectives of three updates, ``[updates, runs]``, all runs under one vmap."""
     images = batches.as_images(jnp.asarray(DATA.train[:8]))
 
     def start(hparams: HParams) -> TrainState:
@@ -93,7 +93,7 @@ def _objectives(spec: TrainSpec, hparams: HParams) -> np.ndarray:
 
 
 def _check(names: tuple[str, ...]) -> None:
-    """Finite for two latent sizes under one vmap, and each as at its own width."""
+    """Assert that two latent sizes under one vmap are finite and equal runs of their own width."""
     both = HParams.of(latent_size=list(SIZES), seed=3)
     together = _objectives(_spec(*names, max(SIZES)), both)
     assert np.isfinite(together).all()
@@ -112,8 +112,8 @@ def test_all_members_combine(float64, names):
     _check(names)
 
 
-def test_a_conditional_model_hears_its_labels(float64):
-    """Encoder, decoder and prior start as those of the unconditional model, then differ."""
+def test_a_conditional_model_depends_on_its_labels(float64):
+    """Encoder, decoder and prior ignore the labels at the start, but not after training."""
     labels = np.arange(len(DATA.train)) % 3
     model = VAE((3, 4, 1), 2, MLP((6,), "tanh"), prior=PRIORS["class_normal"](), num_classes=3)
     data = _labelled(labels)
@@ -124,11 +124,11 @@ def test_a_conditional_model_hears_its_labels(float64):
     for state, differs in ((start, False), (trained, True)):
         params = vectorized.take(state, 0).params
         q = model.encode(hparams, params, x, jnp.arange(3))
-        seen = model.generate(hparams, params, jnp.zeros((3, model.width)), jnp.arange(3))
+        images = model.generate(hparams, params, jnp.zeros((3, model.width)), jnp.arange(3))
         p = model.sample_prior(hparams, params, jax.random.key(0), 3, jnp.arange(3))
         shifted = model.sample_prior(hparams, params, jax.random.key(0), 3, jnp.array([1, 2, 0]))
         assert np.ptp(q.center, axis=0).any() == differs
-        assert np.ptp(seen, axis=0).any() == differs
+        assert np.ptp(images, axis=0).any() == differs
         assert (np.asarray(p) != np.asarray(shifted)).any() == differs
 
 
@@ -170,8 +170,8 @@ def test_weights_grow_with_the_weight(float64):
     np.testing.assert_allclose(slope, np.exp([0, 1, 3]) / np.exp([0, 1, 3]).sum(), rtol=1e-12)
 
 
-def test_the_nll_uses_every_sample_that_it_is_asked_for(float64):
-    """pythae's get_nll ignores its number of samples."""
+def test_the_nll_uses_all_its_samples(float64):
+    """Pythae's get_nll ignores its number of samples."""
     bounds = []
     params = jax.jit(VAE.init, static_argnums=0)(MODEL, HPARAMS, jnp.full((3, 4, 1), 0.4))
     batched = in_batches(DATA.test, 100)

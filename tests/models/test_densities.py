@@ -1,4 +1,4 @@
-"""Posteriors, priors and likelihoods against closed forms by another route."""
+"""Gaussian posterior and standard normal prior against closed forms by another route."""
 
 import itertools
 import math
@@ -53,7 +53,7 @@ def test_a_sample_is_a_function_of_the_noise():
     np.testing.assert_allclose(scale, jnp.diag(jnp.exp(0.5 * Q.log_var)), rtol=1e-6)
 
 
-def test_inactive_latents_add_nothing_and_have_no_gradient():
+def test_latents_that_are_masked_out_add_nothing_and_have_no_gradient():
     latent_mask = jnp.array([True, False])
 
     def kl(q: Gaussian) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Nothing is NaN or infinite in float32 whose exact value float32 can hold.
+"""Densities are finite in float32 wherever float32 can hold their exact value.
 
 Every density is pushed to log-variances, locations and logits of +-120 and held against the same
 formula in float64, written out here or computed by the package where that is tested elsewhere.
@@ -38,7 +38,7 @@ def _are_finite(tree) -> bool:
 
 
 def _extreme(name: str, log_var: float):
-    """A member whose log-variances are all the same, in float32."""
+    """Return a member whose log-variances are all the same, in float32."""
     case = _case(name, Widths(4, 3), seed=2)
     heads = case.heads | {"log_var": jnp.full_like(case.heads["log_var"], log_var)}
     params = case.params
@@ -53,7 +53,7 @@ def _extreme(name: str, log_var: float):
 @pytest.mark.parametrize("log_var", EXTREMES)
 @pytest.mark.parametrize("name", MEMBERS)
 def test_log_q_of_an_own_sample_is_that_of_float64(name, log_var):
-    """Of the draw and of the path derivative, and the slopes by all that is learned."""
+    """Values of ``draw`` and ``path_log_prob`` agree, and all gradients are finite."""
     case = _extreme(name, log_var)
     noise = _noise(case, 2, 3).astype(np.float32)
 
@@ -76,7 +76,7 @@ def test_log_q_of_an_own_sample_is_that_of_float64(name, log_var):
 @pytest.mark.parametrize("log_var", EXTREMES)
 @pytest.mark.parametrize("name", MEMBERS)
 def test_the_path_derivative_is_finite_where_it_can_be(name, log_var):
-    """Its score is of the size exp(-log_var / 2), up to 1e26, which float32 can hold.
+    """The score is of the size exp(-log_var / 2), up to 1e26, which float32 can hold.
 
     Were correlations of order 1 beside deviations of 1e-26, it would be 1e52.
     """
@@ -118,19 +118,20 @@ def test_a_density_at_its_own_mean_is_that_of_its_peak(log_var):
 
 
 def _mixture(log_vars, means):
-    parts = Gaussian(jnp.asarray(means, jnp.float32), jnp.asarray(log_vars, jnp.float32))
-    return GaussianMixture(jnp.zeros(len(means)), parts, jnp.ones(parts.mean.shape[1], bool))
+    components = Gaussian(jnp.asarray(means, jnp.float32), jnp.asarray(log_vars, jnp.float32))
+    latent_mask = jnp.ones(components.mean.shape[1], bool)
+    return GaussianMixture(jnp.zeros(len(means)), components, latent_mask)
 
 
 @pytest.mark.parametrize("narrow", [-120.0, -90.0, -30.0])
 def test_mixtures_hold_components_of_any_width(narrow):
-    """One that is a needle and one that is wide, asked at the needle and away from it."""
+    """A needle and a wide component, evaluated at the needle and away from it."""
     means, log_vars = np.array([[0.5, -1.0], [0.0, 0.2]]), np.array([[narrow] * 2, [0.0] * 2])
     z = jnp.asarray([[0.5, -1.0], [0.4, 0.3], [90.0, -3.0]])
     each = norm.logpdf(np.asarray(z)[:, None], means, np.exp(0.5 * log_vars)).sum(axis=-1)
     exact = logsumexp(each, axis=1) - math.log(2)
     p = _mixture(log_vars, means)
-    full = CholeskyGaussian(p.parts.mean, p.parts.log_var, jnp.zeros((2, 2, 2)))
+    full = CholeskyGaussian(p.components.mean, p.components.log_var, jnp.zeros((2, 2, 2)))
     for prior in (p, PosteriorMixture(full, p.latent_mask)):
 
         def total(prior, z):
@@ -138,11 +139,11 @@ def test_mixtures_hold_components_of_any_width(narrow):
 
         np.testing.assert_allclose(jax.jit(lambda p, z: p.log_prob(z))(prior, z), exact, rtol=1e-5)
         slopes, of_z = jax.jit(jax.grad(total, argnums=(0, 1), allow_int=True))(prior, z)
-        assert _are_finite((slopes.parts._replace(latent_mask=None), of_z))
+        assert _are_finite((slopes.components._replace(latent_mask=None), of_z))
 
 
 def test_a_full_component_out_of_reach_has_no_weight_and_no_slope():
-    """Its triangular system ends in inf - inf; the wide component alone counts."""
+    """The triangular system ends in inf - inf; the wide component alone has weight."""
     mean = jnp.asarray([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     log_var = jnp.asarray([[-120.0] * 3, [0.0] * 3])
     lower = jnp.ones((2, 3, 3)) * jnp.asarray([1.0, 0.0])[:, None, None]
@@ -164,20 +165,20 @@ def test_the_kl_from_a_class_as_narrow_or_wide_is_zero(log_var):
     p = ClassNormal(q, jnp.ones(2, bool))
     kl, slopes = jax.value_and_grad(lambda p: jnp.sum(p.kl(q)), allow_int=True)(p)
     assert float(kl) == 0.0
-    assert _are_finite(slopes.own)
+    assert _are_finite(slopes.gaussian)
     noise = jnp.asarray([[0.3, -1.5]])
     if log_var < 0:
         assert jnp.isfinite(p.log_prob(q.sample(noise)) - q.draw(noise).log_prob).all()
 
 
 def _needles(log_var: float):
-    """Examples with three means, two of them twice: the same needle is then two components."""
+    """Return examples with three means, two of them twice: two components are the same needle."""
     mean = jnp.asarray([[0.5, 2.0], [-1.0, 1.0], [0.5, 2.0], [3.0, 0.0], [-1.0, 1.0]])
     return Gaussian(mean, jnp.full_like(mean, log_var))
 
 
 def _needle_terms(q, noise):
-    """log q(z|x), log q(z) and sum_j log q(z_j) in float64, from differences of means."""
+    """Return log q(z|x), log q(z) and sum_j log q(z_j) in float64, from differences of means."""
     mean, scale = np.asarray(q.mean, np.float64), np.exp(0.5 * np.asarray(q.log_var, np.float64))
     away = mean[:, None] - mean + (scale * np.asarray(noise, np.float64))[:, None]
     each = norm.logpdf(away, 0.0, scale)
@@ -188,8 +189,8 @@ def _needle_terms(q, noise):
 
 
 @pytest.mark.parametrize("log_var", [-120.0, -34.0, -30.0, 0.0])
-def test_the_decomposition_knows_needles_by_their_noise(log_var):
-    """At -34 a float32 z is off by a deviation or more, and log q(z|x) of it by nats."""
+def test_the_decomposition_computes_needles_from_their_noise(log_var):
+    """Rounding z to float32 at -34 costs a deviation or more, and nats of log q(z|x)."""
     q = _needles(log_var)
     noise = jax.random.normal(jax.random.key(0), q.mean.shape)
     log_prior = jnp.zeros(len(noise))
@@ -210,7 +211,7 @@ def test_the_decomposition_knows_needles_by_their_noise(log_var):
 
 
 @pytest.mark.parametrize("log_scale", [-120.0, 120.0])
-def test_pixels_that_are_met_exactly_have_the_density_of_the_peak(log_scale):
+def test_pixels_that_are_reproduced_exactly_have_the_density_of_the_peak(log_scale):
     x = jnp.asarray(np.linspace(0, 1, 6), jnp.float32).reshape(1, 2, 3, 1)
     of_gaussian, of_laplace = 0.5 * math.log(2 * math.pi), math.log(2)
     for kind, constant in ((IndependentGaussian, of_gaussian), (IndependentLaplace, of_laplace)):
@@ -229,7 +230,7 @@ def test_pixels_that_are_met_exactly_have_the_density_of_the_peak(log_scale):
 @pytest.mark.parametrize("size", [-120.0, 120.0])
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_every_likelihood_is_that_of_float64_at_outputs_of_that_size(name, size):
-    """Outputs of both signs, beside the given one, so that softmaxes have something to choose."""
+    """Outputs have both signs, so the probabilities of a softmax differ."""
     family = LIKELIHOODS[name]()
     signs = np.where(np.arange(2 * 3 * family.num_outputs) % 3 == 1, -1.0, 1.0)
     outputs = size * signs.reshape(1, 2, 3, 1, family.num_outputs)
@@ -244,8 +245,8 @@ def test_every_likelihood_is_that_of_float64_at_outputs_of_that_size(name, size)
         exact = jax.jit(log_prob)(jnp.asarray(outputs), jnp.asarray(x))
     assert float(value) == pytest.approx(float(exact), rel=1e-4)
     assert _are_finite(slope)
-    seen = family(HPARAMS, family.init(HPARAMS, (2, 3, 1)), single[0])
-    assert _are_finite((seen.mean(), seen.sample(jax.random.key(0))))
+    p = family(HPARAMS, family.init(HPARAMS, (2, 3, 1)), single[0])
+    assert _are_finite((p.mean(), p.sample(jax.random.key(0))))
 
 
 def test_weights_of_which_one_dominates_or_some_are_zero_are_summed():
@@ -261,7 +262,7 @@ def test_weights_of_which_one_dominates_or_some_are_zero_are_summed():
 
 
 def test_planar_determinants_have_logarithms_where_they_underflow(float64):
-    """Against float64: log(h^2 + (1 - h^2) softplus(a)) at a of -119.5 and h of 0."""
+    """The reference is log(h^2 + (1 - h^2) softplus(a)) in float64, at a down to -119.5."""
     for a in (-119.5, -41.0, -39.0, 0.0, 119.5):
         for y in (0.0, 1e-30, 0.3, 50.0):
             h, growth = math.tanh(y), math.log1p(math.exp(a))

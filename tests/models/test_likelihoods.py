@@ -1,4 +1,4 @@
-"""Every likelihood against sums, integrals and other people's formulas, from one table."""
+"""Likelihoods against sums, integrals and published formulas, from one table."""
 
 import dataclasses
 import functools
@@ -61,7 +61,7 @@ def _make(family: Likelihood, outputs: jax.Array, scale: float = 0.3) -> Distrib
 
 @functools.partial(jax.jit, static_argnums=0)
 def _terms(family: Likelihood, outputs: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log-probability and mean, compiled: one program where there would be dozens."""
+    """Return log-probability and mean; compiled, so that there is one program and not dozens."""
     distribution = _make(family, outputs)
     return distribution.log_prob(x), distribution.mean()
 
@@ -71,7 +71,7 @@ def _log_prob(family: Likelihood, outputs: jax.Array, x: jax.Array) -> jax.Array
 
 
 def _pixel(family: Likelihood, outputs: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, float]:
-    """log_prob of each x as an image of one pixel, and that pixel's mean."""
+    """Return log_prob of each x as an image of one pixel, and that pixel's mean."""
     images = np.asarray(x, default_float()).reshape(-1, 1, 1, 1)
     outputs = np.asarray(outputs, default_float()).reshape(-1)
     outputs = np.broadcast_to(outputs, (len(images), 1, 1, 1, outputs.size))
@@ -80,12 +80,12 @@ def _pixel(family: Likelihood, outputs: np.ndarray, x: np.ndarray) -> tuple[np.n
 
 
 def _abstract(family: Likelihood, outputs: np.ndarray) -> Distribution:
-    """The distribution with shapes for arrays."""
+    """Return the distribution with shapes in place of arrays."""
     return jax.eval_shape(functools.partial(_make, family), outputs)
 
 
 def _quadrature(family: Likelihood) -> tuple[np.ndarray, np.ndarray]:
-    """Values of a pixel and weights that turn a sum over them into that over its whole range."""
+    """Return values of a pixel and the weights of a sum, or quadrature, over its whole range."""
     if family.is_eight_bit:
         return LEVELS, np.ones(256)
     if family.is_discrete:
@@ -204,16 +204,16 @@ def test_the_initial_bias_decodes_to_the_data_mean(family, float64):
 
 
 @EVERY
-def test_only_an_optimal_scale_is_fitted_and_tracked(family):
+def test_only_the_optimal_mode_changes_distribution_and_parameters(family):
     def is_untouched(outputs: jax.Array, x: jax.Array) -> jax.Array:
         params, distribution = family.init(_hparams(), SHAPE), _make(family, outputs)
-        seen.append(family.with_optimal_scale(distribution, x) is distribution)
-        seen.append(family.update(params, distribution, x) is params)
+        untouched.append(family.with_optimal_scale(distribution, x) is distribution)
+        untouched.append(family.update(params, distribution, x) is params)
         return x
 
-    seen = []
+    untouched = []
     jax.eval_shape(is_untouched, _outputs(family, 4), _gray(4))
-    assert seen == [getattr(family, "scale_mode", "") != "optimal"] * 2
+    assert untouched == [getattr(family, "scale_mode", "") != "optimal"] * 2
 
 
 def test_bernoulli_is_minus_the_cross_entropy_and_so_is_its_slope(float64):
@@ -248,7 +248,7 @@ def test_bernoulli_is_exact_at_extreme_logits():
     ],
 )
 def test_continuous_bernoulli_has_the_constants_of_its_formula(rate, log_constant, mean, float64):
-    """Log C(lambda) and mean, from the paper's formulas in lambda."""
+    """References are log C(lambda) and the mean by the paper's formulas in lambda."""
     at_black, got = _pixel(ContinuousBernoulliLikelihood(), special.logit(rate), np.zeros(1))
     assert at_black[0] - math.log1p(-rate) == pytest.approx(log_constant, abs=1e-7)
     if mean is not None:
@@ -257,7 +257,7 @@ def test_continuous_bernoulli_has_the_constants_of_its_formula(rate, log_constan
 
 @pytest.mark.parametrize("is_double", [False, True])
 def test_continuous_bernoulli_is_stable_through_one_half(is_double):
-    """Against extended precision, in value and slope, on both sides of every seam."""
+    """The reference is in extended precision, for value and slope, on both sides of each branch."""
     near = np.concatenate([np.logspace(-30, 4, 103), [2.0, np.nextafter(2.0, 3), 0.0]])
     with jax_versions.enable_x64(is_double):
         logits = np.concatenate([-near, near]).astype(default_float()).reshape(-1, 1, 1, 1, 1)
@@ -275,7 +275,7 @@ def test_continuous_bernoulli_is_stable_through_one_half(is_double):
 
 
 def _continuous_bernoulli(logits: np.ndarray, x: float) -> tuple[np.ndarray, np.ndarray]:
-    """Log density and slope by the textbook's formula, or by series where that cancels."""
+    """Return log-density and slope by the closed formula, or by series where that cancels."""
     wide = logits.astype(np.longdouble)
     rate = np.where(abs(wide) < 1e-2, 1, abs(wide))
     far = np.maximum(wide, 0) + np.log(-np.expm1(-rate)) - np.log(rate)
@@ -321,20 +321,20 @@ def test_a_learned_scale_has_the_slope_of_the_formula_and_rests_at_the_optimum(
     assert abs(float(slope(np.log(deviations.mean()) / power, outputs, x))) < 1e-12
 
 
-def test_the_fitted_batch_has_the_value_and_the_slope_of_sigma_vae(float64):
-    """-D/2 (log(2 pi MSE) + 1) on average, over all particles and examples."""
+def test_the_optimal_scale_has_the_value_and_the_slope_of_sigma_vae(float64):
+    """The mean over all particles and examples is -D/2 (log(2 pi MSE) + 1)."""
     family, dims = GaussianLikelihood("optimal"), math.prod(SHAPE)
 
     def published(outputs: jax.Array, x: jax.Array) -> jax.Array:
         error = jnp.mean((x - outputs[..., 0]) ** 2)
         return -0.5 * dims * (jnp.log(2 * math.pi * error) + 1)
 
-    def fitted(outputs: jax.Array, x: jax.Array) -> jax.Array:
+    def optimal(outputs: jax.Array, x: jax.Array) -> jax.Array:
         return family.with_optimal_scale(_make(family, outputs), x).log_prob(x).mean()
 
     batch = _outputs(family, 2, 4), _gray(2, 4)
     expected_value, expected_slope = jax.jit(jax.value_and_grad(published))(*batch)
-    value, slope = jax.jit(jax.value_and_grad(fitted))(*batch)
+    value, slope = jax.jit(jax.value_and_grad(optimal))(*batch)
     assert float(value) == pytest.approx(float(expected_value), rel=1e-13)
     np.testing.assert_allclose(slope, expected_slope, rtol=1e-10, atol=1e-14)
 
@@ -345,7 +345,7 @@ OPTIMAL = pytest.mark.parametrize(
 
 
 @OPTIMAL
-def test_the_fitted_scale_is_the_most_likely_one(family, float64):
+def test_the_optimal_scale_is_the_most_likely_one(family, float64):
     @jax.jit
     def moved(outputs: jax.Array, x: jax.Array, step: float) -> jax.Array:
         best = family.with_optimal_scale(_make(family, outputs), x)
@@ -359,7 +359,7 @@ def test_the_fitted_scale_is_the_most_likely_one(family, float64):
 
 
 @OPTIMAL
-def test_a_tracked_scale_comes_to_the_optimum_and_is_what_evaluation_uses(family, float64):
+def test_evaluation_uses_a_running_average_that_converges_to_the_optimum(family, float64):
     @jax.jit
     def follow(params: dict, outputs: jax.Array, x: jax.Array) -> tuple:
         distribution = family(_hparams(), params, outputs)
@@ -368,14 +368,14 @@ def test_a_tracked_scale_comes_to_the_optimum_and_is_what_evaluation_uses(family
         return after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
 
     batch = _outputs(family, 4), _gray(4)
-    (once, again), best, before, fitted = follow({"log_scale": np.log(1000.0)}, *batch)
+    (once, again), best, before, optimal = follow({"log_scale": np.log(1000.0)}, *batch)
     assert once == again
     assert float(once["log_scale"]) == pytest.approx(
         0.99 * np.log(1000) + 0.01 * float(best), rel=1e-12
     )
-    assert not np.allclose(before, fitted)
+    assert not np.allclose(before, optimal)
     _, _, settled, _ = follow({"log_scale": np.asarray(best)}, *batch)
-    np.testing.assert_allclose(settled, fitted, rtol=1e-12)
+    np.testing.assert_allclose(settled, optimal, rtol=1e-12)
 
 
 def test_a_scale_per_pixel_stays_within_its_bounds():

@@ -1,4 +1,4 @@
-"""One table of posteriors, and what every member must satisfy."""
+"""Table of posteriors, and the properties that every member must have."""
 
 import functools
 import math
@@ -38,14 +38,14 @@ BATCH = 3
 
 
 class Widths(NamedTuple):
-    """Columns and active coordinates of z; with two layers, of each of them."""
+    """Columns and used coordinates of z; with two layers, those of each layer."""
 
     columns: int
-    latent_mask: int
+    num_used: int
 
 
 class Case(NamedTuple):
-    """A member with parameters far from its start."""
+    """Posterior with parameters far from its start."""
 
     family: Any
     params: Any
@@ -64,14 +64,14 @@ def family_of(name: str, columns: int) -> PosteriorFamily:
     return MEMBERS[name](top_width=columns) if name == "stacked" else MEMBERS[name]()
 
 
-def _active(name: str, widths: Widths) -> jax.Array:
-    mask = latents.mask(widths.columns, jnp.int32(widths.latent_mask))
+def _latent_mask(name: str, widths: Widths) -> jax.Array:
+    mask = latents.prefix_mask(widths.columns, jnp.int32(widths.num_used))
     return jnp.concatenate([mask, mask]) if name == "stacked" else mask
 
 
 def _start(name: str, widths: Widths, seed: int = 0) -> Case:
-    """As an encoder of one feature would begin it."""
-    family, latent_mask = family_of(name, widths.columns), _active(name, widths)
+    """Return a member with initial parameters and random values of its heads."""
+    family, latent_mask = family_of(name, widths.columns), _latent_mask(name, widths)
     params = family.init(jax.random.key(seed), HPARAMS, latent_mask)
     rng = np.random.default_rng(seed)
     heads = {
@@ -86,7 +86,7 @@ def _start(name: str, widths: Widths, seed: int = 0) -> Case:
 
 
 def _case(name: str, widths: Widths, seed: int = 0) -> Case:
-    """Moved from the start at random, in everything that is learned."""
+    """Return a member whose parameters and heads are moved at random from the start."""
     start, rng = _start(name, widths, seed), np.random.default_rng(seed + 1)
     moved = jax.tree.map(lambda a: a + 0.7 * rng.normal(size=a.shape), (start.params, start.heads))
     return start._replace(params=moved[0], heads=moved[1])
@@ -158,7 +158,7 @@ def test_at_its_start_it_is_mean_field(float64, name):
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_is_moved_by_all_that_it_learns(float64, name):
-    """Else the tests of flows would be tests of the Gaussian."""
+    """Flows that did nothing would pass the other tests as Gaussians."""
     case = _case(name, Widths(4, 3))
     noise = _noise(case, BATCH)
 
@@ -184,7 +184,7 @@ def test_every_coordinate_of_the_flow_reads_those_before_it_in_both_orders(float
 
 
 def test_a_planar_flow_stays_invertible(float64):
-    """However hard u pushes against w."""
+    """The vector u is taken large and opposite to w."""
     case = _case("planar", Widths(3, 3))
     w = case.heads["planar_w"]
     for strength in (-100.0, -1.0, 0.0, 100.0):
@@ -203,7 +203,7 @@ def test_a_planar_flow_stays_invertible(float64):
 
 
 def _inverse(case: Case, z: jax.Array) -> jax.Array:
-    """The noise of which z is the sample, of the first example, by Newton's method."""
+    """Return the noise of which z is the sample, for the first example, by Newton's method."""
     q = case(case.params, jax.tree.map(lambda a: a[:1], case.heads))
 
     def one(noise):
@@ -224,7 +224,7 @@ def _inverse(case: Case, z: jax.Array) -> jax.Array:
 
 
 def _grid(case: Case, half: float = 18.0, num: int = 241) -> tuple[jax.Array, float]:
-    """Points over the two active coordinates, zero elsewhere, and the area of a cell."""
+    """Return points over the two used coordinates, zero elsewhere, and the area of a cell."""
     side = np.linspace(-half, half, num)
     plane = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
     z = np.zeros((len(plane), len(case.latent_mask)))
@@ -234,7 +234,7 @@ def _grid(case: Case, half: float = 18.0, num: int = 241) -> tuple[jax.Array, fl
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_it_integrates_to_one_and_its_kl_is_the_mean_log_ratio(float64, name):
-    """On a grid over z, which is inverted where the density at z is known in no other way."""
+    """Integrals are sums over a grid of z, which is inverted for the density of a flow."""
     case = _case(name, Widths(2, 1) if name == "stacked" else Widths(3, 2), seed=3)
     heads = jax.tree.map(lambda a: 0.5 * a[:1], case.heads)
     params = jax.tree.map(lambda a: 0.4 * a, case.params)
@@ -266,7 +266,7 @@ def test_the_kl_of_a_full_gaussian_is_the_formula_of_matrices(float64):
 
 
 def test_a_full_gaussian_weighs_one_z_for_many_examples(float64):
-    """As the VampPrior asks its components."""
+    """The VampPrior evaluates its components in this way."""
     q, z = _case("full_gaussian", Widths(3, 2)).q, jnp.asarray([[[0.3, -0.2, 9.0]]])
     each = [q.log_prob(jnp.broadcast_to(z[0], q.mean.shape))[k] for k in range(BATCH)]
     np.testing.assert_allclose(q.log_prob(z)[0], each, rtol=1e-12)
@@ -295,19 +295,19 @@ def test_the_path_derivative_is_the_slope_by_z_and_by_nothing_else(float64, name
     forward, backward = jnp.moveaxis(log_q.reshape(len(where), 2, 4), 1, 0)
     expected = (forward - backward).T / (2 * size)
     np.testing.assert_allclose(slopes[:, 0, where], expected, rtol=1e-5, atol=1e-6)
-    inactive = slopes[:, 0, np.flatnonzero(~case.latent_mask)]
-    np.testing.assert_array_equal(inactive, 0)
+    masked_out = slopes[:, 0, np.flatnonzero(~case.latent_mask)]
+    np.testing.assert_array_equal(masked_out, 0)
 
 
 def _runaway(narrow: jax.Array, wide: jax.Array, value: float) -> jax.Array:
-    """The narrow array as a corner of the wide one, full of a value that would ruin anything."""
+    """Return the narrow array as a corner of the wide one, which is filled with a huge value."""
     corner = tuple(slice(size) for size in narrow.shape)
     return jnp.full_like(wide, value).at[corner].set(narrow)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_inactive_latents_change_nothing(float64, name):
-    """Neither draws nor densities nor gradients, whatever their heads and weights say."""
+def test_latents_that_are_masked_out_change_nothing(float64, name):
+    """Draws, densities and gradients do not depend on heads and weights that are masked out."""
     slim, wide = _case(name, Widths(3, 3)), _case(name, Widths(6, 3))
     heads = {
         head: _runaway(value, wide.heads[head], 1e4 if head == "log_var" else 1e30)

@@ -29,7 +29,7 @@ weigh = jax.jit(log_weights, static_argnums=0)
 
 @pytest.fixture
 def unpadded(monkeypatch):
-    """Models as wide as their latents, not 48 columns: the same numbers for less work."""
+    """Make models as wide as their latents instead of 48 columns: equal numbers for less work."""
     monkeypatch.setattr(latents, "padded_width", lambda max_latents: max_latents)
 
 
@@ -40,18 +40,18 @@ DREG = ImportanceWeighted(3, estimator="dreg")
 
 
 def _linear(name: str) -> tuple[VAE, HParams, Any]:
-    """The exact model with the member in the place of its posterior, at the member's start."""
+    """Return the exact linear model with the given posterior, at the posterior's start."""
     model = dataclasses.replace(LINEAR.vae, posterior=family_of(name, 0))
     hparams, params = LINEAR.hparams, LINEAR.params
     random = init(model, hparams, jnp.zeros((1, 6, 1)))
     encoder = random["encoder"] | params["encoder"]
-    own = {"posterior": random["posterior"]} if "posterior" in random else {}
-    return model, hparams, params | {"encoder": encoder} | own
+    learned = {"posterior": random["posterior"]} if "posterior" in random else {}
+    return model, hparams, params | {"encoder": encoder} | learned
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _slopes(model: VAE, objective: Objective, hparams: HParams, params: Any, noise: jax.Array):
-    """Gradients by the posterior's parameters, one for each ``[replicates, ...]`` of noise."""
+    """Return gradients by the posterior's parameters, one for each replicate of the noise."""
 
     def value(learned, noise):
         step = jnp.int32(0)
@@ -66,7 +66,7 @@ def _slopes(model: VAE, objective: Objective, hparams: HParams, params: Any, noi
     ("name", "objective"), [("gaussian", STL), *((name, DREG) for name in ONE_LAYER)]
 )
 def test_at_the_exact_posterior_the_path_derivative_is_zero(float64, unpadded, name, objective):
-    """Roeder et al. 2017: for every sample, and for DReG as well."""
+    """Roeder et al. 2017: zero for every sample, and for DReG as well."""
     model, hparams, params = _linear(name)
     noise = model.noise(jax.random.key(0), 2, objective.num_draws, 2)
     slopes = _slopes(model, objective, hparams, params, noise)
@@ -75,7 +75,7 @@ def test_at_the_exact_posterior_the_path_derivative_is_zero(float64, unpadded, n
 
 @pytest.mark.parametrize("num_particles", [1, 4])
 def test_the_plain_estimator_has_fishers_variance(float64, unpadded, num_particles):
-    """1/s^2 by a mean and 2 by a log-standard-deviation, divided by K."""
+    """Fisher information is 1/s^2 for a mean and 2 for a log-standard-deviation, divided by K."""
     model, hparams, params = _linear("gaussian")
     noise = model.noise(jax.random.key(0), 4000, num_particles, 2)
     objective = ImportanceWeighted(num_particles)
@@ -90,7 +90,7 @@ def test_the_plain_estimator_has_fishers_variance(float64, unpadded, num_particl
 
 
 def _moved(name: str) -> tuple[VAE, HParams, Any]:
-    """The same with a posterior that is not exact."""
+    """Return the linear model with a posterior that is not exact."""
     model, hparams, params = _linear(name)
     rng = np.random.default_rng(2)
     shaken = {
@@ -102,7 +102,7 @@ def _moved(name: str) -> tuple[VAE, HParams, Any]:
 
 
 def _deviations(slopes: Any, others: Any) -> np.ndarray:
-    """Mean difference of two estimates of each parameter's gradient, in standard errors."""
+    """Return the mean difference of two estimates of each gradient, in standard errors."""
     pairs = zip(jax.tree.leaves(slopes), jax.tree.leaves(others), strict=True)
     differences = np.concatenate([np.asarray(a - b).reshape(len(a), -1) for a, b in pairs], axis=1)
     spread = differences.std(axis=0)
@@ -112,7 +112,7 @@ def _deviations(slopes: Any, others: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["gaussian", *FLOWS])
 def test_dreg_has_the_expectation_of_the_plain_estimator(float64, unpadded, name):
-    """Tucker et al. 2019, eq. 8; for flows this asks for the right score."""
+    """Tucker et al. 2019, eq. 8; for flows it holds only with the right score."""
     model, hparams, params = _moved(name)
     noise = model.noise(jax.random.key(0), 2000, 3, 2)
     plain, dreg = (
@@ -147,7 +147,7 @@ def _two_layers(sizes: tuple[int, ...] = (5,)) -> VAE:
 
 
 def test_two_layers_weigh_to_the_evidence(float64, unpadded):
-    """Log p(x) by quadrature over z1 and z2, against the mean of importance weights."""
+    """Importance weights have the mean p(x), which is computed by quadrature over z1 and z2."""
     model, hparams = _two_layers(), HParams.of(latent_size=1, top_latent_size=1)
     params = init(model, hparams, jnp.full((1, 6, 1), 0.4))
     x = jnp.asarray(np.random.default_rng(0).integers(0, 2, size=(2, 1, 6, 1)), float)
@@ -157,8 +157,8 @@ def test_two_layers_weigh_to_the_evidence(float64, unpadded):
     log_prior = model.prior_at(hparams, params).log_prob(z)
     cell = (side[1] - side[0]) ** 2
     assert float(jnp.exp(log_prior).sum() * cell) == pytest.approx(1.0, abs=1e-6)
-    seen = model.decode(hparams, params, z[:, None])
-    log_joint = seen.log_prob(jnp.broadcast_to(x, (len(z), *x.shape)))
+    decoder_dist = model.decode(hparams, params, z[:, None])
+    log_joint = decoder_dist.log_prob(jnp.broadcast_to(x, (len(z), *x.shape)))
     log_joint += jnp.broadcast_to(log_prior[:, None], log_joint.shape)
     evidence = jax.nn.logsumexp(log_joint, axis=0) + math.log(cell)
 
@@ -170,7 +170,7 @@ def test_two_layers_weigh_to_the_evidence(float64, unpadded):
 
 
 def _exact_two_layers() -> tuple[VAE, HParams, Any, float]:
-    """z2 ~ N(0, 1), z1 ~ N(a z2, v), x ~ N(w z1, s^2) with linear maps, and its exact posterior."""
+    """Return the model z2 ~ N(0, 1), z1 ~ N(a z2, v), x ~ N(w z1, s^2) and its exact posterior."""
     slope, v, w, s2 = 0.8, 0.3, np.linspace(-1, 1, 6), 0.25
     gain, prior = (w**2).sum() / s2, slope**2 + v
     model = dataclasses.replace(
@@ -203,7 +203,7 @@ def _exact_two_layers() -> tuple[VAE, HParams, Any, float]:
 
 
 def test_two_layers_at_the_exact_posterior(float64, unpadded):
-    """Every weight is the evidence, and the path derivative is zero."""
+    """Each importance weight is the evidence, and the path derivative is zero."""
     model, hparams, params, evidence = _exact_two_layers()
     noise = model.noise(jax.random.key(0), 2, 3, 2)
     log_w = weigh(model, hparams, params, IMAGES, noise[0])
@@ -223,7 +223,7 @@ def test_samples_of_two_layers_are_drawn_from_the_top_down(float64, unpadded):
 
 @pytest.mark.parametrize("name", ["full_gaussian", *FLOWS, "stacked"])
 def test_a_row_of_a_study_is_the_run_alone(float64, unpadded, name):
-    """Log-weights of models 3 and 6 columns wide, each with three active latents a layer."""
+    """Log-weights agree of models 3 and 6 columns wide, with three used latents per layer."""
     hparams = HParams.of(latent_size=3, top_latent_size=3, seed=4)
 
     @functools.partial(jax.jit, static_argnums=0)

@@ -1,4 +1,4 @@
-"""Every prior against grids, numpy and the other routes to the same number, from one table."""
+"""Priors against grids, numpy and other routes to the same number, from one table."""
 
 import dataclasses
 import functools
@@ -42,7 +42,7 @@ EVERY = pytest.mark.parametrize("family", MEMBERS, ids=repr)
 SHAPE = (2, 3, 1)
 EXAMPLES = np.random.default_rng(9).integers(2, size=(3, *SHAPE)).astype(float)
 HPARAMS = HParams.of(latent_size=2)
-RUNAWAY = 1e30
+HUGE = 1e30
 
 
 def _vae(family: PriorFamily, **more) -> VAE:
@@ -51,7 +51,7 @@ def _vae(family: PriorFamily, **more) -> VAE:
 
 
 def _perturbed(tree, seed: int = 0, size: float = 0.5):
-    """Parameters that are not those of the start."""
+    """Return parameters that differ from the initial ones."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf + size * rng.normal(size=leaf.shape), leaf.dtype), tree
@@ -59,7 +59,7 @@ def _perturbed(tree, seed: int = 0, size: float = 0.5):
 
 
 def _params(vae: VAE) -> dict:
-    """Random parameters; the shapes alone are the model's, whose start need not be compiled."""
+    """Return random parameters with the model's shapes; its ``init`` need not be compiled."""
     image = jnp.zeros(SHAPE)
     shapes = jax.eval_shape(vae.init, HPARAMS, image, jnp.zeros((vae.prior.num_examples, *SHAPE)))
     return _perturbed(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
@@ -71,7 +71,7 @@ def _labels(vae: VAE, *shape: int) -> jax.Array | None:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _log_prob(vae: VAE, params: dict, z: jax.Array) -> jax.Array:
-    """Log p(z) of points that give the active coordinates alone."""
+    """Return log p(z) of points given by their used coordinates alone."""
     wide = jnp.pad(z, ((0, 0), (0, vae.width - z.shape[-1])))
     return vae.prior_at(HPARAMS, params, _labels(vae)).log_prob(wide)
 
@@ -80,7 +80,7 @@ _sample_prior = jax.jit(VAE.sample_prior, static_argnums=(0, 4))
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray, float]:
-    """Centres of square cells that cover the plane as far as there is mass."""
+    """Return centres of square cells that cover the plane as far as there is mass."""
     cell = 0.2
     side = np.arange(-20, 20, cell) + cell / 2
     points = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -93,7 +93,7 @@ def test_the_table_holds_every_family():
 
 @EVERY
 def test_a_prior_integrates_to_one_and_the_models_samples_are_its_own(family, float64):
-    """On a plane; the samples' numbers in 36 cells against the integrals of the density."""
+    """Counts of samples in 36 cells of a plane agree with integrals of the density."""
     vae, (side, points, area) = _vae(family), _grid()
     params = _params(vae)
     mass = area * np.exp(np.asarray(_log_prob(vae, params, points)))
@@ -106,20 +106,20 @@ def test_a_prior_integrates_to_one_and_the_models_samples_are_its_own(family, fl
     index = np.digitize(side, edges)
     expected = np.zeros((6, 6))
     np.add.at(expected, (index[:, None], index[None]), mass)
-    seen = np.zeros((6, 6))
-    np.add.at(seen, tuple(np.digitize(np.asarray(z)[:, :2], edges).T), 1)
-    assert _chi_square(seen, num * expected) > 1e-3
+    counts = np.zeros((6, 6))
+    np.add.at(counts, tuple(np.digitize(np.asarray(z)[:, :2], edges).T), 1)
+    assert _chi_square(counts, num * expected) > 1e-3
     if not isinstance(family, StandardNormal):
         normal = np.diff(stats.norm.cdf([-np.inf, *edges, np.inf]))
-        assert _chi_square(seen, num * np.outer(normal, normal)) < 1e-9
+        assert _chi_square(counts, num * np.outer(normal, normal)) < 1e-9
 
 
-def _chi_square(seen: np.ndarray, expected: np.ndarray) -> float:
-    """Probability of so great a deviation; cells of less than five are counted as one."""
+def _chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
+    """Return the p-value of the counts; cells that expect less than five are counted as one."""
     many = expected >= 5
-    rest = max(expected[~many].sum(), 1e-9), seen[~many].sum()
-    seen, expected = np.append(seen[many], rest[1]), np.append(expected[many], rest[0])
-    return stats.chisquare(seen, expected * seen.sum() / expected.sum()).pvalue
+    rest = max(expected[~many].sum(), 1e-9), counts[~many].sum()
+    counts, expected = np.append(counts[many], rest[1]), np.append(expected[many], rest[0])
+    return stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue
 
 
 def _start(width: int, latent_size: int = 2) -> PriorInit:
@@ -128,16 +128,16 @@ def _start(width: int, latent_size: int = 2) -> PriorInit:
 
 
 def _widen(narrow, wide):
-    """The narrow arrays inside the wide ones, and runaway numbers around them."""
+    """Return the narrow arrays inside the wide ones, with huge numbers around them."""
 
     def embed(small, large):
-        return jnp.full(large.shape, RUNAWAY).at[tuple(map(slice, small.shape))].set(small)
+        return jnp.full(large.shape, HUGE).at[tuple(map(slice, small.shape))].set(small)
 
     return jax.tree.map(embed, narrow, wide)
 
 
 def _prior(family: PriorFamily, params: dict, latent_mask: jax.Array, posterior=None) -> Prior:
-    """The prior of a model whose encoder is linear, with runaway weights of inactive latents."""
+    """Return the prior of a model whose linear encoder has huge weights of masked latents."""
     posterior = posterior or DiagonalGaussian()
     heads = {}
     for seed, head in enumerate(posterior.heads(2)):
@@ -156,7 +156,7 @@ def _prior(family: PriorFamily, params: dict, latent_mask: jax.Array, posterior=
 
 @EVERY
 def test_a_masked_wide_prior_is_the_narrow_one(family, float64):
-    """In start, value, slopes, sample and KL, whatever the parameters of inactive latents."""
+    """Start, value, slopes, sample and KL ignore the parameters of latents masked out."""
     z = 2 * np.random.default_rng(3).normal(size=(3, 4, 5))
     narrow, wide = _narrow_and_wide(family, z)
     for small, large in zip(*map(jax.tree.leaves, (narrow, wide)), strict=True):
@@ -169,7 +169,7 @@ def test_a_masked_wide_prior_is_the_narrow_one(family, float64):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _narrow_and_wide(family: PriorFamily, z: jax.Array) -> tuple:
-    """Start and :func:`_everything` for two columns, and for all but with two that count."""
+    """Return start and :func:`_everything` for two columns, and for all with two of them used."""
     starts = [family.init(jax.random.key(0), HPARAMS, _start(width)) for width in (2, z.shape[-1])]
     narrow = _perturbed(starts[0])
     wide = _widen(narrow, starts[1])
@@ -178,7 +178,7 @@ def _narrow_and_wide(family: PriorFamily, z: jax.Array) -> tuple:
 
 
 def _everything(family: PriorFamily, params: dict, z: jax.Array) -> tuple:
-    """Values, slopes by parameters and z, a sample and the KL from a posterior."""
+    """Return values, slopes by parameters and z, a sample and the KL from a posterior."""
     latent_mask = jnp.arange(z.shape[-1]) < 2
 
     def log_prob(params: dict, z: jax.Array) -> tuple[jax.Array, tuple[Prior, jax.Array]]:
@@ -198,8 +198,8 @@ def test_values_and_slopes_are_finite_far_away(family):
         lambda leaf: np.float32(8 * leaf),
         _perturbed(family.init(jax.random.key(0), HPARAMS, _start(2))),
     )
-    places = np.array([0.0, 1.0, -30.0, 1e4], np.float32)
-    z = np.stack(np.meshgrid(places, places), axis=-1).reshape(4, 4, 2)
+    coordinates = np.array([0.0, 1.0, -30.0, 1e4], np.float32)
+    z = np.stack(np.meshgrid(coordinates, coordinates), axis=-1).reshape(4, 4, 2)
 
     def log_prob(params: dict, z: jax.Array) -> jax.Array:
         return _prior(family, params, latent_mask).log_prob(z).sum()
@@ -250,7 +250,7 @@ def test_a_mixture_starts_apart_with_the_moments_of_the_standard_normal(float64)
 
 @functools.partial(jax.jit, static_argnums=0)
 def _flow_terms(latent_size: int, z: jax.Array) -> tuple[jax.Array, ...]:
-    """Noise, log-determinant, Jacobian and the way back."""
+    """Return noise, log-determinant, Jacobian and the inverse."""
     family, start = FlowPrior(3, 4), _start(5, latent_size)
     flow = _prior(
         family, _perturbed(family.init(jax.random.key(0), HPARAMS, start)), start.latent_mask
@@ -269,20 +269,20 @@ def test_a_flow_has_an_inverse_and_the_jacobian_of_autodiff(latent_size, float64
     np.testing.assert_allclose(back, z, atol=1e-12)
     jacobians = jacobians[:, :latent_size, :latent_size]
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobians)[1], atol=1e-12)
-    assert (jacobians != 0).all()  # every latent speaks to every other
+    assert (jacobians != 0).all()  # every latent depends on every other
 
 
 # ---- vamp and mixture --------------------------------------------------------------------------
 
 
 def _numpy_mixture(z: np.ndarray, means: np.ndarray, log_vars: np.ndarray) -> np.ndarray:
-    """Log 1/K sum_k N(z; mean_k, exp(log_var_k)), spelt out."""
+    """Return log 1/K sum_k N(z; mean_k, exp(log_var_k)), written out."""
     parts = stats.norm.logpdf(z[:, None], means, np.exp(0.5 * log_vars)).sum(axis=-1)
     return special.logsumexp(parts, axis=1) - math.log(len(means))
 
 
 def _pseudo_posteriors(vae: VAE, params: dict, y: jax.Array | None = None):
-    """Means and log-variances of q(z|u_k), on the active coordinates."""
+    """Return means and log-variances of q(z|u_k), on the used coordinates."""
     u = special.expit(params["prior"]["pseudo_inputs"])
     q = jax.jit(vae.encode)(HPARAMS, params, u, y)
     return np.asarray(q.mean)[:, :2], np.asarray(q.log_var)[:, :2]
@@ -320,7 +320,7 @@ def test_vamp_with_one_pseudo_input_has_the_kl_of_two_gaussians(float64):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _posterior_against_prior(vae: VAE, params: dict) -> tuple[jax.Array, ...]:
-    """Mean and log-variance of q(z|x) for one x, and log q(z|x) - log p(z) of samples."""
+    """Return mean and log-variance of q(z|x) for one x, and log q(z|x) - log p(z) of samples."""
     q = vae.encode(HPARAMS, params, jnp.asarray(EXAMPLES[:1].astype(default_float())))
     z, log_q = q.draw(vae.noise(jax.random.key(0), 20_000, 1))
     log_p = vae.prior_at(HPARAMS, params).log_prob(z)
@@ -351,7 +351,7 @@ def test_vamp_teaches_both_the_pseudo_inputs_and_the_encoder():
 
 
 def test_vamp_mixes_posteriors_of_any_kind(float64):
-    """Here Gaussians with correlations; a mixture without them is the special case."""
+    """Gaussians with correlations are mixed; a mixture without them is the special case."""
     rng, latent_mask = np.random.default_rng(0), jnp.arange(3) < 2
     z, noise = (jnp.asarray(rng.normal(size=size)) for size in ((6, 5, 3), (20_000, 3)))
     terms = jax.tree.map(np.asarray, _full_mixture(z, noise, latent_mask))
@@ -371,20 +371,23 @@ def test_vamp_mixes_posteriors_of_any_kind(float64):
 
 @jax.jit
 def _full_mixture(z: jax.Array, noise: jax.Array, latent_mask: jax.Array) -> tuple:
-    """Components of a mixture of full Gaussians, its density and samples; two forms of another."""
+    """Return components, density and samples of a full mixture, and a diagonal one in two forms."""
     params = VampPrior(3).init(jax.random.key(0), HPARAMS, _start(3))
     full = _prior(VampPrior(3), params, latent_mask, FullGaussian())
     assert isinstance(full, PosteriorMixture)
-    parts = Gaussian(full.parts.mean, full.parts.log_var, latent_mask)
-    forms = PosteriorMixture(parts, latent_mask), GaussianMixture(jnp.zeros(3), parts, latent_mask)
+    components = Gaussian(full.components.mean, full.components.log_var, latent_mask)
+    forms = (
+        PosteriorMixture(components, latent_mask),
+        GaussianMixture(jnp.zeros(3), components, latent_mask),
+    )
     pair = tuple(form.log_prob(z) for form in forms)
     drawn = full.sample(jax.random.key(1), noise)
-    return full.parts.mean, full.parts.factor, full.log_prob(z), drawn, pair
+    return full.components.mean, full.components.factor, full.log_prob(z), drawn, pair
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.02, 0.005])
 def test_float32_loses_nothing_near_a_component(scale):
-    """Where the expanded square cancels: many deviations from the origin, few from a component."""
+    """The expanded square cancels many deviations from the origin and few from a component."""
     rng = np.random.default_rng(0)
     means, log_vars = (
         3 * rng.normal(size=(50, 20)),
@@ -422,7 +425,7 @@ def test_the_kl_to_a_class_is_the_mean_log_ratio(is_full, float64):
 
 @jax.jit
 def _class_kl(heads: tuple, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The closed form, and log q(z|x) - log p(z|y) of samples."""
+    """Return the closed form, and log q(z|x) - log p(z|y) of samples."""
     latent_mask = jnp.arange(3) < 2
     params = _perturbed(ClassPrior().init(jax.random.key(0), HPARAMS, _start(3)))
     prior = _prior(ClassPrior(), params, latent_mask)
@@ -431,7 +434,7 @@ def _class_kl(heads: tuple, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
     return prior.kl(q), log_q - prior.log_prob(z)
 
 
-def test_a_prior_of_classes_asks_for_labels():
+def test_the_class_prior_refuses_missing_labels():
     params = ClassPrior().init(jax.random.key(0), HPARAMS, _start(2))
-    with pytest.raises(ValueError, match="needs labels"):
+    with pytest.raises(ValueError, match=r"y=None.*class_normal.*pass y"):
         ClassPrior()(HPARAMS, params, jnp.ones(2, bool), lambda x: x)

@@ -1,4 +1,4 @@
-"""The latent size as an array: a wide model with few active latents is the narrow model."""
+"""Latent size as an array: a wide model with few used latents equals the narrow model."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def test_the_first_latents_start_as_in_the_narrow_model(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_inactive_latents_change_nothing(name):
+def test_latents_that_are_masked_out_change_nothing(name):
     hparams = HParams.of(latent_size=3, seed=5)
     x = jax.random.uniform(jax.random.key(0), (2, 5, 4, 2))
     narrow, wide = _vae(name, 3), _vae(name, 60)
@@ -64,7 +64,7 @@ def test_inactive_latents_change_nothing(name):
     )
 
 
-def test_the_decoders_first_layer_scales_with_active_latents():
+def test_the_decoders_first_layer_scales_with_the_used_latents():
     params = [init(_vae("mlp", 500), HParams.of(latent_size=size), MEAN) for size in (5, 500)]
     deviations = [each["decoder"]["latent"]["kernel"].std() for each in params]
     assert deviations[0] / deviations[1] == pytest.approx(10, rel=1e-5)
@@ -113,7 +113,14 @@ def test_bfloat16_stays_inside_the_networks():
 
 def test_a_mask_of_every_size():
     sizes = jnp.arange(5)
-    masks = jax.vmap(lambda size: latents.mask(4, size))(sizes)
+    masks = jax.vmap(lambda size: latents.prefix_mask(4, size))(sizes)
     np.testing.assert_array_equal(masks.sum(axis=1), sizes)
     kept = latents.apply_mask(masks[2], jnp.full((3, 4), jnp.inf))
     np.testing.assert_array_equal(kept[:, 2:], 0)
+
+
+def test_a_conditional_model_refuses_missing_labels():
+    vae, hparams = VAE((5, 4, 2), 3, NETWORKS["mlp"], num_classes=7), HParams.of(latent_size=3)
+    params = jax.eval_shape(vae.init, hparams, MEAN)
+    with pytest.raises(ValueError, match=r"y=None.*num_classes=7.*pass y"):
+        jax.eval_shape(lambda p: vae.encode(hparams, p, jnp.zeros((2, 5, 4, 2))).center, params)

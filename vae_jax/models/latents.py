@@ -1,9 +1,11 @@
 """The latent axis: how wide it is, and which of its coordinates a run uses.
 
-A run uses the first ``latent_size`` coordinates. Because that is an array, runs of different sizes
-are rows of one program. The mask is applied where a density is summed over latents, where the
-posterior is made and where z enters the decoder; an inactive coordinate then adds exactly zero to
-every term and every gradient.
+A run uses the first ``latent_size`` coordinates; these are *used* or *masked in*, the others are
+*masked out*. (The word *active* is kept for active units: coordinates whose posterior mean varies
+with x, Burda et al. 2016.) Because ``latent_size`` is an array, runs of different sizes are rows of
+one program. The mask is applied in three places: where a density is summed over latents, where the
+posterior is made and where z enters the decoder. A coordinate that is masked out then adds exactly
+zero to every term and every gradient.
 """
 
 import jax.numpy as jnp
@@ -13,41 +15,57 @@ from vae_jax.types import LatentMask, Latents
 
 
 def padded_width(max_latents: int) -> int:
-    """Columns of z in a model whose runs use at most ``max_latents``: 48, 64, 80, ...
+    """Return the columns of z in a model whose runs use at most ``max_latents``: 48, 64, 80, ...
 
-    In which order a matrix product sums depends on its shape, so a run of 3 latents would feel in
-    its last bits whether its neighbours have 8 or 30. From 48 on, in steps of 16, zeros beyond the
-    active latents changed no bit on a CPU (all sizes tried, 2 to 100, in widths 48 to 256).
+    The order in which a matrix product sums depends on its shape. Without padding, the last bits of
+    a run with 3 latents would depend on whether the other runs of its study have 8 or 30. From 48
+    on, in steps of 16, zeros beyond the used latents changed no bit on a CPU (all sizes tried, 2 to
+    100, in widths 48 to 256).
+
+    Example:
+        >>> [padded_width(size) for size in (2, 48, 50)]
+        [48, 48, 64]
     """
     return max(48, -(-max_latents // 16) * 16)
 
 
-def mask(width: int, latent_size: Int[Array, ""]) -> LatentMask:
-    """True on the first ``latent_size`` coordinates."""
+def prefix_mask(width: int, latent_size: Int[Array, ""]) -> LatentMask:
+    """Return the mask that is true on the first ``latent_size`` of ``width`` coordinates.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> prefix_mask(4, jnp.int32(2)).tolist()
+        [True, True, False, False]
+    """
     return jnp.arange(width) < latent_size
 
 
-def apply_mask(mask: LatentMask | None, values: Latents) -> Latents:
-    """The values on active coordinates (None: on all) and zero on the others.
+def apply_mask(latent_mask: LatentMask | None, values: Latents) -> Latents:
+    """Return the values with zeros on the coordinates that are masked out; with None, unchanged.
 
-    ``where`` and not a product: 0 * inf would be NaN, in the value or in its gradient.
+    Selected by ``where`` and not by a product: 0 * inf would be NaN, in the value or its gradient.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> apply_mask(jnp.array([True, False]), jnp.array([1.0, jnp.inf])).tolist()
+        [1.0, 0.0]
     """
-    if mask is None:
+    if latent_mask is None:
         return values
-    return jnp.where(jnp.broadcast_to(mask, values.shape), values, 0.0)
+    return jnp.where(jnp.broadcast_to(latent_mask, values.shape), values, 0.0)
 
 
-def grow(values: Array, ndim: int) -> Array:
-    """The values with axes of length one in front, up to ``ndim`` axes."""
+def prepend_axes(values: Array, ndim: int) -> Array:
+    """Return the values with axes of length one in front, so that there are ``ndim`` axes."""
     return values.reshape((1,) * (ndim - values.ndim) + values.shape)
 
 
-def split(values: Array, width: int) -> tuple[Array, Array]:
-    """The first ``width`` columns and the others: those of two stochastic layers."""
+def split_layers(values: Array, width: int) -> tuple[Array, Array]:
+    """Return the first ``width`` columns (layer z1) and the others (the upper layer z2)."""
     return values[..., :width], values[..., width:]
 
 
-def widen(values: Latents, width: int) -> Float[Array, "*batch width"]:
-    """The values with zeros behind them, up to ``width`` coordinates."""
+def pad_latents(values: Latents, width: int) -> Float[Array, "*batch width"]:
+    """Return the values with zeros appended along the latent axis, up to ``width`` coordinates."""
     missing = width - values.shape[-1]
     return jnp.pad(values, ((0, 0),) * (values.ndim - 1) + ((0, missing),))

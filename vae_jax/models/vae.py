@@ -1,9 +1,14 @@
-"""The model: where posterior, prior, likelihood and network meet.
+"""The model: a posterior, a prior, a likelihood and a network, joined in one static description.
 
-A variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014) is three densities, the
-encoder q(z|x), the prior p(z) and the decoder p(x|z). :class:`VAE` says which; it holds no arrays
-and hashes by value, so it is a static argument that compiles once. With labels y all three may
-depend on them: q(z|x, y), p(z|y), p(x|z, y).
+A variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014) is three densities: the
+encoder q(z|x), the prior p(z) and the decoder p(x|z). :class:`VAE` names their families. It holds
+no arrays and hashes by value, so it is a static argument that compiles once. With labels y all
+three may depend on them: q(z|x, y), p(z|y), p(x|z, y).
+
+Densities and images have methods of their own: :meth:`VAE.encode` and :meth:`VAE.decode` return the
+distributions q(z|x) and p(x|z). :meth:`VAE.generate` and :meth:`VAE.reconstruct` return images,
+which are the means E[x|z] of the decoder's distribution; for images with pixel noise, call
+``decode(...).sample(key)``.
 """
 
 from dataclasses import dataclass
@@ -23,7 +28,7 @@ from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 SharedLabels = Int[Array, "..."]
-"""Labels that lack leading axes of z, as where particles share an example's."""
+"""Labels with the axes of z or fewer leading ones: the particles of an example share its label."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,29 @@ class VAE:
     """Static description of a latent variable model and its inference network.
 
     Attributes:
-        image_shape: (height, width, channels) of x.
-        max_latents: most coordinates of z that a run may use; it uses ``hparams.latent_size``.
+        image_shape: shape of x, (height, width, channels).
+        max_latents: largest number of coordinates of z; a run uses ``hparams.latent_size`` of them.
         network: architecture of encoder and decoder.
         posterior: family of q(z|x).
         prior: family of p(z).
         likelihood: family of p(x|z).
-        starts_at_mean: whether the output bias starts at the training mean rather than at zero.
-        num_classes: of the labels given to encoder and decoder; 0 for none.
+        starts_at_mean: flag; the output bias starts at the training mean if set, else at zero.
+        num_classes: number of classes of the labels that encoder and decoder read; 0 for none.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import MLP, VAE, HParams
+        >>> model = VAE((4, 4, 1), max_latents=2, network=MLP((8,)))
+        >>> hparams = HParams.of(latent_size=2, seed=0)
+        >>> params = model.init(hparams, data_mean=jnp.full((4, 4, 1), 0.5))
+        >>> x = jnp.zeros((3, 4, 4, 1))
+        >>> q = model.encode(hparams, params, x)
+        >>> z, log_q = q.draw(model.noise(jax.random.key(0), 3))
+        >>> log_q.shape, model.decode(hparams, params, z).log_prob(x).shape  # nats per image
+        ((3,), (3,))
+        >>> model.generate(hparams, params, z).shape
+        (3, 4, 4, 1)
     """
 
     image_shape: tuple[int, int, int]
@@ -52,12 +72,12 @@ class VAE:
 
     @property
     def decoder_width(self) -> int:
-        """Columns of z that the decoder sees: ``max_latents``, filled up with inactive ones."""
+        """Columns of z that enter the decoder: ``max_latents``, padded with columns masked out."""
         return latents.padded_width(self.max_latents)
 
     @property
     def width(self) -> int:
-        """Columns of z; behind those that the decoder sees lie those of an upper layer."""
+        """Columns of z: those that enter the decoder, then those of an upper stochastic layer."""
         return self.decoder_width + self.posterior.extra_width
 
     def init(
@@ -66,12 +86,16 @@ class VAE:
         data_mean: Float[Array, "height width channels"],
         examples: Images | None = None,
     ) -> Params:
-        """Initial parameters from the seed's stream ``params``.
+        """Return the initial parameters, drawn from the seed's stream ``params``.
 
         Args:
-            hparams: of one run; seed and sizes are used.
-            data_mean: each pixel's mean over the training images, in [0, 1].
-            examples: training images from which a prior may start; None for the mean alone.
+            hparams: hyperparameters of one run, of which seed and sizes are used.
+            data_mean: mean of each pixel over the training images, in [0, 1].
+            examples: training images from which a prior may start; None for the mean image alone.
+
+        Returns:
+            The parameters by part: ``encoder``, ``decoder``, ``output_bias`` and, where a family
+            learns some, ``posterior``, ``prior`` and ``likelihood``.
         """
         encoder_key, decoder_key, posterior_key, prior_key = (
             rng.stream(hparams.seed, "params", index) for index in range(4)
@@ -97,15 +121,25 @@ class VAE:
         return {part: tree for part, tree in params.items() if jax.tree.leaves(tree)}
 
     def latent_mask(self, hparams: HParams) -> LatentMask:
-        """Which columns of z this run uses: the first ``latent_size`` of each layer."""
-        seen = latents.mask(self.decoder_width, hparams.latent_size)
-        above = latents.mask(self.posterior.extra_width, hparams.top_latent_size)
-        return jnp.concatenate([seen, above])
+        """Return the mask of the columns of z that this run uses: a prefix of each layer."""
+        lower = latents.prefix_mask(self.decoder_width, hparams.latent_size)
+        upper = latents.prefix_mask(self.posterior.extra_width, hparams.top_latent_size)
+        return jnp.concatenate([lower, upper])
 
     def encode(
         self, hparams: HParams, params: Params, x: Images, y: Labels | None = None
     ) -> Posterior:
-        """q(z|x), equal to the standard normal on inactive coordinates."""
+        """Return q(z|x), or q(z|x, y); on coordinates masked out it is the standard normal.
+
+        Args:
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init` or of a trained run.
+            x: images in [0, 1].
+            y: labels of a class-conditional model.
+
+        Raises:
+            ValueError: labels are missing in a class-conditional model.
+        """
         batch, shape = x.shape[:-3], x.shape[-3:]
         arguments = {"params": params["encoder"]}, x.reshape(-1, *shape), self._one_hot(y)
         values: Params = self._encoder().apply(*arguments)
@@ -113,25 +147,39 @@ class VAE:
             name: jnp.asarray(head, default_float()).reshape(*batch, *head.shape[1:])
             for name, head in values.items()
         }
-        own = params.get("posterior", {})
-        return self.posterior(hparams, own, heads, self.latent_mask(hparams))
+        posterior_params = params.get("posterior", {})
+        return self.posterior(hparams, posterior_params, heads, self.latent_mask(hparams))
 
     def prior_at(self, hparams: HParams, params: Params, y: Labels | None = None) -> Prior:
-        """p(z), or p(z|y)."""
+        """Return p(z), or p(z|y) for given labels."""
 
         def encode(x: Images) -> Posterior:
-            """Of images without labels; where the encoder needs some, they take turns."""
-            turns = jnp.arange(len(x)) % self.num_classes if self.num_classes else None
-            return self.encode(hparams, params, x, turns)
+            """Encode images without labels; a conditional encoder is given the classes in turn."""
+            labels = jnp.arange(len(x)) % self.num_classes if self.num_classes else None
+            return self.encode(hparams, params, x, labels)
 
-        own = params.get("prior", {})
-        return self.prior(hparams, own, self.latent_mask(hparams), encode, y)
+        prior_params = params.get("prior", {})
+        return self.prior(hparams, prior_params, self.latent_mask(hparams), encode, y)
 
     def decode(
         self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
     ) -> Distribution:
-        """p(x|z); z may have axes in front of y's and leave out inactive columns behind."""
-        batch, z = z.shape[:-1], latents.widen(z[..., : self.decoder_width], self.decoder_width)
+        """Return p(x|z), or p(x|z, y).
+
+        Args:
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init` or of a trained run.
+            z: latents ``[*batch, columns]``; missing columns at the end count as zeros, and columns
+                that are masked out are ignored.
+            y: labels of a class-conditional model; they may lack leading axes of z (particles).
+
+        Raises:
+            ValueError: labels are missing in a class-conditional model.
+        """
+        batch, z = (
+            z.shape[:-1],
+            latents.pad_latents(z[..., : self.decoder_width], self.decoder_width),
+        )
         labels = None if y is None else jnp.broadcast_to(y, batch).reshape(-1)
         arguments = {"params": params["decoder"]}, z.reshape(-1, self.decoder_width)
         outputs = self._decoder().apply(
@@ -140,51 +188,59 @@ class VAE:
         bias = params["output_bias"]
         flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
         flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
-        own = params.get("likelihood", {})
-        return self.likelihood(hparams, own, flat.reshape(*batch, *bias.shape))
+        likelihood_params = params.get("likelihood", {})
+        return self.likelihood(hparams, likelihood_params, flat.reshape(*batch, *bias.shape))
 
     def noise(self, key: PRNGKey, *shape: int) -> Latents:
-        """Standard normal noise ``[*shape, width]``, zero where no run is active.
+        """Draw standard normal noise ``[*shape, width]``, zero in the padding that no run uses.
 
-        Drawn with the latent axis leading: the first coordinates do not depend on ``max_latents``.
+        It is drawn with the latent axis leading, so the first coordinates do not depend on
+        ``max_latents``.
         """
 
         def draw(key: PRNGKey, size: int, width: int) -> Latents:
             drawn = jax.random.normal(key, (size, *shape), default_float())
-            return latents.widen(jnp.moveaxis(drawn, 0, -1), width)
+            return latents.pad_latents(jnp.moveaxis(drawn, 0, -1), width)
 
-        seen, above = draw(key, self.max_latents, self.decoder_width), self.posterior.extra_width
-        if not above:
-            return seen
-        return jnp.concatenate([seen, draw(jax.random.fold_in(key, 1), above, above)], axis=-1)
+        lower, extra = draw(key, self.max_latents, self.decoder_width), self.posterior.extra_width
+        if not extra:
+            return lower
+        return jnp.concatenate([lower, draw(jax.random.fold_in(key, 1), extra, extra)], axis=-1)
 
     def reconstruct(
         self, hparams: HParams, params: Params, x: Images, y: Labels | None = None
     ) -> Images:
-        """E[x'|z] at the center of q(z|x)."""
+        """Return the mean image E[x'|z] at z = the center of q(z|x); no noise is drawn."""
         return self.generate(hparams, params, self.encode(hparams, params, x, y).center, y)
 
     def generate(
         self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
     ) -> Images:
-        """E[x|z] for given z; with z from the prior, the mean of a sample of the model."""
+        """Return the mean image E[x|z] = ``decode(...).mean()`` for given z.
+
+        With z from :meth:`sample_prior` it is a sample of the model without its pixel noise, as
+        figures of the literature show it. For the distribution p(x|z) itself see :meth:`decode`.
+        """
         return self.decode(hparams, params, z, y).mean()
 
     def sample_prior(
         self, hparams: HParams, params: Params, key: PRNGKey, num: int, y: Labels | None = None
     ) -> Latents:
-        """``num`` draws of z from the model's own prior, one for each label if there are any."""
+        """Draw ``num`` z from the model's own prior, one for each label if there are some."""
         noise = self.noise(key, num)
         return self.prior_at(hparams, params, y).sample(jax.random.fold_in(key, 2), noise)
 
-    def _decoder_mask(self, latent_mask: LatentMask) -> Bool[Array, " seen"]:
+    def _decoder_mask(self, latent_mask: LatentMask) -> Bool[Array, " decoder_width"]:
         return latent_mask[: self.decoder_width]
 
     def _one_hot(self, y: Labels | None) -> Float[Array, "*batch classes"] | None:
         if not self.num_classes:
             return None
         if y is None:
-            raise ValueError("a class-conditional model needs labels y")
+            raise ValueError(
+                f"y=None: a model with num_classes={self.num_classes} needs labels; "
+                f"pass y, one class in 0..{self.num_classes - 1} for each example"
+            )
         return jax.nn.one_hot(y.reshape(-1), self.num_classes, dtype=default_float())
 
     def _encoder(self) -> Encoder:
@@ -197,12 +253,25 @@ class VAE:
 
 
 class TrainedVAE(NamedTuple):
-    """A model with its numbers, ready to be asked.
+    """A trained model: the static description with the hyperparameters and parameters of one run.
+
+    Its methods are those of :class:`VAE` without the first two arguments.
 
     Attributes:
-        model: static spec.
-        hparams: of one run.
-        params: of one run.
+        model: static description.
+        hparams: hyperparameters of the run.
+        params: parameters of the run.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import MLP, VAE, HParams, TrainedVAE
+        >>> model, hparams = VAE((4, 4, 1), 2, MLP((8,))), HParams.of(latent_size=2, seed=0)
+        >>> run = TrainedVAE(model, hparams, model.init(hparams, jnp.full((4, 4, 1), 0.5)))
+        >>> run.reconstruct(jnp.zeros((3, 4, 4, 1))).shape
+        (3, 4, 4, 1)
+        >>> run.sample(jax.random.key(0), 5).shape
+        (5, 4, 4, 1)
     """
 
     model: VAE
@@ -210,18 +279,18 @@ class TrainedVAE(NamedTuple):
     params: Params
 
     def encode(self, x: Images, y: Labels | None = None) -> Posterior:
-        """q(z|x)."""
+        """Return q(z|x), or q(z|x, y)."""
         return self.model.encode(self.hparams, self.params, x, y)
 
     def generate(self, z: Latents, y: SharedLabels | None = None) -> Images:
-        """E[x|z]."""
+        """Return the mean images E[x|z] for given z."""
         return self.model.generate(self.hparams, self.params, z, y)
 
     def reconstruct(self, x: Images, y: Labels | None = None) -> Images:
-        """E[x'|z] at the center of q(z|x)."""
+        """Return the mean images E[x'|z] at z = the center of q(z|x)."""
         return self.model.reconstruct(self.hparams, self.params, x, y)
 
     def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Images:
-        """E[x|z] for ``num`` draws of z from the prior."""
+        """Return the mean images E[x|z] of ``num`` latents z drawn from the prior."""
         z = self.model.sample_prior(self.hparams, self.params, key, num, y)
         return self.generate(z, y)

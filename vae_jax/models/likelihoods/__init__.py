@@ -1,12 +1,12 @@
-"""Observation models p(x|z): what the decoder's outputs mean.
+"""Observation models p(x|z): families that give the decoder's outputs their meaning.
 
-A new likelihood is a file here with two classes, the family (a frozen dataclass) and the
-distribution that it makes of the decoder's outputs (a ``NamedTuple`` of arrays), a row in
-``LIKELIHOODS`` and a row in the table of its tests. ``base`` says what both must be able to do.
+A new likelihood is a file here with two classes: the family (a frozen dataclass) and the
+distribution that it makes of the decoder's outputs (a ``NamedTuple`` of arrays). It also needs a
+row in ``LIKELIHOODS`` and a row in the table of its tests. The methods of both are in ``base``.
 
-Which numbers may be compared: ``bernoulli`` gives the probability of a binary image,
-``discretized_logistic`` and ``categorical`` that of an 8-bit image, the others a density of x in
-[0, 1]. Only members of one kind share a unit; ``eight_bit`` says what lies between the last two.
+Numbers may be compared only within one of three groups: ``bernoulli`` gives the probability of a
+binary image, ``discretized_logistic`` and ``categorical`` that of an 8-bit image, the others a
+density of x in [0, 1]. The relation between the last two groups is explained in ``eight_bit``.
 """
 
 from vae_jax.models.likelihoods.base import Distribution, Likelihood, Outputs
@@ -43,4 +43,4 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "discretized_logistic": DiscretizedLogisticLikelihood,
     "categorical": CategoricalLikelihood,
 }
-"""Families by the name that ``--likelihood`` knows them by."""
+"""Families by name, the values of the setting ``likelihood``."""

@@ -1,7 +1,11 @@
-"""What every likelihood can do: the family and the distribution that it makes.
+"""Interfaces of likelihoods: the family, and the distribution p(x|z) that it makes.
 
 Pixels and channels are independent given z. ``log_prob`` is normalised and is a sum over them,
-never a mean, so it is in nats per image and can be set against a KL in nats.
+never a mean, so it is in nats per image and can be added to a KL in nats.
+
+A family inherits from :class:`Likelihood` and gets the default bodies given there. It must define
+``initial_bias`` and ``__call__``. A distribution is matched by structure: a ``NamedTuple`` with the
+methods of :class:`Distribution`, which it does not inherit from.
 """
 
 from abc import abstractmethod
@@ -13,31 +17,31 @@ from vae_jax.hparams import HParams
 from vae_jax.types import Images, Params, PRNGKey
 
 Outputs = Float[Array, "*batch height width channels outputs"]
-"""What the decoder says of each pixel and channel."""
+"""Outputs of the decoder for each pixel and channel."""
 DataMean = Float[Array, "height width channels"]
-"""Each pixel's mean over the training images, in [0, 1]."""
+"""Mean of each pixel over the training images, in [0, 1]."""
 Bias = Float[Array, "height width channels outputs"]
-"""Added to the decoder's outputs, pixel by pixel."""
+"""Bias added to the decoder's outputs, one for each pixel, channel and output."""
 
 
 @runtime_checkable
 class Distribution(Protocol):
-    """p(x|z) for given z: a ``NamedTuple`` of arrays, each led by the axes ``*batch`` of z.
+    """Distribution p(x|z) for given z: a ``NamedTuple`` of arrays with the leading axes of z.
 
-    So it passes through ``jit``, ``vmap`` and ``grad``. An x that several particles share is
-    broadcast by the caller.
+    As a pytree it passes through ``jit``, ``vmap`` and ``grad``. The caller broadcasts an x that
+    several particles share.
     """
 
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Log p(x|z) in nats, summed over pixels and channels, constants included."""
+        """Return log p(x|z) in nats, summed over pixels and channels, constants included."""
         ...
 
     def mean(self) -> Images:
-        """E[x|z], in the scale of x."""
+        """Return E[x|z], in the scale of x."""
         ...
 
     def sample(self, key: PRNGKey) -> Images:
-        """Images drawn from p(x|z), one for each z."""
+        """Draw images from p(x|z), one for each z."""
         ...
 
 
@@ -46,65 +50,78 @@ D = TypeVar("D", bound=Distribution)
 
 @runtime_checkable
 class Likelihood(Protocol[D]):
-    """A family of p(x|z): frozen dataclass, hashes by value, holds no arrays.
+    """Family of p(x|z): a frozen dataclass that hashes by value and holds no arrays.
 
-    The bodies given here are those of a family that reads one output per pixel and learns nothing
+    The default bodies are those of a family that reads one output per pixel and learns nothing
     beside the decoder.
     """
 
     is_discrete: ClassVar[bool] = False
-    """Whether ``exp(log_prob)`` is a probability, at most 1, rather than a density."""
+    """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
-    """Whether it is the probability of an 8-bit image, so that ``bits_per_dim`` is true."""
+    """Flag: ``exp(log_prob)`` is the probability of an 8-bit image, so ``bits_per_dim`` applies."""
 
     @property
     def num_outputs(self) -> int:
-        """Decoder outputs for each pixel and channel."""
+        """Number of decoder outputs for each pixel and channel."""
         return 1
 
     def init(self, hparams: HParams, image_shape: tuple[int, int, int]) -> Params:
-        """What is learned beside the decoder, before the first update."""
+        """Return the initial parameters learned beside the decoder; ``{}`` if there are none."""
         del hparams, image_shape
         return {}
 
     @abstractmethod
     def initial_bias(self, data_mean: DataMean) -> Bias:
-        """Output bias under which an untrained decoder already knows each pixel's mean."""
+        """Return the output bias with which an untrained decoder gives each pixel its data mean."""
         ...
 
     @abstractmethod
     def __call__(self, hparams: HParams, params: Params, outputs: Outputs) -> D:
-        """p(x|z) with the given outputs.
+        """Return p(x|z) with the given outputs of the decoder.
 
         Args:
-            hparams: of one run.
-            params: from :meth:`init`.
-            outputs: of the decoder, its bias included.
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init`.
+            outputs: outputs of the decoder, bias included.
         """
         ...
 
     def with_optimal_scale(self, distribution: D, x: Images) -> D:
-        """The distribution whose ``log_prob`` is trained; evaluation takes ``distribution``.
+        """Return the distribution whose ``log_prob`` is trained; by default ``distribution``.
 
-        Another one only where a parameter has a closed-form optimum over the batch. That is no
-        density to report, as it has seen the x that it is asked about. A mean over all particles
-        and examples: call it outside any vmap over them.
+        It differs from ``distribution`` only where a parameter has a closed-form optimum over the
+        batch. Evaluation uses ``distribution``: a parameter that was chosen with knowledge of x
+        gives no density of x to report. The optimum is over all particles and examples, so this
+        method must be called outside any vmap over them.
+
+        Args:
+            distribution: distribution p(x|z) of the batch.
+            x: batch of images.
         """
         del x
         return distribution
 
     def update(self, params: Params, distribution: D, x: Images) -> Params:
-        """Params after an update, those that have no gradient moved towards the batch's optimum.
+        """Return the parameters with those that have no gradient moved to the batch's optimum.
 
         Args:
-            params: from :meth:`init`, or as the optimizer left them.
-            distribution: of the batch, before or after :meth:`with_optimal_scale`.
-            x: the batch.
+            params: parameters from :meth:`init`, after the optimizer's update.
+            distribution: distribution p(x|z) of the batch, with or without the optimal scale.
+            x: batch of images.
         """
         del distribution, x
         return params
 
 
 def flat(images: Float[Array, "*batch a b c"]) -> Float[Array, "*batch pixels"]:
-    """Pixels in one axis: a loop over it is vectorised, one over three short axes is not."""
+    """Return the images with all pixels and channels on one axis.
+
+    A loop over one long axis is vectorised, one over three short axes is not.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> flat(jnp.zeros((5, 28, 28, 1))).shape
+        (5, 784)
+    """
     return images.reshape(*images.shape[:-3], -1)

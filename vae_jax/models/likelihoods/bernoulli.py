@@ -13,40 +13,58 @@ from vae_jax.types import Images, Params, PRNGKey
 
 
 class IndependentBernoulli(NamedTuple):
-    """p(x|z) = prod_d s_d^x_d (1 - s_d)^(1 - x_d) with s = sigmoid(logits)."""
+    """Distribution p(x|z) = prod_d s_d^x_d (1 - s_d)^(1 - x_d) with s = sigmoid(logits).
+
+    Attributes:
+        logits: logit of each pixel and channel.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> p = IndependentBernoulli(jnp.zeros((1, 2, 2, 1)))
+        >>> round(float(p.log_prob(jnp.ones((1, 2, 2, 1)))[0]), 3)  # 4 ln(1/2) nats
+        -2.773
+    """
 
     logits: Images
 
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Log p(x|z) = sum_d x_d l_d - log(1 + exp(l_d)), in nats; exact for any logit l."""
+        """Return log p(x|z) = sum_d x_d l_d - log(1 + exp(l_d)) in nats; exact for any logit l."""
         return jnp.sum(_log_density(flat(self.logits), flat(x)), axis=-1)
 
     def mean(self) -> Images:
-        """E[x|z] = sigmoid(logits)."""
+        """Return E[x|z] = sigmoid(logits)."""
         return jax.nn.sigmoid(self.logits)
 
     def sample(self, key: PRNGKey) -> Images:
-        """Binary images drawn from p(x|z)."""
+        """Draw binary images from p(x|z)."""
         return jax.random.bernoulli(key, self.mean()).astype(self.logits.dtype)
 
 
 @dataclass(frozen=True)
 class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
-    """One logit per pixel.
+    """Bernoulli pixels with one logit each, for binary images.
 
     Normalised over binary x. For gray x in (0, 1) the same expression is a cross-entropy: usable
     as a loss, but neither a density nor a probability of the image.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family = BernoulliLikelihood()
+        >>> outputs = family.initial_bias(jnp.full((2, 2, 1), 0.25))[None]
+        >>> jnp.round(family(HParams.of(), {}, outputs).mean(), 3).ravel().tolist()
+        [0.25, 0.25, 0.25, 0.25]
     """
 
     is_discrete: ClassVar[bool] = True
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
-        """Logit of the data's mean, clipped to [0.001, 0.999] (Burda et al. 2016, their code)."""
+        """Return the logit of the data mean, clipped to [0.001, 0.999] (Burda et al. 2016)."""
         clipped = jnp.clip(data_mean, 1e-3, 1.0 - 1e-3)
         return (jnp.log(clipped) - jnp.log1p(-clipped))[..., None]
 
     def __call__(self, hparams: HParams, params: Params, outputs: Outputs) -> IndependentBernoulli:
-        """Outputs are logits."""
+        """Return the distribution whose logits are the outputs."""
         return IndependentBernoulli(outputs[..., 0])
 
 
@@ -54,7 +72,7 @@ class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
 def _log_density(
     logits: Float[Array, "*#shape"], x: Float[Array, "*#shape"]
 ) -> Float[Array, "*shape"]:
-    """X l - log(1 + exp(l)) without overflow: the softplus is max(l, 0) + log1p(exp(-|l|))."""
+    """Return x l - log(1 + exp(l)), with the softplus as max(l, 0) + log1p(exp(-|l|))."""
     return x * logits - jnp.maximum(logits, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
 
 
@@ -62,7 +80,10 @@ def _log_density(
 def _log_density_jvp(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    """Slope x - sigmoid(l); value and slope share their one exponential (a tenth of a step)."""
+    """Return the value and its derivative x - sigmoid(l).
+
+    They share their one exponential, which saves a tenth of a training step.
+    """
     (logits, x), (logits_dot, x_dot) = primals, tangents
     decay = jnp.exp(-jnp.abs(logits))
     value = x * logits - jnp.maximum(logits, 0.0) - jnp.log1p(decay)

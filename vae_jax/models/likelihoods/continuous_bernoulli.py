@@ -1,7 +1,7 @@
-r"""Continuous Bernoulli pixels: gray images in [0, 1] (Loaiza-Ganem & Cunningham 2019).
+"""Continuous Bernoulli pixels for gray images in [0, 1] (Loaiza-Ganem & Cunningham 2019).
 
 With logit l the density e^(l x) / Z(l), Z(l) = (e^l - 1) / l, is an exponential family on [0, 1]:
-the mean is the slope of log Z. In the paper's letters l = logit(lambda) and C(lambda) =
+the mean is the derivative of log Z. In the paper's notation l = logit(lambda) and C(lambda) =
 (1 + e^l) / Z(l). Nothing is clipped here; the authors' code keeps lambda in [1e-4, 1 - 1e-4],
 which bounds log p by 2.22 nats a pixel, so its values and these differ on black and white pixels.
 """
@@ -20,33 +20,45 @@ from vae_jax.models.likelihoods.inversion import invert
 from vae_jax.types import Images, Params, PRNGKey
 
 SERIES_BELOW = 2.0
-"""|l| under which log Z is a power series; beyond it the closed form loses less than two bits."""
+"""Bound of |l| for the power series of log Z; beyond it the closed form loses below two bits."""
 SERIES = tuple(1.0 / math.factorial(2 * n + 1) for n in range(1, 10))
-"""sinh(u) / u - 1 in powers of u^2; the first term left out is below 1e-19 for |u| <= 1."""
-SMALLEST_MEAN = 0.05
-"""Of the initial bias: |l| is 20 there, and grows as 1/mean, beyond what Adam takes back soon."""
+"""Coefficients of sinh(u) / u - 1 in powers of u^2; the next term is below 1e-19 for |u| <= 1."""
+MIN_MEAN = 0.05
+"""Smallest mean of the initial bias. There |l| is 20; it grows as 1/mean, and Adam would need many
+updates to reduce it."""
 
 
 class IndependentContinuousBernoulli(NamedTuple):
-    """p(x|z) = prod_d exp(l_d x_d) / Z(l_d) on [0, 1]."""
+    """Distribution p(x|z) = prod_d exp(l_d x_d) / Z(l_d) on [0, 1], with Z(l) = (e^l - 1) / l.
+
+    Attributes:
+        logits: logit l of each pixel and channel.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> p = IndependentContinuousBernoulli(jnp.zeros((1, 2, 2, 1)))  # uniform on [0, 1]
+        >>> p.log_prob(jnp.full((1, 2, 2, 1), 0.3)).tolist(), p.mean()[0, 0, 0, 0].item()
+        ([0.0], 0.5)
+    """
 
     logits: Images
 
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Log p(x|z) = sum_d l_d x_d - log Z(l_d), in nats; stable for any logit, 0 included."""
+        """Return log p(x|z) = sum_d l_d x_d - log Z(l_d) in nats; stable for any l, 0 included."""
         logits = flat(self.logits)
-        # The two large terms cancel exactly before the small one comes in.
+        # The two large terms cancel exactly before the small one is added.
         linear = logits * flat(x) - jnp.maximum(logits, 0.0)
         return jnp.sum(linear - _log_normalizer_rest(logits), axis=-1)
 
     def mean(self) -> Images:
-        """E[x|z] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is 1/2 at 0."""
+        """Return E[x|z] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is 1/2 at l = 0."""
         return _mean(self.logits)
 
     def sample(self, key: PRNGKey) -> Images:
-        """Draw by the inverse of the distribution function.
+        """Draw gray images from p(x|z) by the inverse of the distribution function.
 
-        For l < 0 it is log(1 - u (1 - e^l)) / l, and x given l is distributed as 1 - x given -l.
+        For l < 0 the inverse is log(1 - u (1 - e^l)) / l, and x given l is distributed as 1 - x
+        given -l.
         """
         u = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
         rate = jnp.maximum(jnp.abs(self.logits), 1e-12)
@@ -56,25 +68,34 @@ class IndependentContinuousBernoulli(NamedTuple):
 
 @dataclass(frozen=True)
 class ContinuousBernoulliLikelihood(Likelihood[IndependentContinuousBernoulli]):
-    """One logit per pixel; normalised over x in [0, 1], a density of x = pixel / 255."""
+    """Continuous Bernoulli pixels with one logit each: a density of x = pixel / 255 in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family = ContinuousBernoulliLikelihood()
+        >>> outputs = family.initial_bias(jnp.full((1, 1, 1), 0.25))[None]
+        >>> round(float(family(HParams.of(), {}, outputs).mean()[0, 0, 0, 0]), 3)
+        0.25
+    """
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
-        """The logit whose mean is the data's, clipped to [0.05, 0.95]."""
-        clipped = jnp.clip(data_mean, SMALLEST_MEAN, 1.0 - SMALLEST_MEAN)
+        """Return the logit whose mean is the data mean, clipped to [0.05, 0.95]."""
+        clipped = jnp.clip(data_mean, MIN_MEAN, 1.0 - MIN_MEAN)
         return invert(_mean, clipped, -32.0, 32.0)[..., None]
 
     def __call__(
         self, hparams: HParams, params: Params, outputs: Outputs
     ) -> IndependentContinuousBernoulli:
-        """Outputs are logits."""
+        """Return the distribution whose logits are the outputs."""
         return IndependentContinuousBernoulli(outputs[..., 0])
 
 
 def _log_normalizer_rest(logits: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Log Z(l) - max(l, 0), an even function of l.
+    """Return log Z(l) - max(l, 0), an even function of l.
 
     It is log(1 - e^-|l|) - log|l| or, near zero, log(sinh(u) / u) + u - max(l, 0) with u = l / 2.
-    Each branch is given only arguments at which its own slope is finite.
+    Each branch is given only arguments at which its own derivative is finite.
     """
     is_small = jnp.abs(logits) < SERIES_BELOW
     rate = jnp.abs(jnp.where(is_small, SERIES_BELOW, logits))
@@ -84,7 +105,7 @@ def _log_normalizer_rest(logits: Float[Array, "*shape"]) -> Float[Array, "*shape
 
 
 def _series(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Sinh(u) / u - 1 for u^2 <= 1, by Horner's rule."""
+    """Return sinh(u) / u - 1 for u^2 <= 1, by Horner's rule."""
     total = jnp.zeros_like(square)
     for coefficient in reversed(SERIES):
         total = square * (coefficient + total)
@@ -92,7 +113,7 @@ def _series(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _mean(logits: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Slope of log Z."""
+    """Return the mean, which is the derivative of log Z."""
 
     def log_normalizer(logits: Array) -> Array:
         return jnp.maximum(logits, 0.0) + _log_normalizer_rest(logits)

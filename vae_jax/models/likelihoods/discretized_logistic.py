@@ -1,7 +1,7 @@
-"""Discretized logistic pixels: 8-bit images (Salimans et al. 2017, PixelCNN++, section 2.1).
+"""Discretized logistic pixels for 8-bit images (Salimans et al. 2017, PixelCNN++, section 2.1).
 
-A logistic variable, or a mixture of some, is rounded to the nearest of the 256 levels; those
-beyond the ends count as 0 and 255, so that the probabilities of the levels sum to 1.
+A logistic variable, or a mixture of several, is rounded to the nearest of the 256 levels. Values
+below 0 and above 255 count as 0 and 255, so the probabilities of the levels sum to 1.
 """
 
 import math
@@ -14,21 +14,33 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods.base import Bias, DataMean, Likelihood, Outputs, flat
-from vae_jax.models.likelihoods.eight_bit import TOP, levels
+from vae_jax.models.likelihoods.eight_bit import MAX_LEVEL, levels
 from vae_jax.models.likelihoods.inversion import invert
-from vae_jax.models.likelihoods.scales import bounded
+from vae_jax.models.likelihoods.scales import bounded_log_ratio
 from vae_jax.types import Images, Params, PRNGKey
 
 Components = Float[Array, "*batch height width channels logistics"]
 
 INITIAL_SCALE = 0.1
-"""Of each logistic under an output of zero: a standard deviation of 0.18, about that of a photo."""
+"""Scale of each logistic at an output of zero: a standard deviation of 0.18, as of a photo."""
 
 
 class IndependentDiscretizedLogistic(NamedTuple):
-    """P(x|z) = prod_d sum_k w_dk P(round(255 y) = 255 x_d), y ~ Logistic(loc_dk, scale_dk).
+    """Distribution P(x|z) = prod_d sum_k w_dk P(round(255 y_dk) = 255 x_d), y logistic.
 
-    Locations and scales are in the unit of x; w is the softmax of ``logits``.
+    Here y_dk ~ Logistic(loc_dk, exp(log_scale_dk)) and w is the softmax of ``logits``.
+
+    Attributes:
+        logits: logits of the mixture weights, ``[..., logistics]``.
+        loc: locations, in the unit of x.
+        log_scale: logs of the scales, in the unit of x.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> zero = jnp.zeros((1, 1, 1, 1, 1))
+        >>> p = IndependentDiscretizedLogistic(zero, zero, zero - 50.0)  # all mass on level 0
+        >>> p.log_prob(jnp.zeros((1, 1, 1, 1))).tolist()
+        [0.0]
     """
 
     logits: Components
@@ -36,33 +48,41 @@ class IndependentDiscretizedLogistic(NamedTuple):
     log_scale: Components
 
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Log P(x|z) in nats: a probability of 8-bit images; other x are rounded to a level."""
+        """Return log P(x|z) in nats, a probability of 8-bit images; x is rounded to a level."""
         level = flat(levels(x).astype(x.dtype))[..., None, :]
         log_weight = jax.nn.log_softmax(_pixels_last(self.logits), axis=-2)
         log_mass = _log_mass(_pixels_last(self.loc), _pixels_last(self.log_scale), level)
         return jnp.sum(jax.nn.logsumexp(log_weight + log_mass, axis=-2), axis=-1)
 
     def mean(self) -> Images:
-        """E[x|z], of the levels, not of the logistics under them."""
+        """Return E[x|z], the mean of the levels and not of the logistic variables."""
         weight = jax.nn.softmax(self.logits, axis=-1)
         return jnp.sum(weight * _mean(self.loc, self.log_scale), axis=-1)
 
     def sample(self, key: PRNGKey) -> Images:
-        """Images of whole levels: a component, then a logistic variable, rounded."""
+        """Draw images of whole levels: a component, then a logistic variable, which is rounded."""
         component_key, noise_key = jax.random.split(key)
         chosen = jax.random.categorical(component_key, self.logits)[..., None]
         loc = jnp.take_along_axis(self.loc, chosen, axis=-1)[..., 0]
         log_scale = jnp.take_along_axis(self.log_scale, chosen, axis=-1)[..., 0]
         noise = jax.random.logistic(noise_key, loc.shape, loc.dtype)
-        return levels(loc + jnp.exp(log_scale) * noise).astype(loc.dtype) / TOP
+        return levels(loc + jnp.exp(log_scale) * noise).astype(loc.dtype) / MAX_LEVEL
 
 
 @dataclass(frozen=True)
 class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
-    """Per pixel and logistic a location and a log-scale and, where there are several, a logit.
+    """Discretized logistic pixels: a location and a log-scale, and in mixtures a logit, for each.
 
     Attributes:
-        num_logistics: components of each pixel's mixture.
+        num_logistics: number of components of each pixel's mixture.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family = DiscretizedLogisticLikelihood(num_logistics=3)
+        >>> outputs = family.initial_bias(jnp.full((1, 1, 1), 0.25))[None]
+        >>> outputs.shape, round(float(family(HParams.of(), {}, outputs).mean()[0, 0, 0, 0]), 3)
+        ((1, 1, 1, 1, 9), 0.25)
     """
 
     num_logistics: int = 1
@@ -72,11 +92,11 @@ class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
 
     @property
     def num_outputs(self) -> int:
-        """Locations, log-scales, and logits unless there is a single logistic."""
+        """Number of locations, log-scales and, unless there is a single logistic, logits."""
         return 2 if self.num_logistics == 1 else 3 * self.num_logistics
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
-        """Every logistic has the data's mean, clipped to [0.001, 0.999], and the initial scale."""
+        """Return the bias that gives every logistic the data mean, clipped to [0.001, 0.999]."""
         log_scale = jnp.full_like(data_mean, math.log(INITIAL_SCALE))
         clipped = jnp.clip(data_mean, 1e-3, 1.0 - 1e-3)
         loc = invert(lambda loc: _mean(loc, log_scale), clipped, -2.0, 3.0)[..., None]
@@ -87,17 +107,17 @@ class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
     def __call__(
         self, hparams: HParams, params: Params, outputs: Outputs
     ) -> IndependentDiscretizedLogistic:
-        """Outputs are locations, log-ratios of scales to the initial one, and logits."""
+        """Return p(x|z); outputs are locations, log-ratios to the initial scale, and logits."""
         n = self.num_logistics
         loc, log_ratio, logits = outputs[..., :n], outputs[..., n : 2 * n], outputs[..., 2 * n :]
-        log_scale = math.log(INITIAL_SCALE) + bounded(log_ratio)
+        log_scale = math.log(INITIAL_SCALE) + bounded_log_ratio(log_ratio)
         return IndependentDiscretizedLogistic(
             logits if n > 1 else jnp.zeros_like(loc), loc, log_scale
         )
 
 
 def _pixels_last(components: Components) -> Float[Array, "*batch logistics pixels"]:
-    """One long axis in the end: a loop over it is vectorised, one over few logistics is not."""
+    """Return the arrays with pixels on the last axis, over which a loop is vectorised."""
     *batch, _, _, _, logistics = components.shape
     return jnp.swapaxes(components.reshape(*batch, -1, logistics), -1, -2)
 
@@ -107,28 +127,28 @@ def _log_mass(
     log_scale: Float[Array, "*batch logistics pixels"],
     level: Float[Array, "*batch 1 pixels"],
 ) -> Float[Array, "*batch logistics pixels"]:
-    """Log P(level) under each logistic, without ever subtracting two nearly equal numbers.
+    """Return log P(level) under each logistic, without subtracting two nearly equal numbers.
 
-    With edges a < b of the level's cell, in scales from loc,
-    s(b) - s(a) = s(b) s(-a) (1 - exp(a - b)); towards an end of the grid only one factor is left.
+    With edges a < b of the level's cell, measured from loc in units of the scale, and s the
+    sigmoid: s(b) - s(a) = s(b) s(-a) (1 - exp(a - b)). For levels 0 and 255 one factor remains.
     """
     inverse = jnp.exp(-log_scale)
-    lower = ((level - 0.5) / TOP - loc) * inverse
-    upper = ((level + 0.5) / TOP - loc) * inverse
+    lower = ((level - 0.5) / MAX_LEVEL - loc) * inverse
+    upper = ((level + 0.5) / MAX_LEVEL - loc) * inverse
     above = jnp.where(level > 0, jax.nn.log_sigmoid(-lower), 0.0)
-    below = jnp.where(level < TOP, jax.nn.log_sigmoid(upper), 0.0)
-    is_inner = (level > 0) & (level < TOP)
-    return above + below + jnp.where(is_inner, jnp.log(-jnp.expm1(-inverse / TOP)), 0.0)
+    below = jnp.where(level < MAX_LEVEL, jax.nn.log_sigmoid(upper), 0.0)
+    is_inner = (level > 0) & (level < MAX_LEVEL)
+    return above + below + jnp.where(is_inner, jnp.log(-jnp.expm1(-inverse / MAX_LEVEL)), 0.0)
 
 
 def _mean(loc: Float[Array, "*shape"], log_scale: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """E[level] / 255 = sum over the 255 inner edges of P(y > edge), over 255.
+    """Return E[level] / 255, which is the sum of P(y > edge) over the 255 inner edges, over 255.
 
-    A loop over the edges: an axis of them would need 255 times the memory.
+    It is a loop over the edges: an axis of them would need 255 times the memory.
     """
     inverse = jnp.exp(-log_scale)
 
     def add(level: Int[Array, ""], total: Array) -> Array:
-        return total + jax.nn.sigmoid((loc - (level + 0.5) / TOP) * inverse)
+        return total + jax.nn.sigmoid((loc - (level + 0.5) / MAX_LEVEL) * inverse)
 
-    return jax.lax.fori_loop(0, TOP, add, jnp.zeros_like(loc)) / TOP
+    return jax.lax.fori_loop(0, MAX_LEVEL, add, jnp.zeros_like(loc)) / MAX_LEVEL

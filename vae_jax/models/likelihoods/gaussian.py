@@ -1,4 +1,4 @@
-"""Gaussian pixels: the reconstruction term is a squared error, with the constant that it needs."""
+"""Gaussian pixels: the reconstruction term is a squared error with its normalising constant."""
 
 import math
 from dataclasses import dataclass
@@ -14,38 +14,60 @@ from vae_jax.models.soft_clamp import finite_exp
 from vae_jax.types import Images, PRNGKey
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+"""Half the natural logarithm of 2 pi."""
 
 
 class IndependentGaussian(NamedTuple):
-    """p(x|z) = prod_d N(x_d; loc_d, scale_d^2)."""
+    """Distribution p(x|z) = prod_d N(x_d; loc_d, scale_d^2).
+
+    Attributes:
+        loc: mean of each pixel and channel.
+        log_scale: log of the standard deviation, per pixel or one for the image.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> p = IndependentGaussian(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 1, 1, 1)))
+        >>> round(float(p.log_prob(jnp.zeros((1, 2, 2, 1)))[0]), 3)  # -2 ln(2 pi) nats
+        -3.676
+    """
 
     loc: Images
     log_scale: LogScales
 
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Log p(x|z) in nats: a density over all real x, which may exceed 1."""
+        """Return log p(x|z) in nats, a density over all real x, which may exceed 1."""
         log_scale = flat(self.log_scale)
         deviation = (flat(x) - flat(self.loc)) * finite_exp(-log_scale)
         return jnp.sum(-0.5 * deviation**2 - log_scale - HALF_LOG_2PI, axis=-1)
 
     def mean(self) -> Images:
-        """E[x|z] = loc."""
+        """Return E[x|z] = loc."""
         return self.loc
 
     def sample(self, key: PRNGKey) -> Images:
-        """Images drawn from p(x|z); they may leave [0, 1]."""
+        """Draw images from p(x|z); their values may lie outside [0, 1]."""
         noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
         return self.loc + jnp.exp(self.log_scale) * noise
 
-    def best_log_scale(self, x: Images) -> Float[Array, ""]:
-        """Half the log of the mean squared error over all pixels and examples."""
+    def optimal_log_scale(self, x: Images) -> Float[Array, ""]:
+        """Return half the log of the mean squared error over all pixels and examples."""
         return 0.5 * log_of_mean((x - self.loc) ** 2)
 
 
 @dataclass(frozen=True)
 class GaussianLikelihood(LocationScale[IndependentGaussian]):
-    """Gaussian pixels; the scale is their standard deviation."""
+    """Gaussian pixels; the scale is their standard deviation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family, hparams = GaussianLikelihood(), HParams.of(scale=0.5)
+        >>> outputs = family.initial_bias(jnp.full((2, 2, 1), 0.25))[None]
+        >>> p = family(hparams, family.init(hparams, (2, 2, 1)), outputs)
+        >>> float(p.mean()[0, 0, 0, 0]), round(float(p.log_scale[0, 0, 0, 0]), 3)
+        (0.25, -0.693)
+    """
 
     def make(self, loc: Images, log_scale: LogScales) -> IndependentGaussian:
-        """The distribution with these means and log standard deviations."""
+        """Return the distribution with these means and log standard deviations."""
         return IndependentGaussian(loc, log_scale)

@@ -1,4 +1,4 @@
-"""Solving for the outputs that give a wanted mean, where there is no closed form."""
+"""Inversion of increasing functions, for outputs whose mean has no closed-form inverse."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,15 @@ Values = Float[Array, "*shape"]
 def invert(
     increasing: Callable[[Values], Values], target: Values, low: float, high: float
 ) -> Values:
-    """The v in [low, high] with increasing(v) = target, element by element, by bisection.
+    """Return the v in [low, high] with increasing(v) = target, element by element, by bisection.
 
-    Sixty halvings: to the last bit, and at an end of the bracket where the target lies beyond.
+    Sixty halvings are exact to the last bit. For a target outside the range the result is the
+    nearer end of [low, high].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(invert(jnp.square, jnp.float32(4.0), 0.0, 10.0)), 3)
+        2.0
     """
 
     def halve(_: Int[Array, ""], bracket: tuple[Array, Array]) -> tuple[Array, Array]:

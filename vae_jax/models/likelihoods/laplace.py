@@ -1,4 +1,4 @@
-"""Laplace pixels: the reconstruction term is an absolute error, with the constant that it needs."""
+"""Laplace pixels: the reconstruction term is an absolute error with its normalising constant."""
 
 import math
 from dataclasses import dataclass
@@ -14,38 +14,58 @@ from vae_jax.models.soft_clamp import finite_exp
 from vae_jax.types import Images, PRNGKey
 
 LOG_2 = math.log(2.0)
+"""Natural logarithm of 2."""
 
 
 class IndependentLaplace(NamedTuple):
-    """p(x|z) = prod_d exp(-|x_d - loc_d| / scale_d) / (2 scale_d)."""
+    """Distribution p(x|z) = prod_d exp(-|x_d - loc_d| / scale_d) / (2 scale_d).
+
+    Attributes:
+        loc: median (and mean) of each pixel and channel.
+        log_scale: log of the mean absolute deviation, per pixel or one for the image.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> p = IndependentLaplace(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 1, 1, 1)))
+        >>> round(float(p.log_prob(jnp.zeros((1, 2, 2, 1)))[0]), 3)  # -4 ln 2 nats
+        -2.773
+    """
 
     loc: Images
     log_scale: LogScales
 
     def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Log p(x|z) in nats: a density over all real x, which may exceed 1."""
+        """Return log p(x|z) in nats, a density over all real x, which may exceed 1."""
         log_scale = flat(self.log_scale)
         deviation = jnp.abs(flat(x) - flat(self.loc)) * finite_exp(-log_scale)
         return jnp.sum(-deviation - log_scale - LOG_2, axis=-1)
 
     def mean(self) -> Images:
-        """E[x|z] = loc."""
+        """Return E[x|z] = loc."""
         return self.loc
 
     def sample(self, key: PRNGKey) -> Images:
-        """Images drawn from p(x|z); they may leave [0, 1]."""
+        """Draw images from p(x|z); their values may lie outside [0, 1]."""
         noise = jax.random.laplace(key, self.loc.shape, self.loc.dtype)
         return self.loc + jnp.exp(self.log_scale) * noise
 
-    def best_log_scale(self, x: Images) -> Float[Array, ""]:
-        """Log of the mean absolute error over all pixels and examples."""
+    def optimal_log_scale(self, x: Images) -> Float[Array, ""]:
+        """Return the log of the mean absolute error over all pixels and examples."""
         return log_of_mean(jnp.abs(x - self.loc))
 
 
 @dataclass(frozen=True)
 class LaplaceLikelihood(LocationScale[IndependentLaplace]):
-    """Laplace pixels; the scale is their mean absolute deviation."""
+    """Laplace pixels; the scale is their mean absolute deviation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family, hparams = LaplaceLikelihood("learned"), HParams.of(scale=0.5)
+        >>> round(float(family.init(hparams, (2, 2, 1))["log_scale"]), 3)
+        -0.693
+    """
 
     def make(self, loc: Images, log_scale: LogScales) -> IndependentLaplace:
-        """The distribution with these medians and log mean absolute deviations."""
+        """Return the distribution with these medians and log mean absolute deviations."""
         return IndependentLaplace(loc, log_scale)

@@ -1,4 +1,4 @@
-"""Where the scale of a pixel's noise comes from, and what keeps it within reason."""
+"""Modes of the scale of a pixel's noise, and the bound on scales that the decoder gives."""
 
 from typing import Literal, get_args
 
@@ -8,18 +8,24 @@ from vae_jax.models.soft_clamp import soft_clamp
 
 ScaleMode = Literal["fixed", "learned", "per_pixel", "optimal"]
 SCALE_MODES: tuple[str, ...] = get_args(ScaleMode)
-"""``fixed`` at hparams.scale; ``learned``: one number, started there; ``per_pixel``: an output of
-the decoder, around it; ``optimal``: the batch's optimum, started there (sigma-VAE)."""
+"""Sources of the scale. ``fixed``: hparams.scale; ``learned``: one parameter, initially that;
+``per_pixel``: an output of the decoder, relative to it; ``optimal``: the batch's optimum and its
+running average, initially hparams.scale (sigma-VAE)."""
 
 MAX_LOG_RATIO = 6.0
-"""Outputs move a scale by less than a factor e^6, about 400, up or down."""
+"""Bound of a log-ratio: an output changes a scale by less than a factor e^6, about 400."""
 
 
-def bounded(output: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Log of a scale's ratio to where it starts: about the output, but never beyond the bounds.
+def bounded_log_ratio(output: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return the log-ratio of a scale to its initial value: the output, softly clamped to +-6.
 
-    Pixels that never change have no best scale, since their density grows without end as the
-    scale shrinks. The bounds make that growth, and every gradient, finite; being smooth, they
-    leave a way back.
+    Pixels that never change have no optimal scale, since their density grows without bound as the
+    scale shrinks. The clamp makes that growth, and every gradient, finite. It is smooth, so the
+    gradient is not zero beyond the bound.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> bounded_log_ratio(jnp.array([0.0, 1e6])).tolist()
+        [0.0, 6.0]
     """
     return soft_clamp(output, MAX_LOG_RATIO)

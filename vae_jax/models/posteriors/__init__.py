@@ -1,9 +1,9 @@
-"""Approximate posteriors q(z|x): what the encoder's outputs mean.
+"""Approximate posteriors q(z|x): families that give the encoder's outputs their meaning.
 
 A family is a frozen dataclass that names the encoder's heads and turns their values into a
 distribution. A distribution is a ``NamedTuple`` of arrays with methods, so it passes through
 ``jit``, ``vmap`` and ``grad``. A new posterior is a file here, a row in ``POSTERIORS`` and a row in
-the table of its tests; ``base`` says what it must be able to do.
+the table of its tests; the methods that it needs are in ``base``.
 """
 
 from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
@@ -51,4 +51,4 @@ POSTERIORS: dict[str, type[PosteriorFamily]] = {
     "planar": Planar,
     "delta": Delta,
 }
-"""Families by the name that ``--posterior`` knows them by; ``Stacked`` is built on one of them."""
+"""Families by name, the values of the setting ``posterior``; ``Stacked`` extends one of them."""

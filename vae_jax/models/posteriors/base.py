@@ -1,8 +1,12 @@
-"""What every approximate posterior can do: the family, and the distribution that it makes.
+"""Interfaces of approximate posteriors: the family, and the distribution that it makes.
 
 Noise is always an argument: a sample is a deterministic function of the parameters and of standard
-normal noise, which is what makes it differentiable (the reparameterization trick, Kingma & Welling
-2014, section 2.4).
+normal noise, and therefore differentiable (the reparameterization trick, Kingma & Welling 2014,
+section 2.4).
+
+A family inherits from :class:`PosteriorFamily` and gets the default bodies given there. It must
+define ``heads`` and ``__call__``. A distribution is matched by structure: a ``NamedTuple`` with the
+methods of :class:`Posterior`, which it does not inherit from.
 """
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -19,9 +23,15 @@ class Head(NamedTuple):
     """One linear output of the encoder.
 
     Attributes:
-        name: of the parameter of q(z|x) that it gives.
-        shape: of its value for one x; an axis over the latents is the first.
-        starts_at_zero: whether its weights do; the others start prefix-stable and random.
+        name: name of the parameter of q(z|x) that it gives.
+        shape: shape of its value for one x; an axis over the latents comes first.
+        starts_at_zero: flag; its weights start at zero if set, else random and prefix-stable (the
+            weights of the first latents do not depend on how many follow).
+
+    Example:
+        >>> from vae_jax.models.posteriors import DiagonalGaussian
+        >>> [head.name for head in DiagonalGaussian().heads(48)]
+        ['mean', 'log_var']
     """
 
     name: str
@@ -30,11 +40,18 @@ class Head(NamedTuple):
 
 
 class SampleAndLogProb(NamedTuple):
-    """Latents and their own density.
+    """Sample z ~ q(z|x) with its log-density.
 
     Attributes:
-        z: drawn from q(z|x).
-        log_prob: log q(z|x) in nats, summed over the active coordinates.
+        z: sample from q(z|x).
+        log_prob: log q(z|x) in nats, summed over the used coordinates.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax.models.posteriors import Gaussian
+        >>> z, log_prob = Gaussian(jnp.zeros((5, 2)), jnp.zeros((5, 2))).draw(jnp.ones((5, 2)))
+        >>> z.shape, log_prob.shape
+        ((5, 2), (5,))
     """
 
     z: Latents
@@ -43,89 +60,93 @@ class SampleAndLogProb(NamedTuple):
 
 @runtime_checkable
 class Posterior(Protocol):
-    """q(z|x) for given x: a ``NamedTuple`` of arrays, the mask of active latents among them.
+    """Distribution q(z|x) for given x: a ``NamedTuple`` of arrays that carries its latent mask.
 
-    On inactive coordinates it is standard normal, and counts for nothing.
+    On coordinates that are masked out it is standard normal, and they add nothing to any density.
     """
 
     @property
     def center(self) -> Latents:
-        """The code that stands for x: the mean, or z at zero noise where there is no formula."""
+        """Code that represents x: the mean, or z at zero noise where the mean has no formula."""
         ...
 
     def sample(self, noise: Latents) -> Latents:
-        """Z ~ q(z|x) as a function of standard normal noise, whose leading axes may be more."""
+        """Return z ~ q(z|x) as a function of standard normal noise.
+
+        Args:
+            noise: noise ``[*particles, *batch, latents]``; it may have more leading axes than x.
+        """
         ...
 
     def draw(self, noise: Latents) -> SampleAndLogProb:
-        """The sample and its log-density, which is a function of the noise and never of z.
+        """Return the sample with its log-density, which is computed from the noise and not from z.
 
-        The noise cannot be had back from z: where q is narrower than the floats about its mean,
-        every sample *is* the mean, and the ratio of a deviation to its scale is 0 / 0.
+        The noise cannot be recovered from z: where q is narrower than the spacing of floats about
+        its mean, every sample equals the mean, and (z - mean) / scale is 0 / 0.
         """
         ...
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
-        """Log q(z|x) of ``z = sample(noise)``, differentiable through z alone.
+        """Return log q(z|x) in nats of ``z = sample(noise)``, differentiable through z alone.
 
-        Its value is that of ``draw(noise)``. Its parameters are held constant: what the path
-        derivative of sticking the landing (Roeder et al. 2017) and DReG (Tucker et al. 2019) need.
+        The value is that of ``draw(noise)``. The parameters are held constant, as the path
+        derivatives of sticking the landing (Roeder et al. 2017) and DReG (Tucker et al. 2019) need.
         """
         ...
 
     def component(self) -> "Posterior":
-        """A distribution over z that has ``log_prob`` at any z: this one or, for flows, its base.
+        """Return a distribution with ``log_prob`` at any z: this one or, for flows, the base.
 
-        What the VampPrior mixes.
+        The VampPrior is a mixture of these.
         """
         ...
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """Log q(z|x) in nats at any z, summed over the active coordinates.
+        """Return log q(z|x) in nats at any z, summed over the used coordinates.
 
         Raises:
-            NotImplementedError: where only the density of an own sample is cheap.
+            NotImplementedError: only the density of samples of ``draw`` is known, as for a flow.
         """
         ...
 
 
 @runtime_checkable
 class PosteriorFamily(Protocol):
-    """The family of q(z|x): a frozen dataclass that hashes by value and holds no arrays.
+    """Family of q(z|x): a frozen dataclass that hashes by value and holds no arrays.
 
-    The bodies given here are those of a family that learns nothing beside the encoder and hides no
-    column of z.
+    The default bodies are those of a family that learns nothing beside the encoder and whose z
+    enters the decoder as a whole.
     """
 
     has_density: ClassVar[bool] = True
-    """False for a deterministic code, which has no KL, no ELBO and no NLL."""
+    """Flag: q(z|x) has a density. A deterministic code has none: no KL, no ELBO and no NLL."""
     is_gaussian: ClassVar[bool] = False
-    """Whether a prior that knows the KL from Gaussians knows it from this one."""
+    """Flag: q(z|x) is Gaussian, so priors with ``has_gaussian_kl`` know the KL in closed form."""
 
     @property
     def extra_width(self) -> int:
-        """Columns of z, the last ones, that the decoder does not see."""
+        """Number of columns at the end of z that do not enter the decoder (an upper layer)."""
         return 0
 
     def heads(self, width: int) -> tuple[Head, ...]:
-        """What the encoder must give for ``width`` columns of z."""
+        """Return the outputs that the encoder must give for ``width`` columns of z."""
         ...
 
     def init(self, key: PRNGKey, hparams: HParams, latent_mask: LatentMask) -> Params:
-        """What is learned beside the encoder, before the first update; {} for nothing."""
+        """Return the initial parameters learned beside the encoder; ``{}`` if there are none."""
         del key, hparams, latent_mask
         return {}
 
     def __call__(
         self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Posterior:
-        """q(z|x) with the given values of the heads.
+        """Return q(z|x) with the given values of the heads.
 
         Args:
-            hparams: of one run.
-            params: from :meth:`init`.
-            heads: by name.
-            latent_mask: which columns of z the run uses.
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init`.
+            heads: values of the heads by name, ``[*batch, *head.shape]``.
+            latent_mask: mask of the columns of z that the run uses.
         """
         ...
 
@@ -134,10 +155,18 @@ class PosteriorFamily(Protocol):
 def with_score(
     log_prob: Float[Array, "*batch"], z: Latents, score: Latents
 ) -> Float[Array, "*batch"]:
-    """Return ``log_prob``, whose slope by z is made to be ``score`` and by all else zero.
+    """Return ``log_prob`` with the gradient ``score`` by z, and zero by everything else.
 
-    For a density of an own sample, known by its noise: the value needs no z, the slope does. As
-    ``log_prob + score * (z - stop_gradient(z))`` it would be NaN for a score beyond the floats.
+    For the density of a sample whose noise is known: the value does not need z, the gradient does.
+    Written as ``log_prob + score * (z - stop_gradient(z))`` it would be NaN where the score
+    overflows.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> score = jnp.array([3.0])
+        >>> jax.grad(lambda z: with_score(jnp.float32(-1.0), z, score))(jnp.zeros(1)).tolist()
+        [3.0]
     """
     del z, score
     return log_prob

@@ -1,7 +1,7 @@
-"""What normalizing flows share: a mean-field Gaussian, and a map of its samples.
+"""Normalizing flow posteriors: a mean-field Gaussian whose samples are mapped.
 
-The density of an own sample follows from that of the noise and the map's Jacobian (Rezende &
-Mohamed 2015, eq. 5). The maps themselves are in ``iaf`` and ``planar``.
+The density of a sample follows from that of its noise and the map's Jacobian (Rezende & Mohamed
+2015, eq. 5). The maps themselves are in ``iaf`` and ``planar``.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.models.latents import apply_mask, grow
+from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors.base import Posterior, SampleAndLogProb, with_score
 from vae_jax.models.posteriors.gaussian import Gaussian
 from vae_jax.models.soft_clamp import finite_exp
@@ -18,12 +18,23 @@ from vae_jax.types import Latents
 
 
 class Flow(NamedTuple):
-    """q(z|x) of z = transform(z0) with z0 from a diagonal Gaussian.
+    """Distribution q(z|x) of z = transform(z0) with z0 ~ q(z0|x), a diagonal Gaussian.
 
     Attributes:
-        base: q(z0|x).
-        transform: from z0, whose leading axes may be more than those of the base, to z and the
-            log-determinant of each example's Jacobian; it leaves inactive coordinates alone.
+        base: diagonal Gaussian q(z0|x).
+        transform: map from z0, which may have more leading axes than the base, to z and the
+            log-determinant of each example's Jacobian; coordinates masked out are left unchanged.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from vae_jax.models.posteriors import Gaussian
+        >>> def double(z):
+        ...     return 2.0 * z, jnp.full(z.shape[:-1], jnp.log(4.0))  # two latents
+        >>> q = Flow(Gaussian(jnp.ones(2), jnp.zeros(2)), jax.tree_util.Partial(double))
+        >>> z, log_q = q.draw(jnp.zeros(2))
+        >>> z.tolist(), round(float(log_q), 2)  # -ln 2 pi - ln 4
+        ([2.0, 2.0], -3.22)
     """
 
     base: Gaussian
@@ -31,50 +42,56 @@ class Flow(NamedTuple):
 
     @property
     def center(self) -> Latents:
-        """Z at zero noise."""
+        """Sample z at zero noise."""
         return self.sample(jnp.zeros_like(self.base.mean))
 
     def sample(self, noise: Latents) -> Latents:
-        """Z = transform(mean + exp(log_var / 2) * noise)."""
+        """Return z = transform(mean + exp(log_var / 2) * noise)."""
         return self.draw(noise).z
 
     def draw(self, noise: Latents) -> SampleAndLogProb:
-        """The sample and log q(z|x) = log q(z0|x) - log |det dz/dz0|."""
+        """Return z and log q(z|x) = log q(z0|x) - log |det dz/dz0| in nats."""
         start = self.base.draw(noise)
         z, log_det = self.transform(start.z)
         return SampleAndLogProb(z, start.log_prob - log_det)
 
     def path_log_prob(self, z: Latents, noise: Latents) -> Float[Array, "*batch"]:
-        """Log q(z|x) of ``z = sample(noise)``, differentiable through z alone.
+        """Return log q(z|x) in nats of ``z = sample(noise)``, differentiable through z alone.
 
-        The map need not be inverted: its value at the noise is known, and so is its slope there,
-        the score of :meth:`_score`. That costs a forward pass per latent and a linear system.
+        The map need not be inverted: at the noise both the value and the gradient by z (the score,
+        :meth:`_score`) are known. That costs a forward pass per latent and a linear system.
         """
         fixed: Flow = jax.lax.stop_gradient(self)
         value, score = fixed._score(jax.lax.stop_gradient(noise))
         return with_score(value, z, score)
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """There is none that is cheap."""
-        raise NotImplementedError("the density of a flow is known at its own samples only")
+        """Raise: at an arbitrary z the density would need the inverse of the map.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "the density of a flow is known at its own samples only; take it from draw(noise)"
+        )
 
     def component(self) -> Posterior:
-        """The base, before the flow."""
+        """Return the base q(z0|x), whose density is known at any z."""
         return self.base
 
     def _score(self, noise: Latents) -> tuple[Float[Array, "*batch"], Latents]:
-        """Log q and its gradient by z at z = sample(noise).
+        """Return log q and its gradient by z at z = sample(noise).
 
-        With J the Jacobian of the map alone, J' score = d log q / d z0, the score of the base less
-        the slope of log |det J|: its scale, which may be beyond the floats, is in no system.
-        Examples do not touch one another, so one direction pushed through all of them at once is a
-        column of every J.
+        With J the Jacobian of the map alone, J' score = d log q / d z0, which is the score of the
+        base less the gradient of log |det J|. The scale of the base, which may overflow, is not a
+        part of J. Examples are independent, so one direction pushed through all of them at once
+        gives a column of every J.
         """
         start, log_prob = self.base.draw(noise)
         log_det, pull = jax.vjp(lambda z: self.transform(z)[1], start)
-        (of_log_det,) = pull(jnp.ones_like(log_det))
-        of_base = -noise * finite_exp(-0.5 * grow(self.base.log_var, noise.ndim))
-        slope = apply_mask(self.base.latent_mask, of_base - of_log_det)
+        (log_det_slope,) = pull(jnp.ones_like(log_det))
+        base_score = -noise * finite_exp(-0.5 * prepend_axes(self.base.log_var, noise.ndim))
+        slope = apply_mask(self.base.latent_mask, base_score - log_det_slope)
         _, push = jax.linearize(lambda z: self.transform(z)[0], start)
         directions = jnp.eye(noise.shape[-1], dtype=noise.dtype)
         columns = jax.vmap(lambda direction: push(jnp.broadcast_to(direction, noise.shape)))(

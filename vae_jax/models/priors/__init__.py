@@ -1,4 +1,4 @@
-"""Priors p(z) over the latent space; the model generates from its own.
+"""Priors p(z) over the latent space; samples of a model start from its own prior.
 
 A family is a frozen dataclass that turns parameters into a distribution, a ``NamedTuple`` of arrays
 with ``log_prob``, ``sample`` and, where one exists, the closed-form ``kl`` from a posterior. A new
@@ -40,4 +40,4 @@ PRIORS: dict[str, type[PriorFamily]] = {
     "flow": FlowPrior,
     "class_normal": ClassPrior,
 }
-"""Families by the name that ``--prior`` knows them by."""
+"""Families by name, the values of the setting ``prior``."""

@@ -1,4 +1,9 @@
-"""What every prior can do: the family, and the distribution that it makes."""
+"""Interfaces of priors: the family, and the distribution p(z) that it makes.
+
+A family inherits from :class:`PriorFamily` and gets the default bodies given there. It must define
+``__call__``. A distribution is matched by structure: a ``NamedTuple`` with the methods of
+:class:`Prior`, which it does not inherit from.
+"""
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -10,16 +15,21 @@ from vae_jax.models.posteriors import Posterior
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
 Encode = Callable[[Images], Posterior]
-"""The model's own encoder with its present parameters."""
+"""Encoder of the model with its current parameters, from images to q(z|x)."""
 
 
 class PriorInit(NamedTuple):
-    """What a prior may start from.
+    """Inputs from which a prior may initialise its parameters.
 
     Attributes:
-        latent_mask: which columns of z the run uses.
-        images: a few training images, as the model sees them.
-        num_classes: of the labels that the model is given; 0 for none.
+        latent_mask: mask of the columns of z that the run uses.
+        images: a few training images, as the model reads them.
+        num_classes: number of classes of the labels that the model reads; 0 for none.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> PriorInit(jnp.ones(2, bool), jnp.zeros((3, 28, 28, 1))).num_classes
+        0
     """
 
     latent_mask: LatentMask
@@ -29,43 +39,45 @@ class PriorInit(NamedTuple):
 
 @runtime_checkable
 class Prior(Protocol):
-    """p(z), or p(z|y) for given labels: a ``NamedTuple`` of arrays."""
+    """Distribution p(z), or p(z|y) for given labels: a ``NamedTuple`` of arrays."""
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """Log p(z) in nats, summed over the active coordinates."""
+        """Return log p(z) in nats over the used coordinates."""
         ...
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
-        """Z ~ p(z) from standard normal noise of z's shape and, for what else is drawn, a key.
+        """Draw z ~ p(z); coordinates that are masked out are zero.
 
-        Inactive coordinates are zero.
+        Args:
+            key: random key for draws beside the noise, as of a mixture's component.
+            noise: standard normal noise of the shape of z.
         """
         ...
 
     def kl(self, q: Posterior) -> Latents | None:
-        """Terms, one per latent, whose sum is KL(q || p) in nats; None where none is known."""
+        """Return KL(q || p) in nats as one term per latent, or None if no closed form is known."""
         ...
 
 
 @runtime_checkable
 class PriorFamily(Protocol):
-    """The family of p(z): a frozen dataclass that hashes by value and holds no arrays.
+    """Family of p(z): a frozen dataclass that hashes by value and holds no arrays.
 
-    The bodies given here are those of a family without parameters, labels or examples.
+    The default bodies are those of a family without parameters, labels or examples.
     """
 
     needs_labels: ClassVar[bool] = False
-    """Whether it is p(z|y)."""
+    """Flag: the prior is p(z|y), so the model must be class-conditional."""
     has_gaussian_kl: ClassVar[bool] = False
-    """Whether the KL from a Gaussian posterior to it is known in closed form."""
+    """Flag: the KL from a Gaussian posterior to the prior is known in closed form."""
 
     @property
     def num_examples(self) -> int:
-        """Training images that it starts from."""
+        """Number of training images that the initial parameters are made of."""
         return 0
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
-        """What is learned, before the first update; {} for nothing."""
+        """Return the initial parameters; ``{}`` if there are none."""
         del key, hparams, start
         return {}
 
@@ -77,13 +89,13 @@ class PriorFamily(Protocol):
         encode: Encode,
         y: Labels | None = None,
     ) -> Prior:
-        """The prior with the given parameters.
+        """Return the prior with the given parameters.
 
         Args:
-            hparams: of one run.
-            params: from :meth:`init`.
-            latent_mask: which columns of z the run uses.
-            encode: the model's encoder, for priors that are made of posteriors.
-            y: labels, for priors that know them.
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init`.
+            latent_mask: mask of the columns of z that the run uses.
+            encode: encoder of the model, for priors that are made of posteriors.
+            y: labels, for priors p(z|y).
         """
         ...

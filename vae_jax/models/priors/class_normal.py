@@ -1,4 +1,4 @@
-"""A Gaussian for each class of a conditional model."""
+"""Class-conditional Gaussian prior p(z|y)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -17,34 +17,42 @@ from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_
 
 
 class ClassNormal(NamedTuple):
-    """p(z|y) = N(z; mean_y, exp(log_var_y)) for given labels.
+    """Distribution p(z|y) = N(z; mean_y, exp(log_var_y)) for given labels.
 
     Attributes:
-        own: of each label, restricted to ``latent_mask``.
-        latent_mask: the coordinates that count.
+        gaussian: Gaussian of each label's class, restricted to ``latent_mask``.
+        latent_mask: mask of the used coordinates.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones(2, bool)
+        >>> p = ClassNormal(Gaussian(jnp.ones((3, 2)), jnp.zeros((3, 2)), mask), mask)
+        >>> q = Gaussian(jnp.zeros((3, 2)), jnp.zeros((3, 2)))
+        >>> p.kl(q)[0].tolist()  # (0 - 1)^2 / 2 nats
+        [0.5, 0.5]
     """
 
-    own: Gaussian
+    gaussian: Gaussian
     latent_mask: LatentMask
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """Log p(z|y) in nats, summed over the active coordinates."""
-        return self.own.log_prob(z)
+        """Return log p(z|y) in nats, summed over the used coordinates."""
+        return self.gaussian.log_prob(z)
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
-        """The noise, moved to the class."""
+        """Return the noise scaled and shifted to the Gaussian of the class."""
         del key
-        return apply_mask(self.latent_mask, self.own.sample(noise))
+        return apply_mask(self.latent_mask, self.gaussian.sample(noise))
 
     def kl(self, q: Posterior) -> Latents | None:
-        """KL(q || p) of each latent, in nats, for a Gaussian q.
+        """Return KL(q || p) of each latent in nats for a Gaussian q, else None.
 
-        No KL changes when both are moved and scaled, so p may be made N(0, I).
+        A KL is invariant when both are shifted and scaled, so p is transformed to N(0, I).
         """
-        unit, scale = UnitNormal(self.latent_mask), finite_exp(-0.5 * self.own.log_var)
+        unit, scale = UnitNormal(self.latent_mask), finite_exp(-0.5 * self.gaussian.log_var)
         if not isinstance(q, Gaussian | CholeskyGaussian):
             return None
-        mean, log_var = (q.mean - self.own.mean) * scale, q.log_var - self.own.log_var
+        mean, log_var = (q.mean - self.gaussian.mean) * scale, q.log_var - self.gaussian.log_var
         if isinstance(q, Gaussian):
             return unit.kl(q._replace(mean=mean, log_var=log_var))
         return unit.kl(q._replace(mean=mean, log_var=log_var, lower=q.lower * scale[..., None]))
@@ -52,13 +60,25 @@ class ClassNormal(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassPrior(PriorFamily):
-    """Mean and log-variance of every class are learned; all start as N(0, I)."""
+    """Family p(z|y) with a learned mean and log-variance per class, initially N(0, I).
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family, hparams, mask = ClassPrior(), HParams.of(), jnp.ones(2, bool)
+        >>> start = PriorInit(mask, jnp.zeros((0, 4, 4, 1)), num_classes=10)
+        >>> params = family.init(jax.random.key(0), hparams, start)
+        >>> p = family(hparams, params, mask, lambda x: None, jnp.array([3, 7]))
+        >>> p.log_prob(jnp.zeros((2, 2))).shape
+        (2,)
+    """
 
     needs_labels: ClassVar[bool] = True
     has_gaussian_kl: ClassVar[bool] = True
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
-        """Zeros."""
+        """Return means and log-variances of zero, ``[num_classes, latents]``."""
         del key, hparams
         zeros = jnp.zeros((start.num_classes, len(start.latent_mask)), default_float())
         return {"means": zeros, "log_vars": zeros}
@@ -71,16 +91,23 @@ class ClassPrior(PriorFamily):
         encode: Encode,
         y: Labels | None = None,
     ) -> ClassNormal:
-        """The Gaussians of the given labels."""
+        """Return the Gaussians of the given labels.
+
+        Raises:
+            ValueError: no labels are given.
+        """
         del hparams, encode
         if y is None:
-            raise ValueError("a prior of classes needs labels y")
+            raise ValueError(
+                "y=None: the prior class_normal is p(z|y) and needs labels; "
+                "pass y, one class for each example"
+            )
         table = Gaussian(params["means"], params["log_vars"]).restrict(latent_mask)
-        own = Gaussian(_row(table.mean, y), _row(table.log_var, y), latent_mask)
-        return ClassNormal(own, latent_mask)
+        gaussian = Gaussian(_row(table.mean, y), _row(table.log_var, y), latent_mask)
+        return ClassNormal(gaussian, latent_mask)
 
 
 def _row(table: Float[Array, "classes latents"], y: Labels) -> Latents:
-    """``table[y]``, as a product whose gradient adds in the same order on every device."""
+    """Return ``table[y]`` as a product, whose gradient sums in the same order on every device."""
     one_hot = jax.nn.one_hot(y, len(table), dtype=table.dtype)
     return jnp.matmul(one_hot, table, precision=jax.lax.Precision.HIGHEST)

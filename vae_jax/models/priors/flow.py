@@ -1,4 +1,4 @@
-"""A normalizing flow as prior: RealNVP (Dinh et al. 2017)."""
+"""Normalizing flow prior: RealNVP (Dinh et al. 2017)."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,21 +8,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.latents import apply_mask, grow
+from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import UnitNormal
 from vae_jax.models.soft_clamp import soft_clamp
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
-LARGEST_LOG_SCALE = 2.0
-"""Of one coupling; further ones multiply."""
+MAX_LOG_SCALE = 2.0
+"""Bound of the abs of a log-scale of one coupling; the scales of several couplings multiply."""
 
 
 class Coupling(NamedTuple):
-    """z -> z * exp(log_scale) + shift on every second coordinate, given the others (eqs. 7, 8).
+    """Affine coupling: every second coordinate is scaled and shifted given the others (eqs. 7, 8).
 
-    The couplings of a flow lie on a leading axis.
+    z becomes z * exp(log_scale) + shift, where both are functions of tanh features of the given
+    coordinates. The couplings of a flow are stacked on a leading axis.
+
+    Attributes:
+        kernel: weights from z to the features.
+        bias: bias of the features.
+        scale_kernel: weights from the features to the log-scale.
+        scale_bias: bias of the log-scale.
+        shift_kernel: weights from the features to the shift.
+        shift_bias: bias of the shift.
     """
 
     kernel: Float[Array, "*couplings latents features"]
@@ -33,9 +42,9 @@ class Coupling(NamedTuple):
     shift_bias: Float[Array, "*couplings latents"]
 
     def restrict(self, latent_mask: LatentMask, is_given: Bool[Array, " latents"]) -> "Coupling":
-        """Zeros for all but inputs that are given and outputs that are not, both active.
+        """Return the coupling that reads the given coordinates and changes the other used ones.
 
-        The others are then neither read nor changed, whatever their parameters.
+        All other weights are set to zero, so other coordinates are neither read nor changed.
         """
         inputs, outputs = latent_mask & is_given, latent_mask & ~is_given
         return Coupling(
@@ -45,26 +54,37 @@ class Coupling(NamedTuple):
         )
 
     def terms(self, z: Latents) -> tuple[Latents, Latents]:
-        """Log-scale, softly bounded, and shift; the same before and after the coupling."""
-        features = jnp.tanh(z @ self.kernel + grow(self.bias, z.ndim))
-        log_scale = features @ self.scale_kernel + grow(self.scale_bias, z.ndim)
-        shift = features @ self.shift_kernel + grow(self.shift_bias, z.ndim)
-        return soft_clamp(log_scale, LARGEST_LOG_SCALE), shift
+        """Return the log-scale, softly clamped, and the shift, for z before or after the coupling.
+
+        Both are the same, since the coordinates that they depend on do not change.
+        """
+        features = jnp.tanh(z @ self.kernel + prepend_axes(self.bias, z.ndim))
+        log_scale = features @ self.scale_kernel + prepend_axes(self.scale_bias, z.ndim)
+        shift = features @ self.shift_kernel + prepend_axes(self.shift_bias, z.ndim)
+        return soft_clamp(log_scale, MAX_LOG_SCALE), shift
 
 
 class CouplingFlow(NamedTuple):
-    """p(z) = N(f(z); 0, I) |det df/dz| for a chain f of couplings.
+    """Distribution p(z) = N(f(z); 0, I) |det df/dz| for a chain f of couplings.
 
     Attributes:
-        couplings: of the chain, restricted, on a leading axis.
-        latent_mask: the coordinates that count.
+        couplings: couplings of the chain, restricted, on a leading axis.
+        latent_mask: mask of the used coordinates.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> shapes = (1, 2, 3), (1, 3), (1, 3, 2), (1, 2), (1, 3, 2), (1, 2)
+        >>> identity = Coupling(*(jnp.zeros(shape) for shape in shapes))
+        >>> p = CouplingFlow(identity, jnp.ones(2, bool))
+        >>> round(float(p.log_prob(jnp.zeros((1, 2)))[0]), 3)  # N(0, I): -ln 2 pi nats
+        -1.838
     """
 
     couplings: Coupling
     latent_mask: LatentMask
 
     def to_noise(self, z: Latents) -> tuple[Latents, Float[Array, "*batch"]]:
-        """f(z), and log |det df/dz| over the active coordinates."""
+        """Return f(z), and log |det df/dz| over the used coordinates."""
 
         def step(
             carry: tuple[Array, Array], coupling: Coupling
@@ -77,7 +97,7 @@ class CouplingFlow(NamedTuple):
         return jax.lax.scan(step, start, self.couplings)[0]
 
     def from_noise(self, noise: Latents) -> Latents:
-        """The z with f(z) = noise, in as many steps."""
+        """Return the z with f(z) = noise, in as many steps as :meth:`to_noise`."""
 
         def step(z: Latents, coupling: Coupling) -> tuple[Latents, None]:
             log_scale, shift = coupling.terms(z)
@@ -88,38 +108,48 @@ class CouplingFlow(NamedTuple):
         )[0]
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """Log p(z) in nats, summed over the active coordinates."""
+        """Return log p(z) in nats over the used coordinates."""
         noise, log_det = self.to_noise(z)
         return UnitNormal(self.latent_mask).log_prob(noise) + log_det
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
-        """The noise through the inverse chain."""
+        """Return the noise mapped through the inverse chain."""
         del key
         return self.from_noise(noise)
 
     def kl(self, q: Posterior) -> Latents | None:
-        """No closed form is known."""
+        """Return None: no closed form is known."""
         del q
 
 
 @dataclass(frozen=True)
 class FlowPrior(PriorFamily):
-    """Affine couplings that change the odd and the even coordinates in turn.
+    """Family of flows of affine couplings that change the odd and the even coordinates in turn.
 
-    Which coordinates a coupling reads and changes does not depend on how wide z is, so a masked
-    model is the narrow one. A lone latent has nothing to read: its prior is Gaussian. At the start
-    the flow is the identity, and the prior N(0, I).
+    The coordinates that a coupling reads and changes do not depend on the width of z, so a masked
+    model equals the narrow one. A single latent has nothing to read: its prior is Gaussian. At the
+    start the flow is the identity, and the prior N(0, I).
 
     Attributes:
-        num_couplings: 2 change every coordinate once.
-        coupling_size: hidden units of a coupling.
+        num_couplings: number of couplings; two change every coordinate once.
+        coupling_size: number of hidden units of a coupling.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> family, hparams, mask = FlowPrior(), HParams.of(), jnp.ones(2, bool)
+        >>> start = PriorInit(mask, jnp.zeros((0, 4, 4, 1)))
+        >>> p = family(hparams, family.init(jax.random.key(0), hparams, start), mask, lambda x: x)
+        >>> round(float(p.log_prob(jnp.zeros((1, 2)))[0]), 3)  # -ln 2 pi nats
+        -1.838
     """
 
     num_couplings: int = 4
     coupling_size: int = 64
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
-        """Random features of unit scale, drawn with the latent axis leading, and zero outputs."""
+        """Return random features of unit scale, drawn with latents leading, and zero outputs."""
         del hparams
         width, count, size = len(start.latent_mask), self.num_couplings, self.coupling_size
         drawn = jnp.moveaxis(jax.random.normal(key, (width, count, size), default_float()), 0, 1)
@@ -138,9 +168,9 @@ class FlowPrior(PriorFamily):
         encode: Encode,
         y: Labels | None = None,
     ) -> CouplingFlow:
-        """The flow over the active coordinates."""
+        """Return the flow over the used coordinates."""
         del hparams, encode, y
-        places = jnp.arange(len(latent_mask))
-        is_given = jax.vmap(lambda turn: places % 2 == turn % 2)(jnp.arange(self.num_couplings))
+        columns, indices = jnp.arange(len(latent_mask)), jnp.arange(self.num_couplings)
+        is_given = jax.vmap(lambda index: columns % 2 == index % 2)(indices)
         restrict = jax.vmap(Coupling.restrict, in_axes=(0, None, 0))
         return CouplingFlow(restrict(Coupling(**params), latent_mask, is_given), latent_mask)

@@ -1,4 +1,4 @@
-"""The standard normal prior."""
+"""Standard normal prior."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -14,27 +14,36 @@ from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey
 
 
 class UnitNormal(NamedTuple):
-    """p(z) = N(0, I) over the active coordinates; None for all."""
+    """Distribution p(z) = N(0, I).
+
+    Attributes:
+        latent_mask: mask of the used coordinates; None for all.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q = Gaussian(mean=jnp.array([1.0, 0.0]), log_var=jnp.zeros(2))
+        >>> UnitNormal().kl(q).tolist()  # nats per latent
+        [0.5, 0.0]
+    """
 
     latent_mask: LatentMask | None = None
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """Log p(z) in nats, summed over the active coordinates."""
+        """Return log p(z) in nats, summed over the used coordinates."""
         zero = jnp.zeros((), z.dtype)
         return jnp.sum(apply_mask(self.latent_mask, normal_log_density(z, zero, zero)), axis=-1)
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
-        """The noise itself."""
+        """Return the noise itself, with zeros on the coordinates that are masked out."""
         del key
         return apply_mask(self.latent_mask, noise)
 
     def kl(self, q: Posterior) -> Latents | None:
-        """KL(q || p) of each latent, in nats, for a Gaussian q.
+        """Return KL(q || p) of each latent in nats for a Gaussian q, else None.
 
         KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - ln s^2 - 1) / 2
         (Kingma & Welling 2014, appendix B). With correlations the j-th term is the mean KL of
-        q(z_j|z_1..j-1): there s^2 is the marginal variance in the second place, the conditional
-        one in the third.
+        q(z_j|z_1..j-1): s^2 is the marginal variance, and in ln s^2 the conditional variance.
         """
         if isinstance(q, Gaussian):
             variance = jnp.exp(q.log_var)
@@ -47,7 +56,15 @@ class UnitNormal(NamedTuple):
 
 @dataclass(frozen=True)
 class StandardNormal(PriorFamily):
-    """p(z) = N(0, I)."""
+    """Family of the standard normal prior p(z) = N(0, I); nothing is learned.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import HParams
+        >>> p = StandardNormal()(HParams.of(), {}, jnp.array([True, False]), lambda x: x)
+        >>> round(float(p.log_prob(jnp.zeros(2))), 3)  # -ln(2 pi) / 2 nats: one used latent
+        -0.919
+    """
 
     has_gaussian_kl: ClassVar[bool] = True
 
@@ -59,6 +76,6 @@ class StandardNormal(PriorFamily):
         encode: Encode,
         y: Labels | None = None,
     ) -> UnitNormal:
-        """The standard normal over the active coordinates."""
+        """Return the standard normal over the used coordinates."""
         del hparams, params, encode, y
         return UnitNormal(latent_mask)

@@ -1,4 +1,4 @@
-"""The VampPrior: a mixture of the model's own posteriors (Tomczak & Welling 2018)."""
+"""VampPrior: a mixture of the model's own posteriors (Tomczak & Welling 2018)."""
 
 import math
 from dataclasses import dataclass
@@ -15,54 +15,74 @@ from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.mixture import GaussianMixture
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
-_DARKEST = 0.01
+_MIN_GRAY = 0.01
+"""Smallest gray of an image as pseudo-input; at 0 and 1 the sigmoid has no gradient."""
 
 
 class PosteriorMixture(NamedTuple):
-    """p(z) = 1/K sum_k q_k(z) for posteriors of any kind.
+    """Distribution p(z) = 1/K sum_k q_k(z) for posteriors of any family with a density.
 
     Attributes:
-        parts: all q_k, on a leading axis.
-        latent_mask: the coordinates that count.
+        components: posteriors q_k, on a leading axis.
+        latent_mask: mask of the used coordinates.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from vae_jax.models.posteriors import CholeskyGaussian
+        >>> mask = jnp.ones(2, bool)
+        >>> zeros = jnp.zeros((3, 2))
+        >>> same = CholeskyGaussian(zeros, zeros, jnp.zeros((3, 2, 2)), mask)
+        >>> round(float(PosteriorMixture(same, mask).log_prob(jnp.zeros(2))), 3)  # N(0, I)
+        -1.838
     """
 
-    parts: Posterior
+    components: Posterior
     latent_mask: LatentMask
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
-        """Log p(z) in nats; each component's is summed over the active coordinates first."""
-        log_parts = self.parts.log_prob(self._for_each_part(z))
-        return jax.nn.logsumexp(log_parts, axis=-1) - math.log(log_parts.shape[-1])
+        """Return log p(z) in nats; each component is summed over the used coordinates first."""
+        log_probs = self.components.log_prob(self._for_each_component(z))
+        return jax.nn.logsumexp(log_probs, axis=-1) - math.log(log_probs.shape[-1])
 
     def sample(self, key: PRNGKey, noise: Latents) -> Latents:
-        """One of the components' samples with this noise."""
-        drawn = self.parts.sample(self._for_each_part(noise))
+        """Draw a component, and return its sample with this noise."""
+        drawn = self.components.sample(self._for_each_component(noise))
         chosen = jax.random.randint(key, noise.shape[:-1], 0, drawn.shape[-2])
         z = jnp.take_along_axis(drawn, chosen[..., None, None], axis=-2)
         return apply_mask(self.latent_mask, jnp.squeeze(z, axis=-2))
 
     def kl(self, q: Posterior) -> Latents | None:
-        """No closed form is known."""
+        """Return None: no closed form is known."""
         del q
 
-    def _for_each_part(self, values: Latents) -> Float[Array, "*batch components latents"]:
-        shape = *values.shape[:-1], *self.parts.center.shape
+    def _for_each_component(self, values: Latents) -> Float[Array, "*batch components latents"]:
+        shape = *values.shape[:-1], *self.components.center.shape
         return jnp.broadcast_to(values[..., None, :], shape)
 
 
 @dataclass(frozen=True)
 class VampPrior(PriorFamily):
-    r"""p(z) = 1/K sum_k q(z|u_k) with learned pseudo-inputs u_k (eq. 9).
+    r"""Family p(z) = 1/K sum_k q(z|u_k) with learned pseudo-inputs u_k (eq. 9).
 
-    :math:`u = \mathrm{sigmoid}(w)` with w learned stays in [0, 1] and has a slope everywhere, which
-    a Hardtanh has not. Of a posterior that is a flow its base is mixed, whose density is known at
-    any z. In a conditional model u_k has the fixed label k modulo the number of classes, and p(z)
-    does not depend on the label of x.
+    :math:`u = \mathrm{sigmoid}(w)` with w learned stays in [0, 1] and has a gradient everywhere,
+    unlike the paper's Hardtanh. If the posterior is a flow, its base is mixed, whose density is
+    known at any z. In a conditional model u_k has the fixed label k modulo the number of classes,
+    and p(z) does not depend on the label of x.
 
     Attributes:
-        num_components: K.
-        pseudo_inputs: what they start from: ``data``, training images, between 0.01 and 0.99 for
-            the sake of the slope; ``noise``, w ~ N(0, 1), as are those for which there is no image.
+        num_components: number K of components.
+        pseudo_inputs: initial pseudo-inputs. ``data``: training images, clipped to [0.01, 0.99] to
+            have a gradient. ``noise``: w ~ N(0, 1), also used where there are fewer images than K.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from vae_jax import MLP, VAE, HParams
+        >>> model = VAE((4, 4, 1), 2, MLP((8,)), prior=VampPrior(num_components=3))
+        >>> hparams = HParams.of(latent_size=2)
+        >>> params = model.init(hparams, jnp.full((4, 4, 1), 0.5), jnp.zeros((3, 4, 4, 1)))
+        >>> model.prior_at(hparams, params).components.mean.shape  # 48 columns, 2 of them used
+        (3, 48)
     """
 
     num_components: int = 10
@@ -70,13 +90,13 @@ class VampPrior(PriorFamily):
 
     @property
     def num_examples(self) -> int:
-        """One training image per component, or none."""
+        """Number of training images for the pseudo-inputs: one per component, or none."""
         return self.num_components if self.pseudo_inputs == "data" else 0
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
-        """Logits w of the pseudo-inputs."""
+        """Return the logits w of the pseudo-inputs."""
         del hparams
-        images = jnp.clip(start.images[: self.num_examples], _DARKEST, 1.0 - _DARKEST)
+        images = jnp.clip(start.images[: self.num_examples], _MIN_GRAY, 1.0 - _MIN_GRAY)
         shape = self.num_components - len(images), *images.shape[1:]
         noise = jax.random.normal(key, shape, default_float())
         return {"pseudo_inputs": jnp.concatenate([jax.scipy.special.logit(images), noise])}
@@ -89,9 +109,10 @@ class VampPrior(PriorFamily):
         encode: Encode,
         y: Labels | None = None,
     ) -> GaussianMixture | PosteriorMixture:
-        """The mixture of the present encoder's posteriors."""
+        """Return the mixture of the current encoder's posteriors of the pseudo-inputs."""
         del hparams, y
-        parts = encode(jax.nn.sigmoid(params["pseudo_inputs"])).component()
-        if not isinstance(parts, Gaussian):
-            return PosteriorMixture(parts, latent_mask)
-        return GaussianMixture(jnp.zeros(len(parts.mean), parts.mean.dtype), parts, latent_mask)
+        components = encode(jax.nn.sigmoid(params["pseudo_inputs"])).component()
+        if not isinstance(components, Gaussian):
+            return PosteriorMixture(components, latent_mask)
+        logits = jnp.zeros(len(components.mean), components.mean.dtype)
+        return GaussianMixture(logits, components, latent_mask)
