@@ -46,7 +46,8 @@ class Elbo:
     Example:
         >>> import jax, jax.numpy as jnp, vae_jax
         >>> model, hparams = vae_jax.VAE((2, 2, 1), 1), vae_jax.HParams.of(latent_size=1)
-        >>> params, x = model.init(hparams, jnp.full((2, 2, 1), 0.5)), jnp.ones((3, 2, 2, 1))
+        >>> params = jax.jit(model.init)(hparams, jnp.full((2, 2, 1), 0.5))
+        >>> x = jnp.ones((3, 2, 2, 1))
         >>> noise = model.noise(jax.random.key(0), 1, 3)
         >>> output = Elbo()(model, hparams, params, x, noise, jnp.int32(0))
         >>> bool(jnp.allclose(output.objective, output.terms.elbo))

@@ -52,12 +52,14 @@ class ImportanceWeighted:
         num_particles: number K of samples of z per bound.
         num_bounds: number M of bounds per example.
         estimator: gradient estimator: ``standard``; ``stl``, the path derivative alone (Roeder et
-            al. 2017), biased for K > 1; ``dreg``, doubly reparameterized (Tucker et al. 2019, eq. 8), unbiased.
+            al. 2017), biased for K > 1; ``dreg``, doubly reparameterized (Tucker et al. 2019,
+            eq. 8), unbiased.
 
     Example:
         >>> import jax, jax.numpy as jnp, vae_jax
         >>> model, hparams = vae_jax.VAE((2, 2, 1), 1), vae_jax.HParams.of(latent_size=1)
-        >>> params, x = model.init(hparams, jnp.full((2, 2, 1), 0.5)), jnp.ones((3, 2, 2, 1))
+        >>> params = jax.jit(model.init)(hparams, jnp.full((2, 2, 1), 0.5))
+        >>> x = jnp.ones((3, 2, 2, 1))
         >>> iwae = ImportanceWeighted(num_particles=5)
         >>> noise = model.noise(jax.random.key(0), iwae.num_draws, 3)
         >>> iwae(model, hparams, params, x, noise, jnp.int32(0)).objective.shape

@@ -52,10 +52,10 @@ class Conv:
         dtype: type of the computation inside the network; None follows the parameters.
 
     Example:
-        >>> import jax.numpy as jnp, vae_jax
+        >>> import jax, jax.numpy as jnp, vae_jax
         >>> network = vae_jax.Conv(channels=(4, 8), hidden_sizes=(32,))
-        >>> model = vae_jax.VAE((8, 8, 1), max_latents=10, network=network)
-        >>> params = model.init(vae_jax.HParams.of(latent_size=2), jnp.zeros((8, 8, 1)))
+        >>> model = vae_jax.VAE((8, 8, 1), max_latents=20, network=network)
+        >>> params = jax.eval_shape(model.init, vae_jax.HParams.of(), jnp.zeros((8, 8, 1)))
         >>> [params["encoder"]["body"][f"Conv_{i}"]["kernel"].shape for i in range(2)]
         [(4, 4, 1, 4), (4, 4, 4, 8)]
     """

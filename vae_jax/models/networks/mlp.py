@@ -27,10 +27,10 @@ class MLP:
         dtype: type of the computation inside the network; None follows the parameters.
 
     Example:
-        >>> import jax.numpy as jnp, vae_jax
+        >>> import jax, jax.numpy as jnp, vae_jax
         >>> network = vae_jax.MLP(hidden_sizes=(64, 32), activation="gelu")
-        >>> model = vae_jax.VAE((28, 28, 1), max_latents=10, network=network)
-        >>> params = model.init(vae_jax.HParams.of(latent_size=2), jnp.zeros((28, 28, 1)))
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=20, network=network)
+        >>> params = jax.eval_shape(model.init, vae_jax.HParams.of(), jnp.zeros((28, 28, 1)))
         >>> [params["encoder"]["body"][f"Dense_{i}"]["kernel"].shape for i in range(2)]
         [(784, 64), (64, 32)]
     """

@@ -45,10 +45,10 @@ class ResNet:
         dtype: type of the computation inside the network; None follows the parameters.
 
     Example:
-        >>> import jax.numpy as jnp, vae_jax
+        >>> import jax, jax.numpy as jnp, vae_jax
         >>> network = vae_jax.ResNet(channels=(4,), num_blocks=2, hidden_sizes=(32,))
-        >>> model = vae_jax.VAE((8, 8, 1), max_latents=10, network=network)
-        >>> params = model.init(vae_jax.HParams.of(latent_size=2), jnp.zeros((8, 8, 1)))
+        >>> model = vae_jax.VAE((8, 8, 1), max_latents=20, network=network)
+        >>> params = jax.eval_shape(model.init, vae_jax.HParams.of(), jnp.zeros((8, 8, 1)))
         >>> sorted(params["encoder"]["body"])
         ['Conv_0', 'Dense_0', 'Residual_0', 'Residual_1']
     """

@@ -29,7 +29,7 @@ class DIP(Regularizer):
         >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
         >>> spec = vae_jax.TrainSpec(model, regularizers=(DIP(dip_of="samples"),))
         >>> hparams = vae_jax.HParams.of(dip_offdiagonal=[0.0, 10.0], dip_diagonal=5.0)
-        >>> DIP.strengths
+        >>> spec.regularizers[0].strengths
         ('dip_offdiagonal', 'dip_diagonal')
     """
 

@@ -38,7 +38,7 @@ class FactorVAE(Regularizer):
         >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
         >>> spec = vae_jax.TrainSpec(model, regularizers=(FactorVAE(),))
         >>> hparams = vae_jax.HParams.of(factor_weight=[0.0, 35.0])
-        >>> FactorVAE.strengths
+        >>> spec.regularizers[0].strengths
         ('factor_weight',)
     """
 

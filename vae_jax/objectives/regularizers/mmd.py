@@ -36,7 +36,7 @@ class MMD(Regularizer):
         >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
         >>> spec = vae_jax.TrainSpec(model, regularizers=(MMD(),))
         >>> hparams = vae_jax.HParams.of(mmd_weight=[0.0, 10.0])
-        >>> MMD.strengths
+        >>> spec.regularizers[0].strengths
         ('mmd_weight',)
     """
 

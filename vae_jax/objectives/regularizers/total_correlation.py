@@ -74,7 +74,7 @@ class TotalCorrelation(Regularizer):
         >>> penalty = TotalCorrelation(tc_estimator="stratified")
         >>> spec = vae_jax.TrainSpec(model, regularizers=(penalty,))
         >>> hparams = vae_jax.HParams.of(tc_weight=[0.0, 1.0, 5.0])
-        >>> TotalCorrelation.strengths
+        >>> spec.regularizers[0].strengths
         ('tc_weight',)
     """
 
