@@ -20,14 +20,6 @@ class HParams(NamedTuple):
     Scalars for one run, ``[runs]`` for a study. Build it with :meth:`of`, which gives every field
     its dtype: a Python number of another type would compile a second program.
 
-    Example:
-        >>> import vae_jax
-        >>> hparams = vae_jax.HParams.of(latent_size=[2, 8, 32], beta=4.0)
-        >>> hparams.latent_size.tolist(), hparams.beta.tolist()
-        ([2, 8, 32], [4.0, 4.0, 4.0])
-        >>> vae_jax.HParams.of(beta=0.5).beta.shape
-        ()
-
     Attributes:
         beta: weight of the KL term (Higgins et al. 2017, eq. 4); 1 is the ELBO.
         kl_warmup_steps: updates over which this weight rises linearly from 0 to beta.
@@ -41,11 +33,19 @@ class HParams(NamedTuple):
         factor_weight: weight of the discriminator's total correlation (Kim & Mnih 2018, eq. 2).
         latent_size: coordinates of z in use; at most the model's ``max_latents``.
         top_latent_size: coordinates in use of the upper stochastic layer, where there is one.
-        scale: of p(x|z) where the likelihood has one: fixed, or where a learned one starts.
+        scale: scale of p(x|z) where the likelihood has one: fixed, or where a learned one starts.
         learning_rate: Adam's step size at the peak of the schedule.
         warmup_steps: updates over which the learning rate rises linearly to its peak.
         clip_norm: largest global norm of the gradient; infinite for none.
         seed: seed of every random stream of the run.
+
+    Example:
+        >>> import vae_jax
+        >>> hparams = vae_jax.HParams.of(latent_size=[2, 8, 32], seed=1)
+        >>> hparams.latent_size.tolist(), hparams.seed.tolist()
+        ([2, 8, 32], [1, 1, 1])
+        >>> vae_jax.HParams.of(beta=0.5).beta.shape
+        ()
     """
 
     beta: Float[Array, "*runs"]

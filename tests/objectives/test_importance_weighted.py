@@ -23,7 +23,7 @@ def _noise(model, num_particles, batch, seed=0):
 
 
 def _widened(params, ratio):
-    """Return the linear model's parameters with the encoder's standard deviation off by a factor."""
+    """Return the linear model's parameters with the encoder's deviation times a factor."""
     encoder = params["encoder"]
     log_var = encoder["log_var"] | {"bias": encoder["log_var"]["bias"] + 2 * math.log(ratio)}
     return params | {"encoder": encoder | {"log_var": log_var}}

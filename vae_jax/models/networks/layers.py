@@ -84,8 +84,8 @@ class Encoder(nn.Module):
     ) -> dict[str, Float[Array, "batch *shape"]]:
         """Return the outputs of the heads by name.
 
-        A label adds a learned image to x, zero at the start. For a dense first layer this is
-        equivalent to a one-hot label beside the pixels, and it suits every architecture.
+        A label adds a learned image to x, zero at the start. For a dense first layer this acts
+        like a one-hot label beside the pixels, and it suits every architecture.
         """
         if labels is not None:
             x += _label_offsets(self, labels, x.shape[1:])

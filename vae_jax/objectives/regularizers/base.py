@@ -66,7 +66,7 @@ def gaussian(samples: PosteriorSamples, latent_mask: LatentMask) -> Gaussian:
     if not isinstance(samples.q, Gaussian):
         raise TypeError(
             f"posterior: {type(samples.q).__name__} has no variances of a diagonal Gaussian, which "
-            "the regularizer needs; choose a Gaussian posterior or leave the regularizer out"
+            "the regularizer needs; choose a diagonal Gaussian or leave the regularizer out"
         )
     return samples.q.restrict(latent_mask)
 
