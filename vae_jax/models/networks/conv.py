@@ -220,7 +220,7 @@ def conv_transpose(
 
     Args:
         h: feature maps.
-        kernel: in the order of ``lax.conv_transpose(transpose_kernel=False)``.
+        kernel: weights in the order of ``lax.conv_transpose(transpose_kernel=False)``.
         size: height and width of the result; at most twice those of ``h``.
     """
     adjoint = _matrix(jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
