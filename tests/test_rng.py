@@ -1,3 +1,5 @@
+"""Keys of random streams: functions of seed, name and index alone."""
+
 import jax
 import numpy as np
 

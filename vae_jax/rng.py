@@ -1,22 +1,22 @@
-"""Named streams of randomness.
+"""Named random streams.
 
-A key is a function of (seed, name, index) and of nothing else. No key is carried in a state, so a
-resumed run draws what the uninterrupted one would have drawn, and adding a stream moves no other.
+A key is a function of (seed, name, index) alone. No key is carried in a state, so a resumed run has
+the random numbers of the uninterrupted one, and a new stream changes no other.
 
 =============  ============  ==============================================
-stream         index         draws
+stream         index         use
 =============  ============  ==============================================
-``params``     0 to 4        initial weights: encoder, decoder, posterior, prior, regulariser
+``params``     0 to 4        initial weights: encoder, decoder, posterior, prior, regularizer
 ``shuffle``    epoch         the order of the examples
 ``binarize``   step          pixels of a training batch (seed 0: of the fixed splits, 0 to 2)
 ``posterior``  step          noise of the reparameterization
-``regularizer``  step        what a penalty draws
+``regularizer``  step        random numbers of the penalties
 ``evaluate``   0             noise of the evaluation, by example and particle
 ``generate``   0, 1          samples from the model; of each class
 ``decompose``  0             a sample of each example's posterior, for the decomposition of the KL
 ``compare``    0, 1          samples for two-sample measures: from the prior, from the aggregate
 ``ais``        0, 1          chains of annealed importance sampling: on test, on simulated examples
-``gaps``       0             noise by which each example's own posterior is fitted
+``gaps``       0             noise with which each example's own posterior is fitted
 =============  ============  ==============================================
 """
 
@@ -42,17 +42,26 @@ StreamName: TypeAlias = Literal[
     "ais",
     "gaps",
 ]
+"""Name of a random stream."""
 
 
 def stream(
     seed: Integer[Array, ""] | int, name: StreamName, index: Integer[Array, ""] | int = 0
 ) -> PRNGKey:
-    """Key of one stream at one index: ``fold_in(fold_in(key(seed), crc32(name)), index)``.
+    """Return the key ``fold_in(fold_in(key(seed), crc32(name)), index)`` of a stream at an index.
 
     Args:
-        seed: a run's seed; may be traced.
-        name: which stream.
-        index: step, epoch or 0; may be traced.
+        seed: seed of a run; may be traced.
+        name: name of the stream.
+        index: step, epoch or 0, as the table above gives it; may be traced.
+
+    Example:
+        >>> import jax
+        >>> key = stream(seed=0, name="posterior", index=7)
+        >>> bool(key == stream(0, "posterior", 7)), bool(key == stream(0, "posterior", 8))
+        (True, False)
+        >>> jax.random.normal(key, (3,)).shape
+        (3,)
     """
     root = jax.random.key(jnp.asarray(seed, jnp.uint32))
     return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode())), index)

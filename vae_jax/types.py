@@ -1,13 +1,13 @@
-"""The vocabulary of axes and arrays that every signature of the package uses.
+"""Names of axes and types of arrays that every signature of the package uses.
 
-Axis names stand in jaxtyping strings and mean the same everywhere:
+Axis names stand in jaxtyping strings and have one meaning everywhere:
 
 ============  =====================================================================
-``runs``      trained side by side; leads every array of a study's state
+``runs``      runs trained in parallel; the first axis of every array of a study's state
 ``particles`` importance samples of z for one x
 ``batch``     examples
 ``height``, ``width``, ``channels``  of an image x
-``latents``   coordinates of z, ``max_latents`` of them, active or not
+``latents``   coordinates of z, ``max_latents`` of them, used or not
 ============  =====================================================================
 
 Shapes are checked when a function is traced under pytest
@@ -40,23 +40,26 @@ __all__ = [
 ]
 
 PRNGKey: TypeAlias = Key[Array, ""]
+"""Typed random key, as ``jax.random.key`` makes it."""
 Scalar: TypeAlias = Float[Array, ""]
+"""Array of one number."""
 Row: TypeAlias = dict[str, Any]
-"""One run's values by the names of their columns, which ``vae_jax.evaluation.columns`` declares."""
+"""Values of one run by the names of columns, which ``vae_jax.evaluation.columns`` declares."""
 Params: TypeAlias = Any
-"""A pytree of arrays, nested by part: ``{"encoder": ..., "decoder": ..., "output_bias": ...}``."""
+"""Pytree of arrays, nested by part: ``{"encoder": ..., "decoder": ..., "output_bias": ...}``."""
 
 Pixels: TypeAlias = UInt8[Array, "*batch height width channels"]
 """Stored images, 0 to 255."""
 Images: TypeAlias = Float[Array, "*batch height width channels"]
-"""Images as a model sees them, in [0, 1]."""
+"""Images as a model takes them, in [0, 1]."""
 Labels: TypeAlias = Int[Array, "*batch"]
 """Classes of images, counted from 0."""
 Latents: TypeAlias = Float[Array, "*batch latents"]
+"""Values of z, or of its noise."""
 LatentMask: TypeAlias = Bool[Array, " latents"]
-"""True on the first ``latent_size`` coordinates, the ones a run uses."""
+"""Mask of the coordinates that a run uses: true on the first ``latent_size``."""
 
 
 def default_float() -> jnp.dtype:
-    """Float64 under ``--compute_dtype=float64`` (JAX's x64 mode), float32 otherwise."""
+    """Return float64 in JAX's x64 mode (``--compute_dtype=float64``), float32 otherwise."""
     return jax.dtypes.canonicalize_dtype(float)

@@ -1,4 +1,4 @@
-"""Convolutions as matrix products against XLA's own, and the bodies built from them."""
+"""Convolutions as matrix products against XLA's own, and the networks built from them."""
 
 import flax.linen as nn
 import jax
@@ -40,7 +40,7 @@ def assert_close(left, right):
 
 
 def value_and_gradients(fn, weights, *args):
-    """Value and gradients of a quadratic form, so that the cotangent depends on the value."""
+    """Return value and gradients of a quadratic form, whose cotangent depends on the value."""
 
     @jax.jit
     def both(*args):
@@ -93,7 +93,7 @@ def test_vmap_over_kernels_makes_no_convolution():
 def test_layers_have_linens_parameters_and_initial_values():
     x = normal(0, BATCH, 6, 6, CHANNELS)
     key = jax.random.key(1)
-    ours = conv.Conv(FEATURES), conv.ConvTranspose(FEATURES, (12, 12))
+    ours = conv.Convolution(FEATURES), conv.TransposedConvolution(FEATURES, (12, 12))
     linens = nn.Conv(FEATURES, (4, 4), 2), nn.ConvTranspose(FEATURES, (4, 4), (2, 2))
     for our, linen in zip(ours, linens, strict=True):
         jax.tree.map(np.testing.assert_array_equal, our.init(key, x), linen.init(key, x))
@@ -106,15 +106,29 @@ def test_layers_have_linens_parameters_and_initial_values():
     [((28, 28, 1), (4,)), ((9, 14, 3), (2, 3)), ((1, 1, 1), (2,)), ((5, 1, 2), ())],
 )
 def test_bodies_take_any_image_and_any_leading_axes(shape, batch):
-    encoder = conv.ConvEncoder((4, 6, 8), (10, 7), nn.relu)
+    network = conv.Conv((4, 6, 8), (10, 7))
+    encoder = network.encoder_body()
     x, key = normal(1, *batch, *shape), jax.random.key(0)
     features, _ = jax.eval_shape(encoder.init_with_output, key, x)
     assert features.shape == (*batch, 7)
-    decoder = conv.ConvDecoder(shape, (8, 6, 4), (7, 10), nn.relu)
+    decoder = conv.ConvDecoder(network, shape)
     images, variables = jax.eval_shape(decoder.init_with_output, key, features)
     assert images.shape == (*batch, *shape)
     assert set(variables["params"]["ConvTranspose_1"]) == {"kernel", "bias"}
     assert set(variables["params"]["ConvTranspose_2"]) == {"kernel"}
+
+
+def test_parameters_have_the_names_of_checkpoints():
+    network = conv.Conv((3, 4), (5,), weight_norm=True)
+    bodies = network.encoder_body(), conv.ConvDecoder(network, (6, 6, 1))
+    shapes = (1, 6, 6, 1), (1, 5)
+    encoder, decoder = (
+        set(jax.eval_shape(body.init, jax.random.key(0), jnp.zeros(shape))["params"])
+        for body, shape in zip(bodies, shapes, strict=True)
+    )
+    norms = {"WeightNorm_0", "WeightNorm_1"}
+    assert encoder == {"Conv_0", "Conv_1", "Dense_0", "WeightNorm_2"} | norms
+    assert decoder == {"ConvTranspose_0", "ConvTranspose_1", "Dense_0"} | norms
 
 
 def test_leading_axes_are_independent_examples():
@@ -124,8 +138,8 @@ def test_leading_axes_are_independent_examples():
 
 
 def test_parameters_of_the_benchmarked_network():
-    encoder = conv.ConvEncoder((32, 64), (256,), nn.relu)
-    decoder = conv.ConvDecoder((28, 28, 1), (64, 32), (256,), nn.relu)
+    network = conv.Conv((32, 64), (256,))
+    encoder, decoder = network.encoder_body(), conv.ConvDecoder(network, (28, 28, 1))
     variables = (
         jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1))),
         jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, 256))),
@@ -138,7 +152,7 @@ def test_parameters_of_the_benchmarked_network():
 
 def test_a_narrow_dtype_narrows_the_computation_only():
     x = normal(0, BATCH, 6, 6, 1)
-    encoder = conv.ConvEncoder((4,), (5,), nn.relu, jnp.bfloat16)
+    encoder = conv.Conv((4,), (5,), dtype="bfloat16").encoder_body()
     features, variables = jax.eval_shape(encoder.init_with_output, jax.random.key(1), x)
     assert features.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

@@ -1,4 +1,4 @@
-"""Every architecture: shapes, starts, weight normalization; residual blocks against XLA's own."""
+"""Every architecture: shapes, initial weights, weight norm; residual blocks against XLA's own."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def reference_conv_same(x, kernel):
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
 
 
-def test_the_table_has_every_architecture():
+def test_the_registry_has_every_architecture():
     assert SMALL.keys() == NETWORKS.keys()
     assert all(type(SMALL[name]) is kind for name, kind in NETWORKS.items())
 
@@ -59,12 +59,12 @@ def test_the_first_latents_of_a_resnet_start_as_in_the_narrow_model():
     width = models[0].width
     flat = [jax.tree.leaves_with_path((p["encoder"], p["decoder"])) for p in (narrow, wide)]
     for (path, small), (_, large) in zip(*flat, strict=True):
-        where = jax.tree_util.keystr(path)
-        if "latent" in where and "kernel" in where:
+        name = jax.tree_util.keystr(path)
+        if "latent" in name and "kernel" in name:
             large = large[:width]
-        if "mean" in where or "log_var" in where:
+        if "mean" in name or "log_var" in name:
             large = large[..., :width]
-        np.testing.assert_array_equal(small, large, err_msg=where)
+        np.testing.assert_array_equal(small, large, err_msg=name)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -136,7 +136,7 @@ def test_with_multiples_of_zero_a_resnet_is_the_convolutional_network(float64):
     [(layers.Dense(5), (2, 7)), (resnet.SameConv(5), (2, 4, 3, 2))],
 )
 def test_weight_norm_is_g_v_over_the_norm_of_v(float64, layer, shape):
-    x, normed = normal(0, *shape), layers.hidden(layer, weight_norm=True)
+    x, normed = normal(0, *shape), layers.optional_weight_norm(layer, weight_norm=True)
     params = normed.init(KEY, x)["params"]
     own, scale = params["layer_instance"], "layer_instance/kernel/scale"
     jax.tree.map(np.testing.assert_array_equal, params, normed.init(KEY, 100 * x)["params"])
@@ -160,7 +160,7 @@ def test_nothing_is_normalised_across_latents_or_at_the_output(name):
     assert not [path for path in scaled if any(w in path for w in ("mean", "log_var", "latent"))]
 
 
-def test_the_discriminator_gives_one_logit_and_sees_active_coordinates_only():
+def test_the_discriminator_gives_one_logit_that_depends_on_used_coordinates_only():
     latent_mask, z = jnp.arange(6) < 3, normal(0, 2, 4, 6).astype(jnp.float32)
     discriminator = Discriminator((5, 4))
     logits, variables = discriminator.init_with_output(KEY, z, latent_mask)

@@ -1,4 +1,4 @@
-"""Penalties against slow, obvious computations, theory, and the same run at its own width."""
+"""Regularizers against slow, obvious computations, theory, and the same run at its own width."""
 
 import functools
 import itertools
@@ -53,14 +53,14 @@ MEMBERS = {
 
 
 def codes(seed=0, latents=LATENTS):
-    """Means, log-variances and particles of a batch."""
+    """Return means, log-variances and particles of a batch."""
     rng = np.random.default_rng(seed)
     mean, log_var = rng.normal(size=(2, BATCH, latents)) * [[[1.0]], [[0.3]]]
     z = mean + np.exp(0.5 * log_var) * rng.normal(size=(PARTICLES, BATCH, latents))
     return mean, log_var, z
 
 
-def draws_of(mean, log_var, z, latent_mask=ALL, p=None):
+def samples_of(mean, log_var, z, latent_mask=ALL, p=None):
     latent_mask, zeros = jnp.asarray(latent_mask), jnp.zeros(z.shape[:-1])
     q = Gaussian(jnp.asarray(mean), jnp.asarray(log_var))
     prior = UnitNormal(latent_mask) if p is None else p
@@ -75,7 +75,7 @@ def context(latent_mask=ALL, num_examples=NUM_EXAMPLES):
 
 
 def parameters(member, width):
-    """Some, of which a narrower code has the first rows."""
+    """Return parameters of which a narrower code has the first rows."""
     shapes = jax.eval_shape(member.init, jax.random.key(1), jnp.ones(width, bool))
     draw = np.random.default_rng(0).normal
     return jax.tree.map(lambda leaf: jnp.asarray(0.1 * draw(size=leaf.shape)), shapes)
@@ -92,7 +92,7 @@ def density(z, mean, log_var):
 
 
 def total_correlation_by_loops(mean, log_var, z, weights):
-    """Log of the weighted sum of joint densities less those of each coordinate."""
+    """Return log q(z) - sum_j log q(z_j) from weighted sums of densities."""
     values = []
     for i, particle in enumerate(z):
         each = [
@@ -108,7 +108,7 @@ def total_correlation_by_loops(mean, log_var, z, weights):
 
 
 def paper_weights(num_examples, batch_size, own, light):
-    """Chen et al. 2018, appendix C.2: M = batch_size - 1, one example weighs less than others."""
+    """Return the weights of Chen et al. 2018, appendix C.2: M = batch_size - 1, one is lighter."""
     m = batch_size - 1
     weights = np.full(batch_size, 1 / m)
     weights[own], weights[light] = 1 / num_examples, (num_examples - m) / (num_examples * m)
@@ -116,7 +116,7 @@ def paper_weights(num_examples, batch_size, own, light):
 
 
 def stratified_by_loops(num_examples, batch_size):
-    """Mean of the paper's weights over the choice of the light example."""
+    """Return the mean of the paper's weights over the choice of the light example."""
     rows = []
     for own in range(batch_size):
         others = [k for k in range(batch_size) if k != own]
@@ -136,7 +136,7 @@ def stratified_by_loops(num_examples, batch_size):
 def test_total_correlation_is_the_loop_over_pairs(float64, name, weights):
     mean, log_var, z = codes()
     values = [total_correlation_by_loops(mean, log_var, particle, weights) for particle in z]
-    value = penalty(TotalCorrelation(name), draws_of(mean, log_var, z))
+    value = penalty(TotalCorrelation(name), samples_of(mean, log_var, z))
     np.testing.assert_allclose(value, 2.0 * np.mean(values), rtol=1e-12)
 
 
@@ -167,7 +167,7 @@ def test_stratified_densities_are_unbiased_over_all_batches(float64):
 def test_a_data_set_of_one_example_is_finite_in_every_estimator():
     mean, log_var, z = codes()
     for name in ("weighted", "stratified"):
-        samples = draws_of(0 * mean, log_var, z)
+        samples = samples_of(0 * mean, log_var, z)
         assert np.isfinite(penalty(TotalCorrelation(name), samples, num_examples=1))
 
 
@@ -196,11 +196,13 @@ def test_dip_is_the_covariance_of_numpy(float64, name):
     expected = 0.0
     for i, j in itertools.product(range(LATENTS), repeat=2):
         expected += 5 * (covariance[i, i] - 1) ** 2 if i == j else 3 * covariance[i, j] ** 2
-    np.testing.assert_allclose(penalty(DIP(name), draws_of(mean, log_var, z)), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        penalty(DIP(name), samples_of(mean, log_var, z)), expected, rtol=1e-12
+    )
 
 
 class Fixed(NamedTuple):
-    """A prior whose sample is known."""
+    """Prior whose sample is known."""
 
     values: jax.Array
 
@@ -221,20 +223,20 @@ def kernel_by_hand(a, b):
 
 
 def mmd_by_loops(z, other):
-    num, value = len(z), 0.0
+    num, estimate = len(z), 0.0
     for i, j in itertools.product(range(num), repeat=2):
-        value -= 2 * kernel_by_hand(z[i], other[j]) / num**2
+        estimate -= 2 * kernel_by_hand(z[i], other[j]) / num**2
         if i != j:
             own = kernel_by_hand(z[i], z[j]) + kernel_by_hand(other[i], other[j])
-            value += own / (num * (num - 1))
-    return value
+            estimate += own / (num * (num - 1))
+    return estimate
 
 
 def test_mmd_is_the_loop_over_pairs(float64):
     mean, log_var, z = codes()
     other = np.random.default_rng(9).normal(size=z.shape)
     expected = np.mean([mmd_by_loops(*pair) for pair in zip(z, other, strict=True)])
-    samples = draws_of(mean, log_var, z, p=Fixed(jnp.asarray(other)))
+    samples = samples_of(mean, log_var, z, p=Fixed(jnp.asarray(other)))
     np.testing.assert_allclose(penalty(MMD(), samples), 7 * expected, rtol=1e-11)
 
 
@@ -257,16 +259,16 @@ def test_mmd_is_zero_on_average_where_codes_have_the_prior(float64):
 
 def test_mmd_takes_a_deterministic_code(float64):
     mean, log_var, _ = codes()
-    samples = draws_of(mean, log_var, np.stack([mean]))
+    samples = samples_of(mean, log_var, np.stack([mean]))
     point = samples._replace(q=Point(jnp.asarray(mean)))
     np.testing.assert_array_equal(penalty(MMD(), point), penalty(MMD(), samples))
 
 
 @pytest.mark.parametrize("name", ["weighted", "means"])
-def test_what_needs_variances_says_so(name):
+def test_without_variances_the_error_names_posterior_and_remedy(name):
     mean, log_var, z = codes()
-    point = draws_of(mean, log_var, z)._replace(q=Point(jnp.asarray(mean)))
-    with pytest.raises(TypeError, match="variances of a diagonal Gaussian, not Point"):
+    point = samples_of(mean, log_var, z)._replace(q=Point(jnp.asarray(mean)))
+    with pytest.raises(TypeError, match=r"posterior: Point .*variances.*leave the regularizer out"):
         penalty(MEMBERS[name], point)
 
 
@@ -280,34 +282,34 @@ def test_permuted_codes_are_shuffled_coordinate_by_coordinate(float64):
 
 @pytest.fixture
 def factor(float64):
-    """Parameters of a discriminator, codes and what is known beside them."""
+    """Return parameters of a discriminator, codes and the context of the penalty."""
     return parameters(FactorVAE(), LATENTS), jnp.asarray(codes()[2]), context()
 
 
 def test_one_gradient_of_factorvae_is_that_of_both_losses(factor):
-    params, z, known = factor
-    samples = draws_of(*codes())
+    params, z, given = factor
+    samples = samples_of(*codes())
 
     def both(params, z):
-        return FactorVAE()(HPARAMS, params, samples._replace(z=z), known)
+        return FactorVAE()(HPARAMS, params, samples._replace(z=z), given)
 
     value, (discriminators, models) = jax.jit(jax.value_and_grad(both, (0, 1)))(params, z)
     own, gradient = jax.value_and_grad(
-        lambda z: 11 * log_odds(params, z, known.latent_mask).mean()
+        lambda z: 11 * log_odds(params, z, given.latent_mask).mean()
     )(z)
     assert float(value) == pytest.approx(float(own), rel=1e-12)
     np.testing.assert_allclose(models, gradient, rtol=1e-12)
-    alone = jax.jit(lambda params: jax.grad(discriminator_loss)(params, z, known))(params)
+    alone = jax.jit(lambda params: jax.grad(discriminator_loss)(params, z, given))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), discriminators, alone)
 
 
 def test_the_discriminators_loss_is_the_cross_entropy(factor):
-    params, z, known = factor
-    mixed = permuted(known.key, z, known.latent_mask)
-    whole, shuffled = (np.asarray(log_odds(params, a, known.latent_mask)) for a in (z, mixed))
+    params, z, given = factor
+    mixed = permuted(given.key, z, given.latent_mask)
+    whole, shuffled = (np.asarray(log_odds(params, a, given.latent_mask)) for a in (z, mixed))
     probabilities = 1 / (1 + np.exp(-whole)), 1 / (1 + np.exp(-shuffled))
     expected = -0.5 * (np.log(probabilities[0]).mean() + np.log(1 - probabilities[1]).mean())
-    loss = discriminator_loss(params, z, known)
+    loss = discriminator_loss(params, z, given)
     assert float(loss) == pytest.approx(expected, rel=1e-12)
 
 
@@ -322,8 +324,8 @@ def test_a_trained_discriminator_knows_the_total_correlation():
 
     def advance(carry, key):
         params, state = carry
-        known = Context(latent_mask, 1, jax.random.fold_in(key, 1))
-        gradient = jax.grad(discriminator_loss)(params, sample(key), known)
+        given = Context(latent_mask, 1, jax.random.fold_in(key, 1))
+        gradient = jax.grad(discriminator_loss)(params, sample(key), given)
         updates, state = adam.update(gradient, state)
         return (optax.apply_updates(params, updates), state), None
 
@@ -337,13 +339,13 @@ def test_a_trained_discriminator_knows_the_total_correlation():
 @functools.partial(jax.jit, static_argnums=0)
 def values_and_gradients(member, arrays, latent_mask):
     def value(arrays):
-        return penalty(member, draws_of(*arrays, latent_mask), latent_mask)
+        return penalty(member, samples_of(*arrays, latent_mask), latent_mask)
 
     return jax.value_and_grad(value)(arrays)
 
 
 def spread(arrays, latent_mask, filling):
-    """The arrays' columns where active, something else between and behind."""
+    """Return wide arrays: the given columns where used, the filling between and behind."""
     wide = [
         np.full((*a.shape[:-1], len(latent_mask)), f) for a, f in zip(arrays, filling, strict=True)
     ]
@@ -356,7 +358,7 @@ RUNAWAYS = [(1e200, -2000.0, 1e200), (-1e200, 2000.0, np.inf), (np.nan, np.nan, 
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_inactive_coordinates_contribute_nothing_whatever_they_hold(float64, name):
+def test_unused_coordinates_contribute_nothing_whatever_they_hold(float64, name):
     arrays, member = codes(), MEMBERS[name]
     latent_mask = np.arange(50) < LATENTS
     narrow, gradients = values_and_gradients(member, arrays, ALL)
@@ -369,7 +371,7 @@ def test_inactive_coordinates_contribute_nothing_whatever_they_hold(float64, nam
             assert not np.asarray(large[..., LATENTS:]).any()
 
 
-def test_what_is_drawn_depends_on_the_rank_among_active_columns():
+def test_random_numbers_depend_on_the_rank_among_used_columns():
     latent_mask = jnp.array([True, True, False, False, True])
     keys = jax.random.key_data(column_keys(jax.random.key(0), latent_mask))
     slim = jax.random.key_data(column_keys(jax.random.key(0), jnp.ones(3, bool)))
@@ -378,7 +380,7 @@ def test_what_is_drawn_depends_on_the_rank_among_active_columns():
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_strengths_may_differ_between_runs(float64, name):
-    member, samples = MEMBERS[name], draws_of(*codes())
+    member, samples = MEMBERS[name], samples_of(*codes())
     sizes = jnp.array([0.0, 1.0, 2.5])
     fields = {field: sizes * getattr(HPARAMS, field) for field in member.strengths}
     hparams = HPARAMS._replace(**fields)
@@ -395,7 +397,7 @@ def test_every_strength_belongs_to_one_penalty():
 
 
 def fit(regularizers, max_latents, hparams):
-    """Terms of three updates."""
+    """Return the terms of three updates."""
     spec = step.TrainSpec(tiny_vae(max_latents), regularizers=regularizers, batch_size=6)
     pixels = jnp.arange(6 * 12, dtype=jnp.uint8).reshape(6, 3, 4, 1)
 
@@ -410,7 +412,7 @@ def fit(regularizers, max_latents, hparams):
 
 
 @pytest.mark.slow
-def test_a_row_of_a_study_is_the_run_alone_with_what_draws_and_learns(float64):
+def test_a_row_of_a_study_is_the_run_alone_with_penalties_that_sample_and_learn(float64):
     regularizers = MMD(), FactorVAE()
     shared = {"mmd_weight": 7.0, "factor_weight": 11.0, "learning_rate": 0.01}
     study, run = (HParams.of(latent_size=size, **shared) for size in ([2, 50], 2))

@@ -1,7 +1,8 @@
 """Objectives: bounds on log p(x), their gradient estimators, and regularizers.
 
-A new bound is a class in a file of this package, which maps samples of q(z|x) with their
-log-densities (``base``) to a value per example, and a row in :data:`OBJECTIVES`.
+A new bound is a class in a file of this package that satisfies :class:`Objective`: it reduces
+samples of q(z|x) with their log-densities (:class:`PosteriorSamples`) to a value per example. A row
+in :data:`OBJECTIVES` gives it a name.
 """
 
 from vae_jax.objectives.base import ElboTerms, Objective, ObjectiveOutput, PosteriorSamples
@@ -26,4 +27,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "iwae": ImportanceWeighted,
     "miwae": ImportanceWeighted,
 }
-"""Bounds by the name that ``--objective`` knows them by."""
+"""Bounds by the names that ``--objective`` takes."""

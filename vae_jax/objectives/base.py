@@ -1,4 +1,4 @@
-r"""Samples of q(z|x) with their log-densities, of which every objective is a reduction.
+r"""Samples of q(z|x) with their log-densities; every objective is a reduction of them.
 
 Three log-densities of z ~ q(z|x), in nats, are all that is needed:
 
@@ -7,7 +7,7 @@ Three log-densities of z ~ q(z|x), in nats, are all that is needed:
     E[\log w] = \mathrm{ELBO}(x) \le \log p(x) = \log E[w]
 
 The mean of log w over samples is an ELBO, the log of the mean of K weights a tighter bound. Higher
-is better; the sign is turned once, in ``vae_jax/training/step.py``.
+is better; the sign is changed once, in ``vae_jax/training/step.py``.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -24,11 +24,13 @@ from vae_jax.objectives.gradient_estimators import Estimator, with_token
 from vae_jax.types import Images, Labels, Params, Scalar, default_float
 
 Noise = Float[Array, "particles batch latents"]
+"""Standard normal noise of which samples of z are made, as ``VAE.noise`` draws it."""
 PerExample = Float[Array, "*batch"]
+"""One value per example, in nats."""
 
 
 class ElboTerms(NamedTuple):
-    """The two halves of the ELBO, one value per example, in nats.
+    """Two terms of the ELBO, one value per example, in nats.
 
     Attributes:
         log_likelihood: E_q[log p(x|z)], minus the distortion.
@@ -40,23 +42,23 @@ class ElboTerms(NamedTuple):
 
     @property
     def elbo(self) -> PerExample:
-        """log_likelihood - kl, whatever was trained."""
+        """ELBO = log_likelihood - kl, whatever objective was trained."""
         return self.log_likelihood - self.kl
 
 
 class PosteriorSamples(NamedTuple):
-    """Samples of z for a batch, with all that a bound or a regulariser may ask about them.
+    """Samples of z for a batch with their log-densities, which bounds and regularizers reduce.
 
     Attributes:
-        q: q(z|x).
-        p: p(z).
-        noise: of which z was made, ``[particles, batch, latents]``.
-        z: the samples.
-        log_likelihood: log p(x|z) of each.
-        log_prior: log p(z) of each.
-        log_posterior: log q(z|x) of each.
-        token: zeros, along which DReG sends weights back to z.
-        decoder_dist: p(x|z) of all particles, as it is reported.
+        q: posterior q(z|x) of each example.
+        p: prior p(z).
+        noise: standard normal noise of which z is made, ``[particles, batch, latents]``.
+        z: samples of q(z|x), ``[particles, batch, latents]``.
+        log_likelihood: log p(x|z) of each sample, in nats.
+        log_prior: log p(z) of each sample, in nats.
+        log_posterior: log q(z|x) of each sample, in nats.
+        token: zeros, whose cotangent carries the weights of DReG back to z.
+        decoder_dist: p(x|z) of all samples.
     """
 
     q: Posterior
@@ -71,17 +73,17 @@ class PosteriorSamples(NamedTuple):
 
     @property
     def log_weight(self) -> Float[Array, "particles batch"]:
-        """Log w = log p(x|z) + log p(z) - log q(z|x), whose exponential has the mean p(x)."""
+        """Log-weight log w = log p(x|z) + log p(z) - log q(z|x); w has the mean p(x)."""
         return self.log_likelihood + self.log_prior - self.log_posterior
 
 
 class ObjectiveOutput(NamedTuple):
-    """What an objective gives for a batch.
+    """Output of an objective for a batch.
 
     Attributes:
-        objective: to be maximised, per example, in nats.
-        terms: of the true ELBO, per example.
-        samples: behind them, for regularisers and for likelihoods that follow the batch.
+        objective: value to be maximised, per example, in nats.
+        terms: terms of the true ELBO (beta = 1), per example.
+        samples: samples behind both, for regularizers and for likelihoods that follow the batch.
     """
 
     objective: PerExample
@@ -99,16 +101,16 @@ def sample_posterior(
     *,
     estimator: Estimator = "standard",
 ) -> PosteriorSamples:
-    """Sample z ~ q(z|x) from the noise and weigh it.
+    """Sample z ~ q(z|x) from the noise and compute its log-densities.
 
     Args:
         model: static spec.
-        hparams: of one run.
-        params: of the model.
-        x: ``[batch, height, width, channels]`` in [0, 1].
-        noise: standard normal.
+        hparams: hyperparameters of one run.
+        params: parameters of the model.
+        x: images ``[batch, height, width, channels]`` in [0, 1].
+        noise: standard normal noise ``[particles, batch, latents]``.
         y: labels of a conditional model.
-        estimator: how gradients are estimated; no value depends on it.
+        estimator: estimator of gradients; no value depends on it.
     """
     q, p = model.encode(hparams, params, x, y), model.prior_at(hparams, params, y)
     if estimator == "standard":
@@ -128,10 +130,12 @@ def sample_posterior(
 
 
 def terms_from_samples(samples: PosteriorSamples, *, is_analytic: bool = True) -> ElboTerms:
-    """Terms of the ELBO (Kingma & Welling 2014, eqs. 7 and 10).
+    """Return the terms of the ELBO (Kingma & Welling 2014, eqs. 7 and 10).
 
-    The KL is a closed form where there is one, unless refused, and otherwise a mean over the
-    particles.
+    Args:
+        samples: samples of q(z|x) for a batch.
+        is_analytic: whether the KL is taken in closed form if there is one; otherwise it is the
+            mean of log q(z|x) - log p(z) over the particles.
     """
     per_latent = samples.p.kl(samples.q) if is_analytic else None
     if per_latent is None:
@@ -149,7 +153,7 @@ def elbo_terms(
     noise: Noise,
     y: Labels | None = None,
 ) -> ElboTerms:
-    """Terms of the ELBO for each example; the expectation is a mean over the noise's first axis."""
+    """Return the terms of each example's ELBO, a mean over the particles of the noise."""
     return terms_from_samples(sample_posterior(model, hparams, params, x, noise, y))
 
 
@@ -161,28 +165,28 @@ def log_weights(
     noise: Noise,
     y: Labels | None = None,
 ) -> Float[Array, "particles batch"]:
-    """Log w of each particle and example (Burda et al. 2016, eq. 8)."""
+    """Return log w of each particle and example, in nats (Burda et al. 2016, eq. 8)."""
     return sample_posterior(model, hparams, params, x, noise, y).log_weight
 
 
 def ramp(step: Int[Array, ""], num_steps: Int[Array, ""]) -> Scalar:
-    """Rises linearly from 0 to 1 over ``num_steps`` updates; 1 for none."""
+    """Return min(step / num_steps, 1), a linear rise; 1 where ``num_steps`` is 0."""
     done = step.astype(default_float()) / jnp.maximum(num_steps, 1).astype(default_float())
     return jnp.where(num_steps > 0, jnp.minimum(done, 1.0), 1.0)
 
 
 def kl_weight(hparams: HParams, step: Int[Array, ""]) -> Scalar:
-    """Beta, after the warm-up (Bowman et al. 2016; Sonderby et al. 2016)."""
+    """Return beta times its warm-up (Bowman et al. 2016; Sonderby et al. 2016)."""
     return hparams.beta * ramp(step, hparams.kl_warmup_steps)
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """What ``train.py`` maximises, before regularisers."""
+    """Objective that training maximises, before regularizers are subtracted."""
 
     @property
     def num_draws(self) -> int:
-        """Samples of z per example that it asks for."""
+        """Number of samples of z per example: the first axis of the noise."""
         ...
 
     def __call__(
@@ -195,15 +199,15 @@ class Objective(Protocol):
         step: Int[Array, ""],
         y: Labels | None = None,
     ) -> ObjectiveOutput:
-        """Value and terms for a batch.
+        """Return the value to be maximised and the terms of the ELBO for a batch.
 
         Args:
             model: static spec.
-            hparams: of one run.
-            params: of the model.
-            x: ``[batch, height, width, channels]`` in [0, 1].
-            noise: standard normal ``[num_draws, batch, latents]``.
-            step: updates done, for warm-ups.
+            hparams: hyperparameters of one run.
+            params: parameters of the model.
+            x: images ``[batch, height, width, channels]`` in [0, 1].
+            noise: standard normal noise ``[num_draws, batch, latents]``.
+            step: number of updates done, for warm-ups.
             y: labels of a conditional model.
         """
         ...

@@ -1,4 +1,4 @@
-"""The ELBO and what is made of its KL term: beta, free bits, capacity."""
+"""ELBO with a KL term that is weighted (beta), has free bits, or is drawn to a capacity."""
 
 from dataclasses import dataclass
 
@@ -21,23 +21,37 @@ from vae_jax.objectives.gradient_estimators import Estimator
 from vae_jax.types import Images, Labels, Params
 
 KL_MODES = ("auto", "analytic", "monte_carlo")
+"""Names of the ways to compute the KL, for ``Elbo.kl``."""
 KL_PENALTIES = ("beta", "free_bits", "capacity")
+"""Names of the penalties on the KL, for ``Elbo.kl_penalty``."""
 
 
 @dataclass(frozen=True)
 class Elbo:
-    """E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
+    """Objective E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
     The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4). With a
-    deterministic code only the first half is left: a plain autoencoder.
+    deterministic code only the first term is left: a plain autoencoder.
 
     Attributes:
-        num_particles: samples of z over which the expectation is averaged.
-        kl: ``analytic`` where there is a closed form, ``monte_carlo``, or ``auto``: analytic if
-            possible. Estimators other than the standard one need Monte Carlo.
-        estimator: of the gradient.
-        kl_penalty: ``beta`` weighs the KL; ``free_bits`` forgives each latent its first nats, as a
-            mean over the batch; ``capacity`` draws the mean KL to a target.
+        num_particles: number of samples of z over which the expectation is averaged.
+        kl: computation of the KL: ``analytic``, where there is a closed form; ``monte_carlo``; or
+            ``auto``: analytic if possible. Estimators other than the standard one need Monte Carlo.
+        estimator: gradient estimator, one of ``ESTIMATORS``.
+        kl_penalty: penalty on the KL. ``beta`` multiplies it; ``free_bits`` leaves the first nats
+            of each latent free, as a mean over the batch (Kingma et al. 2016, eq. 15);
+            ``capacity`` penalizes the distance of the mean KL from a target (Burgess et al. 2018,
+            eq. 8).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vae_jax
+        >>> model, hparams = vae_jax.VAE((2, 2, 1), 1), vae_jax.HParams.of(latent_size=1)
+        >>> params = jax.jit(model.init)(hparams, jnp.full((2, 2, 1), 0.5))
+        >>> x = jnp.ones((3, 2, 2, 1))
+        >>> noise = model.noise(jax.random.key(0), 1, 3)
+        >>> output = Elbo()(model, hparams, params, x, noise, jnp.int32(0))
+        >>> bool(jnp.allclose(output.objective, output.terms.elbo))
+        True
     """
 
     num_particles: int = 1
@@ -47,7 +61,7 @@ class Elbo:
 
     @property
     def num_draws(self) -> int:
-        """One draw per particle."""
+        """Number of samples of z per example, one per particle."""
         return self.num_particles
 
     def __call__(
@@ -60,24 +74,24 @@ class Elbo:
         step: Int[Array, ""],
         y: Labels | None = None,
     ) -> ObjectiveOutput:
-        """Value to be maximised and the terms to be reported, per example."""
+        """Return the value to be maximised and the terms to be reported, per example."""
         samples = sample_posterior(model, hparams, params, x, noise, y, estimator=self.estimator)
         if not model.posterior.has_density:
             mean = jnp.mean(samples.log_likelihood, axis=0)
             return ObjectiveOutput(mean, ElboTerms(mean, jnp.zeros_like(mean)), samples)
         is_analytic = self.kl != "monte_carlo" and self.estimator == "standard"
         terms = terms_from_samples(samples, is_analytic=is_analytic)
-        penalty = kl_weight(hparams, step) * self._penalised(hparams, step, samples, terms.kl)
+        penalty = kl_weight(hparams, step) * self._penalized_kl(hparams, step, samples, terms.kl)
         return ObjectiveOutput(terms.log_likelihood - penalty, terms, samples)
 
-    def _penalised(
+    def _penalized_kl(
         self,
         hparams: HParams,
         step: Int[Array, ""],
         samples: PosteriorSamples,
         kl: Float[Array, " batch"],
     ) -> Float[Array, " batch"]:
-        """What beta multiplies: the KL, or what free bits or a capacity make of it."""
+        """Return the factor of beta: the KL, or its penalty by free bits or by a capacity."""
         if self.kl_penalty == "free_bits":
             per_latent = samples.p.kl(samples.q)
             groups = kl[:, None] if per_latent is None else per_latent

@@ -9,8 +9,8 @@ K importance samples it is not; DReG (Tucker et al. 2019, eq. 8) reparameterizes
     \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
         \frac{\partial z_k}{\partial \phi}, \qquad \tilde w_k = w_k / \sum_j w_j
 
-Backpropagation through the bound gives one factor :math:`\tilde w_k`. The second is sent back to z
-along a token: an array of zeros whose cotangent is made to be the weight.
+Backpropagation through the bound gives one factor :math:`\tilde w_k`. The second one reaches z
+through a token: an array of zeros whose cotangent is defined to be the weight.
 """
 
 from typing import Literal, get_args
@@ -22,14 +22,17 @@ from jaxtyping import Array, Float
 from vae_jax.types import Latents
 
 Estimator = Literal["standard", "stl", "dreg"]
+"""Name of a gradient estimator: reparameterized, path derivative (STL), doubly reparameterized."""
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+"""Names of the gradient estimators that ``--estimator`` takes."""
 
 Token = Float[Array, "*batch"]
+"""Zeros, one per sample, whose cotangent is the weight of that sample."""
 
 
 @jax.custom_vjp
 def with_token(z: Latents) -> tuple[Latents, Token]:
-    """The same z, and a token; the cotangent of z is multiplied by that of the token."""
+    """Return z unchanged and a token, whose cotangent multiplies the cotangent of z."""
     return z, jnp.zeros(z.shape[:-1], z.dtype)
 
 
@@ -49,9 +52,9 @@ with_token.defvjp(_with_token_fwd, _with_token_bwd)
 def weigh_tokens(
     log_w: Float[Array, "particles *batch"], token: Float[Array, "particles *batch"]
 ) -> Float[Array, "particles *batch"]:
-    """The same log w; the token's cotangent is each particle's share of that of log w.
+    """Return log w unchanged; the token's cotangent is each particle's share of that of log w.
 
-    Before a logsumexp over particles these shares are the normalised weights.
+    In front of a logsumexp over particles these shares are the normalised weights.
     """
     del token
     return log_w

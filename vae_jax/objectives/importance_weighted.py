@@ -1,4 +1,4 @@
-"""The importance-weighted bound (Burda et al. 2016) and its means over several (MIWAE)."""
+"""Importance-weighted bound (IWAE, Burda et al. 2016) and the mean of several (MIWAE)."""
 
 import math
 from dataclasses import dataclass
@@ -23,9 +23,19 @@ from vae_jax.types import Images, Labels, Params
 def importance_weighted_bound(
     log_w: Float[Array, "particles *batch"],
 ) -> Float[Array, "*batch"]:
-    """Log (1/K sum_k w_k) <= log p(x) in expectation, in nats; K = 1 is an ELBO.
+    """Return log (1/K sum_k w_k) over the leading axis, in nats; K = 1 is an ELBO.
 
-    Rises with K to log p(x) (Burda et al. 2016, eq. 8 and theorem 1).
+    In expectation it rises with K to log p(x) (Burda et al. 2016, eq. 8 and theorem 1).
+
+    Args:
+        log_w: log-weights of K particles per example.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> log_w = jnp.log(jnp.array([[1.0], [3.0]]))  # two particles of one example
+        >>> bound = importance_weighted_bound(log_w)
+        >>> bound.shape, bool(jnp.allclose(bound, jnp.log(2.0)))
+        ((1,), True)
     """
     return jax.nn.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
 
@@ -39,10 +49,21 @@ class ImportanceWeighted:
     bound.
 
     Attributes:
-        num_particles: K.
-        num_bounds: M.
-        estimator: ``standard``; ``stl``, the path derivative alone (Roeder et al. 2017), biased
-            for K > 1; ``dreg``, doubly reparameterized (Tucker et al. 2019, eq. 8), unbiased.
+        num_particles: number K of samples of z per bound.
+        num_bounds: number M of bounds per example.
+        estimator: gradient estimator: ``standard``; ``stl``, the path derivative alone (Roeder et
+            al. 2017), biased for K > 1; ``dreg``, doubly reparameterized (Tucker et al. 2019,
+            eq. 8), unbiased.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vae_jax
+        >>> model, hparams = vae_jax.VAE((2, 2, 1), 1), vae_jax.HParams.of(latent_size=1)
+        >>> params = jax.jit(model.init)(hparams, jnp.full((2, 2, 1), 0.5))
+        >>> x = jnp.ones((3, 2, 2, 1))
+        >>> iwae = ImportanceWeighted(num_particles=5)
+        >>> noise = model.noise(jax.random.key(0), iwae.num_draws, 3)
+        >>> iwae(model, hparams, params, x, noise, jnp.int32(0)).objective.shape
+        (3,)
     """
 
     num_particles: int = 1
@@ -51,7 +72,7 @@ class ImportanceWeighted:
 
     @property
     def num_draws(self) -> int:
-        """K draws for each of M bounds."""
+        """Number K M of samples of z per example."""
         return self.num_particles * self.num_bounds
 
     def __call__(
@@ -64,7 +85,7 @@ class ImportanceWeighted:
         step: Int[Array, ""],
         y: Labels | None = None,
     ) -> ObjectiveOutput:
-        """Value to be maximised and the terms of the ELBO, per example."""
+        """Return the value to be maximised and the terms of the ELBO, per example."""
         samples = sample_posterior(model, hparams, params, x, noise, y, estimator=self.estimator)
         log_ratio = samples.log_prior - samples.log_posterior
         log_w = samples.log_likelihood + kl_weight(hparams, step) * log_ratio

@@ -1,4 +1,4 @@
-"""The classifier of codes that FactorVAE trains beside the model."""
+"""Classifier of latents that FactorVAE trains beside the model (Kim & Mnih 2018)."""
 
 import functools
 from typing import Any
@@ -13,11 +13,11 @@ _activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
 
 
 class Discriminator(nn.Module):
-    """z -> (dense, leaky ReLU) for each hidden size -> one logit.
+    """Discriminator: z -> (dense, leaky ReLU) for each hidden size -> one logit.
 
     Attributes:
-        hidden_sizes: of the dense layers.
-        dtype: of the computation; None follows the parameters.
+        hidden_sizes: features of the dense layers.
+        dtype: type of the computation; None follows the parameters.
     """
 
     hidden_sizes: tuple[int, ...] = (256, 256, 256)
@@ -25,7 +25,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Latents, latent_mask: LatentMask) -> Float[Array, "*batch"]:
-        """Log-odds that z was drawn whole, rather than coordinate by coordinate."""
+        """Return the log-odds that z is a sample of q(z) rather than of prod_j q(z_j)."""
         h = LatentDense(self.hidden_sizes[0], dtype=self.dtype, name="latent")(z, latent_mask)
         for size in self.hidden_sizes[1:]:
             h = Dense(size, dtype=self.dtype)(_activation(h))

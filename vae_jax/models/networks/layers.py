@@ -1,8 +1,8 @@
-"""Pieces that every network shares: dense layers, the posterior's heads, the decoder's entrance.
+"""Layers that every network shares: dense layers, the encoder's heads, the decoder's first layer.
 
-The layers that touch the latent axis are *prefix-stable*: a network built for 17 latents starts,
-on its first 3, with the very numbers of one built for 3. That is half of what makes a row of a
-study over latent sizes equal to the run alone (the other half is the mask).
+The layers that touch the latent axis are *prefix-stable*: the initial weights of a network for 17
+latents are, on the first 3 of them, those of a network for 3. This and the mask make a row of a
+study over latent sizes equal to the run alone.
 """
 
 import functools
@@ -20,6 +20,9 @@ from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Head
 from vae_jax.types import LatentMask, Latents, PRNGKey
 
+ImageShape = tuple[int, int, int]
+"""Height, width and channels; of a decoder, height, width and outputs per pixel."""
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": nn.elu,
     "gelu": nn.gelu,
@@ -29,43 +32,44 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "softplus": nn.softplus,
     "tanh": nn.tanh,
 }
+"""Nonlinearities by the names that ``--activation`` takes."""
 
 Dense = functools.partial(nn.Dense, param_dtype=float)
 """Linen's dense layer with parameters in the default float (float64 in x64 mode)."""
 
 
-def hidden(layer: nn.Module, weight_norm: bool) -> nn.Module:
-    """The layer, its kernel replaced by g * v / ||v|| if wished, one norm per feature.
+def optional_weight_norm(layer: nn.Module, weight_norm: bool) -> nn.Module:
+    """Return the layer, with ``weight_norm`` its kernel reparameterized as g * v / ||v||.
 
-    Salimans & Kingma 2016, eq. 2. v starts as the plain kernel does, and g at one whatever the
-    data: a LeCun-normal column has a norm of about one. For layers that touch no latent: their
-    norms would run over inactive coordinates too.
+    One norm per feature (Salimans & Kingma 2016, eq. 2). v starts as the plain kernel does, and g
+    at one, independently of the data: a LeCun-normal column has a norm of about one. Layers on the
+    latent axis stay plain, because their norms would include coordinates that a run does not use.
     """
     return nn.WeightNorm(layer, param_dtype=float) if weight_norm else layer
 
 
 def _prefix_stable_lecun(key: PRNGKey, shape: tuple[int, int], dtype: Any) -> Array:
-    """LeCun-normal kernel ``[features, latents]``, drawn with the latent axis leading."""
+    """Draw a LeCun-normal kernel ``[features, latents]`` with the latent axis leading."""
     draw = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", -1, -2)
     return draw(key, shape[::-1], dtype).T
 
 
-def _active_fan_in_lecun(
+def _used_fan_in_lecun(
     key: PRNGKey, shape: tuple[int, int], dtype: Any, latent_mask: LatentMask
 ) -> Array:
-    """LeCun-normal kernel ``[latents, features]`` whose fan-in counts active latents only."""
-    truncated_std = 0.87962566103423978  # of N(0, 1) cut at +-2, as in linen's initializers
+    """Draw a LeCun-normal kernel ``[latents, features]``; the fan-in counts used latents only."""
+    truncated_std = 0.87962566103423978  # std of N(0, 1) cut at +-2, as in linen
     unit = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) / truncated_std
     return unit * jax.lax.rsqrt(jnp.sum(latent_mask, dtype=dtype))
 
 
 class Encoder(nn.Module):
-    """x (and labels) -> body -> one linear head per parameter of the posterior.
+    """Encoder: x (and labels) -> body -> one linear head per parameter of the posterior.
 
     Attributes:
         body: module from images to features.
         heads: names and shapes of the posterior's parameters.
-        dtype: of the computation; None follows the parameters.
+        dtype: type of the computation; None follows the parameters.
     """
 
     body: nn.Module
@@ -78,13 +82,13 @@ class Encoder(nn.Module):
         x: Float[Array, "batch height width channels"],
         labels: Float[Array, "batch classes"] | None = None,
     ) -> dict[str, Float[Array, "batch *shape"]]:
-        """Values of the heads by name.
+        """Return the outputs of the heads by name.
 
-        A label adds a learned image to x, zero at the start. For a first dense layer that is the
-        label's column in its input; and it suits every architecture.
+        A label adds a learned image to x, zero at the start. For a dense first layer this acts
+        like a one-hot label beside the pixels, and it suits every architecture.
         """
         if labels is not None:
-            x += _label_images(self, labels, x.shape[1:])
+            x += _label_offsets(self, labels, x.shape[1:])
         features = self.body(x)
         return {head.name: self._head(features, head) for head in self.heads}
 
@@ -96,17 +100,23 @@ class Encoder(nn.Module):
         return dense(features).reshape(-1, *head.shape)
 
 
-def _label_images(
+def _label_offsets(
     module: nn.Module, labels: Float[Array, "batch classes"], shape: tuple[int, ...]
 ) -> Float[Array, "batch *shape"]:
-    """The learned array of each example's label."""
+    """Return the learned array that belongs to each example's label."""
     size = labels.shape[-1], math.prod(shape)
     kernel = module.param("labels", nn.initializers.zeros_init(), size, float)
     return (labels @ kernel.astype(labels.dtype)).reshape(-1, *shape)
 
 
 class LatentDense(nn.Module):
-    """Affine map z -> R^features; its initial scale depends on the active latents alone."""
+    """Affine map z -> R^features; its initial scale depends on the used latents alone.
+
+    Attributes:
+        features: size of the output.
+        use_bias: whether a bias is added.
+        dtype: type of the computation; None follows the parameters.
+    """
 
     features: int
     use_bias: bool = True
@@ -114,9 +124,9 @@ class LatentDense(nn.Module):
 
     @nn.compact
     def __call__(self, z: Latents, latent_mask: LatentMask) -> Float[Array, "*batch features"]:
-        """``apply_mask(active, z) @ kernel + bias``: inactive coordinates reach no decoder."""
+        """Return ``apply_mask(latent_mask, z) @ kernel + bias``: unused z have no effect."""
         shape = (z.shape[-1], self.features)
-        kernel = self.param("kernel", _active_fan_in_lecun, shape, float, latent_mask)
+        kernel = self.param("kernel", _used_fan_in_lecun, shape, float, latent_mask)
         z, kernel = promote_dtype(apply_mask(latent_mask, z), kernel, dtype=self.dtype)
         h = z @ kernel
         if not self.use_bias:
@@ -126,13 +136,13 @@ class LatentDense(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z -> :class:`LatentDense` -> body -> likelihood outputs, up to the per-pixel output bias.
+    """Decoder: z -> :class:`LatentDense` -> body -> likelihood outputs without per-pixel bias.
 
     Attributes:
         width: features of the first layer.
         body: module from those features to ``[*batch, height, width, channels]``.
         use_bias: whether the first layer has a bias (a linear decoder needs none).
-        dtype: of the computation; None follows the parameters.
+        dtype: type of the computation; None follows the parameters.
     """
 
     width: int
@@ -147,12 +157,12 @@ class Decoder(nn.Module):
         latent_mask: LatentMask,
         labels: Float[Array, "batch classes"] | None = None,
     ) -> Float[Array, "*batch height width channels"]:
-        """Outputs before the per-pixel bias.
+        """Return the outputs before the per-pixel bias.
 
-        Labels enter beside z: their features, zero at the start, are added to those of z.
+        A label adds learned features, zero at the start, to those of z.
         """
         first = LatentDense(self.width, self.use_bias, self.dtype, name="latent")
         h = first(z, latent_mask)
         if labels is not None:
-            h += _label_images(self, labels, (self.width,)).astype(h.dtype)
+            h += _label_offsets(self, labels, (self.width,)).astype(h.dtype)
         return self.body(h)

@@ -1,61 +1,99 @@
 """Fully connected networks on flattened images."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
-from vae_jax.models.networks.layers import Dense, hidden
+from vae_jax.models.networks.layers import (
+    ACTIVATIONS,
+    Decoder,
+    Dense,
+    ImageShape,
+    optional_weight_norm,
+)
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Dense layers of the given sizes, mirrored in the decoder; without any, a linear model.
+
+    Attributes:
+        hidden_sizes: features of the encoder's hidden layers, from the image to the latents.
+        activation: name in ``ACTIVATIONS`` of the nonlinearity behind every hidden layer.
+        weight_norm: whether the hidden layers that touch no latent are weight-normalized
+            (Salimans & Kingma 2016).
+        dtype: type of the computation inside the network; None follows the parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vae_jax
+        >>> network = vae_jax.MLP(hidden_sizes=(64, 32), activation="gelu")
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=20, network=network)
+        >>> params = jax.eval_shape(model.init, vae_jax.HParams.of(), jnp.zeros((28, 28, 1)))
+        >>> [params["encoder"]["body"][f"Dense_{i}"]["kernel"].shape for i in range(2)]
+        [(784, 64), (64, 32)]
+    """
+
+    hidden_sizes: tuple[int, ...] = (400,)
+    activation: str = "relu"
+    weight_norm: bool = False
+    dtype: str | None = None
+
+    def encoder_body(self) -> nn.Module:
+        """Build the module: pixels -> hidden_sizes."""
+        return MLPEncoder(self)
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """Build the module: z -> reversed hidden_sizes -> pixels."""
+        is_linear = not self.hidden_sizes
+        width = math.prod(image_shape) if is_linear else self.hidden_sizes[-1]
+        return Decoder(width, MLPDecoder(self, image_shape), not is_linear, self.dtype)
 
 
 class MLPEncoder(nn.Module):
-    """Image -> flatten -> (dense, activation) for each hidden size."""
+    """Body of the encoder: image -> flatten -> (dense, activation) for each hidden size.
 
-    hidden_sizes: tuple[int, ...]
-    activation: Callable[[jax.Array], jax.Array]
-    dtype: Any = None
-    weight_norm: bool = False
+    Attributes:
+        spec: architecture.
+    """
+
+    spec: MLP
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch features"]:
-        """Features of the last hidden layer; the flattened pixels if there is none."""
+        """Return the features of the last hidden layer; the flattened pixels if there is none."""
+        spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
         h = x.reshape(*x.shape[:-3], -1)
-        for size in self.hidden_sizes:
-            h = self.activation(hidden(Dense(size, dtype=self.dtype), self.weight_norm)(h))
+        for size in spec.hidden_sizes:
+            dense = optional_weight_norm(Dense(size, dtype=spec.dtype), spec.weight_norm)
+            h = activation(dense(h))
         return h
 
 
 class MLPDecoder(nn.Module):
-    """First hidden layer (before its activation) -> remaining hidden layers -> image.
+    """Body of the decoder: first hidden layer, before its activation -> hidden layers -> image.
 
     Attributes:
-        image_shape: of the output.
-        hidden_sizes: in the decoder's order; the first belongs to the layer before this body.
-        activation: between the layers.
-        dtype: of the computation; None follows the parameters.
-        weight_norm: of the hidden layers.
+        spec: architecture; the last of its hidden sizes belongs to the layer before this body.
+        image_shape: shape of one output.
     """
 
-    image_shape: tuple[int, int, int]
-    hidden_sizes: tuple[int, ...]
-    activation: Callable[[jax.Array], jax.Array]
-    dtype: Any = None
-    weight_norm: bool = False
+    spec: MLP
+    image_shape: ImageShape
 
     @nn.compact
     def __call__(
         self, h: Float[Array, "*batch features"]
     ) -> Float[Array, "*batch height width channels"]:
-        """Outputs without a bias, which the model adds per pixel."""
-        if self.hidden_sizes:
-            for size in self.hidden_sizes[1:]:
-                dense = hidden(Dense(size, dtype=self.dtype), self.weight_norm)
-                h = dense(self.activation(h))
+        """Return the outputs without a bias, which the model adds per pixel."""
+        spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
+        if spec.hidden_sizes:
+            for size in spec.hidden_sizes[-2::-1]:
+                dense = optional_weight_norm(Dense(size, dtype=spec.dtype), spec.weight_norm)
+                h = dense(activation(h))
             pixels = math.prod(self.image_shape)
-            h = Dense(pixels, use_bias=False, dtype=self.dtype)(self.activation(h))
+            h = Dense(pixels, use_bias=False, dtype=spec.dtype)(activation(h))
         return h.reshape(*h.shape[:-1], *self.image_shape)

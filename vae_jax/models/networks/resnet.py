@@ -11,6 +11,8 @@ with weight normalization or without (SkipInit, De & Smith 2020).
 """
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -18,8 +20,57 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from vae_jax.models.networks.conv import ConvDecoder, ConvEncoder, FeatureMaps, add_bias, pad
-from vae_jax.models.networks.layers import hidden
+from vae_jax.models.networks.conv import (
+    Conv,
+    ConvDecoder,
+    ConvEncoder,
+    FeatureMaps,
+    add_bias,
+    pad,
+)
+from vae_jax.models.networks.layers import ACTIVATIONS, Decoder, ImageShape, optional_weight_norm
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """Convolutions of :class:`Conv` with residual blocks of 3x3 convolutions behind each.
+
+    Attributes:
+        channels: features after each convolution of stride 2.
+        num_blocks: residual blocks at every size of the feature maps.
+        hidden_sizes: features of the encoder's dense layers behind them, at least one.
+        activation: name in ``ACTIVATIONS`` of the nonlinearity.
+        weight_norm: whether the layers that touch neither latents nor outputs are
+            weight-normalized (Salimans & Kingma 2016).
+        dtype: type of the computation inside the network; None follows the parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, vae_jax
+        >>> network = vae_jax.ResNet(channels=(4,), num_blocks=2, hidden_sizes=(32,))
+        >>> model = vae_jax.VAE((8, 8, 1), max_latents=20, network=network)
+        >>> params = jax.eval_shape(model.init, vae_jax.HParams.of(), jnp.zeros((8, 8, 1)))
+        >>> sorted(params["encoder"]["body"])
+        ['Conv_0', 'Dense_0', 'Residual_0', 'Residual_1']
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    num_blocks: int = 1
+    hidden_sizes: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    weight_norm: bool = False
+    dtype: str | None = None
+
+    def encoder_body(self) -> nn.Module:
+        """Build the module: pixels -> channels, each refined by num_blocks -> hidden_sizes."""
+        return ResNetEncoder(self._without_blocks(), self.num_blocks)
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """Build the module: z -> reversed hidden_sizes -> reversed channels, refined -> pixels."""
+        body = ResNetDecoder(self._without_blocks(), image_shape, self.num_blocks)
+        return Decoder(self.hidden_sizes[-1], body, dtype=self.dtype)
+
+    def _without_blocks(self) -> Conv:
+        return Conv(self.channels, self.hidden_sizes, self.activation, self.weight_norm, self.dtype)
 
 
 class ResNetEncoder(ConvEncoder):
@@ -28,7 +79,7 @@ class ResNetEncoder(ConvEncoder):
     num_blocks: int = 1
 
     def refine(self, h: FeatureMaps) -> FeatureMaps:
-        """The blocks of a level."""
+        """Apply the residual blocks of a level."""
         return _blocks(self, h)
 
 
@@ -38,49 +89,55 @@ class ResNetDecoder(ConvDecoder):
     num_blocks: int = 1
 
     def refine(self, h: FeatureMaps) -> FeatureMaps:
-        """The blocks of a level."""
+        """Apply the residual blocks of a level."""
         return _blocks(self, h)
 
 
 def _blocks(body: ResNetEncoder | ResNetDecoder, h: FeatureMaps) -> FeatureMaps:
+    spec = body.spec
     for _ in range(body.num_blocks):
-        h = Residual(body.activation, body.dtype, body.weight_norm)(h)
+        h = Residual(ACTIVATIONS[spec.activation], spec.dtype, spec.weight_norm)(h)
     return h
 
 
 class Residual(nn.Module):
-    """h plus a learned multiple, zero at the start, of two convolutions of it.
+    """Residual block: h plus a learned multiple, zero at the start, of two convolutions of it.
 
     Attributes:
-        activation: in front of each convolution.
-        dtype: of the computation; None follows the parameters.
-        weight_norm: of the convolutions.
+        activation: nonlinearity in front of each convolution.
+        dtype: type of the computation; None follows the parameters.
+        weight_norm: whether the convolutions are weight-normalized.
     """
 
-    activation: Any
+    activation: Callable[[Array], Array]
     dtype: Any = None
     weight_norm: bool = False
 
     @nn.compact
     def __call__(self, h: FeatureMaps) -> FeatureMaps:
-        """Feature maps of the same shape."""
+        """Return feature maps of the same shape."""
         branch = h
         for _ in range(2):
-            conv = hidden(SameConv(h.shape[-1], self.dtype), self.weight_norm)
+            conv = optional_weight_norm(SameConv(h.shape[-1], self.dtype), self.weight_norm)
             branch = conv(self.activation(branch))
         multiple = self.param("multiple", nn.initializers.zeros_init(), (), float)
         return h + multiple.astype(branch.dtype) * branch
 
 
 class SameConv(nn.Module):
-    """Linen's ``Conv(features, (3, 3))``, same parameters, as a matrix product."""
+    """Linen's ``Conv(features, (3, 3))``, same parameters, as a matrix product.
+
+    Attributes:
+        features: channels of the output.
+        dtype: type of the computation; None follows the parameters.
+    """
 
     features: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: FeatureMaps) -> Float[Array, "*batch height width features"]:
-        """``conv_same(x, kernel) + bias``."""
+        """Return ``conv_same(x, kernel) + bias``."""
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, float)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), float)
@@ -91,7 +148,10 @@ class SameConv(nn.Module):
 def conv_same(
     x: FeatureMaps, kernel: Float[Array, "3 3 channels features"]
 ) -> Float[Array, "*batch height width features"]:
-    """Convolution of stride 1 with padding SAME: ``lax.conv_general_dilated``, NHWC and HWIO."""
+    """Return the convolution of stride 1 with padding SAME.
+
+    It equals ``lax.conv_general_dilated`` with layouts NHWC and HWIO.
+    """
     height, width = x.shape[-3:-1]
     padded = pad(x, (1, 1), (1, 1))
     windows = jnp.concatenate(

@@ -1,8 +1,8 @@
-"""Penalties that may be added to any bound; each has a strength in ``HParams``.
+"""Penalties that are subtracted from any bound; each has a strength in ``HParams``.
 
-They speak of the aggregate posterior q(z), the mean of q(z|x) over the data, as a batch shows it. A
-new one is a file here, a row in ``REGULARIZERS`` and a strength in ``HParams``; ``base`` says what
-it must be able to do.
+They concern the aggregate posterior q(z), the mean of q(z|x) over the data, which a batch
+estimates. A new one is a file of this package with a subclass of :class:`Regularizer`, a row in
+:data:`REGULARIZERS` and a strength in ``HParams``.
 """
 
 from vae_jax.objectives.regularizers.base import Context, Regularizer
@@ -28,4 +28,4 @@ REGULARIZERS: dict[str, type[Regularizer]] = {
     "mmd": MMD,
     "factor": FactorVAE,
 }
-"""Penalties by name; a flag for each of their strengths adds them."""
+"""Penalties by name; a run has those whose strengths, which are flags, are not all zero."""

@@ -1,4 +1,4 @@
-"""What every regulariser can do, and what it may know."""
+"""Interface of regularizers, and functions that several of them share."""
 
 from typing import ClassVar, NamedTuple
 
@@ -13,12 +13,12 @@ from vae_jax.types import LatentMask, Params, PRNGKey, Scalar
 
 
 class Context(NamedTuple):
-    """What a penalty may know beside the draws.
+    """Inputs of a penalty beside the samples.
 
     Attributes:
-        latent_mask: which columns of z the run uses.
-        num_examples: of the training set.
-        key: for what is drawn.
+        latent_mask: mask of the columns of z that the run uses.
+        num_examples: size of the training set.
+        key: key of the penalty's own random numbers at this update.
     """
 
     latent_mask: LatentMask
@@ -27,51 +27,53 @@ class Context(NamedTuple):
 
 
 class Regularizer:
-    """A penalty on a batch: a frozen dataclass that hashes by value.
+    """Penalty on a batch; subclasses are frozen dataclasses, which hash by value.
 
-    The bodies given here are those of a penalty that learns nothing.
+    A subclass defines ``strengths``, ``needs_gaussian`` and ``__call__``, and ``init`` where it has
+    parameters of its own.
     """
 
     strengths: ClassVar[tuple[str, ...]]
-    """Its fields of ``HParams``; a run with all of them zero goes without it."""
+    """Fields of ``HParams`` that weigh the penalty; where all are zero, it is left out."""
     needs_gaussian: ClassVar[bool]
-    """Whether it asks for the mean and the variance of a diagonal Gaussian posterior."""
+    """True where the penalty needs mean and variance of a diagonal Gaussian posterior."""
 
     def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
-        """What it learns, before the first update; {} for nothing."""
+        """Return the initial parameters of the penalty; {} where it learns nothing."""
         del key, latent_mask
         return {}
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
     ) -> Scalar:
-        """The penalty times its strength, in nats per example; the objective loses it.
+        """Return the penalty times its strength, in nats per example, to be subtracted.
 
         Args:
-            hparams: of one run.
-            params: from :meth:`init`, learned together with the model's.
-            samples: of the batch.
-            context: of the update.
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init`, learned together with the model's.
+            samples: samples of q(z|x) for the batch.
+            context: mask, size of the training set and key of the update.
         """
         raise NotImplementedError
 
 
 def gaussian(samples: PosteriorSamples, latent_mask: LatentMask) -> Gaussian:
-    """The diagonal Gaussian posterior, standard normal on inactive coordinates.
+    """Return the diagonal Gaussian posterior, standard normal on unused coordinates.
 
     Raises:
-        TypeError: of another posterior.
+        TypeError: for any other posterior.
     """
     if not isinstance(samples.q, Gaussian):
         raise TypeError(
-            f"needs the variances of a diagonal Gaussian, not {type(samples.q).__name__}"
+            f"posterior: {type(samples.q).__name__} has no variances of a diagonal Gaussian, which "
+            "the regularizer needs; choose a diagonal Gaussian or leave the regularizer out"
         )
     return samples.q.restrict(latent_mask)
 
 
 def column_keys(key: PRNGKey, latent_mask: LatentMask) -> Key[Array, " latents"]:
-    """A key for each column of z, which depends on its rank among the active ones alone.
+    """Return a key for each column of z, which depends on its rank among the used columns alone.
 
-    So what is drawn for a run does not depend on how many inactive columns lie between and behind.
+    Hence a run's random numbers do not depend on the number of unused columns between and behind.
     """
     return jax.vmap(lambda rank: jax.random.fold_in(key, rank))(jnp.cumsum(latent_mask))

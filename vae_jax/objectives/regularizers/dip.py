@@ -1,4 +1,4 @@
-"""DIP-VAE: the codes' covariance is drawn to the identity."""
+"""DIP-VAE: a penalty on the distance of the codes' covariance from the identity."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,14 +15,22 @@ from vae_jax.types import Latents, Params, Scalar
 
 @dataclass(frozen=True)
 class DIP(Regularizer):
-    """Disentangled inferred prior (Kumar et al. 2018, eqs. 6 and 7).
+    """Disentangled inferred prior, DIP-VAE (Kumar et al. 2018, eqs. 6 and 7).
 
-    With C the covariance of the codes: ``dip_offdiagonal`` times the sum of C_ij^2 over i other
-    than j, plus ``dip_diagonal`` times the sum of (C_ii - 1)^2.
+    With C the covariance of the codes, the penalty is ``dip_offdiagonal`` times the sum of
+    C_ij^2 over i other than j, plus ``dip_diagonal`` times the sum of (C_ii - 1)^2.
 
     Attributes:
-        dip_of: ``means`` takes the covariance of E[z|x], as DIP-VAE I does, ``samples`` that of
-            z, which is larger by the mean of Var[z|x], as II.
+        dip_of: codes whose covariance is penalized: ``means``, E[z|x], as in DIP-VAE I, or
+            ``samples``, z, whose covariance is larger by the mean of Var[z|x], as in DIP-VAE II.
+
+    Example:
+        >>> import vae_jax
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
+        >>> spec = vae_jax.TrainSpec(model, regularizers=(DIP(dip_of="samples"),))
+        >>> hparams = vae_jax.HParams.of(dip_offdiagonal=[0.0, 10.0], dip_diagonal=5.0)
+        >>> spec.regularizers[0].strengths
+        ('dip_offdiagonal', 'dip_diagonal')
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("dip_offdiagonal", "dip_diagonal")
@@ -33,7 +41,7 @@ class DIP(Regularizer):
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
     ) -> Scalar:
-        """Both sums, with their weights."""
+        """Return the sum of both terms, each times its strength."""
         del params
         q = gaussian(samples, context.latent_mask)
         codes = covariance(q.mean)
@@ -45,6 +53,6 @@ class DIP(Regularizer):
 
 
 def covariance(codes: Latents) -> Float[Array, "latents latents"]:
-    """Unbiased covariance over the batch; zero with a coordinate that is always zero."""
+    """Return the unbiased covariance over the batch; a constant coordinate has zeros."""
     deviations = codes - jnp.mean(codes, axis=0, keepdims=True)
     return deviations.T @ deviations / (len(codes) - 1)

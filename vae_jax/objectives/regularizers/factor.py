@@ -1,8 +1,7 @@
-r"""FactorVAE: total correlation by a discriminator that learns beside the model.
+"""FactorVAE: total correlation by a discriminator that learns beside the model.
 
-A classifier that tells draws of q(z) from draws of \prod_j q(z_j) has, when it is perfect, the
-logit log q(z) - sum_j log q(z_j), whose mean over q(z) is the total correlation (Kim & Mnih 2018,
-eq. 3).
+The optimal classifier of samples of q(z) against samples of prod_j q(z_j) has the logit
+log q(z) - sum_j log q(z_j), whose mean over q(z) is the total correlation (Kim & Mnih 2018, eq. 3).
 """
 
 from dataclasses import dataclass
@@ -20,31 +19,40 @@ from vae_jax.objectives.regularizers.base import Context, Regularizer, column_ke
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar
 
 Codes = Float[Array, "particles batch latents"]
+"""Samples of z for a batch, zero on unused coordinates."""
 
 
 @dataclass(frozen=True)
 class FactorVAE(Regularizer):
-    """``factor_weight`` times the discriminator's total correlation (Kim & Mnih 2018, eq. 2).
+    """Total correlation by a discriminator, as the penalty of FactorVAE (Kim & Mnih 2018, eq. 2).
 
-    One gradient step trains both. The model sees the discriminator as it is, the discriminator
-    sees the codes as they are, and its loss adds its gradient to the objective but not its value.
-    The paper does this in turns, takes the permuted codes from a batch of their own, and gives
+    One gradient step trains both. The penalty has no gradient by the discriminator's parameters and
+    its loss none by the codes; the loss adds its gradient to the objective but not its value. The
+    paper alternates between the two, takes the permuted codes from a batch of their own, and gives
     the discriminator six layers of 1000 units and an Adam of its own (step size 1e-4, beta1 = 0.5,
     beta2 = 0.9). Here it has three of 256 and learns with the model's Adam: at the model's step
-    size, and under the same ``--clip_norm``.
+    size, and under the same ``clip_norm``.
+
+    Example:
+        >>> import vae_jax
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
+        >>> spec = vae_jax.TrainSpec(model, regularizers=(FactorVAE(),))
+        >>> hparams = vae_jax.HParams.of(factor_weight=[0.0, 35.0])
+        >>> spec.regularizers[0].strengths
+        ('factor_weight',)
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("factor_weight",)
     needs_gaussian: ClassVar[bool] = False
 
     def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
-        """Weights of the discriminator."""
+        """Return the initial weights of the discriminator."""
         return Discriminator().init(key, jnp.zeros((1, len(latent_mask))), latent_mask)["params"]
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
     ) -> Scalar:
-        """The weighted total correlation; its gradient is also that of the discriminator's loss."""
+        """Return the weighted estimate; its gradient includes that of the discriminator's loss."""
         latent_mask = context.latent_mask
         z = apply_mask(latent_mask, samples.z)
         estimate = jnp.mean(log_odds(jax.lax.stop_gradient(params), z, latent_mask))
@@ -53,19 +61,19 @@ class FactorVAE(Regularizer):
 
 
 def log_odds(params: Params, z: Latents, latent_mask: LatentMask) -> Float[Array, "*batch"]:
-    """The discriminator's logit: above zero where z seems drawn whole."""
+    """Return the discriminator's logit, an estimate of log q(z) - sum_j log q(z_j)."""
     return jnp.asarray(Discriminator().apply({"params": params}, z, latent_mask))
 
 
 def discriminator_loss(params: Params, z: Codes, context: Context) -> Scalar:
-    """Cross entropy of telling the codes from permuted ones (Kim & Mnih 2018, algorithm 2)."""
-    whole = log_odds(params, z, context.latent_mask)
-    mixed = log_odds(params, permuted(context.key, z, context.latent_mask), context.latent_mask)
-    return 0.5 * (jnp.mean(jax.nn.softplus(-whole)) + jnp.mean(jax.nn.softplus(mixed)))
+    """Return the cross entropy of codes against permuted codes (Kim & Mnih 2018, algorithm 2)."""
+    joint = log_odds(params, z, context.latent_mask)
+    product = log_odds(params, permuted(context.key, z, context.latent_mask), context.latent_mask)
+    return 0.5 * (jnp.mean(jax.nn.softplus(-joint)) + jnp.mean(jax.nn.softplus(product)))
 
 
 def permuted(key: PRNGKey, z: Codes, latent_mask: LatentMask) -> Codes:
-    """Each coordinate of z shuffled over the batch by itself: samples of the marginals' product."""
+    """Permute each coordinate of z over the batch on its own: samples of prod_j q(z_j)."""
     orders = jax.vmap(lambda own: jax.random.permutation(own, z.shape[1]))
     indices = jnp.broadcast_to(orders(column_keys(key, latent_mask)).T, z.shape)
     return jnp.take_along_axis(z, indices, axis=1)

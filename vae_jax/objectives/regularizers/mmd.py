@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy between the aggregate posterior q(z) and the prior p(z)."""
+"""Maximum mean discrepancy (MMD) between the aggregate posterior q(z) and the prior p(z)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,20 +14,30 @@ from vae_jax.objectives.regularizers.base import Context, Regularizer, column_ke
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar
 
 KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Widths of the kernels, in units of 2d: the mean squared distance of two draws of N(0, I_d)."""
+"""Widths of the kernels, in units of 2d: the mean squared distance of two samples of N(0, I_d)."""
 
 Samples = Float[Array, "batch latents"]
+"""Samples of z, one per example."""
 Pairs = Float[Array, "batch batch"]
+"""Values for each pair of samples."""
 
 
 @dataclass(frozen=True)
 class MMD(Regularizer):
-    """MMD^2(q(z), p(z)), which asks for samples alone and so goes with every posterior.
+    """Penalty MMD^2(q(z), p(z)); it needs samples alone, so it works with every posterior.
 
     With ``--posterior=delta`` it makes the Wasserstein autoencoder WAE-MMD (Tolstikhin et al. 2018,
     algorithm 2). Beside a KL of weight beta it makes the InfoVAE of alpha = 1 - beta and lambda =
-    ``mmd_weight`` + beta (Zhao et al. 2019). It has no unit of its own: what it is worth in
-    nats is what the weight says.
+    ``mmd_weight`` + beta (Zhao et al. 2019). MMD^2 has no unit; the weight gives nats per
+    unit of it.
+
+    Example:
+        >>> import vae_jax
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
+        >>> spec = vae_jax.TrainSpec(model, regularizers=(MMD(),))
+        >>> hparams = vae_jax.HParams.of(mmd_weight=[0.0, 10.0])
+        >>> spec.regularizers[0].strengths
+        ('mmd_weight',)
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("mmd_weight",)
@@ -36,9 +46,9 @@ class MMD(Regularizer):
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
     ) -> Scalar:
-        """``mmd_weight`` times the estimate, a mean over particles.
+        """Return ``mmd_weight`` times the estimate, a mean over particles.
 
-        Each particle is compared on its own: those of one example are no independent draws of q(z).
+        Each particle has its own estimate: those of one example are no independent samples of q(z).
         """
         del params
         latent_mask, (noise_key, prior_key) = context.latent_mask, jax.random.split(context.key)
@@ -51,15 +61,15 @@ class MMD(Regularizer):
 
 
 def _noise(key: PRNGKey, z: Latents, latent_mask: LatentMask) -> Latents:
-    """Standard normal noise of z's shape, column by column."""
+    """Draw standard normal noise of z's shape, column by column."""
     columns = jax.vmap(lambda own: jax.random.normal(own, z.shape[:-1], z.dtype))
     return apply_mask(latent_mask, jnp.moveaxis(columns(column_keys(key, latent_mask)), 0, -1))
 
 
 def squared_mmd(z: Samples, other: Samples, num_latents: Scalar) -> Scalar:
-    """Unbiased estimate of MMD^2 from as many samples of one as of the other distribution.
+    """Return the unbiased estimate of MMD^2 from equally many samples of two distributions.
 
-    E k(z, z') + E k(w, w') - 2 E k(z, w) as U-statistics (Gretton et al. 2012, eq. 3), so it may be
+    E k(z, z') + E k(w, w') - 2 E k(z, w) as U-statistics (Gretton et al. 2012, eq. 3), which may be
     negative.
     """
     between = jnp.mean(_kernel(z, other, num_latents))
@@ -71,14 +81,14 @@ def squared_mmd(z: Samples, other: Samples, num_latents: Scalar) -> Scalar:
 
 
 def _mean_of_pairs(kernel: Pairs) -> Scalar:
-    """Mean over all pairs of two."""
+    """Return the mean over all pairs of two different samples."""
     num = len(kernel)
     pairs = jnp.where(jnp.eye(num, dtype=bool), 0.0, kernel)
     return jnp.sum(pairs) / (num * (num - 1))
 
 
 def _kernel(left: Samples, right: Samples, num_latents: Scalar) -> Pairs:
-    """Sum of inverse multiquadratic kernels c / (c + |z - w|^2), c = 2d times each scale."""
+    """Return the sum of kernels c / (c + |z - w|^2), c = 2d times each scale (IMQ kernels)."""
     squares = _squared_distances(left, right)
     widths = [2 * num_latents * scale for scale in KERNEL_SCALES]
     first, *others = (width / (width + squares) for width in widths)
@@ -86,6 +96,6 @@ def _kernel(left: Samples, right: Samples, num_latents: Scalar) -> Pairs:
 
 
 def _squared_distances(left: Samples, right: Samples) -> Pairs:
-    """|z|^2 + |w|^2 - 2 z'w, held above zero against rounding."""
+    """Return |z|^2 + |w|^2 - 2 z'w, at least zero in spite of rounding."""
     squares = jnp.sum(left**2, axis=-1)[:, None] + jnp.sum(right**2, axis=-1)[None]
     return jnp.maximum(squares - 2 * left @ right.T, 0.0)

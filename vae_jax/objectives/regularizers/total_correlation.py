@@ -1,11 +1,12 @@
-r"""Total correlation of the aggregate posterior: how far its coordinates depend on each other.
+r"""Total correlation of the aggregate posterior: the dependence between its coordinates, in nats.
 
 .. math::
     TC = E_{q(z)}\Big[\log q(z) - \sum_j \log q(z_j)\Big], \qquad
     q(z) = \frac1N \sum_n q(z|x_n)
 
-One of the three terms of the mean KL (Chen et al. 2018, eq. 2; ``metrics/decomposition.py`` reports
-all of them). A penalty of weight w beside it makes the beta-TCVAE of beta = 1 + w.
+One of the three terms of the mean KL (Chen et al. 2018, eq. 2; all three are reported by
+``evaluation/metrics/decomposition.py``). A penalty of weight w on top makes the beta-TCVAE of beta
+= 1 + w.
 """
 
 import math
@@ -25,25 +26,26 @@ from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
 from vae_jax.types import LatentMask, Params, Scalar
 
 LogWeights = Float[Array, "batch batch"]
-"""Of the component of each example (columns) in log q(z) at the sample of each (rows)."""
+"""Log-weights of each example's component (columns) in log q(z) at each sample (rows)."""
 
 
 def weighted(batch_size: int, num_examples: int) -> LogWeights:
-    """Minibatch weighted sampling: all weights are 1/(NM) (Chen et al. 2018, appendix C.1).
+    """Return the weights of minibatch weighted sampling, 1/(NM) (Chen et al. 2018, app. C.1).
 
-    A lower bound of log q(z) in expectation, ln N too low where posteriors overlap. As each
-    marginal has the same offset, the penalty comes out up to (latents - 1) ln N too high; that
-    is a constant, which no gradient knows of.
+    They give a lower bound of log q(z) in expectation, ln N too low where posteriors overlap. As
+    each marginal has the same offset, the penalty is up to (latents - 1) ln N too high: a constant,
+    on which no gradient depends.
     """
     return jnp.full((batch_size, batch_size), -math.log(num_examples * batch_size))
 
 
 def stratified(batch_size: int, num_examples: int) -> LogWeights:
-    """Minibatch stratified sampling: q(z) without bias (Chen et al. 2018, appendix C.2).
+    """Return the weights of minibatch stratified sampling (Chen et al. 2018, app. C.2).
 
-    1/N for the example whose sample it is; the others, drawn from the N - 1 that are left, share
-    the rest. The paper gives one of them less than the others. Here all have the same, the mean
-    over which one that is: less variance, and exact where the batch is the data set.
+    They estimate q(z) without bias. The example whose sample it is has weight 1/N; the others,
+    drawn from the remaining N - 1, share the rest. The paper gives one of them less than the
+    others. Here all have the mean over the choice of that one: less variance, and exact where the
+    batch is the data set.
     """
     share = (num_examples - 1) / (num_examples * (batch_size - 1))
     is_own = jnp.eye(batch_size, dtype=bool)
@@ -54,17 +56,26 @@ TC_ESTIMATORS: dict[str, Callable[[int, int], LogWeights]] = {
     "weighted": weighted,
     "stratified": stratified,
 }
-"""Weights by the name that ``--tc_estimator`` knows them by."""
+"""Functions (batch_size, num_examples) -> weights, by the names that ``--tc_estimator`` takes."""
 
 
 @dataclass(frozen=True)
 class TotalCorrelation(Regularizer):
-    """beta-TCVAE (Chen et al. 2018, eq. 4).
+    """Total correlation as the penalty of the beta-TCVAE (Chen et al. 2018, eq. 4).
 
-    With a KL of weight 1, its alpha and gamma are 1 and its beta is 1 + ``tc_weight``.
+    Beside a KL of weight 1, alpha and gamma of the paper are 1 and its beta is 1 + ``tc_weight``.
 
     Attributes:
-        tc_estimator: of log q(z) and log q(z_j) from a batch, one of ``TC_ESTIMATORS``.
+        tc_estimator: estimator of log q(z) and log q(z_j) from a batch, in ``TC_ESTIMATORS``.
+
+    Example:
+        >>> import vae_jax
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
+        >>> penalty = TotalCorrelation(tc_estimator="stratified")
+        >>> spec = vae_jax.TrainSpec(model, regularizers=(penalty,))
+        >>> hparams = vae_jax.HParams.of(tc_weight=[0.0, 1.0, 5.0])
+        >>> spec.regularizers[0].strengths
+        ('tc_weight',)
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("tc_weight",)
@@ -75,7 +86,7 @@ class TotalCorrelation(Regularizer):
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
     ) -> Scalar:
-        """``tc_weight`` times the estimate, a mean over examples and particles."""
+        """Return ``tc_weight`` times the estimate, a mean over examples and particles."""
         del params
         q = gaussian(samples, context.latent_mask)
         log_weights = TC_ESTIMATORS[self.tc_estimator](samples.z.shape[1], context.num_examples)
@@ -91,13 +102,13 @@ def total_correlation(
     latent_mask: LatentMask,
     log_weights: LogWeights,
 ) -> Float[Array, " batch"]:
-    """Estimate of log q(z) - sum_j log q(z_j) for each sample, in nats.
+    """Return the estimate of log q(z) - sum_j log q(z_j) for each sample, in nats.
 
     Args:
-        q: q(z|x) of each example of the batch, ``[batch, latents]``.
-        deviation: z - mean of a sample of each, from its own posterior's mean.
-        latent_mask: the coordinates that count.
-        log_weights: of the examples' components in q(z).
+        q: posterior q(z|x) of each example of the batch, ``[batch, latents]``.
+        deviation: z - mean for a sample z of each example's posterior.
+        latent_mask: mask of the coordinates that the run uses.
+        log_weights: log-weights of the examples' components in q(z).
     """
     each = apply_mask(latent_mask, pairwise_log_density(q.mean, deviation, q))
     joint = jax.nn.logsumexp(log_weights + jnp.sum(each, axis=-1), axis=1)

@@ -1,0 +1,33 @@
+"""Interface of an architecture: the encoder's body and the decoder that the model is built from."""
+
+from typing import Protocol, runtime_checkable
+
+import flax.linen as nn
+
+from vae_jax.models.networks.layers import Decoder, ImageShape
+
+
+@runtime_checkable
+class Network(Protocol):
+    """Architecture of encoder and decoder: a frozen dataclass that builds their linen modules.
+
+    It depends neither on the posterior, which defines the heads of the encoder, nor on the
+    likelihood, which defines the number of outputs per pixel.
+    """
+
+    @property
+    def dtype(self) -> str | None:
+        """Type of the computation inside the network; None follows the parameters."""
+        ...
+
+    def encoder_body(self) -> nn.Module:
+        """Build the module from images to features."""
+        ...
+
+    def decoder(self, image_shape: ImageShape) -> Decoder:
+        """Build the module from (z, latent_mask) to outputs, up to the per-pixel bias.
+
+        Args:
+            image_shape: height, width and outputs per pixel.
+        """
+        ...
