@@ -38,7 +38,7 @@ INTERFACES: dict[str, tuple[type, ...]] = {
     "Evaluators": (Evaluator,),
     "Data": (Record,),
 }
-"""What a member of each family must be able to do, and what it is given."""
+"""Classes that a member of each family subclasses or is given."""
 
 WORKDIR = {
     "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
@@ -217,8 +217,8 @@ def columns_page() -> str:
         _column_table(further),
     ]
     for name, evaluator in EVALUATORS.items():
-        asked = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
-        parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({asked}).\n")
+        when = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
+        parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({when}).\n")
         parts.append(_column_table(columns.with_errors(evaluator.columns)))
     return "\n".join(parts)
 
