@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,8 +70,17 @@ def test_every_column_of_an_evaluator_is_explained():
 
 def test_every_file_of_a_workdir_and_every_public_name_is_listed(pages):
     assert set(workdir.CONTENTS) <= _coded(pages["reference/workdir.md"])
-    listed = re.findall(r"^::: .*\.(\w+)$", pages["reference/api.md"], re.MULTILINE)
+    listed = re.findall(r"^\| \[`vae_jax\.(\w+)`\]", pages["reference/api.md"], re.MULTILINE)
     assert sorted(listed) == sorted(vae_jax.__all__)
+
+
+def test_every_module_is_on_the_page_of_its_package_and_every_page_in_the_menu(pages):
+    modules = {module.name for module in pkgutil.walk_packages(vae_jax.__path__, "vae_jax.")}
+    text = "\n".join(page for path, page in pages.items() if "packages/" in path)
+    shown = set(re.findall(r"^(?:::: |# )(vae_jax\S+)$", text, re.MULTILINE))
+    assert shown == modules - {"vae_jax.__main__"}
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert all(path in menu for path in pages)
 
 
 @functools.cache
