@@ -5,6 +5,7 @@ from the package. By hand are only the sentences on files of a workdir, which no
 test asserts that no flag, column, file, public name or module is missing.
 """
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -348,25 +349,28 @@ def package_pages() -> dict[str, str]:
 
 
 def _package_page(package: str, modules: list[str]) -> str:
+    """Return the page of one package; what a package re-exports stands where it is defined."""
     title = "Modules of the root" if package == "vae_jax" else package
     parts = [f"# {title}\n"]
     for name in modules:
-        if name == package and not _is_more_than_names(importlib.import_module(name)):
-            parts.append(f"{inspect.getdoc(sys.modules[name])}\n")
-            continue
-        parts.append(
-            f"::: {name}\n    options:\n      heading_level: 2\n"
-            f"      show_root_full_path: true\n      show_submodules: false\n"
-        )
+        options = ["heading_level: 2", "show_root_full_path: true", "show_submodules: false"]
+        module = importlib.import_module(name)
+        if hasattr(module, "__path__"):
+            options.append(f"members: {_defined_in(module) or 'false'}")
+        parts.append(f"::: {name}\n    options:\n      " + "\n      ".join(options) + "\n")
     return "\n".join(parts)
 
 
-def _is_more_than_names(module: ModuleType) -> bool:
-    """Return whether a package's ``__init__`` defines something itself."""
-    own = (value for value in vars(module).values() if inspect.isclass(value))
-    return any(value.__module__ == module.__name__ for value in own) or any(
-        name.isupper() for name in vars(module)
+def _defined_in(module: ModuleType) -> list[str]:
+    """Return the public names that a package's ``__init__`` defines itself, in their order."""
+    nodes = ast.parse(inspect.getsource(module)).body
+    targets = (
+        target
+        for node in nodes
+        for target in (getattr(node, "targets", None) or [getattr(node, "target", node)])
     )
+    names = (getattr(target, "name", getattr(target, "id", "")) for target in targets)
+    return [name for name in names if isinstance(name, str) and name and name[0] != "_"]
 
 
 def results_pages() -> dict[str, str]:
