@@ -6,8 +6,10 @@ from typing import Any
 
 import griffe
 
-_ROLE = re.compile(r":(?:class|data|func|meth|mod):`~?([^`]+)`")
+_ROLE = re.compile(r":(?:class|data|func|meth|mod|attr):`~?([^`]+)`")
 _MATH = re.compile(r"^\.\. math::\n((?:\n|[ ]+.*\n?)+)", re.MULTILINE)
+_TABLE = re.compile(r"^=+(?: +=+)+\n(?:.*\n)+?=+(?: +=+)+$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 
 
 def _math(match: re.Match[str]) -> str:
@@ -15,8 +17,14 @@ def _math(match: re.Match[str]) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """Return a docstring with its roles as code, and its formulas and examples as code blocks."""
+    """Return a docstring as Markdown.
+
+    Roles become code; formulas and tables become code blocks, as they are readable without a
+    library that would have to be loaded; ``Example:`` becomes the name that mkdocstrings knows.
+    """
     text = _MATH.sub(_math, text)
+    text = _TABLE.sub(lambda match: f"```text\n{match[0]}\n```", text)
+    text = _EXAMPLE.sub("Examples:", text)
     return re.sub(r"::$", ":", _ROLE.sub(r"`\1`", text), flags=re.MULTILINE)
 
 

@@ -1,44 +1,52 @@
 """Make the reference pages from the code, each time that the site is built (a hook of mkdocs).
 
-Nothing that is listed here is written by hand: flags come from the schema, columns and members from
-their registries, names from the package. A test asserts that no flag and no column is missing.
+Flags come from the schema, columns and members from their registries, streams, modules and classes
+from the package. By hand are only the sentences on files of a workdir, which nothing declares. A
+test asserts that no flag, column, file, public name or module is missing.
 """
 
+import ast
+import importlib
 import inspect
+import pkgutil
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import vae_jax
-from vae_jax import rng
-from vae_jax.config import validation
-from vae_jax.config.schema import FIELDS, as_text
-from vae_jax.data import Record
-from vae_jax.evaluation import columns
-from vae_jax.evaluation.columns import Column
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator
-from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import Distribution, Likelihood
-from vae_jax.models.networks import Decoder, Network
-from vae_jax.models.posteriors import Head, Posterior, PosteriorFamily, SampleAndLogProb
-from vae_jax.models.priors import Prior, PriorFamily, PriorInit
-from vae_jax.objectives import ElboTerms, Objective, ObjectiveOutput, PosteriorSamples
-from vae_jax.objectives.regularizers import REGULARIZERS, Context, Regularizer
-from vae_jax.pipeline import results, workdir
-
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # mkdocs does not look in the working directory
+
+import vae_jax  # noqa: E402
+from vae_jax import rng  # noqa: E402
+from vae_jax.config import validation  # noqa: E402
+from vae_jax.config.schema import FIELDS, as_text  # noqa: E402
+from vae_jax.data import Record  # noqa: E402
+from vae_jax.evaluation import columns  # noqa: E402
+from vae_jax.evaluation.columns import Column  # noqa: E402
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator  # noqa: E402
+from vae_jax.hparams import HParams  # noqa: E402
+from vae_jax.models.likelihoods import Likelihood  # noqa: E402
+from vae_jax.models.networks import Decoder, Network  # noqa: E402
+from vae_jax.models.posteriors import PosteriorFamily  # noqa: E402
+from vae_jax.models.priors import PriorFamily  # noqa: E402
+from vae_jax.objectives import Objective  # noqa: E402
+from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer  # noqa: E402
+from vae_jax.pipeline import results, workdir  # noqa: E402
+
 INTERFACES: dict[str, tuple[type, ...]] = {
-    "Likelihoods": (Likelihood, Distribution),
-    "Posteriors": (PosteriorFamily, Posterior, Head, SampleAndLogProb),
-    "Priors": (PriorFamily, Prior, PriorInit),
-    "Objectives": (Objective, ElboTerms, PosteriorSamples, ObjectiveOutput),
-    "Regularizers": (Regularizer, Context),
+    "Likelihoods": (Likelihood,),
+    "Posteriors": (PosteriorFamily,),
+    "Priors": (PriorFamily,),
+    "Objectives": (Objective,),
+    "Regularizers": (Regularizer,),
     "Networks": (Network, Decoder),
     "Evaluators": (Evaluator,),
     "Data": (Record,),
 }
-"""What a member of each family must be able to do, and what it is given."""
+"""Base class of each kind of member; the other classes of its module are what a member is given."""
 
 WORKDIR = {
     "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
@@ -66,7 +74,9 @@ def pages() -> dict[str, str]:
         "reference/streams.md": streams_page(),
         "reference/api.md": api_page(),
         "reference/interfaces.md": interfaces_page(),
-    } | results_pages()
+        **package_pages(),
+        **results_pages(),
+    }
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -217,8 +227,8 @@ def columns_page() -> str:
         _column_table(further),
     ]
     for name, evaluator in EVALUATORS.items():
-        asked = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
-        parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({asked}).\n")
+        when = "always measured" if name in ALWAYS else f"with `--evaluate={name}`"
+        parts.append(f"## {name}\n\n{first_line(evaluator).removesuffix('.')} ({when}).\n")
         parts.append(_column_table(columns.with_errors(evaluator.columns)))
     return "\n".join(parts)
 
@@ -267,41 +277,100 @@ def streams_page() -> str:
     )
 
 
-def _directive(member: Any, title: str = "") -> str:
-    """Return what mkdocstrings replaces by the docstring of a member and those of its methods."""
-    name = member.__qualname__
-    return (
-        f"::: {member.__module__}.{name}\n    options:\n"
-        f"      heading: {title or name}\n      toc_label: {name}\n"
-    )
+def _reference(member: Any, title: str = "") -> str:
+    """Return a link to the docstring of a class or function on the page of its package."""
+    return f"[`{title or member.__qualname__}`][{member.__module__}.{member.__qualname__}]"
 
 
 def api_page() -> str:
-    """Return the public names of the package with their docstrings."""
+    """Return the public names of the package, each with its first line."""
     parts = [
-        "# Python API\n\nWhat `import vae_jax` gives. Everything else is open too, but may move. "
-        "[Work from Python](../how-to/python.md) shows the usual way.\n"
+        "# Python API\n\nWhat `import vae_jax` gives. [Work from Python](../how-to/python.md) "
+        "shows the usual way. Everything else is open too, but may move: "
+        + ", ".join(f"[`{page}`](packages/{page}.md)" for page in _packages())
+        + ".\n"
     ]
     members = {name: getattr(vae_jax, name) for name in vae_jax.__all__}
     for title, is_class in (("Functions", False), ("Classes", True)):
-        parts.append(f"## {title}\n")
-        parts += [
-            _directive(member, f"vae_jax.{name}")
+        rows = (
+            (_reference(member, f"vae_jax.{name}"), first_line(member))
             for name, member in members.items()
             if inspect.isclass(member) == is_class
-        ]
+        )
+        parts.append(f"## {title}\n\n{table(('name', 'what it is'), rows)}")
     return "\n".join(parts)
 
 
 def interfaces_page() -> str:
     """Return the interfaces that members of each family fulfil."""
     parts = [
-        "# Interfaces of members\n\nWhat a new member must be able to do; the how-to pages have a "
-        "skeleton of each.\n"
+        "# Interfaces of members\n\nThe classes that a new member subclasses, and those that it is "
+        "given or returns. The how-to pages have a skeleton of each.\n"
     ]
-    for title, members in INTERFACES.items():
-        parts += [f"## {title}\n", *map(_directive, members)]
+    for title, bases in INTERFACES.items():
+        classes = dict.fromkeys(found for base in bases for found in _classes_beside(base))
+        rows = ((_reference(each), first_line(each), _methods(each)) for each in classes)
+        parts.append(f"## {title}\n\n{table(('class', 'what it is', 'members'), rows)}")
     return "\n".join(parts)
+
+
+def _classes_beside(base: type) -> Iterator[type]:
+    """Yield the public classes of the module of a base class, in their order."""
+    for name, value in vars(sys.modules[base.__module__]).items():
+        if inspect.isclass(value) and value.__module__ == base.__module__ and name[0] != "_":
+            yield value
+
+
+def _methods(owner: type) -> str:
+    """Return the names of a class's own fields, properties and methods, without private ones."""
+    names = [*getattr(owner, "__annotations__", {}), *vars(owner)]
+    public = (name for name in dict.fromkeys(names) if name[0] != "_" or name == "__call__")
+    hidden = {"count", "index"}
+    return ", ".join(f"`{name}`" for name in public if name not in hidden)
+
+
+def _packages() -> dict[str, list[str]]:
+    """Return the modules of each package on the first level; those of the root stand together."""
+    found: dict[str, list[str]] = {"vae_jax": []}
+    for module in pkgutil.walk_packages(vae_jax.__path__, "vae_jax."):
+        own = ".".join(module.name.split(".")[:2])
+        is_in_package = module.ispkg or own != module.name
+        if not module.name.endswith("__main__"):
+            found.setdefault(own if is_in_package else "vae_jax", []).append(module.name)
+    return found
+
+
+def package_pages() -> dict[str, str]:
+    """Return a page for each package: the docstrings of its modules, classes and functions."""
+    return {
+        f"reference/packages/{package}.md": _package_page(package, modules)
+        for package, modules in _packages().items()
+    }
+
+
+def _package_page(package: str, modules: list[str]) -> str:
+    """Return the page of one package; what a package re-exports stands where it is defined."""
+    title = "Modules of the root" if package == "vae_jax" else package
+    parts = [f"# {title}\n"]
+    for name in modules:
+        options = ["heading_level: 2", "show_root_full_path: true", "show_submodules: false"]
+        module = importlib.import_module(name)
+        if hasattr(module, "__path__"):
+            options.append(f"members: {_defined_in(module) or 'false'}")
+        parts.append(f"::: {name}\n    options:\n      " + "\n      ".join(options) + "\n")
+    return "\n".join(parts)
+
+
+def _defined_in(module: ModuleType) -> list[str]:
+    """Return the public names that a package's ``__init__`` defines itself, in their order."""
+    nodes = ast.parse(inspect.getsource(module)).body
+    targets = (
+        target
+        for node in nodes
+        for target in (getattr(node, "targets", None) or [getattr(node, "target", node)])
+    )
+    names = (getattr(target, "name", getattr(target, "id", "")) for target in targets)
+    return [name for name in names if isinstance(name, str) and name and name[0] != "_"]
 
 
 def results_pages() -> dict[str, str]:
