@@ -14,8 +14,8 @@ from vae_jax.config.validation import as_flags
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.evaluators import EVALUATORS, annealing
 from vae_jax.evaluation.metrics import ais, gaps
-from vae_jax.pipeline import run as pipeline_run
-from vae_jax.pipeline.evaluate import FOLDER
+from vae_jax.pipeline import draw
+from vae_jax.pipeline.workdir import EVALUATIONS
 from vae_jax.runtime.errors import InputError
 
 STEPS = [*SMALL, "--num_steps=4", "--binarize=static"]
@@ -28,7 +28,7 @@ ALL = [f"--evaluate={','.join(EVERY)}", *FEW, TWO]
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(pipeline_run, "_draw", lambda *args: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *args: [])
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def _table(folder):
 
 
 def _files(folder):
-    return {p.name: p.stat().st_mtime_ns for p in (folder / FOLDER).iterdir()}
+    return {p.name: p.stat().st_mtime_ns for p in (folder / EVALUATIONS).iterdir()}
 
 
 def test_everything_asked_for_is_in_the_table_then_kept_and_never_made_twice(
@@ -135,7 +135,7 @@ def test_an_interruption_costs_one_run(start, monkeypatch):
     assert start(*asked)[0] == 0
     assert len(calls) == 3
 
-    (start.folder / FOLDER / "1-decomposition.json").write_text("{}")
+    (start.folder / EVALUATIONS / "1-decomposition.json").write_text("{}")
     _, out, _ = start(*asked, "--num_steps=6")
     assert "NOTE: evaluations/1-decomposition.json is not what was written; evaluating anew" in out
     assert len(calls) == 5  # another step is another model

@@ -113,10 +113,10 @@ def test_what_differs_from_the_last_start_is_listed(start):
 def test_slow_updates_are_visited_more_often_for_as_long_as_the_run_lives(
     start, tmp_path, monkeypatch, pace, steps
 ):
-    monkeypatch.setattr(loop._Chunks, "seconds_per_step", lambda *_: pace)
+    monkeypatch.setattr(loop.TrainingProgram, "seconds_per_step", lambda *_: pace)
     _, out, _ = start(*SHORT, "--num_steps=6")
-    assert ("updates are slow here: visits after at most 1 of them" in out) == (pace > 1)
-    monkeypatch.setattr(loop._Chunks, "seconds_per_step", lambda *_: 1e-9)
+    assert ("updates are slow here: a chunk is at most 1 of them" in out) == (pace > 1)
+    monkeypatch.setattr(loop.TrainingProgram, "seconds_per_step", lambda *_: 1e-9)
     start(*SHORT)
     seen = [row["step"] for row in read_metrics(tmp_path / "run")]
     assert seen == sorted({*steps, *([6] if pace < 1 else [])})

@@ -7,7 +7,7 @@ import pytest
 
 from tests.robustness.processes import save_images, what_is_left
 from vae_jax import cli
-from vae_jax.pipeline import run
+from vae_jax.pipeline import draw
 
 SMALL = [
     *("--batch_size=16", "--hidden_sizes=8", "--eval_particles=3"),
@@ -22,7 +22,7 @@ def straight(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("straight")
     save_images(folder / "images.npz")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_draw", lambda *_: [])
+        patch.setattr(draw, "draw_figures", lambda *_: [])
         argv = [f"--dataset={folder / 'images.npz'}", f"--workdir={folder / 'run'}", *FLAGS]
         assert cli.main(argv) == 0
     return folder
@@ -60,7 +60,7 @@ class Study:
 @pytest.fixture
 def fresh(straight, tmp_path, capsys, monkeypatch) -> Study:
     """The study, not begun."""
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     return Study(straight, tmp_path / "run", capsys)
 
 

@@ -12,7 +12,8 @@ from tests.robustness.processes import ENVIRONMENT, what_is_left
 _MAIN = """
 import shutil, subprocess, sys
 from pathlib import Path
-from vae_jax import cli, figures
+from vae_jax import cli
+from vae_jax.reporting import figures
 
 figures.draw = figures.draw_study = lambda *_, **__: []
 place, *argv = sys.argv[1:]

@@ -13,7 +13,7 @@ from tests.oracles import tiny_data, tiny_vae
 from tests.robustness.conftest import FLAGS, SMALL
 from tests.samples import save_npz
 from vae_jax import cli
-from vae_jax.pipeline import run
+from vae_jax.pipeline import draw
 from vae_jax.runtime import mesh
 from vae_jax.training import input_pipeline, loop, vectorized
 from vae_jax.training.checkpoint import Checkpoints
@@ -31,7 +31,7 @@ def _table(workdir) -> list[dict[str, float]]:
 
 
 def _finished(tmp_path, monkeypatch, arrays, *flags: str) -> list[dict[str, float]]:
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     images, workdir = save_npz(tmp_path, **arrays), tmp_path / "run"
     assert cli.main([f"--dataset={images}", f"--workdir={workdir}", *flags]) == 0
     return _table(workdir)
@@ -84,7 +84,7 @@ def test_a_checkpoint_of_four_devices_goes_on_with_one_and_back(tmp_path):
 
 
 def test_debug_nans_names_the_operation(straight, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     flags = [*SMALL, "--latent_size=3", "--sweep=learning_rate=1e-3,1e30", "--debug_nans"]
     places = [f"--dataset={straight / 'images.npz'}", f"--workdir={tmp_path / 'run'}"]
     assert cli.main([*places, *flags]) == 0

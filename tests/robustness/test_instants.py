@@ -52,7 +52,7 @@ def num_instants(straight, tmp_path_factory) -> int:
     """How many operations on files a study makes."""
     folder = tmp_path_factory.mktemp("counted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vae_jax.pipeline.run._draw", lambda *_: [])
+        patch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
         instants = Instants(patch)
         assert cli.main(Study(straight, folder / "run", None).argv) == 0
     return instants.count
@@ -117,7 +117,7 @@ def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, na
             holder = {"metrics": loggers.JSONLinesLogger, "curves": loggers.TensorBoardLogger}.get(
                 name, checkpoint
             )
-            patch.setattr(holder, "_reserve" if name == "checkpoint" else "write", refuse)
+            patch.setattr(holder, "_reserve" if name == "checkpoint" else "log", refuse)
         status, _, err = fresh.start()
     assert (status, len(err.splitlines())) == (2, 1)
     assert f"cannot be written ({os.strerror(number)})" in err
@@ -127,7 +127,7 @@ def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, na
 
 def test_other_errors_keep_their_traceback_and_say_what_is_saved(fresh, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(loggers.TensorBoardLogger, "write", lambda *_: 1 / 0)
+        patch.setattr(loggers.TensorBoardLogger, "log", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError) as caught:
             fresh.start()
     assert "none yet" in caught.value.__notes__[0]

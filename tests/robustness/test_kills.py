@@ -11,7 +11,7 @@ import pytest
 
 from tests.robustness.conftest import Study
 from tests.robustness.processes import Process
-from vae_jax.pipeline import run
+from vae_jax.pipeline import loggers
 from vae_jax.runtime import lock, signals
 from vae_jax.runtime.errors import InputError
 
@@ -102,16 +102,16 @@ class TestSignals:
 
     @pytest.mark.parametrize("number", signals.SIGNALS)
     def test_the_state_is_saved_where_no_checkpoint_is_due(self, fresh, monkeypatch, number):
-        step = run.trainer.logs.Progress.advance
+        advance = loggers.TrainingProgress.advance
 
         def interrupted(self, done, milliseconds):
-            step(self, done, milliseconds)
+            advance(self, done, milliseconds)
             if done == 4:
                 os.kill(os.getpid(), number)
                 time.sleep(0.1)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run.trainer.logs.Progress, "advance", interrupted)
+            patch.setattr(loggers.TrainingProgress, "advance", interrupted)
             status, _, err = fresh.start("--checkpoint_every=12")
         assert status == 128 + number
         words = "stopped at step 4; the same command goes on from there"
