@@ -1,6 +1,6 @@
-"""From flags to a complete workdir: prepare, train, evaluate, draw, report.
+"""Path from flags to a complete workdir: prepare, train, evaluate, draw, report.
 
-Declarative: the same command resumes an interrupted run and only evaluates a finished one.
+A run is declarative: the same command resumes an interrupted run and only evaluates a finished one.
 """
 
 import contextlib
