@@ -19,8 +19,8 @@ def row(step, run=0, **terms):
     return {"step": step, "run": run, "seconds": 0.5, **terms}
 
 
-class TestMetrics:
-    def test_a_line_per_run_and_visit(self, tmp_path):
+class TestJSONLines:
+    def test_a_line_per_run_and_interval(self, tmp_path):
         metrics = loggers.JSONLinesLogger(tmp_path / "new")
         metrics.log([row(10, 0, train_elbo=-3.5), row(10, 1, train_elbo=-4.0)])
         metrics.log([row(20, 0, train_elbo=-3.0), row(20, 1, train_elbo=-3.9)])
@@ -140,7 +140,7 @@ def curves(folder):
     return points
 
 
-class TestReadable:
+class TestReadWhole:
     def test_what_is_whole_is_kept_wherever_the_damage_is(self, tmp_path):
         metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.log([row(5), row(6), row(7)])
@@ -219,18 +219,18 @@ class TestTensorBoard:
         points = [("elbo/train", 5, -1.0), ("elbo/train", 10, -2.0)]
         assert curves(tmp_path / "tensorboard" / "run_0") == points
 
-    def test_a_visit_is_on_disk_before_the_files_are_closed(self, tmp_path):
+    def test_rows_are_on_disk_before_the_files_are_closed(self, tmp_path):
         with loggers.TensorBoardLogger(tmp_path) as board:
             board.log([row(5, train_elbo=-1.0)])
             assert curves(tmp_path / "tensorboard" / "run_0") == [("elbo/train", 5, -1.0)]
 
-    def test_no_visit_leaves_no_file(self, tmp_path):
+    def test_without_rows_there_is_no_file(self, tmp_path):
         with loggers.TensorBoardLogger(tmp_path):
             pass
         assert list(tmp_path.iterdir()) == []
 
 
-class TestInShort:
+class TestFormatTerms:
     def test_one_run_shows_its_terms(self):
         terms = row(5, train_elbo=-99.123, train_kl=25.0, valid_elbo=-100.0, valid_kl=24.5)
         assert (
@@ -269,8 +269,8 @@ class TestInShort:
         )
 
 
-class TestProgress:
-    def test_plain_lines_one_per_visit_when_there_is_no_terminal(self):
+class TestTrainingProgress:
+    def test_one_plain_line_per_interval_when_there_is_no_terminal(self):
         console = Console(file=io.StringIO(), width=20)
         with loggers.TrainingProgress(2000, start=500, console=console) as progress:
             progress.message("data: mnist_5k [28, 28, 1]")
@@ -324,8 +324,8 @@ class TestProgress:
         assert not progress._bar.live.is_started
 
 
-class TestTally:
-    def test_plain_lines_say_every_ten_seconds_how_far_it_is(self, monkeypatch):
+class TestEvaluationProgress:
+    def test_plain_lines_report_progress_every_ten_seconds(self, monkeypatch):
         now = iter([0.0, 5.0, 12.0, 15.0, 23.0, 30.0, 31.5]).__next__
         monkeypatch.setattr(time, "monotonic", now)
         console = Console(file=io.StringIO())
@@ -349,7 +349,7 @@ class TestTally:
             assert progress._bar.tasks[0].completed == 8
             assert progress._bar.tasks[0].time_remaining is None
 
-    def test_where_all_is_kept_that_is_said(self):
+    def test_a_line_reports_that_all_runs_are_kept(self):
         console = Console(file=io.StringIO())
         with loggers.EvaluationProgress("ais", 3, console=console) as progress:
             progress.skip(3)

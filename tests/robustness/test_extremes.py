@@ -1,4 +1,4 @@
-"""Images and sizes at the edge of what there is, and the numbers that come of them."""
+"""Images and sizes at the limits, and the numbers that result from them."""
 
 import csv
 import math
@@ -62,7 +62,7 @@ def test_one_pixel_three_channels_one_example_and_more_latents_than_pixels(tmp_p
 
 
 def _advanced(state, layout: Layout):
-    """Two updates more of four runs, on the devices of the layout."""
+    """Return the state of four runs after two more updates, on the devices of the layout."""
     (hparams, state), shared = mesh.placed(
         layout.devices, (HPARAMS, state), (input_pipeline.resident(SPEC, DATA), jnp.int32(2))
     )
@@ -86,11 +86,11 @@ def test_a_checkpoint_of_four_devices_goes_on_with_one_and_back(tmp_path):
 def test_debug_nans_names_the_operation(straight, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     flags = [*SMALL, "--latent_size=3", "--sweep=learning_rate=1e-3,1e30", "--debug_nans"]
-    places = [f"--dataset={straight / 'images.npz'}", f"--workdir={tmp_path / 'run'}"]
-    assert cli.main([*places, *flags]) == 0
+    paths = [f"--dataset={straight / 'images.npz'}", f"--workdir={tmp_path / 'run'}"]
+    assert cli.main([*paths, *flags]) == 0
     (line,) = [text for text in capsys.readouterr().out.splitlines() if "diverged: " in text]
-    words = r"run 1 diverged: \S+ was not finite at update \d+; .* encountered in \w+ at vae_jax/"
-    assert re.match(words, line)
+    pattern = r"run 1 diverged: \S+ was not finite at update \d+; .* encountered in \w+ at vae_jax/"
+    assert re.match(pattern, line)
     (calm, wild) = _table(tmp_path / "run")
     assert math.isfinite(calm["test_elbo"])
     assert math.isnan(wild["test_elbo"])

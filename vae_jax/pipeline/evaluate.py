@@ -110,10 +110,10 @@ class _Evaluation:
         if not due:
             return
 
-        def on_progress(num_runs: float) -> None:
-            self.progress.advance(float(before + num_runs))
-
-        rows = self._evaluator.rows(self._runs.take(np.array(due, int)), on_progress)
+        rows = self._evaluator.rows(
+            self._runs.take(np.array(due, int)),
+            lambda num_runs: self.progress.advance(float(before + num_runs)),
+        )
         for i, row in zip(due, rows, strict=True):
             facts = {"mark": self._dependencies(i), "row": files.finite(row)}
             if distributed.is_first():
