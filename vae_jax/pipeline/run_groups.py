@@ -83,7 +83,7 @@ class RunGroup:
 def plan(
     workdir: Path, configs: list[Config], dataset: Dataset, max_parallel_runs: int
 ) -> list[RunGroup]:
-    """Return groups that hold just the given runs: those of the workdir first, then new ones.
+    """Return groups that hold exactly the given runs: those of the workdir first, then new ones.
 
     Args:
         workdir: folder of the study; new groups are recorded in it.
@@ -108,7 +108,7 @@ def plan(
 
 
 def identity(config: Config, fingerprint: str) -> Identity:
-    """Return the facts that two runs share just if they are the same run.
+    """Return the facts that two runs share exactly if they are the same run.
 
     Args:
         config: flags of the run.
