@@ -1,4 +1,4 @@
-"""Train, evaluate and show a variational autoencoder: ``python run.py --flagfile=mnist.flags``."""
+"""Train, evaluate and draw variational autoencoders: ``python run.py --flagfile=mnist.flags``."""
 
 import sys
 

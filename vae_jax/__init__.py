@@ -1,9 +1,9 @@
 """Variational autoencoders as the textbooks derive them, in functional JAX.
 
-The public names are imported when they are first used, so that the command line can set what JAX
-reads when it is imported, and ``import vae_jax`` takes no time.
+Public names are imported on their first use, so that ``import vae_jax`` takes no time and the
+command line can set the environment variables that JAX reads when it is imported.
 
-The usual way in::
+Example::
 
     data = vae_jax.load("mnist_5k")
     model = vae_jax.VAE(data.image_shape, max_latents=10)
@@ -17,9 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.api import Study, ablate, fit
+    from vae_jax.api import Study, ablate, fit, score
     from vae_jax.data import Dataset, load
-    from vae_jax.evaluation.scoring import score
     from vae_jax.hparams import HParams
     from vae_jax.models.networks import MLP, Conv, ResNet
     from vae_jax.models.vae import VAE, TrainedVAE
@@ -55,7 +54,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "vae_jax.api": ("Study", "ablate", "fit"),
+    "vae_jax.api": ("Study", "ablate", "fit", "score"),
     "vae_jax.data": ("Dataset", "load"),
     "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),
@@ -63,7 +62,6 @@ _MODULES = {
     "vae_jax.models.networks": ("MLP", "Conv", "ResNet"),
     "vae_jax.objectives": ("Elbo", "ImportanceWeighted"),
     "vae_jax.training.optimizers": ("Adam",),
-    "vae_jax.evaluation.scoring": ("score",),
     "vae_jax.training.vectorized": ("grid", "take"),
     "vae_jax.training.step": ("TrainSpec", "TrainState"),
     "vae_jax.training.intervals": ("Intervals",),
@@ -81,5 +79,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names too, before their first use."""
+    """Return the names of the module, public names before their first use included."""
     return sorted({*globals(), *__all__})

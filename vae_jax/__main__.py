@@ -1,4 +1,4 @@
-"""Start a run from a shell: ``vae-jax``, ``python -m vae_jax`` and ``python run.py`` come here."""
+"""Entry point of ``vae-jax``, ``python -m vae_jax`` and ``python run.py``."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import sys
 def run() -> int:
     """Run the command line of this process and return its exit status.
 
-    XLA reports each program that it does not take from a cache, and then compiles, in several lines
+    XLA logs several lines for each program that it does not find in the cache and then compiles
     (openxla/xla issue 44565). Errors that matter are raised all the same, so its log is switched
     off unless the environment asks for it. JAX sets a level of its own when it is imported, so this
     comes first.

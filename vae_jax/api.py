@@ -1,4 +1,8 @@
-"""A study from Python, in one call: train every run, score every run, take any of them."""
+"""Python interface of a study: ``fit`` trains, ``score`` measures, ``ablate`` does both on a grid.
+
+The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
+leading axis of runs, and all runs train as one program.
+"""
 
 from typing import NamedTuple
 
@@ -6,6 +10,7 @@ from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import Evidence
+from vae_jax.evaluation.scoring import score
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import results
@@ -14,6 +19,8 @@ from vae_jax.training import loop, memory, vectorized
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.types import Row
+
+__all__ = ["Study", "ablate", "fit", "score"]
 
 
 def fit(
@@ -27,14 +34,24 @@ def fit(
     """Train all runs of a study from their seeds.
 
     Args:
-        spec: what is trained and how.
-        hparams: of one run (scalars) or of a study (``[runs]``, see :func:`vae_jax.grid`).
+        spec: static specification of the model and its training.
+        hparams: hyperparameters of one run (scalars) or of a study (``[runs]``, see
+            :func:`vae_jax.grid`).
         data: images.
-        num_steps: updates.
-        max_parallel_runs: runs that advance together; 0 for the best of the device.
+        num_steps: number of updates.
+        max_parallel_runs: number of runs that advance together; 0 for the best of the device.
 
     Returns:
         The state of all runs; every array leads with ``runs``.
+
+    Example:
+        >>> import vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> model = vae_jax.VAE(data.image_shape, max_latents=2)
+        >>> spec = vae_jax.TrainSpec(model, batch_size=8)
+        >>> state = fit(spec, vae_jax.HParams.of(latent_size=2), data, num_steps=1)
+        >>> state.step.tolist()
+        [1]
     """
     state, _ = _fit(spec, hparams, data, num_steps, max_parallel_runs)
     return state
@@ -56,12 +73,12 @@ def _fit(
 
 
 class Study(NamedTuple):
-    """A finished study.
+    """Finished study, as :func:`ablate` returns it.
 
     Attributes:
-        spec: of all runs.
-        hparams: ``[runs]``.
-        state: of all runs; every array leads with ``runs``.
+        spec: specification that all runs share.
+        hparams: hyperparameters, ``[runs]``.
+        state: state of all runs; every array leads with ``runs``.
         table: one row per run, with the columns of ``results.csv``
             (:mod:`vae_jax.evaluation.columns`).
     """
@@ -72,7 +89,11 @@ class Study(NamedTuple):
     table: list[Row]
 
     def take(self, run: int) -> TrainedVAE:
-        """One run's model, for encoding, decoding and sampling."""
+        """Return one run's model, for encoding, decoding and sampling.
+
+        Args:
+            run: number of the run, from 0.
+        """
         hparams, params = vectorized.take((self.hparams, self.state.params), run)
         return TrainedVAE(self.spec.model, hparams, params)
 
@@ -89,22 +110,37 @@ def ablate(
     """Train all runs of a grid as one program and score them on the test split.
 
     Args:
-        spec: what is trained and how.
+        spec: static specification of the model and its training.
         grid: hyperparameters ``[runs]``, see :func:`vae_jax.grid`.
         data: images.
-        num_steps: updates.
+        num_steps: number of updates.
         num_particles: K of the importance-weighted bound behind ``test_nll``.
-        max_parallel_runs: runs that advance together; 0 for the best of the device.
+        max_parallel_runs: number of runs that advance together; 0 for the best of the device.
+
+    Returns:
+        The study, whose table has a row per run in the order of the grid.
+
+    Example:
+        >>> import jax, vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> model = vae_jax.VAE(data.image_shape, max_latents=2)
+        >>> spec = vae_jax.TrainSpec(model, batch_size=8)
+        >>> study = ablate(spec, vae_jax.grid(latent_size=[1, 2]), data, num_steps=1)
+        >>> [(row["run"], row["latent_size"], row["step"]) for row in study.table]
+        [(0, 1, 1), (1, 2, 1)]
+        >>> study.take(1).encode(jax.numpy.asarray(data.test[:3]) / 255).center.shape
+        (3, 2)
     """
     hparams = grid.as_study()
     state, last = _fit(spec, hparams, data, num_steps, max_parallel_runs)
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     runs = Runs(spec, hparams, state, data, layout)
-    measured = Evidence(num_particles).rows(runs, lambda done: None)
-    settings = [vectorized.take(hparams, run)._asdict() for run in range(len(last))]
+    measured = Evidence(num_particles).rows(runs, lambda num_runs: None)
+    arrays = [vectorized.take(hparams, run)._asdict() for run in range(len(last))]
+    settings = [{name: value.item() for name, value in own.items()} for own in arrays]
     diverged = mesh.to_host(state.diverged).tolist()
     table = [
-        results.table_row({name: value.item() for name, value in own.items()}, row, numbers, step)
+        results.table_row(own, row, numbers, step)
         for own, row, numbers, step in zip(settings, last, measured, diverged, strict=True)
     ]
     return Study(spec, hparams, state, table)

@@ -1,4 +1,4 @@
-"""The command line: flags in, exit status out."""
+"""Command line of the package: flags in, exit status out."""
 
 import sys
 from collections.abc import Sequence
@@ -10,11 +10,19 @@ from vae_jax.runtime.errors import InputError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command line (without the program's name) and return its exit status.
+    """Run a command line and return its exit status.
 
-    0 when the workdir is complete; 2 after a mistake in flags or data, or where the workdir cannot
-    be written, told in one line; 1 where another process of the run is gone; 143 or 130 after
-    SIGTERM or SIGINT.
+    Args:
+        argv: arguments without the name of the program.
+
+    Returns:
+        0 when the workdir is complete; 2 after a mistake in flags or data, or where the workdir
+        cannot be written, which one line on standard error explains; 1 where another process of
+        the run is gone; 143 or 130 after SIGTERM or SIGINT.
+
+    Example:
+        >>> main(["--beta=-1"])
+        2
     """
     if {"-h", "--help", "--helpfull"} & set(argv):
         print(schema.help_text())

@@ -21,8 +21,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import CategoricalLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
-from vae_jax.pipeline import results
-from vae_jax.pipeline import run as pipeline_run
+from vae_jax.pipeline import draw, results
 from vae_jax.training.step import TrainSpec
 
 UNITS = {
@@ -39,7 +38,7 @@ def workdir(tmp_path_factory) -> Path:
     flags = ["--likelihood=discretized_logistic", "--sweep=learning_rate=1e-3,1e30"]
     flags += [f"--dataset={save_images(folder)}", f"--workdir={folder / 'run'}", "--num_steps=3"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_run, "_draw", lambda *args: [])
+        patch.setattr(draw, "draw_figures", lambda *args: [])
         assert cli.main([*SMALL, *flags]) == 0
     return folder / "run"
 

@@ -1,4 +1,4 @@
-"""The command line, in process, on images of 4x5 pixels."""
+"""Fixtures that run the command line in this process, on images of 4x5 pixels."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ def _single_precision_afterwards():
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    """Tests that look at numbers need not wait for pictures."""
+    """Draw nothing, for tests that need numbers alone."""
     monkeypatch.setattr(figures, "draw", lambda *args, **kwargs: [])
 
 
 @pytest.fixture
 def start(tmp_path, capsys, no_figures):
-    """Run the command line on gray images; gives status, stdout and stderr."""
+    """Return a function that runs the command line on gray images: status, stdout, stderr."""
     images = save_images(tmp_path)
 
     def run(*argv: str) -> tuple[int, str, str]:
@@ -36,7 +36,7 @@ def start(tmp_path, capsys, no_figures):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A finished run with its figures, read by several tests and changed by none."""
+    """Return a finished run with its figures, read by several tests and changed by none."""
     folder = tmp_path_factory.mktemp("finished")
     images = save_images(folder)
     assert cli.main([f"--dataset={images}", f"--workdir={folder / 'run'}", *SHORT]) == 0

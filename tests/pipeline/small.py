@@ -1,4 +1,4 @@
-"""Images of 4x5 pixels, flags of short runs on them, and what a workdir then holds."""
+"""Images of 4x5 pixels, flags of short runs on them, and readers of the files of a workdir."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""``--evaluate`` from the command line: columns, what is kept, what is refused."""
+"""``--evaluate`` on the command line: columns, kept numbers, refusals."""
 
 import csv
 import json
@@ -14,8 +14,8 @@ from vae_jax.config.validation import as_flags
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.evaluators import EVALUATORS, annealing
 from vae_jax.evaluation.metrics import ais, gaps
-from vae_jax.pipeline import run as pipeline_run
-from vae_jax.pipeline.evaluate import FOLDER
+from vae_jax.pipeline import draw
+from vae_jax.pipeline.workdir import EVALUATIONS
 from vae_jax.runtime.errors import InputError
 
 STEPS = [*SMALL, "--num_steps=4", "--binarize=static"]
@@ -28,7 +28,7 @@ ALL = [f"--evaluate={','.join(EVERY)}", *FEW, TWO]
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(pipeline_run, "_draw", lambda *args: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *args: [])
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +54,16 @@ def start(images, tmp_path, capsys):
 
 @pytest.fixture
 def no_chains(monkeypatch):
-    """Chains and ascents, which take long to compile, have their own tests."""
+    """Replace chains and ascents, which take long to compile and have tests of their own."""
 
-    def annealed(spec, question):
-        return ais.Annealed(*(jnp.arange(len(question.examples)) - 9.0 for _ in range(3)))
+    def annealed(spec, batch):
+        return ais.Annealed(*(jnp.arange(len(batch.examples)) - 9.0 for _ in range(3)))
 
-    def sandwich(spec, question, z):
-        return ais.Sandwich(annealed(spec, question), annealed(spec, question))
+    def sandwich(spec, batch, z):
+        return ais.Sandwich(annealed(spec, batch), annealed(spec, batch))
 
-    def refined(spec, question):
-        return gaps.Elbos(*annealed(spec, question)[:2])
+    def refined(spec, batch):
+        return gaps.Elbos(*annealed(spec, batch)[:2])
 
     monkeypatch.setattr(annealing, "_forward", annealed)
     monkeypatch.setattr(annealing, "_bidirectional", sandwich)
@@ -76,12 +76,10 @@ def _table(folder):
 
 
 def _files(folder):
-    return {p.name: p.stat().st_mtime_ns for p in (folder / FOLDER).iterdir()}
+    return {p.name: p.stat().st_mtime_ns for p in (folder / EVALUATIONS).iterdir()}
 
 
-def test_everything_asked_for_is_in_the_table_then_kept_and_never_made_twice(
-    start, no_chains, monkeypatch
-):
+def test_evaluations_are_in_the_table_then_kept_and_never_made_twice(start, no_chains, monkeypatch):
     status, out, err = start(*ALL)
     assert (status, err) == (0, "")
     rows, names = _table(start.folder), list(columns.by_name(evaluators.columns(EVERY)))
@@ -103,8 +101,8 @@ def test_everything_asked_for_is_in_the_table_then_kept_and_never_made_twice(
 
     written, files = (start.folder / "results.csv").read_bytes(), _files(start.folder)
     with monkeypatch.context() as patch:
-        for kind in EVALUATORS.values():
-            patch.setattr(kind, "rows", _must_not_be_called)
+        for evaluator in EVALUATORS.values():
+            patch.setattr(evaluator, "rows", _must_not_be_called)
         assert start(*ALL)[0] == 0
     assert (start.folder / "results.csv").read_bytes() == written
     assert _files(start.folder) == files
@@ -120,23 +118,23 @@ def _must_not_be_called(*args):
 
 
 def test_an_interruption_costs_one_run(start, monkeypatch):
-    kind, asked, calls = EVALUATORS["decomposition"], ["--evaluate=decomposition", TWO], []
-    evaluate = kind.__call__
+    evaluator, flags, calls = EVALUATORS["decomposition"], ["--evaluate=decomposition", TWO], []
+    evaluate = evaluator.__call__
 
-    def interrupt_the_second(self, subject, tell):
-        calls.append(subject)
+    def interrupt_the_second(self, context, on_progress):
+        calls.append(context)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return evaluate(self, subject, tell)
+        return evaluate(self, context, on_progress)
 
-    monkeypatch.setattr(kind, "__call__", interrupt_the_second)
+    monkeypatch.setattr(evaluator, "__call__", interrupt_the_second)
     with pytest.raises(KeyboardInterrupt):
-        start(*asked)
-    assert start(*asked)[0] == 0
+        start(*flags)
+    assert start(*flags)[0] == 0
     assert len(calls) == 3
 
-    (start.folder / FOLDER / "1-decomposition.json").write_text("{}")
-    _, out, _ = start(*asked, "--num_steps=6")
+    (start.folder / EVALUATIONS / "1-decomposition.json").write_text("{}")
+    _, out, _ = start(*flags, "--num_steps=6")
     assert "NOTE: evaluations/1-decomposition.json is not what was written; evaluating anew" in out
     assert len(calls) == 5  # another step is another model
 
@@ -219,6 +217,6 @@ def test_a_prior_that_codes_are_drawn_to_can_be_sampled():
     assert parse(["--evaluate=samples", "--posterior=delta", "--mmd_weight=1"]).mmd_weight == 1
 
 
-def test_flags_of_what_is_not_asked_for_are_not_written_down():
+def test_flags_of_evaluations_that_are_not_made_are_not_recorded():
     assert "ais_steps" not in as_flags(parse([]))
     assert as_flags(parse(["--evaluate=bdmc"]))["ais_steps"] == "1000"

@@ -23,8 +23,8 @@ def test_an_elbo_without_an_nll_is_reported_as_just_that(start, tmp_path, monkey
     assert "NLL(K=4) not finite" in out
     (run,) = read_json(tmp_path / "run")["runs"]
     assert (run["test_nll_not_finite"], run["train_nll_not_finite"]) == (1, 1)
-    (words,) = read_json(tmp_path / "run")["diagnosis"]
-    (why,) = [sentence for sentence in words if "test_nll" in sentence]
+    (sentences,) = read_json(tmp_path / "run")["diagnosis"]
+    (why,) = [sentence for sentence in sentences if "test_nll" in sentence]
     assert "test_nll (on 1 example)" in why
     assert "--compute_dtype=float64" in why
     assert why.split(":")[0] in (tmp_path / "run" / "report.html").read_text()
@@ -33,7 +33,7 @@ def test_an_elbo_without_an_nll_is_reported_as_just_that(start, tmp_path, monkey
 def test_an_evaluation_that_has_nothing_to_work_on_leaves_its_columns_empty(
     start, tmp_path, monkeypatch
 ):
-    def fail(self, subject, tell):
+    def fail(self, context, on_progress):
         raise NotFiniteError("codes", 3)
 
     monkeypatch.setattr(Decomposition, "__call__", fail)
@@ -42,8 +42,8 @@ def test_an_evaluation_that_has_nothing_to_work_on_leaves_its_columns_empty(
     (row,) = read_csv(tmp_path / "run")
     assert row["mutual_information"] == ""
     assert float(row["test_nll"])
-    (words,) = read_json(tmp_path / "run")["diagnosis"]
-    assert any("codes (on 3 examples)" in sentence for sentence in words)
+    (sentences,) = read_json(tmp_path / "run")["diagnosis"]
+    assert any("codes (on 3 examples)" in sentence for sentence in sentences)
 
 
 def test_a_mean_counts_the_examples_that_leave_it_empty():

@@ -1,4 +1,4 @@
-"""Mistakes: one line, status 2, nothing changed; and data that cannot be had."""
+"""Mistakes are one line and status 2 and change nothing; data that cannot be loaded too."""
 
 import pytest
 import requests
@@ -49,7 +49,7 @@ def test_another_length_of_a_cosine_is_another_run(start):
         (["--flagfile=none.flags"], "--flagfile=none.flags: no such file"),
     ],
 )
-def test_bad_input_is_told_in_one_line(start, tmp_path, argv, words):
+def test_bad_input_is_refused_in_one_line(start, tmp_path, argv, words):
     _assert_refused(start(*SMALL, *argv), words)
     assert not (tmp_path / "run").exists()
 
@@ -60,9 +60,9 @@ def test_binarizing_binary_images_is_refused(start, tmp_path):
     _assert_refused(answer, "--binarize=static: has no effect", "--binarize=none")
 
 
-@pytest.mark.parametrize("place", ["gray.npz", "gray.npz/below", "a" * 300])
-def test_a_workdir_that_cannot_be_written_is_refused(start, tmp_path, place):
-    _assert_refused(start(*SMALL, f"--workdir={tmp_path / place}"), "cannot be written")
+@pytest.mark.parametrize("name", ["gray.npz", "gray.npz/below", "a" * 300])
+def test_a_workdir_that_cannot_be_written_is_refused(start, tmp_path, name):
+    _assert_refused(start(*SMALL, f"--workdir={tmp_path / name}"), "cannot be written")
 
 
 def test_help_is_no_mistake(capsys):
@@ -70,15 +70,15 @@ def test_help_is_no_mistake(capsys):
     assert "--latent_size=20" in capsys.readouterr().out
 
 
-def test_a_substitution_is_said_everywhere(start, tmp_path, monkeypatch):
+def test_a_substitution_is_reported_everywhere(start, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise requests.ConnectionError("simulated")
 
     monkeypatch.setattr(requests, "get", refuse)
     images = tmp_path / "gray.npz"
-    asked = ["--dataset=mnist", f"--data_dir={tmp_path / 'store'}"]
-    _assert_refused(start(*SMALL, *asked), "--dataset=mnist: cannot be downloaded")
-    status, out, err = start(*SMALL, *asked, f"--offline_dataset={images}", "--num_steps=1")
+    wanted = ["--dataset=mnist", f"--data_dir={tmp_path / 'store'}"]
+    _assert_refused(start(*SMALL, *wanted), "--dataset=mnist: cannot be downloaded")
+    status, out, err = start(*SMALL, *wanted, f"--offline_dataset={images}", "--num_steps=1")
     assert (status, err) == (0, "")
     record = read_json(tmp_path / "run")["dataset"]
     assert (record["asked"], record["used"]) == ("mnist", str(images))

@@ -1,4 +1,4 @@
-"""The same command once more: nothing is lost, and nothing done twice."""
+"""A command that is started again loses nothing and does nothing twice."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(start, tmp_path, monkeypa
 
 
 def _assert_same_run(resumed: Path, straight: Path) -> None:
-    """The same to the last bit, but for the time that it took."""
+    """Assert that two runs agree to the last bit, but for the time that they took."""
     left, right = saved_arrays(resumed, 12), saved_arrays(straight, 12)
     assert len(left) > 10
     for a, b in zip(left, right, strict=True):
@@ -72,7 +72,7 @@ def test_what_is_not_trained_may_change(start, tmp_path):
     assert read_csv(tmp_path / "run")[0]["eval_particles"] == "5"
 
 
-def test_how_often_the_host_looks_changes_no_bit(start, tmp_path):
+def test_intervals_change_no_bit(start, tmp_path):
     odd = [*SMALL, "--num_steps=12", "--chunk_steps=5", "--eval_every=3", "--checkpoint_every=7"]
     assert start(*SHORT, "--binarize=dynamic")[0] == 0
     assert start(*odd, "--binarize=dynamic", f"--workdir={tmp_path / 'odd'}")[0] == 0
@@ -80,7 +80,7 @@ def test_how_often_the_host_looks_changes_no_bit(start, tmp_path):
     for a, b in zip(left, right, strict=True):
         np.testing.assert_array_equal(a, b)
     rows = [without_seconds(read_csv(folder)) for folder in (tmp_path / "run", tmp_path / "odd")]
-    for (row,) in rows:  # means over the updates since the last look, so they depend on it
+    for (row,) in rows:  # means over the updates since the last interval, so they depend on it
         assert row.pop("train_elbo")
     assert rows[0] == rows[1]
 
@@ -100,8 +100,10 @@ def test_a_run_goes_on_streaming_where_it_began_on_the_device(start, tmp_path, m
 def test_what_differs_from_the_last_start_is_listed(start):
     start(*SHORT, "--num_steps=8")
     _, out, _ = start(*SHORT, "--chunk_steps=2")
-    told = [line for line in out.splitlines() if line.startswith("changed since the last start: ")]
-    assert [line.partition(": ")[2] for line in told] == [
+    changes = [
+        line for line in out.splitlines() if line.startswith("changed since the last start: ")
+    ]
+    assert [line.partition(": ")[2] for line in changes] == [
         "num_steps 8 -> 12",
         "chunk_steps 500 -> 2",
     ]
@@ -110,13 +112,13 @@ def test_what_differs_from_the_last_start_is_listed(start):
 
 
 @pytest.mark.parametrize(("pace", "steps"), [(1e-3, [4, 8, 12]), (6.0, list(range(1, 13)))])
-def test_slow_updates_are_visited_more_often_for_as_long_as_the_run_lives(
+def test_slow_updates_shorten_the_chunks_of_a_run_for_good(
     start, tmp_path, monkeypatch, pace, steps
 ):
-    monkeypatch.setattr(loop._Chunks, "seconds_per_step", lambda *_: pace)
+    monkeypatch.setattr(loop.TrainingProgram, "seconds_per_step", lambda *_: pace)
     _, out, _ = start(*SHORT, "--num_steps=6")
-    assert ("updates are slow here: visits after at most 1 of them" in out) == (pace > 1)
-    monkeypatch.setattr(loop._Chunks, "seconds_per_step", lambda *_: 1e-9)
+    assert ("updates are slow here: a chunk is at most 1 of them" in out) == (pace > 1)
+    monkeypatch.setattr(loop.TrainingProgram, "seconds_per_step", lambda *_: 1e-9)
     start(*SHORT)
-    seen = [row["step"] for row in read_metrics(tmp_path / "run")]
-    assert seen == sorted({*steps, *([6] if pace < 1 else [])})
+    found = [row["step"] for row in read_metrics(tmp_path / "run")]
+    assert found == sorted({*steps, *([6] if pace < 1 else [])})

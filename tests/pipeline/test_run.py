@@ -1,4 +1,4 @@
-"""What a finished run leaves, of every kind of model."""
+"""Files that a finished run leaves, for every kind of model."""
 
 import json
 import re
@@ -37,11 +37,11 @@ def test_the_workdir_is_complete(finished):
     assert checkpoints == {"group.json", "8", "12"}
 
 
-def test_the_seconds_to_the_first_update_are_told_and_stored(start, tmp_path):
+def test_the_seconds_to_the_first_update_are_printed_and_stored(start, tmp_path):
     _, out, _ = start(*SHORT)
-    (told,) = re.findall(r"first update ([0-9.]+) s after the command", out)
+    (printed,) = re.findall(r"first update ([0-9.]+) s after the command", out)
     stored = json.loads((tmp_path / "run" / "results.json").read_text())["seconds"]
-    assert stored["command to first update"] == pytest.approx(float(told), abs=0.06)
+    assert stored["command to first update"] == pytest.approx(float(printed), abs=0.06)
 
 
 def test_results_csv_has_the_columns_of_the_contract(finished):
@@ -62,7 +62,7 @@ def test_the_terms_of_results_csv_agree_with_each_other(finished):
     assert 0 <= row["active_units"] <= 3
 
 
-def test_metrics_hold_a_line_per_visit(finished):
+def test_metrics_hold_a_line_per_interval(finished):
     rows = read_metrics(finished)
     assert [row["step"] for row in rows] == [4, 8, 12]
     for row in rows:
@@ -70,7 +70,7 @@ def test_metrics_hold_a_line_per_visit(finished):
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
 
 
-def test_results_json_says_where_the_numbers_come_from(finished):
+def test_results_json_holds_the_provenance_of_the_numbers(finished):
     found = read_json(finished)
     assert found["dataset"]["num_train"] == 80
     assert found["dataset"]["image_shape"] == [4, 5, 1]
@@ -83,14 +83,14 @@ def test_results_json_says_where_the_numbers_come_from(finished):
     assert float(read_csv(finished)[0]["test_nll"]) == found["runs"][0]["test_nll"]
 
 
-def test_the_report_stands_alone_and_tells_how_to_repeat_it(finished):
+def test_the_report_is_one_file_with_the_command_that_repeats_the_run(finished):
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert f"python run.py --flagfile={finished}/flags.txt" in page
     assert page.count("data:image/png;base64,") == 6
     assert not re.search(r"(src|href)=['\"]https?:", page)
 
 
-def test_gray_targets_are_remarked_upon(finished):
+def test_a_note_explains_gray_targets(finished):
     (note,) = read_json(finished)["notes"]
     assert "targets are gray" in note
     assert "targets are gray" in (finished / "report.html").read_text(encoding="utf-8")

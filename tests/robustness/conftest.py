@@ -1,4 +1,4 @@
-"""A small study that nobody disturbed, for all tests to compare with, and one to be disturbed."""
+"""Fixtures: an undisturbed small study for all tests to compare with, and one to disturb."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.robustness.processes import save_images, what_is_left
 from vae_jax import cli
-from vae_jax.pipeline import run
+from vae_jax.pipeline import draw
 
 SMALL = [
     *("--batch_size=16", "--hidden_sizes=8", "--eval_particles=3"),
@@ -18,18 +18,18 @@ FLAGS = [*SMALL, "--sweep=latent_size=2,3"]
 
 @pytest.fixture(scope="session")
 def straight(tmp_path_factory) -> Path:
-    """A folder with ``images.npz`` and a finished study of two runs in ``run``."""
+    """Return a folder with ``images.npz`` and a finished study of two runs in ``run``."""
     folder = tmp_path_factory.mktemp("straight")
     save_images(folder / "images.npz")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_draw", lambda *_: [])
+        patch.setattr(draw, "draw_figures", lambda *_: [])
         argv = [f"--dataset={folder / 'images.npz'}", f"--workdir={folder / 'run'}", *FLAGS]
         assert cli.main(argv) == 0
     return folder
 
 
 class Study:
-    """The study in a folder of its own."""
+    """Study in a folder of its own."""
 
     def __init__(self, straight: Path, workdir: Path, capsys):
         self.workdir, self.checkpoints = workdir, workdir / "checkpoints" / "000"
@@ -37,18 +37,18 @@ class Study:
         self.expected, self._capsys = straight / "run", capsys
 
     def start(self, *more: str) -> tuple[int, str, str]:
-        """Status, stdout and stderr of the command, started in this process."""
+        """Return status, stdout and stderr of the command, started in this process."""
         return cli.main([*self.argv, *more]), *self._capsys.readouterr()
 
     def files(self) -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in self.workdir.rglob("*") if path.is_file()}
 
     def assert_whole(self) -> None:
-        """It is what it would be without any disturbance, to the last bit."""
+        """Assert that the study equals the undisturbed one to the last bit."""
         assert what_is_left(self.workdir) == what_is_left(self.expected)
 
     def assert_refused(self, *words: str) -> None:
-        """One line, status 2, and no file is touched."""
+        """Assert that the command is refused in one line, with status 2, and touches no file."""
         before = self.files()
         status, _, err = self.start()
         assert (status, len(err.splitlines())) == (2, 1)
@@ -59,13 +59,13 @@ class Study:
 
 @pytest.fixture
 def fresh(straight, tmp_path, capsys, monkeypatch) -> Study:
-    """The study, not begun."""
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    """Return the study, not begun."""
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     return Study(straight, tmp_path / "run", capsys)
 
 
 @pytest.fixture
 def study(straight, fresh) -> Study:
-    """The study, finished."""
+    """Return the study, finished."""
     shutil.copytree(straight / "run", fresh.workdir)
     return fresh

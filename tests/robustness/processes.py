@@ -1,4 +1,4 @@
-"""Real processes of ``run.py`` on a study small enough to be killed often, and what they left."""
+"""Real processes of ``run.py`` on a study small enough to be killed often, and their results."""
 
 import atexit
 import csv
@@ -36,7 +36,7 @@ ENVIRONMENT = os.environ | {
 
 
 class Process:
-    """A running command line, whose output is gathered while it runs."""
+    """Running command line, whose output is collected while it runs."""
 
     def __init__(self, argv: list[str], **environment: str):
         self._popen = subprocess.Popen(
@@ -68,19 +68,19 @@ class Process:
     def is_running(self) -> bool:
         return self._popen.poll() is None
 
-    def wait_for(self, words: str, seconds: float = 120.0) -> None:
-        """Return when the words were printed."""
+    def wait_for(self, text: str, seconds: float = 120.0) -> None:
+        """Return when the text was printed."""
         end = time.monotonic() + seconds
-        while words not in self.output:
+        while text not in self.output:
             if time.monotonic() > end or not self.is_running:
-                raise AssertionError(f"no {words!r} in {self.output!r}")
+                raise AssertionError(f"no {text!r} in {self.output!r}")
             time.sleep(0.005)
 
     def send(self, signum: int) -> None:
         self._popen.send_signal(signum)
 
     def wait(self, seconds: float = 120.0) -> int:
-        """The exit status, with all output gathered; a process that hangs is killed."""
+        """Return the exit status when all output is collected; kill a process that hangs."""
         try:
             status = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -92,7 +92,7 @@ class Process:
 
 
 def save_images(path: Path, num_train: int = 64) -> Path:
-    """A data set of 4x5 pixels."""
+    """Save a data set of 4x5 pixels and return its path."""
     rng = np.random.default_rng(0)
     splits = {"x_train": num_train, "x_valid": 8, "x_test": 16}
     arrays = {name: rng.integers(0, 256, (count, 4, 5), np.uint8) for name, count in splits.items()}
@@ -101,7 +101,7 @@ def save_images(path: Path, num_train: int = 64) -> Path:
 
 
 def what_is_left(workdir: Path, num_groups: int = 1) -> dict[str, list]:
-    """Final arrays, table and metrics of a finished study, without the times that they hold."""
+    """Return final arrays, table and metrics of a finished study, without their times."""
     table = list(csv.DictReader((workdir / "results.csv").read_text().splitlines()))
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return {
@@ -112,7 +112,7 @@ def what_is_left(workdir: Path, num_groups: int = 1) -> dict[str, list]:
 
 
 def final_arrays(workdir: Path, group: int = 0) -> list[list]:
-    """All numbers of the newest checkpoint, in lists that compare to the last bit."""
+    """Return all numbers of the newest checkpoint, in lists that compare to the last bit."""
     folder = workdir / "checkpoints" / f"{group:03d}"
     step = max(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:

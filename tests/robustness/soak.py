@@ -30,13 +30,13 @@ STUDY = [
 
 
 def soak(folder: Path, kills: int, seed: int) -> int:
-    """How many of the kills a study survived, to the last bit."""
+    """Return the number of kills that a study survived to the last bit."""
     chance, images = random.Random(seed), save_images(folder / "images.npz")
     argv = [f"--dataset={images}", *STUDY]
     expected, _ = _undisturbed(argv, folder / "first")  # compiles what all others take from disk
     again, seconds = _undisturbed(argv, folder / "second")
     if again != expected:
-        raise SystemExit("two undisturbed studies differ: nothing can be told of disturbed ones")
+        raise SystemExit("two undisturbed studies differ: killed ones cannot be compared")
     print(f"undisturbed: {seconds:.0f} s", flush=True)
     done = survived = 0
     while done < kills:
@@ -49,7 +49,7 @@ def soak(folder: Path, kills: int, seed: int) -> int:
 
 
 def _undisturbed(argv: list[str], workdir: Path) -> tuple[dict, float]:
-    """What a study leaves that nobody kills, and the seconds that it takes."""
+    """Return the results of a study that is never killed, and the seconds that it takes."""
     began = time.monotonic()
     process = Process([*argv, f"--workdir={workdir}"])
     if process.wait(1800.0) != 0:
@@ -60,7 +60,7 @@ def _undisturbed(argv: list[str], workdir: Path) -> tuple[dict, float]:
 def _one_study(
     argv: list[str], workdir: Path, lives: Iterator[float], expected: dict
 ) -> tuple[int, str]:
-    """One study to its end: how often it was killed, and what went wrong.
+    """Run one study to its end and return the number of its kills and what went wrong.
 
     Its processes live as long as ``lives`` says, and when these are used up, until it is complete.
     """
@@ -80,7 +80,7 @@ def _one_study(
 
 
 def _is_killed(process: Process, seconds: float) -> bool:
-    """Kill the process after some time, unless it ends before; whether it was killed."""
+    """Kill the process after some time unless it ends before; return whether it was killed."""
     end = time.monotonic() + seconds
     while process.is_running and time.monotonic() < end:
         time.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Files that were cut, changed or lost: what is whole is used, in words, and nothing is guessed."""
+"""Files that were cut, changed or lost: undamaged ones are used, with a message, none guessed."""
 
 import json
 import random
@@ -39,13 +39,11 @@ def test_damage_to_any_file_of_a_checkpoint_is_noticed(straight, tmp_path, damag
             checksums.verify(copy)
 
 
-def test_every_single_flipped_bit_of_a_seal_is_noticed(straight, tmp_path):
+def test_every_single_flipped_bit_of_a_group_file_is_noticed(straight, tmp_path):
     content = (straight / "run" / "checkpoints" / "000" / "group.json").read_bytes()
     path, facts = tmp_path / "group.json", json.loads(content)
-    for place in range(0, len(content), 3):
-        path.write_bytes(
-            content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
-        )
+    for i in range(0, len(content), 3):
+        path.write_bytes(content[:i] + bytes([content[i] ^ (1 << i % 8)]) + content[i + 1 :])
         try:  # a changed space between two words of JSON says the same
             assert {**checksums.read(path), "digest": facts["digest"]} == facts
         except checksums.DamagedError:
@@ -65,7 +63,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(study, damage)
     assert (study.checkpoints / "12.damaged").is_dir()
 
 
-def test_with_no_whole_checkpoint_nothing_is_started_over_unasked(study):
+def test_without_a_whole_checkpoint_nothing_is_trained_anew_before_restart_is_given(study):
     for step in checkpoint.steps(study.checkpoints):
         _flip(study.checkpoints / str(step) / "state" / "_METADATA")
     study.assert_refused("runs 0 to 1 cannot go on", "checkpoint at step 12", "--restart")
@@ -75,7 +73,7 @@ def test_with_no_whole_checkpoint_nothing_is_started_over_unasked(study):
     study.assert_whole()
 
 
-def test_lost_checkpoints_of_runs_with_results_are_not_trained_anew_unasked(study):
+def test_runs_with_results_but_without_checkpoints_need_restart(study):
     for step in checkpoint.steps(study.checkpoints):
         shutil.rmtree(study.checkpoints / str(step))
     study.assert_refused("no checkpoint is left of runs that have results", "--restart")
@@ -120,7 +118,7 @@ def test_metrics_that_were_cut_come_back_from_the_checkpoint_before(study, lost)
     study.assert_whole()
 
 
-def test_lines_that_no_checkpoint_brings_back_are_told(study):
+def test_lines_that_no_checkpoint_brings_back_are_reported(study):
     path = study.workdir / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([b"\xff{" + lines[0][3:], *lines[1:]]))

@@ -1,4 +1,4 @@
-"""Disks of their own, in a mount namespace: one that is read-only, one that is too small."""
+"""Real file systems in a mount namespace: one that is read-only, one that is too small."""
 
 import shutil
 import subprocess
@@ -12,28 +12,29 @@ from tests.robustness.processes import ENVIRONMENT, what_is_left
 _MAIN = """
 import shutil, subprocess, sys
 from pathlib import Path
-from vae_jax import cli, figures
+from vae_jax import cli
+from vae_jax.reporting import figures
 
 figures.draw = figures.draw_study = lambda *_, **__: []
-place, *argv = sys.argv[1:]
-argv += [f"--workdir={place}/run"]
+disk, *argv = sys.argv[1:]
+argv += [f"--workdir={disk}/run"]
 print(cli.main(argv), flush=True)
-subprocess.run(["mount", "-o", "remount,rw", place], check=True)
-assert list(Path(place).iterdir()) == []
+subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+assert list(Path(disk).iterdir()) == []
 print(cli.main(argv), flush=True)
-subprocess.run(["mount", "-o", "remount,size=10M", place], check=True)
+subprocess.run(["mount", "-o", "remount,size=10M", disk], check=True)
 print(cli.main(argv), flush=True)
-shutil.copytree(f"{place}/run", f"{place}-kept")
+shutil.copytree(f"{disk}/run", f"{disk}-kept")
 """
 _IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
-def _mounted(place: Path, options: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """The command, with a file system in memory at the place that only its processes see."""
-    place.mkdir(exist_ok=True)
+def _mounted(disk: Path, options: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command with a file system in memory on a folder, which only its processes see."""
+    disk.mkdir(exist_ok=True)
     script = f'mount -t tmpfs -o {options} tmpfs "$0" && exec "$@"'
     return subprocess.run(
-        [*_IN_A_NAMESPACE, script, str(place), *command],
+        [*_IN_A_NAMESPACE, script, str(disk), *command],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
@@ -43,17 +44,17 @@ def _mounted(place: Path, options: str, command: list[str]) -> subprocess.Comple
 
 
 def test_a_read_only_disk_and_a_full_one_are_one_line_and_lose_nothing(straight, fresh, tmp_path):
-    """One story, because a process takes seconds to start."""
+    """Test both disks with one process, because a process takes seconds to start."""
     if shutil.which("unshare") is None or _mounted(tmp_path / "try", "ro", ["true"]).returncode:
         pytest.skip("this machine lets no ordinary process mount a file system (unshare --user)")
-    place = tmp_path / "disk"
+    disk = tmp_path / "disk"
     argv = [argument for argument in fresh.argv if not argument.startswith("--workdir=")]
-    done = _mounted(place, "size=120k,ro", [sys.executable, "-c", _MAIN, str(place), *argv])
+    done = _mounted(disk, "size=120k,ro", [sys.executable, "-c", _MAIN, str(disk), *argv])
     assert done.returncode == 0, done.stderr
     statuses = [line for line in done.stdout.splitlines() if line.isdecimal()]
     assert statuses == ["2", "2", "0"]
     read_only, full = done.stderr.splitlines()
-    assert f"--workdir={place}/run: cannot be written (Read-only file system" in read_only
-    assert f"--workdir={place}/run: cannot be written (No space left on device" in full
+    assert f"--workdir={disk}/run: cannot be written (Read-only file system" in read_only
+    assert f"--workdir={disk}/run: cannot be written (No space left on device" in full
     assert "free some space" in full
-    assert what_is_left(Path(f"{place}-kept")) == what_is_left(straight / "run")
+    assert what_is_left(Path(f"{disk}-kept")) == what_is_left(straight / "run")

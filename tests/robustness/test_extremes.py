@@ -1,4 +1,4 @@
-"""Images and sizes at the edge of what there is, and the numbers that come of them."""
+"""Images and sizes at the limits, and the numbers that result from them."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ from tests.oracles import tiny_data, tiny_vae
 from tests.robustness.conftest import FLAGS, SMALL
 from tests.samples import save_npz
 from vae_jax import cli
-from vae_jax.pipeline import run
+from vae_jax.pipeline import draw
 from vae_jax.runtime import mesh
 from vae_jax.training import input_pipeline, loop, vectorized
 from vae_jax.training.checkpoint import Checkpoints
@@ -31,7 +31,7 @@ def _table(workdir) -> list[dict[str, float]]:
 
 
 def _finished(tmp_path, monkeypatch, arrays, *flags: str) -> list[dict[str, float]]:
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     images, workdir = save_npz(tmp_path, **arrays), tmp_path / "run"
     assert cli.main([f"--dataset={images}", f"--workdir={workdir}", *flags]) == 0
     return _table(workdir)
@@ -62,7 +62,7 @@ def test_one_pixel_three_channels_one_example_and_more_latents_than_pixels(tmp_p
 
 
 def _advanced(state, layout: Layout):
-    """Two updates more of four runs, on the devices of the layout."""
+    """Return the state of four runs after two more updates, on the devices of the layout."""
     (hparams, state), shared = mesh.placed(
         layout.devices, (HPARAMS, state), (input_pipeline.resident(SPEC, DATA), jnp.int32(2))
     )
@@ -84,13 +84,13 @@ def test_a_checkpoint_of_four_devices_goes_on_with_one_and_back(tmp_path):
 
 
 def test_debug_nans_names_the_operation(straight, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     flags = [*SMALL, "--latent_size=3", "--sweep=learning_rate=1e-3,1e30", "--debug_nans"]
-    places = [f"--dataset={straight / 'images.npz'}", f"--workdir={tmp_path / 'run'}"]
-    assert cli.main([*places, *flags]) == 0
+    paths = [f"--dataset={straight / 'images.npz'}", f"--workdir={tmp_path / 'run'}"]
+    assert cli.main([*paths, *flags]) == 0
     (line,) = [text for text in capsys.readouterr().out.splitlines() if "diverged: " in text]
-    words = r"run 1 diverged: \S+ was not finite at update \d+; .* encountered in \w+ at vae_jax/"
-    assert re.match(words, line)
+    pattern = r"run 1 diverged: \S+ was not finite at update \d+; .* encountered in \w+ at vae_jax/"
+    assert re.match(pattern, line)
     (calm, wild) = _table(tmp_path / "run")
     assert math.isfinite(calm["test_elbo"])
     assert math.isnan(wild["test_elbo"])

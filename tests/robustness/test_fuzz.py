@@ -1,4 +1,4 @@
-"""Anything at all on the command line and in files of data: a result, or one line that says why."""
+"""Arbitrary command lines and data files give a result, or one line with the reason."""
 
 import io
 import struct
@@ -37,13 +37,13 @@ WORDS = st.one_of(
 )
 
 
-def _told(call) -> object:
-    """The result, or None after an error of one line."""
+def _result_of(call) -> object:
+    """Return the result, or None after an error of one line."""
     try:
         return call()
     except InputError as error:
-        words = str(error)
-    assert words.isprintable()
+        message = str(error)
+    assert message.isprintable()
     return None
 
 
@@ -53,7 +53,7 @@ def _told(call) -> object:
 @example(["--sweep=beta=lin:0:1:999999999"])
 @example(["--sweep=seed=0:9999", "--sweep=warmup_steps=0:9999"])
 def test_the_flag_parser_takes_anything(words):
-    found = _told(lambda: command_line.parse(words))
+    found = _result_of(lambda: command_line.parse(words))
     if isinstance(found, Config):
         again = command_line.parse(validation.as_lines(found))
         assert sweeps.rows(again) == sweeps.rows(found)
@@ -70,7 +70,7 @@ VALID_NPZ, VALID_IDX = _npz_bytes(), idx_bytes(numbered(12))
 
 @st.composite
 def _mutations(draw, valid: bytes) -> bytes:
-    """The valid bytes with a few of them changed, and perhaps cut or lengthened."""
+    """Draw the valid bytes with a few of them changed, and perhaps cut or lengthened."""
     content = bytearray(valid)
     for _ in range(draw(st.integers(0, 6))):
         content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
@@ -80,7 +80,7 @@ def _mutations(draw, valid: bytes) -> bytes:
 
 def _load(read, path: Path) -> object:
     record = Record(asked="x", used="x", source="fuzz", splits="")
-    return _told(lambda: build(read(path, "--dataset=x"), record, "--dataset=x"))
+    return _result_of(lambda: build(read(path, "--dataset=x"), record, "--dataset=x"))
 
 
 def _assert_sound(dataset) -> None:
@@ -117,5 +117,5 @@ def test_the_idx_reader_takes_anything(tmp_path, content):
 @many
 @given(text=st.text(st.characters(categories=["Nd", "Pd", "Zs"]), max_size=6))
 def test_a_count_is_a_count_in_any_script(field, text):
-    value = _told(lambda: schema.parse_value(field.name, text))
+    value = _result_of(lambda: schema.parse_value(field.name, text))
     assert value is None or (type(value) is int and value >= 0)

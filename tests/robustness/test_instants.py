@@ -1,4 +1,4 @@
-"""Death between any two operations on files, and disks that refuse any one of them."""
+"""Kills between any two operations on files, and disks that refuse any one of them."""
 
 import errno
 import os
@@ -19,11 +19,11 @@ OPERATIONS = [(os, "replace"), (os, "rename"), (os, "fsync"), (checkpoint, "_wri
 
 
 class KilledError(BaseException):
-    """The process ended here."""
+    """End of the process at this operation."""
 
 
 class Instants:
-    """Counts operations on files, and fails at one of them: before or after it is done.
+    """Counter of operations on files, which fails at one of them, before or after it is done.
 
     From then on every operation fails, as a process that is dead does none.
     """
@@ -49,10 +49,10 @@ class Instants:
 
 @pytest.fixture(scope="module")
 def num_instants(straight, tmp_path_factory) -> int:
-    """How many operations on files a study makes."""
+    """Return the number of operations on files that a study makes."""
     folder = tmp_path_factory.mktemp("counted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vae_jax.pipeline.run._draw", lambda *_: [])
+        patch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
         instants = Instants(patch)
         assert cli.main(Study(straight, folder / "run", None).argv) == 0
     return instants.count
@@ -78,7 +78,7 @@ def test_a_study_that_dies_at_any_instant_is_finished_by_the_same_command(
 
 @pytest.mark.parametrize("most_bytes", [0, 500, 9000])
 def test_a_disk_that_is_full_is_one_line_and_loses_nothing(fresh, most_bytes):
-    """A limit on the size of files stands for a disk without space."""
+    """Limit the size of files in place of a disk without space."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
@@ -102,7 +102,9 @@ def test_a_disk_that_is_full_is_one_line_and_loses_nothing(fresh, most_bytes):
         ("report", errno.ENOSPC),
     ],
 )
-def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, name, number):
+def test_a_failed_write_is_one_line_and_the_next_start_completes_the_study(
+    fresh, monkeypatch, name, number
+):
     def refuse(*arguments):
         raise OSError(number, os.strerror(number))
 
@@ -117,7 +119,7 @@ def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, na
             holder = {"metrics": loggers.JSONLinesLogger, "curves": loggers.TensorBoardLogger}.get(
                 name, checkpoint
             )
-            patch.setattr(holder, "_reserve" if name == "checkpoint" else "write", refuse)
+            patch.setattr(holder, "_reserve" if name == "checkpoint" else "log", refuse)
         status, _, err = fresh.start()
     assert (status, len(err.splitlines())) == (2, 1)
     assert f"cannot be written ({os.strerror(number)})" in err
@@ -125,9 +127,9 @@ def test_whatever_cannot_be_written_is_told_and_made_good(fresh, monkeypatch, na
     fresh.assert_whole()
 
 
-def test_other_errors_keep_their_traceback_and_say_what_is_saved(fresh, monkeypatch):
+def test_unexpected_errors_keep_their_traceback_and_name_the_checkpoints(fresh, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(loggers.TensorBoardLogger, "write", lambda *_: 1 / 0)
+        patch.setattr(loggers.TensorBoardLogger, "log", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError) as caught:
             fresh.start()
     assert "none yet" in caught.value.__notes__[0]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.robustness.conftest import Study
 from tests.robustness.processes import Process
-from vae_jax.pipeline import run
+from vae_jax.pipeline import loggers
 from vae_jax.runtime import lock, signals
 from vae_jax.runtime.errors import InputError
 
@@ -21,7 +21,7 @@ LONG = ["--num_steps=2000", "--chunk_steps=50", "--eval_every=100", "--checkpoin
 def test_a_study_that_is_stopped_and_killed_ends_as_the_straight_one(
     straight, fresh, tmp_path, capsys
 ):
-    """One story, because every process of it takes seconds to start."""
+    """Test all in one run, because every process takes seconds to start."""
     undisturbed = Study(straight, tmp_path / "undisturbed", capsys)
     assert undisturbed.start(*LONG)[0] == 0
     fresh.expected = undisturbed.workdir
@@ -50,7 +50,7 @@ def test_a_study_that_is_stopped_and_killed_ends_as_the_straight_one(
 class TestSignals:
     @pytest.fixture(autouse=True)
     def _not_ignored(self):
-        """A shell starts what runs in the background with SIGINT ignored."""
+        """Restore SIGINT, which a shell ignores for processes in the background."""
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
         signal.signal(signal.SIGINT, before)
@@ -102,16 +102,16 @@ class TestSignals:
 
     @pytest.mark.parametrize("number", signals.SIGNALS)
     def test_the_state_is_saved_where_no_checkpoint_is_due(self, fresh, monkeypatch, number):
-        step = run.trainer.logs.Progress.advance
+        advance = loggers.TrainingProgress.advance
 
         def interrupted(self, done, milliseconds):
-            step(self, done, milliseconds)
+            advance(self, done, milliseconds)
             if done == 4:
                 os.kill(os.getpid(), number)
                 time.sleep(0.1)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run.trainer.logs.Progress, "advance", interrupted)
+            patch.setattr(loggers.TrainingProgress, "advance", interrupted)
             status, _, err = fresh.start("--checkpoint_every=12")
         assert status == 128 + number
         words = "stopped at step 4; the same command goes on from there"
@@ -123,7 +123,7 @@ class TestSignals:
 
 
 def _ends(monkeypatch) -> list[int]:
-    """The statuses with which the process would have ended."""
+    """Return a list to which the statuses are added with which the process would have ended."""
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     return ended
@@ -136,8 +136,8 @@ def _wait(condition, seconds: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-class TestOwner:
-    def test_the_second_is_told_who_was_first(self, tmp_path):
+class TestLock:
+    def test_a_second_process_is_refused_with_the_name_of_the_first(self, tmp_path):
         words = f"in use by process {os.getpid()} on {socket.gethostname()}; "
         with lock.locked(tmp_path):
             with pytest.raises(InputError, match=words), lock.locked(tmp_path):
@@ -147,7 +147,7 @@ class TestOwner:
         with lock.locked(tmp_path):
             pass
 
-    def test_looking_leaves_nothing(self, tmp_path):
+    def test_testing_for_a_lock_leaves_no_file(self, tmp_path):
         lock.refuse_if_locked(tmp_path)
         lock.refuse_if_locked(tmp_path / "no such folder")
         assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Fifty commands that cannot work: exit status 2, one line that says why, and nothing written."""
+"""Fifty commands that cannot work: exit status 2, one line with the reason, nothing written."""
 
 import io
 import json
@@ -69,7 +69,7 @@ def _pickled(folder: Path) -> list[str]:
 
 
 def _bomb(folder: Path) -> list[str]:
-    """A header that promises more pixels than any memory holds."""
+    """Return flags for a header that promises more pixels than any memory holds."""
     header = "{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999, 28, 28), }"
     text = header.encode().ljust(117) + b"\n"
     with zipfile.ZipFile(folder / "bomb.npz", "w") as archive:
@@ -78,7 +78,7 @@ def _bomb(folder: Path) -> list[str]:
 
 
 def _outside(folder: Path) -> list[str]:
-    """An archive whose member is named so as to land in another folder."""
+    """Return flags for an archive whose member is named so as to land in another folder."""
     buffer = io.BytesIO()
     np.save(buffer, numbered(9))
     with zipfile.ZipFile(folder / "outside.npz", "w") as archive:
@@ -122,7 +122,7 @@ def _itself(folder: Path) -> list[str]:
 
 
 def _group(change: Callable[[Path], object]) -> Callable[[Path], list[str]]:
-    """A workdir in which something was done to the file that describes its runs."""
+    """Return flags for a workdir in which the file that describes its runs was changed."""
 
     def make(folder: Path) -> list[str]:
         path = folder / "used" / "checkpoints" / "000" / "group.json"

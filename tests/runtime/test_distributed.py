@@ -14,7 +14,7 @@ import pytest
 from tests.robustness.processes import ENVIRONMENT, Process, save_images
 from vae_jax import cli
 from vae_jax.config import command_line
-from vae_jax.pipeline import run, workdir
+from vae_jax.pipeline import draw, workdir
 from vae_jax.runtime import distributed
 from vae_jax.runtime.errors import InputError
 
@@ -48,7 +48,7 @@ def _results(workdir: Path) -> np.ndarray:
 
 
 def test_a_study_that_loses_a_process_goes_on_in_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_draw", lambda *_: [])
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     data = f"--dataset={save_images(tmp_path / 'images.npz')}"
     straight, broken = (
         [data, *FLAGS, f"--workdir={tmp_path / name}"] for name in ("straight", "broken")

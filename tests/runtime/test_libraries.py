@@ -10,8 +10,7 @@ import pytest
 from tests.pipeline.small import SHORT, read_csv, read_json, save_images
 from vae_jax import cli
 from vae_jax.data import load
-from vae_jax.pipeline import results
-from vae_jax.runtime import libraries
+from vae_jax.runtime import libraries, provenance
 from vae_jax.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -131,7 +130,7 @@ def test_versions_are_those_of_the_packages_that_are_there(monkeypatch):
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", some)
-    assert results.versions().keys() == set(results.PACKAGES) - {"grain"}
+    assert provenance.versions().keys() == set(provenance.PACKAGES) - {"grain"}
 
 
 def test_results_have_the_versions(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from vae_jax.config.schema import Config
 from vae_jax.config.validation import penalties
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
 from vae_jax.models.likelihoods import LIKELIHOODS
@@ -128,3 +129,8 @@ def intervals(config: Config) -> Intervals:
     return Intervals(
         config.num_steps, config.chunk_steps, config.eval_every, config.checkpoint_every
     )
+
+
+def evaluations(config: Config) -> list[str]:
+    """Return the names of the evaluations to be made, in the order of their columns."""
+    return [name for name in EVALUATORS if name in (*ALWAYS, *config.evaluate)]

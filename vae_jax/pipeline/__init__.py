@@ -1,1 +1,1 @@
-"""From flags to a complete workdir: prepare, train, evaluate, draw, report (``run``)."""
+"""Path from flags to a complete workdir: prepare, train, evaluate, draw, report (``run``)."""

@@ -1,9 +1,9 @@
-"""The evaluations of a workdir: which are due, which are kept from before, and how far they are.
+"""Evaluations of a workdir: those that are due are made, those of earlier starts are kept.
 
-``evaluations/RUN-NAME.json`` holds the numbers of one evaluation of one run, sealed, beside what
-they depend on: the settings, the step, checksums of the parameters and of the data, and a format.
-Only a file in which all of these agree is used, so an interruption costs one run at most and no
-number is ever that of another model.
+``evaluations/RUN-NAME.json`` holds the numbers of one evaluation of one run, with a checksum,
+beside what they depend on: the settings, the step, checksums of the parameters and of the data,
+and a format. Only a file in which all of these agree is used, so an interruption costs one run at
+most and no number is ever that of another model.
 """
 
 import dataclasses
@@ -19,120 +19,160 @@ import numpy as np
 from vae_jax.config import build
 from vae_jax.config.schema import Config, as_text
 from vae_jax.data import Dataset
-from vae_jax.evaluation import evaluators
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
-from vae_jax.pipeline import loggers, train
+from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
-from vae_jax.runtime import checksums, distributed, files, libraries
+from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
-from vae_jax.training import vectorized
+from vae_jax.training import divergence, vectorized
 from vae_jax.types import Row
 
-FOLDER = "evaluations"
 FORMAT = 3
-"""To be raised with every change of a measure, so that what older code computed is not used."""
+"""Version of the kept numbers, raised with every change of a measure so that none older is used."""
 
-Mark = dict[str, Any]
-"""What the numbers of an evaluation depend on, in the types of JSON."""
-
-
-def selected(config: Config) -> list[str]:
-    """Names of the evaluations that are made, in the order of their columns."""
-    return [name for name in EVALUATORS if name in (*ALWAYS, *config.evaluate)]
+Dependencies = dict[str, Any]
+"""Facts on which the numbers of an evaluation depend, in the types of JSON."""
 
 
-def evaluate(config: Config, trained: Sequence[TrainedGroup], dataset: Dataset) -> dict[int, Row]:
-    """The numbers of every run by its number; a diverged run has those of :data:`ALWAYS` alone."""
+def evaluate(
+    config: Config, trained: Sequence[TrainedGroup], dataset: Dataset, swept: Sequence[str]
+) -> list[Row]:
+    """Return the rows of ``results.csv``: one per run, in the order of their numbers.
+
+    Args:
+        config: flags of the study.
+        trained: all groups.
+        dataset: data that they were trained on.
+        swept: names of the swept flags.
+    """
+    print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
+    metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
+    last = {row["run"]: row for row in metrics}
+    measured = _measure(config, trained, dataset)
+    rows = []
+    for done in trained:
+        group, diverged = done.group, done.state.diverged.tolist()
+        for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
+            settings = results.settings_of(own, swept)
+            row = results.table_row(settings, last[run], measured[run], diverged[i])
+            if diverged[i] >= 0:
+                row["diverged_reason"] = divergence.explain(
+                    *(done.spec, group.hparams, done.state, dataset, i),
+                    by_operation=config.debug_nans,
+                )
+            rows.append(row)
+    return sorted(rows, key=lambda row: row["run"])
+
+
+def _measure(config: Config, trained: Sequence[TrainedGroup], dataset: Dataset) -> dict[int, Row]:
+    """Return the numbers of each run; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
-    for name in selected(config):
-        with loggers.EvaluationProgress(name, len(found)) as tally:
+    for name in build.evaluations(config):
+        with loggers.EvaluationProgress(name, len(found)) as progress:
             finished = 0
             for done in trained:
-                for run, row in _Task(name, config, done, dataset, tally, finished).numbers():
+                evaluation = _Evaluation(name, config, done, dataset, progress, finished)
+                for run, row in evaluation.numbers():
                     found[run] |= row
                 finished += len(done.group.runs)
     return found
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
-    """One evaluation of one group of runs, after those of other groups."""
+class _Evaluation:
+    """One evaluation of one group of runs.
+
+    Attributes:
+        name: key of :data:`EVALUATORS`.
+        config: flags of the study.
+        done: the group.
+        dataset: data that it was trained on.
+        progress: bar in the terminal, shared by all groups.
+        finished: number of runs in the groups before this one.
+    """
 
     name: str
     config: Config
     done: TrainedGroup
     dataset: Dataset
-    tally: loggers.EvaluationProgress
+    progress: loggers.EvaluationProgress
     finished: int
 
     def numbers(self) -> Iterator[tuple[int, Row]]:
-        """Each run with its numbers: those that are kept, then those that are due."""
-        kept = dict(zip(self._places, distributed.from_first(self._all_kept), strict=True))
-        known = {place: row for place, row in kept.items() if row is not None}
-        due = [place for place in kept if place not in known]
-        for place, row in known.items():
-            yield self.done.group.runs[place], row
+        """Yield each run with its numbers: those that are kept, then those that are due."""
+        kept = dict(zip(self._indices, distributed.from_first(self._all_kept), strict=True))
+        known = {i: row for i, row in kept.items() if row is not None}
+        for i, row in known.items():
+            yield self.done.group.runs[i], row
+        due = [i for i in kept if i not in known]
         before = self.finished + len(self.done.group.runs) - len(due)
-        self.tally.skip(before)
+        self.progress.skip(before)
         if not due:
             return
-        rows = self._assessment.rows(self._runs.take(np.array(due, int)), self._tell(before))
-        for place, row in zip(due, rows, strict=True):
-            facts = {"mark": self._mark(place), "row": files.finite(row)}
-            if distributed.is_first():
-                files.write_json(self._path(place), checksums.with_checksum(facts))
-            yield self.done.group.runs[place], facts["row"]
 
-    def _tell(self, before: int) -> evaluators.OnProgress:
-        return lambda done: self.tally.tell(float(before + done))
+        rows = self._evaluator.rows(
+            self._runs.take(np.array(due, int)),
+            lambda num_runs: self.progress.advance(float(before + num_runs)),
+        )
+        for i, row in zip(due, rows, strict=True):
+            facts = {"mark": self._dependencies(i), "row": files.finite(row)}
+            if distributed.is_first():
+                files.write_json(self._path(i), checksums.with_checksum(facts))
+            yield self.done.group.runs[i], facts["row"]
 
     @functools.cached_property
-    def _assessment(self) -> Evaluator:
+    def _evaluator(self) -> Evaluator:
         return build.member(EVALUATORS[self.name], self.config)
 
     @functools.cached_property
     def _runs(self) -> Runs:
-        group, spec, state = self.done[:3]
-        return Runs(spec, group.hparams, state, self.dataset, train.layout_of(group, spec))
+        done = self.done
+        return Runs(
+            done.spec, done.group.hparams, done.state, self.dataset, done.group.layout(done.spec)
+        )
 
     @property
-    def _places(self) -> list[int]:
-        """Runs that are looked at, by their places in the group."""
+    def _indices(self) -> list[int]:
+        """Indices in the group of the runs to be evaluated."""
         diverged = self.done.state.diverged.tolist()
         return [i for i, step in enumerate(diverged) if step < 0 or self.name in ALWAYS]
 
-    def _path(self, place: int) -> Path:
-        name = f"{self.done.group.runs[place]}-{self.name}.json"
-        return Path(self.config.workdir) / FOLDER / name
+    def _path(self, i: int) -> Path:
+        """Return the file of the numbers of a run."""
+        name = f"{self.done.group.runs[i]}-{self.name}.json"
+        return Path(self.config.workdir) / workdir.EVALUATIONS / name
 
     def _all_kept(self) -> list[Row | None]:
-        return [self._kept(place) for place in self._places]
+        """Return the kept numbers of each run to be evaluated, None where it has none."""
+        return [self._kept(i) for i in self._indices]
 
-    def _kept(self, place: int) -> Row | None:
-        """Numbers from before; a file that is damaged or of another model is made anew."""
-        if not self._path(place).exists():
+    def _kept(self, i: int) -> Row | None:
+        """Return the kept numbers of a run; None where they are damaged or of another model."""
+        if not self._path(i).exists():
             return None
         try:
-            facts = checksums.read(self._path(place))
+            facts = checksums.read(self._path(i))
         except DamagedError as error:
-            print(f"NOTE: {FOLDER}/{error}; evaluating anew", flush=True)
+            print(f"NOTE: {workdir.EVALUATIONS}/{error}; evaluating anew", flush=True)
             return None
-        return facts["row"] if facts["mark"] == self._mark(place) else None
+        return facts["row"] if facts["mark"] == self._dependencies(i) else None
 
-    def _mark(self, place: int) -> Mark:
-        values = dataclasses.asdict(self._assessment)  # pyright: ignore[reportArgumentType]
+    def _dependencies(self, i: int) -> Dependencies:
+        """Return the facts on which the numbers of a run depend."""
+        values = dataclasses.asdict(self._evaluator)  # pyright: ignore[reportArgumentType]
         run = self._runs.hparams, self._runs.state.params
         return {
             "format": FORMAT,
             "evaluation": self.name,
             "settings": {name: as_text(value) for name, value in values.items()},
-            "step": int(self.done.state.step[place]),
-            "model": _checksum(jax.tree.leaves(vectorized.take(run, place))),
-            "data": _checksum_of_data(self.dataset, self.done.spec.binarize),
+            "step": int(self.done.state.step[i]),
+            "model": _checksum(jax.tree.leaves(vectorized.take(run, i))),
+            "data": _data_checksum(self.dataset, self.done.spec.binarize),
         }
 
 
 def _checksum(arrays: Sequence[Any]) -> int:
+    """Return the CRC-32 of the bytes of arrays."""
     total = 0
     for array in jax.device_get(arrays):
         total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
@@ -140,24 +180,8 @@ def _checksum(arrays: Sequence[Any]) -> int:
 
 
 @functools.lru_cache(maxsize=4)
-def _checksum_of_data(dataset: Dataset, binarize: str) -> int:
+def _data_checksum(dataset: Dataset, binarize: str) -> int:
+    """Return the CRC-32 of all arrays of the data and of how they are binarized."""
     fields = [getattr(dataset, field.name) for field in dataclasses.fields(dataset)]
     arrays = [field for field in fields if isinstance(field, np.ndarray)]
     return zlib.crc32(binarize.encode(), _checksum(arrays))
-
-
-def refused(config: Config, dataset: Dataset) -> str:
-    """Why data or libraries do not allow an evaluation, as one line; "" where they allow all."""
-    lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
-    has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
-    for name in selected(config):
-        words = libraries.refusal("sklearn", f"--evaluate={name}")
-        if words and "sklearn" in EVALUATORS[name].needs:
-            return f"{words}, or leave {name} out"
-        for need in sorted(EVALUATORS[name].needs):
-            if lacks.get(need):
-                return (
-                    f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "
-                    f"{name} out"
-                )
-    return ""

@@ -1,79 +1,90 @@
-"""What a finished run says about itself: rows of numbers and where they came from."""
+"""Contents of ``results.csv`` and ``results.json``: rows of numbers, and what describes them."""
 
-import contextlib
-import importlib.metadata
-import resource
-import subprocess
-import sys
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from vae_jax.config import build
 from vae_jax.config.schema import Config, as_text, setting
+from vae_jax.config.validation import as_flags
+from vae_jax.data import Dataset
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import HParams
+from vae_jax.pipeline import checks, workdir
+from vae_jax.runtime import files, provenance
+from vae_jax.training import batches
 from vae_jax.types import Row
 
-PACKAGES = (
-    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "grain"),
-    "numpy",
-)
 
+def describe(
+    config: Config, dataset: Dataset, rows: list[Row], swept: Sequence[str]
+) -> dict[str, Any]:
+    """Return the contents of ``results.json``, without conclusions and seconds.
 
-def provenance() -> dict[str, Any]:
-    """Versions, device, memory and commit behind the numbers."""
+    Args:
+        config: flags of the study.
+        dataset: data that were used.
+        rows: rows of ``results.csv``.
+        swept: names of the swept flags.
+    """
+    evaluations = build.evaluations(config)
+    known = declared(swept, evaluations)
+    known |= columns.lost_in(rows, known.values())
+    splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
+    shown = {"image_shape": list(dataset.image_shape), "binarize": config.binarize}
     return {
-        "versions": {"python": sys.version.split()[0]} | versions(),
-        "device": device(),
-        "peak_memory_mb": peak_memory_mb(),
-        "commit": commit(),
-    }
+        "title": Path(config.workdir).name,
+        "command": f"python run.py --flagfile={config.workdir}/{workdir.FLAGS_FILE}",
+        "sweep": list(config.sweep),
+        "dataset": dataclasses.asdict(dataset.record) | splits | shown,
+        "flags": as_flags(config),
+        "runs": rows,
+        "kl_per_latent": [row["kl_per_latent"] for row in rows],
+        "swept": list(swept),
+        "evaluations": {
+            name: [each.name for each in evaluators.columns([name])] for name in evaluations
+        },
+        "columns": columns.described(known.values()),
+        "notes": notes(config.binarize, config.likelihood, checks.is_binary(dataset)),
+        "precision": config.compute_dtype,
+        "matmul_precision": build.matmul_precision(config, jax.default_backend()),
+    } | provenance.provenance()
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that are installed."""
-    found: dict[str, str] = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+def write(config: Config, rows: list[Row], swept: Sequence[str], results: dict[str, Any]) -> None:
+    """Write ``results.csv`` and ``results.json``.
+
+    Args:
+        config: flags of the study.
+        rows: rows of ``results.csv``.
+        swept: names of the swept flags.
+        results: contents of ``results.json``.
+    """
+    folder = Path(config.workdir)
+    names = header(swept, build.evaluations(config))
+    files.write_csv(folder / workdir.RESULTS_TABLE, rows, names)
+    files.write_json(folder / workdir.RESULTS_FILE, results)
 
 
-def device() -> str:
-    """Kind and number of devices, as JAX names them."""
-    devices = jax.devices()
-    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
+    """Return sentences that a reader needs in order to understand the numbers.
 
+    Args:
+        binarize: value of ``--binarize``.
+        likelihood: value of ``--likelihood``.
+        is_binary: whether the pixels of the data are all 0 or 255.
 
-def peak_memory_mb() -> int:
-    """Largest resident set of this process so far, in megabytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3))
-
-
-def commit() -> str:
-    """Git commit of the code with ``+`` where files differ from it; empty outside a checkout."""
-    folder = Path(__file__).parent
-    head = _git(folder, "rev-parse", "--short=12", "HEAD")
-    return head + ("+" if head and _git(folder, "status", "--porcelain", "--", ".") else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def notes(binarize: str, is_binary: bool, likelihood: str) -> list[str]:
-    """Sentences that a reader needs in order to understand the numbers."""
+    Example:
+        >>> notes("dynamic", "bernoulli", is_binary=False)
+        []
+        >>> len(notes("none", "bernoulli", is_binary=False))
+        1
+    """
     if likelihood == "bernoulli" and binarize == "none" and not is_binary:
         return [
             "The targets are gray, and a Bernoulli likelihood of gray pixels is a cross-entropy, "
@@ -84,7 +95,12 @@ def notes(binarize: str, is_binary: bool, likelihood: str) -> list[str]:
 
 
 def header(swept: Sequence[str], evaluations: Sequence[str]) -> list[str]:
-    """Return the columns of ``results.csv``: the fixed ones, swept flags, those of evaluations."""
+    """Return the columns of ``results.csv``: the fixed ones, swept flags, those of evaluations.
+
+    Example:
+        >>> header(["beta", "batch_size"], [])[:2], header(["beta", "batch_size"], [])[-1]
+        (['run', 'beta'], 'batch_size')
+    """
     evaluated = columns.with_errors(evaluators.columns(evaluations))
     return list(dict.fromkeys([*columns.TABLE, *swept, *(each.name for each in evaluated)]))
 
@@ -97,6 +113,10 @@ def declared(
     Args:
         swept: names of the flags that differ in the study; all arrays of ``HParams`` are settings.
         evaluations: names of the evaluations that were made.
+
+    Example:
+        >>> declared()["test_elbo"].unit
+        'nats per example'
     """
     settings = columns.by_name(setting(name) for name in _settings(swept))
     return settings | columns.CORE | columns.by_name(evaluators.columns(evaluations))
@@ -115,10 +135,16 @@ def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
     """Return one run's row, as ``results.csv`` and ``vae_jax.ablate(...).table`` hold it.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         last: its last row of ``metrics.jsonl``.
         measured: its terms on test and the numbers of its evaluations.
         diverged: update at which its objective was first not finite, -1 for none.
+
+    Example:
+        >>> last = {"run": 0, "step": 10, "seconds": 0.5}
+        >>> row = table_row({"beta": 4.0}, last, {"test_elbo": -9.0}, diverged=-1)
+        >>> row["beta"], row["diverged"], row["ms_per_step"]
+        (4.0, '', 50.0)
     """
     milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}
@@ -126,4 +152,5 @@ def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
 
 
 def _plain(value: Any) -> Any:
+    """Return a setting in the types of JSON and CSV."""
     return as_text(value) if isinstance(value, tuple) else value

@@ -1,7 +1,7 @@
-"""Where the runs of a workdir go on: at the newest checkpoint that is whole, told in words.
+"""Choice of the checkpoint at which each group of a workdir resumes: the newest whole one.
 
-A checkpoint is *whole* when its seal holds and ``metrics.jsonl`` has every line that was there
-when it was made. Nothing is changed before it is known where every group goes on.
+A checkpoint is *whole* when its checksums hold and ``metrics.jsonl`` has every line that it had
+when the checkpoint was written. Nothing is changed before the choice is made for every group.
 """
 
 import csv
@@ -18,83 +18,98 @@ from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.types import Row
 
 FROM_SEEDS = -1
+"""Step of a group that has no checkpoint and starts from its seeds."""
 
 
 class ResumePoint(NamedTuple):
-    """Where a group goes on.
+    """Checkpoint at which a group resumes.
 
     Attributes:
-        step: of its checkpoint, :data:`FROM_SEEDS` without one.
-        aside: steps of later checkpoints, which cannot be used.
-        words: lines to print.
+        step: step of the checkpoint, :data:`FROM_SEEDS` without one.
+        unusable: steps of the later checkpoints, which cannot be used.
+        notes: lines to print.
     """
 
     step: int
-    aside: tuple[int, ...] = ()
-    words: tuple[str, ...] = ()
+    unusable: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def resume_points(
-    folder: Path, planned: Sequence[RunGroup], opened: Sequence[Checkpoints], *, may_restart: bool
+    folder: Path, groups: Sequence[RunGroup], opened: Sequence[Checkpoints], *, may_restart: bool
 ) -> list[int]:
-    """The step at which each group goes on; tells what is passed over and puts it aside.
+    """Return the step at which each group resumes; report unusable checkpoints and set them aside.
+
+    Args:
+        folder: the workdir.
+        groups: the groups of the workdir.
+        opened: checkpoints of each group.
+        may_restart: whether a group of which nothing can be used may start from its seeds.
 
     Raises:
         LostError: a group was trained, nothing of it can be used, and it may not be restarted.
     """
-    rows, tested = loggers.readable(folder / "metrics.jsonl"), _tested_runs(folder)
-    found = []
-    for group, checkpoints in zip(planned, opened, strict=True):
-        start = _start(group, checkpoints, rows, is_tested=bool(tested & set(group.runs)))
-        if start.step == FROM_SEEDS and start.words and not may_restart:
-            raise LostError(_lost(folder, group, start))
-        found.append(start)
-    for start, checkpoints in zip(found, opened, strict=True):
-        for line in start.words:
+    rows, tested = loggers.read_whole(folder / workdir.METRICS_FILE), _tested_runs(folder)
+    points = []
+    for group, checkpoints in zip(groups, opened, strict=True):
+        point = _resume_point(group, checkpoints, rows, is_tested=bool(tested & set(group.runs)))
+        if point.step == FROM_SEEDS and point.notes and not may_restart:
+            raise LostError(_lost(folder, group, point))
+        points.append(point)
+    for point, checkpoints in zip(points, opened, strict=True):
+        for line in point.notes:
             print(f"NOTE: {line}", flush=True)
-        for step in start.aside:
+        for step in point.unusable:
             checkpoints.set_aside(step)
-    return [start.step for start in found]
+    return [point.step for point in points]
 
 
-def _start(
+def _resume_point(
     group: RunGroup, checkpoints: Checkpoints, rows: Sequence[Row], *, is_tested: bool
 ) -> ResumePoint:
+    """Choose the newest whole checkpoint of a group, else the newest that lacks log lines only.
+
+    Args:
+        group: the runs.
+        checkpoints: theirs.
+        rows: undamaged rows of ``metrics.jsonl``.
+        is_tested: whether ``results.csv`` has a row of any of the runs.
+    """
     steps = checkpoints.steps[::-1]
     problems = [_problem(group, checkpoints, rows, step) for step in steps]
-    passed = [f"checkpoint at step {s:,}: {p}" for s, p in zip(steps, problems, strict=True)]
-    for place, (step, problem) in enumerate(zip(steps, problems, strict=True)):
+    notes = [f"checkpoint at step {s:,}: {p}" for s, p in zip(steps, problems, strict=True)]
+    for i, (step, problem) in enumerate(zip(steps, problems, strict=True)):
         if problem is None:
-            back = [f"{line}; going back to step {step:,}" for line in passed[:place]]
-            return ResumePoint(step, tuple(steps[:place]), tuple(back))
-    for place, step in enumerate(steps):
-        if isinstance(problems[place], _GapError) and _has_line(group, rows, step):
-            words = (*passed[:place], f"{passed[place]}; going on with this gap")
-            return ResumePoint(step, tuple(steps[:place]), words)
+            newer = [f"{note}; going back to step {step:,}" for note in notes[:i]]
+            return ResumePoint(step, tuple(steps[:i]), tuple(newer))
+    for i, (step, problem) in enumerate(zip(steps, problems, strict=True)):
+        if isinstance(problem, _GapError) and _has_rows_of(step, group, rows):
+            gap = f"{notes[i]}; going on with this gap"
+            return ResumePoint(step, tuple(steps[:i]), (*notes[:i], gap))
     if not steps and not is_tested:
         return ResumePoint(FROM_SEEDS)
-    reasons = passed or ["no checkpoint is left of runs that have results"]
+    reasons = notes or ["no checkpoint is left of runs that have results"]
     return ResumePoint(FROM_SEEDS, tuple(steps), (*reasons, f"training {_names(group)} anew"))
 
 
 def describe_checkpoints(folder: Path) -> str:
-    """Which checkpoints a workdir holds, for whoever has to mend something."""
+    """Return a sentence on the newest checkpoints of a workdir, to be added to an error."""
     newest = {
         path.parent.name: max(checkpoint.steps(path.parent), default=0)
-        for path in sorted((folder / run_groups.CHECKPOINTS).glob(f"*/{run_groups.GROUP_FILE}"))
+        for path in sorted((folder / workdir.CHECKPOINTS).glob(f"*/{run_groups.GROUP_FILE}"))
     }
     held = ", ".join(f"step {step:,} in {name}" for name, step in newest.items() if step)
     return f"Newest checkpoints of --workdir={folder}: {held or 'none yet'}; nothing else is lost."
 
 
 class _GapError(Exception):
-    """Lines are missing from ``metrics.jsonl``."""
+    """Log lines of a checkpoint that are missing from ``metrics.jsonl``."""
 
 
 def _problem(
     group: RunGroup, checkpoints: Checkpoints, rows: Sequence[Row], step: int
 ) -> Exception | None:
-    """Why a checkpoint is not whole."""
+    """Return the reason why a checkpoint is not whole, None where it is."""
     try:
         wanted = checkpoints.facts(step)["lines"]
     except DamagedError as error:
@@ -106,13 +121,13 @@ def _problem(
     return None
 
 
-def _has_line(group: RunGroup, rows: Sequence[Row], step: int) -> bool:
-    """Whether the lines of this very step are there, which the table of results needs."""
+def _has_rows_of(step: int, group: RunGroup, rows: Sequence[Row]) -> bool:
+    """Return whether all runs have a row of this very step, which ``results.csv`` needs."""
     return {row["run"] for row in rows if row["step"] == step} >= set(group.runs)
 
 
 def _tested_runs(folder: Path) -> set[int]:
-    """Runs that ``results.csv`` has rows of."""
+    """Return the numbers of the runs that have a row in ``results.csv``."""
     path = folder / workdir.RESULTS_TABLE
     if not path.exists():
         return set()
@@ -120,14 +135,15 @@ def _tested_runs(folder: Path) -> set[int]:
     return {int(row["run"]) for row in csv.DictReader(lines) if (row.get("run") or "").isdecimal()}
 
 
-def _lost(folder: Path, group: RunGroup, start: ResumePoint) -> str:
+def _lost(folder: Path, group: RunGroup, point: ResumePoint) -> str:
+    """Return the error of a group of which nothing can be used."""
     return (
-        f"--workdir={folder}: {_names(group)} cannot go on ({'; '.join(start.words[:-1])}); "
+        f"--workdir={folder}: {_names(group)} cannot go on ({'; '.join(point.notes[:-1])}); "
         "restore the files from a copy, or give --restart to train them anew"
     )
 
 
 def _names(group: RunGroup) -> str:
-    """Its runs, as in ``run 0`` and ``runs 0 to 5``."""
+    """Return the runs of a group as text, ``run 0`` or ``runs 0 to 5``."""
     first, last = group.runs[0], group.runs[-1]
     return f"run {first}" if first == last else f"runs {first} to {last}"

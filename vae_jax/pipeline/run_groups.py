@@ -1,8 +1,8 @@
 """The runs of a workdir, in groups that are trained by one compiled program each.
 
 Runs that differ only in hyperparameters that are arrays share a group; any other difference starts
-another. A group is written down in ``checkpoints/NUMBER/group.json`` before it is trained and stays
-as it began: a study that grows gets further groups, and its old runs keep numbers and results.
+another. A group is recorded in ``checkpoints/NUMBER/group.json`` before it is trained and never
+changes: a study that grows gets further groups, and its old runs keep numbers and results.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from vae_jax.config.schema import FIELDS, Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
+from vae_jax.pipeline.workdir import CHECKPOINTS, METRICS_FILE, RESULTS_TABLE
 from vae_jax.runtime import checksums, files, mesh
 from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.mesh import Devices
@@ -27,12 +28,12 @@ from vae_jax.training import checkpoint, memory
 from vae_jax.training.step import TrainSpec
 from vae_jax.training.vectorized import Layout
 
-CHECKPOINTS = "checkpoints"
 GROUP_FILE = "group.json"
-CHUNK_SECONDS = 10.0  # a signal is obeyed between chunks, and in time for a machine that is taken
+CHUNK_SECONDS = 10.0
+"""Longest chunk: signals are obeyed between chunks, and a preempted machine leaves 30 seconds."""
 
 Identity = dict[str, str]
-"""The flags of a run that decide what is trained, as text, and a mark of the data."""
+"""Flags of a run that decide what is trained, as text, and the fingerprint of the data."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class RunGroup:
     """Runs trained by one program.
 
     Attributes:
-        folder: of its checkpoints.
-        runs: their numbers in the study.
-        configs: one for each run.
-        max_parallel_runs: how many advance together, for as long as the group exists.
-        most_steps: most updates between host visits where these are slow, from the first start on;
+        folder: folder of its checkpoints.
+        runs: numbers of the runs in the study.
+        configs: flags of each run.
+        max_parallel_runs: number of runs that advance together, fixed for the group.
+        most_steps: bound on the updates of a chunk, measured at the first start and then fixed;
             None before it.
     """
 
@@ -55,7 +56,7 @@ class RunGroup:
     most_steps: int | None = None
 
     def spec(self, dataset: Dataset) -> TrainSpec:
-        """What the runs have in common: the widest latent space, clipping if any run clips."""
+        """Return the common specification: the widest latent space, clipping if any run clips."""
         common = dataclasses.replace(
             self.configs[0],
             latent_size=max(config.latent_size for config in self.configs),
@@ -64,51 +65,66 @@ class RunGroup:
         )
         return build.train_spec(common, dataset.image_shape, dataset.num_classes)
 
+    def layout(self, spec: TrainSpec) -> Layout:
+        """Return the arrangement of the runs on the devices."""
+        return memory.layout_for(spec, self.hparams, self.max_parallel_runs, self.devices)
+
     @property
     def devices(self) -> Devices:
-        """The devices that this start asks for, which may differ from those of the last."""
+        """Devices that the flags ask for, which may differ from those of the last start."""
         return Devices(self.configs[0].run_devices, self.configs[0].batch_devices)
 
     @property
     def hparams(self) -> HParams:
-        """What the runs do not have in common, ``[runs]``."""
+        """Hyperparameters of the runs, ``[runs]``."""
         return build.hparams(self.configs)
 
 
 def plan(
     workdir: Path, configs: list[Config], dataset: Dataset, max_parallel_runs: int
 ) -> list[RunGroup]:
-    """Groups that hold just the given runs: those of the workdir first, then new ones.
+    """Return groups that hold exactly the given runs: those of the workdir first, then new ones.
+
+    Args:
+        workdir: folder of the study; new groups are recorded in it.
+        configs: flags of each run.
+        dataset: data that the runs are trained on.
+        max_parallel_runs: number of runs that advance together; 0 for the best of the device.
 
     Raises:
         InputError: the workdir holds runs that are not among the given ones.
-        LostError: the workdir was used, and what its groups were cannot be read.
+        LostError: the workdir was used, and the record of a group cannot be read.
     """
-    folder, mark = workdir / CHECKPOINTS, _mark(dataset)
-    wanted = {_key(identity(config, mark)): config for config in configs}
+    folder, fingerprint = workdir / CHECKPOINTS, _fingerprint(dataset)
+    wanted = {_key(identity(config, fingerprint)): config for config in configs}
     old = [_load(path, wanted, workdir) for path in _group_files(workdir)]
-    known = {_key(identity(config, mark)) for group in old for config in group.configs}
+    known = {_key(identity(config, fingerprint)) for group in old for config in group.configs}
     fresh = [config for key, config in wanted.items() if key not in known]
     first = sum(len(group.runs) for group in old)
     new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
     for group in new:
-        _write(group, mark)
+        _write(group, fingerprint)
     return [*old, *new]
 
 
-def identity(config: Config, mark: str) -> Identity:
-    """What makes two runs the same run."""
+def identity(config: Config, fingerprint: str) -> Identity:
+    """Return the facts that two runs share exactly if they are the same run.
+
+    Args:
+        config: flags of the run.
+        fingerprint: name and checksum of the training images.
+    """
     flags = as_flags(config)
     deciding = {name for name, field in FIELDS.items() if field.metadata["changes_run"]}
     if config.schedule != "constant":
         deciding.add("num_steps")
     return {name: flags[name] for name in FIELDS if name in flags and name in deciding} | {
-        "data": mark
+        "data": fingerprint
     }
 
 
-def _mark(dataset: Dataset) -> str:
-    """Name and checksum of the training images: a substituted data set is another one."""
+def _fingerprint(dataset: Dataset) -> str:
+    """Return name and checksum of the training images: a substituted data set is another one."""
     checksum = zlib.crc32(np.ascontiguousarray(dataset.train).data)
     return f"{dataset.record.used} ({len(dataset.train)} images, crc32 {checksum:08x})"
 
@@ -125,28 +141,26 @@ def _grouped(
     max_parallel_runs: int,
     dataset: Dataset,
 ) -> list[RunGroup]:
-    """New runs by what their program depends on, in the order of their first run."""
+    """Return new groups of runs that share a program, in the order of their first run."""
     members: dict[str, list[tuple[int, Config]]] = {}
     for run, config in enumerate(configs, first_run):
         flags = identity(config, "")
         program = _key(
-            {n: v for n, v in flags.items() if n not in HParams._fields} | _parts(config)
+            {n: v for n, v in flags.items() if n not in HParams._fields} | _structure(config)
         )
         members.setdefault(program, []).append((run, config))
     groups = []
     for number, rows in enumerate(members.values(), first_group):
         runs, own = zip(*rows, strict=True)
         group = RunGroup(folder / f"{number:03d}", runs, own, max_parallel_runs)
-        layout = memory.layout_for(
-            group.spec(dataset), group.hparams, max_parallel_runs, group.devices
-        )
+        layout = group.layout(group.spec(dataset))
         _refuse_too_large(group, dataset, layout)
         groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
     return groups
 
 
 def _refuse_too_large(group: RunGroup, dataset: Dataset, layout: Layout) -> None:
-    """Tell before anything is compiled that no device holds it; building it could take for ever."""
+    """Refuse a model that no device can hold before it is compiled, which could take for ever."""
     share, spec = -(-len(group.runs) // layout.run_devices), group.spec(dataset)
     intervals = build.intervals(group.configs[0])
     needed = memory.least_bytes(spec, share, len(dataset.train), intervals)
@@ -164,16 +178,17 @@ def _names(runs: tuple[int, ...]) -> str:
     return "a run" if len(runs) == 1 else f"{len(runs):,} runs"
 
 
-def _parts(config: Config) -> Identity:
-    """Parts of a program that are there or not by a hyperparameter's being zero."""
+def _structure(config: Config) -> Identity:
+    """Return the parts of a program that exist or not depending on whether a weight is zero."""
     penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
     layers = "2" if config.top_latent_size else "1"
     return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
 
 
-def _write(group: RunGroup, mark: str) -> None:
+def _write(group: RunGroup, fingerprint: str) -> None:
+    """Record a group in its ``group.json``."""
     rows = [
-        {"run": run, "flags": identity(config, mark)}
+        {"run": run, "flags": identity(config, fingerprint)}
         for run, config in zip(group.runs, group.configs, strict=True)
     ]
     facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
@@ -182,10 +197,10 @@ def _write(group: RunGroup, mark: str) -> None:
 
 
 def settle_most_steps(group: RunGroup, seconds_per_step: float) -> int:
-    """Most updates between two visits: the largest power of two within :data:`CHUNK_SECONDS`.
+    """Return the bound on a chunk: the largest power of two within :data:`CHUNK_SECONDS`.
 
-    It is written down with the group, because the visits of a run must not depend on how fast the
-    machine was each time it was started.
+    It is recorded with the group, because the intervals of a run must not depend on how fast the
+    machine was at each start.
     """
     affordable = CHUNK_SECONDS / max(seconds_per_step, 1e-9)
     most_steps = 2 ** min(30, max(0, math.floor(math.log2(affordable))))
@@ -197,14 +212,14 @@ def settle_most_steps(group: RunGroup, seconds_per_step: float) -> int:
 
 
 def _group_files(workdir: Path) -> list[Path]:
-    """The files of groups 0, 1, ...; none in a fresh workdir.
+    """Return the files of groups 0, 1, ...; none in a fresh workdir.
 
     Raises:
-        LostError: one is missing.
+        LostError: a file is missing.
     """
     found = sorted((workdir / CHECKPOINTS).glob(f"*/{GROUP_FILE}"))
     expected = [workdir / CHECKPOINTS / f"{i:03d}" / GROUP_FILE for i in range(len(found))]
-    is_used = any((workdir / name).exists() for name in ("metrics.jsonl", "results.csv"))
+    is_used = any((workdir / name).exists() for name in (METRICS_FILE, RESULTS_TABLE))
     if found != expected or (is_used and not found):
         missing = next(iter(set(expected) - set(found)), workdir / CHECKPOINTS)
         raise LostError(_lost(workdir, f"{missing.relative_to(workdir)} is missing"))
@@ -212,6 +227,7 @@ def _group_files(workdir: Path) -> list[Path]:
 
 
 def _lost(workdir: Path, problem: str) -> str:
+    """Return the error of a workdir whose groups cannot be read."""
     return (
         f"--workdir={workdir}: {problem}, so its runs cannot go on; restore it from a copy, or "
         "give --restart to train all runs anew"
@@ -219,7 +235,7 @@ def _lost(workdir: Path, problem: str) -> str:
 
 
 def _facts(path: Path, workdir: Path) -> dict[str, Any]:
-    """What was written down about a group."""
+    """Return the record of a group."""
     try:
         facts = checksums.read(path)
     except checksums.DamagedError:
@@ -235,11 +251,17 @@ def _facts(path: Path, workdir: Path) -> dict[str, Any]:
 
 
 def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> RunGroup:
+    """Return a recorded group with the flags of this start.
+
+    Raises:
+        InputError: it has a run that is not wanted, or more updates than are wanted.
+    """
     facts = _facts(path, workdir)
     keys = [_key(row["flags"]) for row in facts["runs"]]
     for key, row in zip(keys, facts["runs"], strict=True):
         if key not in wanted:
-            raise InputError(_left_out(workdir, row["flags"], [json.loads(k) for k in wanted]))
+            problem = _unwanted(workdir, row["flags"], [json.loads(k) for k in wanted])
+            raise InputError(problem)
     configs = tuple(wanted[key] for key in keys)
     _check_length(workdir, path.parent, configs[0].num_steps)
     runs = tuple(row["run"] for row in facts["runs"])
@@ -247,6 +269,7 @@ def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> RunGroup:
 
 
 def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:
+    """Refuse fewer updates than are done."""
     done = max(checkpoint.steps(folder), default=0)
     if done > num_steps:
         raise InputError(
@@ -255,8 +278,8 @@ def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:
         )
 
 
-def _left_out(workdir: Path, there: Identity, wanted: list[Identity]) -> str:
-    """Which flags keep a run of the workdir from being one of the wanted ones."""
+def _unwanted(workdir: Path, there: Identity, wanted: list[Identity]) -> str:
+    """Return the error of a run that is not wanted: its differences to the nearest that is."""
     nearest = min(wanted, key=lambda flags: len(flags.items() ^ there.items()))
     names = [name for name in there | nearest if there.get(name) != nearest.get(name)]
     differences = "; ".join(

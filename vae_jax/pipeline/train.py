@@ -1,4 +1,4 @@
-"""Training of a workdir's groups: from their checkpoints on, with every log, until a signal."""
+"""Training of the groups of a workdir: from their checkpoints on, logged, until a signal."""
 
 import contextlib
 import dataclasses
@@ -13,42 +13,50 @@ from vae_jax.config.schema import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.pipeline import loggers, resume, run_groups, workdir
+from vae_jax.pipeline.loggers import Logger, TrainingProgress
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.signals import Stop
-from vae_jax.training import divergence, loop, memory
+from vae_jax.training import divergence, loop
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.loop import ChunkOutput, ScoreValid, TrainingProgram
+from vae_jax.training.loop import ChunkOutput, TrainingProgram
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
 
 
 class TrainedGroup(NamedTuple):
-    """A group of runs after training.
+    """Group of runs after training.
 
     Attributes:
         group: the runs.
-        spec: of their program.
-        state: of all of them.
-        compile_seconds: spent on building the program.
-        begun_seconds: from the command to the first update; None where there was none to do.
+        spec: specification that they share.
+        state: state of all runs; every array leads with ``runs``.
+        compile_seconds: seconds of compilation.
+        first_update_seconds: seconds from the command to the first update; None where no update
+            was left to do.
     """
 
     group: RunGroup
     spec: TrainSpec
     state: TrainState
-    compile_seconds: float
-    begun_seconds: float | None
+    compile_seconds: float = 0.0
+    first_update_seconds: float | None = None
 
 
 def train_all(
-    config: Config, planned: list[RunGroup], dataset: Dataset, stop: Stop
+    config: Config, groups: list[RunGroup], dataset: Dataset, stop: Stop
 ) -> list[TrainedGroup]:
-    """All groups after ``num_steps`` updates.
+    """Train every group to ``num_steps`` updates and return them.
+
+    Args:
+        config: flags of the study.
+        groups: groups of the workdir.
+        dataset: images.
+        stop: signals of the process.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
@@ -56,42 +64,59 @@ def train_all(
     """
     folder = Path(config.workdir)
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(Checkpoints(group.folder)) for group in planned]
+        opened = [stack.enter_context(Checkpoints(group.folder)) for group in groups]
         starts = distributed.from_first(
-            lambda: resume.resume_points(folder, planned, opened, may_restart=config.restart)
+            lambda: resume.resume_points(folder, groups, opened, may_restart=config.restart)
         )
-        last = {run: s for group, s in zip(planned, starts, strict=True) for run in group.runs}
-        metrics = loggers.JSONLinesLogger(folder)
-        if distributed.is_first():
-            for change in workdir.changes(folder, config):
-                print(f"changed since the last start: {change}")
-            workdir.write_flags(folder, config)
-            metrics.truncate_after(last)
-        written: list[loggers.JSONLinesLogger | loggers.TensorBoardLogger] = [metrics]
-        if libraries.is_installed("tensorboardX"):
-            written.append(stack.enter_context(loggers.TensorBoardLogger(folder, last)))
-        many = len(planned) > 1
-        return [
-            _Training(
-                config,
-                dataset,
-                stop,
-                group,
-                checkpoints,
-                start,
-                metrics,
-                written,
-                f"program {number} of {len(planned)}" if many else "",
-            ).run()
-            for number, (group, checkpoints, start) in enumerate(
-                zip(planned, opened, starts, strict=True), 1
-            )
-        ]
+        log = _open_loggers(config, groups, starts, stack)
+        trained = []
+        for group, checkpoints, start in zip(groups, opened, starts, strict=True):
+            number = len(trained) + 1
+            label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
+            training = _Training(config, dataset, stop, group, checkpoints, start, log, label)
+            trained.append(training.run())
+        return trained
+
+
+def seconds_of_start(trained: Sequence[TrainedGroup]) -> dict[str, float]:
+    """Return the seconds of compilation, and those to the first update where there was one."""
+    seconds = {"compile": round(sum(done.compile_seconds for done in trained), 2)}
+    first = [s for done in trained if (s := done.first_update_seconds) is not None]
+    return seconds | ({"command to first update": first[0]} if first else {})
+
+
+def _open_loggers(
+    config: Config, groups: list[RunGroup], starts: list[int], stack: contextlib.ExitStack
+) -> list[Logger]:
+    """Open the logs of the workdir, cut back to the checkpoints, and record the flags."""
+    folder = Path(config.workdir)
+    steps = {run: start for group, start in zip(groups, starts, strict=True) for run in group.runs}
+    metrics = loggers.JSONLinesLogger(folder)
+    if distributed.is_first():
+        for change in workdir.changes(folder, config):
+            print(f"changed since the last start: {change}")
+        workdir.write_flags(folder, config)
+        metrics.truncate_after(steps)
+    opened: list[Logger] = [metrics]
+    if libraries.is_installed("tensorboardX"):
+        opened.append(stack.enter_context(loggers.TensorBoardLogger(folder, steps)))
+    return opened
 
 
 @dataclass(frozen=True)
 class _Training:
-    """The training of one group."""
+    """Training of one group.
+
+    Attributes:
+        config: flags of the study.
+        dataset: images.
+        stop: signals of the process.
+        group: the runs.
+        checkpoints: their checkpoints.
+        start: step of the checkpoint to resume from, :data:`resume.FROM_SEEDS` for none.
+        loggers: logs of the workdir.
+        label: name of the group in the terminal, empty where it is the only one.
+    """
 
     config: Config
     dataset: Dataset
@@ -99,55 +124,41 @@ class _Training:
     group: RunGroup
     checkpoints: Checkpoints
     start: int
-    metrics: loggers.JSONLinesLogger
-    written: Sequence[loggers.JSONLinesLogger | loggers.TensorBoardLogger]
+    loggers: Sequence[Logger]
     label: str
 
     @functools.cached_property
     def spec(self) -> TrainSpec:
+        """Specification that the runs share."""
         return self.group.spec(self.dataset)
 
     @functools.cached_property
     def layout(self) -> Layout:
-        return layout_of(self.group, self.spec)
+        """Arrangement of the runs on the devices."""
+        return self.group.layout(self.spec)
 
     def run(self) -> TrainedGroup:
-        """Train, and save when that is due and when a signal asks for an end.
+        """Train what is left to train.
 
-        Rows are written before the checkpoint of their step, so after a kill none is missing and
-        the surplus is known.
+        Raises:
+            StoppedError: a signal came; what was trained is saved.
         """
         distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
-        rows = [
-            row for row in loggers.readable(self.metrics.path) if row["run"] == self.group.runs[0]
-        ]
-        lines, seconds = len(rows), max((row["seconds"] for row in rows), default=0.0)
         state, num_steps = self._first_state(), self.config.num_steps
-        diverged = mesh.to_host(state.diverged).tolist()
-        compile_seconds, begun_seconds = 0.0, None
-        with loggers.TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
+        with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
             if self.start < num_steps:
-                program, state, compile_seconds = self._compiled(state)
-                intervals = self._settled(program, state)
-                begun_seconds = round(timing.seconds_since_command(), 2)
-                progress.say(f"first update {begun_seconds:.1f} s after the command")
-                for output in program.run(state, intervals, self._score_valid(), seconds=seconds):
-                    state, lines = output.state, lines + 1
-                    self._log(output, progress)
-                    diverged = self._log_diverged(diverged, state, progress)
-                    self._save(output.step, state, lines)
-        final = mesh.at_hand(state)
-        return TrainedGroup(self.group, self.spec, final, compile_seconds, begun_seconds)
+                return self._train(state, progress)
+        return TrainedGroup(self.group, self.spec, mesh.at_hand(state))
 
     def _first_state(self) -> TrainState:
-        """From the checkpoint, or from the seeds."""
+        """Return the state of the checkpoint, or that of the seeds."""
         num_steps = self.config.num_steps
         state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout)
         if self.start == resume.FROM_SEEDS:
             return state
-        done = "finished" if self.start == num_steps else "resuming"
-        print(f"{done}: checkpoint at step {self.start:,} of {num_steps:,}", flush=True)
+        action = "finished" if self.start == num_steps else "resuming"
+        print(f"{action}: checkpoint at step {self.start:,} of {num_steps:,}", flush=True)
         try:
             return self.checkpoints.restore(self.start, state)
         except DamagedError as error:
@@ -156,79 +167,98 @@ class _Training:
                 "the version of vae_jax that wrote it, or give another --workdir"
             ) from None
 
-    def _compiled(self, state: TrainState) -> tuple[TrainingProgram, TrainState, float]:
-        """Return the program, the state in its layout, and the seconds of compilation."""
+    def _train(self, state: TrainState, progress: TrainingProgress) -> TrainedGroup:
+        """Compile, then do the updates that are left; log, and save when that is due.
+
+        Rows are written before the checkpoint of their step, so after a kill none is missing and
+        the surplus is known.
+        """
         program = TrainingProgram(
             self.spec,
             self.group.hparams,
             self.dataset,
-            self._asked_intervals(),
+            self._intervals(self.group.most_steps),
             self.layout,
             on_device=self.config.data_on_device,
         )
-        return program, *program.compile(state)
+        diverged = mesh.to_host(state.diverged).tolist()
+        state, compile_seconds = program.compile(state)
+        intervals = self._intervals(self._most_steps(program, state))
+        score_valid = scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
+        num_lines, seconds = self._already_logged()
 
-    def _score_valid(self) -> ScoreValid:
-        return scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
+        first_update_seconds = round(timing.seconds_since_command(), 2)
+        progress.message(f"first update {first_update_seconds:.1f} s after the command")
+        for output in program.run(state, intervals, score_valid, seconds=seconds):
+            state, num_lines = output.state, num_lines + 1
+            self._log(output, progress)
+            diverged = self._report_diverged(diverged, state, progress)
+            self._save(output.step, state, num_lines)
+        final = mesh.at_hand(state)
+        return TrainedGroup(self.group, self.spec, final, compile_seconds, first_update_seconds)
 
-    def _asked_intervals(self) -> Intervals:
-        """Return the intervals of the flags, and of the group once it has a bound."""
+    def _intervals(self, most_steps: int | None) -> Intervals:
+        """Return the intervals of the flags, with a bound on the chunks if there is one."""
         intervals = build.intervals(self.config)
-        if self.group.most_steps is None:
+        if most_steps is None:
             return intervals
-        return dataclasses.replace(intervals, most_steps=self.group.most_steps)
-
-    def _settled(self, program: TrainingProgram, state: TrainState) -> Intervals:
-        """Return the intervals, bounded where updates are slow; the group keeps its first bound."""
-        intervals = self._asked_intervals()
-        if self.group.most_steps is not None:
-            return intervals
-        pace = program.seconds_per_step(state)
-        most_steps = distributed.from_first(lambda: run_groups.settle_most_steps(self.group, pace))
-        if most_steps < intervals.chunk_steps:
-            print(f"updates are slow here: a chunk is at most {most_steps} of them", flush=True)
         return dataclasses.replace(intervals, most_steps=most_steps)
 
-    def _log(self, output: ChunkOutput, progress: loggers.TrainingProgress) -> None:
+    def _most_steps(self, program: TrainingProgram, state: TrainState) -> int:
+        """Return the bound on the chunks of the group, which is measured at the first start."""
+        if self.group.most_steps is not None:
+            return self.group.most_steps
+        seconds = program.seconds_per_step(state)
+        most_steps = distributed.from_first(
+            lambda: run_groups.settle_most_steps(self.group, seconds)
+        )
+        if most_steps < build.intervals(self.config).chunk_steps:
+            print(f"updates are slow here: a chunk is at most {most_steps} of them", flush=True)
+        return most_steps
+
+    def _already_logged(self) -> tuple[int, float]:
+        """Return the log lines that each run has already, and the seconds of training so far."""
+        metrics = loggers.read_whole(Path(self.config.workdir) / workdir.METRICS_FILE)
+        seconds = [row["seconds"] for row in metrics if row["run"] == self.group.runs[0]]
+        return len(seconds), max(seconds, default=0.0)
+
+    def _log(self, output: ChunkOutput, progress: TrainingProgress) -> None:
         """Log the rows under the numbers that the runs have in the study."""
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in output.rows]
         progress.advance(output.step, output.ms_per_step)
-        for log in (*self.written, progress) if distributed.is_first() else ():
-            log.write(rows)
+        if distributed.is_first():
+            for logger in (*self.loggers, progress):
+                logger.log(rows)
 
-    def _log_diverged(
-        self, before: list[int], state: TrainState, progress: loggers.TrainingProgress
+    def _report_diverged(
+        self, before: list[int], state: TrainState, progress: TrainingProgress
     ) -> list[int]:
-        """Return when each run diverged, and log why those did that had not before."""
+        """Return when each run diverged, and report why those did that had not before."""
         after = mesh.to_host(state.diverged).tolist()
         if after != before:
             state = mesh.at_hand(state)
-        for place, (old, new) in enumerate(zip(before, after, strict=True)):
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
-                why = divergence.explain(
-                    self.spec,
-                    self.group.hparams,
-                    state,
-                    self.dataset,
-                    place,
+                reason = divergence.explain(
+                    *(self.spec, self.group.hparams, state, self.dataset, i),
                     by_operation=self.config.debug_nans,
                 )
-                progress.say(f"run {self.group.runs[place]} diverged: {why}")
+                progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
-    def _save(self, step: int, state: TrainState, lines: int) -> None:
-        """If it is due, or if a signal asks for an end."""
+    def _save(self, step: int, state: TrainState, num_lines: int) -> None:
+        """Save the state if that is due, or if a signal asks for an end.
+
+        Raises:
+            StoppedError: a signal came; the state is saved.
+        """
         distributed.sync_stop(self.stop)
         is_stopping = self.stop.is_wanted
         intervals = build.intervals(self.config)
         if is_stopping or intervals.is_due(step, intervals.checkpoint_every):
-            self.checkpoints.save(step, state, {"lines": lines})
+            self.checkpoints.save(step, state, {"lines": num_lines})
         if is_stopping:
             self.checkpoints.wait()
-            words = f"stopped at step {step:,}; the same command goes on from there"
-            self.stop.raise_if_wanted(words)
-
-
-def layout_of(group: RunGroup, spec: TrainSpec) -> Layout:
-    """Where the runs of a group are computed."""
-    return memory.layout_for(spec, group.hparams, group.max_parallel_runs, group.devices)
+            self.stop.raise_if_wanted(
+                f"stopped at step {step:,}; the same command goes on from there"
+            )

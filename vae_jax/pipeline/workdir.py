@@ -1,4 +1,4 @@
-"""A run's folder: the names of its files, the flags that describe it, what to say of failures."""
+"""The workdir of a run: names of its files, the flags that describe it, errors of its disk."""
 
 import contextlib
 import dataclasses
@@ -14,11 +14,19 @@ from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
 
 FLAGS_FILE = "flags.txt"
+METRICS_FILE = "metrics.jsonl"
 RESULTS_TABLE = "results.csv"
+RESULTS_FILE = "results.json"
+REPORT_FILE = "report.html"
+FIGURES = "figures"
+EVALUATIONS = "evaluations"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
 CONTENTS = (
-    *("checkpoints", "metrics.jsonl", "tensorboard", RESULTS_TABLE, "results.json", "report.html"),
-    *("evaluations", "figures", FLAGS_FILE),
+    *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
+    *(EVALUATIONS, FIGURES, FLAGS_FILE),
 )
+"""Names of what a run leaves in its workdir."""
 
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},
@@ -33,10 +41,10 @@ _REFUSED = (
 
 
 def make(workdir: Path) -> None:
-    """Make the folder, unless it is there.
+    """Create the folder unless it exists.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be created or written.
     """
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
@@ -46,7 +54,7 @@ def make(workdir: Path) -> None:
 
 @contextlib.contextmanager
 def writing(workdir: Path) -> Iterator[None]:
-    """Turn a file system that refuses to write into an error that the user can mend.
+    """Turn a refusal of the file system to write into an error that the user can mend.
 
     Raises:
         InputError: in place of an ``OSError`` of the kind that full, read-only, vanished and broken
@@ -58,21 +66,22 @@ def writing(workdir: Path) -> Iterator[None]:
         if error.errno not in (*_FULL, *_REFUSED):
             raise
         where = f" at {error.filename}" if error.filename else ""
-        cure = "free some space" if error.errno in _FULL else "mend that or give another --workdir"
+        is_full = error.errno in _FULL
+        remedy = "free some space" if is_full else "mend that or give another --workdir"
         raise InputError(
-            f"--workdir={workdir}: cannot be written ({error.strerror}{where}); {cure}, then start "
-            "the same command again: what was saved before is whole"
+            f"--workdir={workdir}: cannot be written ({error.strerror}{where}); {remedy}, then "
+            "start the same command again: what was saved before is whole"
         ) from None
 
 
 def write_flags(workdir: Path, config: Config) -> None:
-    """Write ``flags.txt``, with which the run or study repeats."""
+    """Write ``flags.txt``, the flags that repeat the run or study."""
     lines = as_lines(dataclasses.replace(config, **_ONE_OFF))
     files.write_text(workdir / FLAGS_FILE, "\n".join(lines) + "\n")
 
 
 def changes(workdir: Path, config: Config) -> list[str]:
-    """Flags that differ from those of the last start, such as ``num_steps 8 -> 12``."""
+    """Return the flags that differ from those of the last start, as ``num_steps 8 -> 12``."""
     path = workdir / FLAGS_FILE
     if not path.exists():
         return []
@@ -83,7 +92,7 @@ def changes(workdir: Path, config: Config) -> list[str]:
 
 
 def _values(lines: list[str]) -> dict[str, str]:
-    """Texts by the names of the flags; those of ``--sweep``, which is repeated, together."""
+    """Return the value of each flag as text; the values of a repeated ``--sweep`` are joined."""
     values: dict[str, str] = {}
     for line in lines:
         name, _, text = line.removeprefix("--").partition("=")

@@ -1,0 +1,79 @@
+"""Checks of the data against the flags, made once the data are loaded and before any training."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vae_jax.config import build
+from vae_jax.config.schema import Config
+from vae_jax.data import Dataset
+from vae_jax.evaluation.evaluators import EVALUATORS
+from vae_jax.models.likelihoods import LIKELIHOODS
+from vae_jax.runtime import libraries
+from vae_jax.runtime.errors import InputError
+from vae_jax.training import batches
+
+
+def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
+    """Refuse data that do not allow what the flags ask for.
+
+    Args:
+        config: flags of the study.
+        configs: flags of each run.
+        dataset: data that were loaded.
+
+    Raises:
+        InputError: naming the flag, its value and the remedy.
+    """
+    for own in configs:
+        for problem in _training_problems(own, dataset):
+            raise InputError(problem)
+    for problem in _evaluation_problems(config, dataset):
+        raise InputError(problem)
+
+
+def is_binary(dataset: Dataset) -> bool:
+    """Return whether every training pixel is 0 or 255; stop at the first block that is not."""
+    starts = range(0, len(dataset.train), 1000)
+    return all(np.isin(dataset.train[start : start + 1000], (0, 255)).all() for start in starts)
+
+
+def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
+    """Yield the reasons why a run cannot be trained on the data."""
+    if config.batch_size > len(dataset.train):
+        yield (
+            f"--batch_size={config.batch_size}: exceeds the {len(dataset.train)} training images "
+            f"of --dataset={config.dataset}; give at most that many"
+        )
+    if config.binarize != "none" and is_binary(dataset):
+        yield (
+            f"--binarize={config.binarize}: has no effect on --dataset={config.dataset}, whose "
+            "pixels are binary already; give --binarize=none"
+        )
+    unlabeled = [split for split in batches.SPLITS if dataset.labels_of(split) is None]
+    if config.conditional and unlabeled:
+        yield (
+            f"--conditional: --dataset={config.dataset} has no labels of {', '.join(unlabeled)}; "
+            "leave it out, or give a data set with labels"
+        )
+    if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
+        yield (
+            f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
+            f"{config.likelihood}; give --binarize=none, or --likelihood=bernoulli"
+        )
+
+
+def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
+    """Yield the reasons why data or installed libraries do not allow an evaluation."""
+    lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
+    has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
+    for name in build.evaluations(config):
+        problem = libraries.refusal("sklearn", f"--evaluate={name}")
+        if problem and "sklearn" in EVALUATORS[name].needs:
+            yield f"{problem}, or leave {name} out"
+        for need in sorted(EVALUATORS[name].needs):
+            if lacks.get(need):
+                yield (
+                    f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "
+                    f"{name} out"
+                )

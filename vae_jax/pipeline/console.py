@@ -1,0 +1,82 @@
+"""Lines that a run prints before training and at its end; progress is in ``loggers``."""
+
+from typing import Any
+
+import jax
+
+from vae_jax.config import build
+from vae_jax.config.schema import Config
+from vae_jax.data import Dataset
+from vae_jax.reporting import table
+from vae_jax.runtime import libraries, provenance
+from vae_jax.training import batches
+from vae_jax.types import Row
+
+
+def opening(config: Config, dataset: Dataset, num_runs: int, num_programs: int) -> list[str]:
+    """Return the lines before training: warnings, data, device, size of the study.
+
+    Args:
+        config: flags of the study.
+        dataset: data that are used.
+        num_runs: runs of the study.
+        num_programs: groups, each of which is compiled.
+    """
+    record, shape = dataset.record, "x".join(map(str, dataset.image_shape))
+    counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
+    products = build.matmul_precision(config, jax.default_backend())
+    precision = f"{config.compute_dtype}, matrix products of {products} precision"
+    notes = filter(None, (record.substitution, *record.warnings, libraries.left_out()))
+    return [
+        *(f"NOTE: {note}" for note in notes),
+        f"data: {record.used} ({record.source}), {shape}, {counts}",
+        f"device: {provenance.device()}, {precision}; workdir: {config.workdir}",
+        *([f"study: {num_runs} runs in {num_programs} compiled program(s)"] * (num_runs > 1)),
+        "compiling ...",
+    ]
+
+
+def closing(rows: list[Row], results: dict[str, Any]) -> list[str]:
+    """Return the lines at the end: the numbers and the diagnosis of the best run, the study.
+
+    Args:
+        rows: rows of ``results.csv``.
+        results: contents of ``results.json``.
+    """
+    best = table.best(rows)
+    if best is None:
+        lines = ["every run diverged; try a smaller --learning_rate or --clip_norm=1"]
+    else:
+        which = f"best is run {best['run']}: " if len(rows) > 1 else ""
+        lines = [which + format_result(best), *results["diagnosis"][best["run"]]]
+    return lines + (["the study:", *results["reading"]] if results["reading"] else [])
+
+
+def format_result(row: Row) -> str:
+    """Return one line of the test terms of a run, in nats per example.
+
+    Example:
+        >>> row = {"test_elbo": -99.5, "test_elbo_se": 0.25, "test_nll": 97.0, "test_nll_se": None,
+        ...        "eval_particles": 100, "test_bits_per_dim": None, "active_units": 9,
+        ...        "latent_size": 10}
+        >>> format_result(row)
+        'test ELBO -99.50 +- 0.25, NLL(K=100) 97.00 nats per example, 9 of 10 latents active'
+    """
+    active = f"{row['active_units']} of {row['latent_size']} latents active"
+    if row["test_elbo"] is None:
+        distortion = _with_error(row, "test_log_likelihood", sign=-1)
+        return f"test distortion {distortion} nats per example, {active}"
+    bits = row["test_bits_per_dim"]
+    return (
+        f"test ELBO {_with_error(row, 'test_elbo')}, "
+        f"NLL(K={row['eval_particles']}) {_with_error(row, 'test_nll')} nats per example, "
+        f"{'' if bits is None else f'{bits:.3f} bits per dim, '}{active}"
+    )
+
+
+def _with_error(row: Row, name: str, sign: int = 1) -> str:
+    """Return a mean and, for more than one example, its standard error."""
+    if row[name] is None:
+        return "not finite"
+    error = row[f"{name}_se"]
+    return f"{sign * row[name]:.2f}" + ("" if error is None else f" +- {error:.2f}")

@@ -1,0 +1,66 @@
+"""Figures of a run or study: those of all runs together, then those of the best run."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.config.schema import Config
+from vae_jax.data import Dataset
+from vae_jax.evaluation.columns import NOT_FINITE
+from vae_jax.evaluation.evaluators import EvalContext
+from vae_jax.models.vae import TrainedVAE
+from vae_jax.pipeline import loggers, workdir
+from vae_jax.pipeline.train import TrainedGroup
+from vae_jax.reporting import table
+from vae_jax.reporting.html import Figure
+from vae_jax.runtime import libraries
+from vae_jax.training import batches, vectorized
+from vae_jax.types import Row
+
+NUM_IMAGES = 100
+"""Test images from which the figures choose."""
+
+
+def draw_figures(
+    config: Config, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
+) -> list[Figure]:
+    """Write the figures and return them in the order of the report; none without matplotlib.
+
+    Test images are shown as the model sees them: binary where it was trained on binary ones.
+
+    Args:
+        config: flags of the study.
+        trained: all groups.
+        dataset: data that they were trained on.
+        rows: rows of ``results.csv``.
+        swept: names of the swept flags.
+    """
+    if not libraries.is_installed("matplotlib"):
+        return []
+    from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
+
+    models = {
+        run: TrainedVAE(
+            done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
+        )
+        for done in trained
+        for i, run in enumerate(done.group.runs)
+    }
+    pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
+    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
+    shown = figures.ShownImages(images, labels, dataset.class_names)
+
+    folder = Path(config.workdir)
+    drawn = figures.draw_study(folder / workdir.FIGURES, models, shown, rows, swept) if swept else []
+    best = table.best(rows)
+    if best is None:
+        return drawn
+    model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
+    drawn += figures.draw(folder / workdir.FIGURES, model, shown, metrics, best)
+    if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
+        binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
+        context = EvalContext(model, dataset, binarize)
+        drawn.append(figures.embedding(folder / workdir.FIGURES, context))
+    return drawn

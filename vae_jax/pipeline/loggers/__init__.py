@@ -1,0 +1,22 @@
+"""Loggers of a run while it trains: ``metrics.jsonl``, TensorBoard curves and the terminal.
+
+All take the same *rows*: one mapping per run of the study, with ``step``, ``run``, ``seconds`` and
+terms in nats per example (``train_elbo``, ``valid_kl``, ...). :class:`Logger` is their contract.
+"""
+
+from vae_jax.pipeline.loggers.base import Logger
+from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
+from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
+from vae_jax.pipeline.loggers.tensorboard import TensorBoardLogger
+from vae_jax.pipeline.loggers.terms import format_terms
+
+__all__ = [
+    "EvaluationProgress",
+    "JSONLinesLogger",
+    "Logger",
+    "TensorBoardLogger",
+    "TrainingProgress",
+    "format_terms",
+    "read",
+    "read_whole",
+]

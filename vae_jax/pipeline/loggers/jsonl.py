@@ -1,0 +1,95 @@
+"""The learning curves as a file: ``metrics.jsonl``, one line of JSON per run and interval."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vae_jax.pipeline.loggers.base import Logger
+from vae_jax.pipeline.workdir import METRICS_FILE
+from vae_jax.runtime import files
+from vae_jax.runtime.errors import InputError
+from vae_jax.types import Row
+
+
+class JSONLinesLogger(Logger):
+    """Logger to the file ``metrics.jsonl`` of a workdir: one line per run and interval.
+
+    The lines of an interval must be written before the checkpoint of its step. Then
+    ``truncate_after({run: step of its checkpoint})`` leaves a resumed study with no line twice and
+    none missing. The file is open only while it is written, and what is written is forced to the
+    disk, so a kill or a loss of power costs at most the lines of one interval. A term that is None
+    or not finite is written as ``null``.
+
+    Attributes:
+        path: file that is written.
+
+    Example:
+        >>> import tempfile
+        >>> logger = JSONLinesLogger(Path(tempfile.mkdtemp()))
+        >>> logger.log([{"step": 5, "run": 0, "seconds": 0.1, "train_elbo": float("nan")}])
+        >>> read(logger.path)
+        [{'step': 5, 'run': 0, 'seconds': 0.1, 'train_elbo': None}]
+    """
+
+    def __init__(self, workdir: Path):
+        self.path = workdir / METRICS_FILE
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Append the rows of one interval, a line for each."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(map(files.json_line, rows)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def truncate_after(self, steps: Mapping[int, int]) -> None:
+        """Drop what runs wrote for steps later than theirs, and what is no whole line.
+
+        Args:
+            steps: last step to keep of each run, -1 for none; a run that is absent keeps all.
+        """
+        if self.path.exists():
+            rows = read_whole(self.path)
+            kept = [row for row in rows if row["step"] <= steps.get(row["run"], row["step"])]
+            text = "".join(map(files.json_line, kept))
+            if text.encode() != self.path.read_bytes():
+                files.write_text(self.path, text)
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a ``metrics.jsonl``, also of a run that is still writing or was killed.
+
+    Raises:
+        InputError: a line before the last is damaged.
+    """
+    rows = _parsed(path)
+    if rows and rows[-1] is None:
+        rows.pop()
+    if None in rows:
+        raise InputError(
+            f"--workdir={path.parent}: line {rows.index(None) + 1} of {path.name} is damaged; "
+            "delete that line, or the whole folder to start anew"
+        )
+    return [row for row in rows if row is not None]
+
+
+def read_whole(path: Path) -> list[Row]:
+    """Return the undamaged rows of a ``metrics.jsonl``; none where there is no such file."""
+    return [row for row in _parsed(path) if row is not None] if path.exists() else []
+
+
+def _parsed(path: Path) -> list[Row | None]:
+    """Return the row of each line, None where a line is damaged."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [_parse(line) for line in lines]
+
+
+def _parse(line: str) -> Row | None:
+    """Return the row of a line, None where it is damaged."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # also of numbers and brackets without end
+        return None
+    is_row = isinstance(row, dict) and all(type(row.get(name)) is int for name in ("step", "run"))
+    return row if is_row and type(row.get("seconds")) in (int, float) else None

@@ -1,0 +1,32 @@
+"""Conclusions of a finished run or study: what is wrong with each run, and what the study shows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vae_jax.reporting import diagnostics, summary
+from vae_jax.runtime import files
+from vae_jax.types import Row
+
+
+def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
+    """Return the sentences that ``results.json`` holds as ``diagnosis`` and ``reading``.
+
+    Args:
+        results: contents of ``results.json`` with ``runs``, ``flags`` and ``swept``.
+        metrics: rows of ``metrics.jsonl``.
+
+    Returns:
+        ``diagnosis``: for each run, in the order of the rows, sentences on its problems.
+        ``reading``: sentences on the study; empty for a single run.
+    """
+    rows = results["runs"]
+    histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    found = [
+        diagnostics.diagnose_run(results["flags"] | row, history)
+        for row, history in zip(rows, histories, strict=True)
+    ]
+    reading = []
+    if results["swept"]:
+        reading = summary.summarize_study(files.finite(rows), results["swept"])
+    reading += diagnostics.diagnose_study(rows, found) if len(rows) > 1 else []
+    return {"diagnosis": [diagnostics.as_sentences(own) for own in found], "reading": reading}
