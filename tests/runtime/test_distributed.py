@@ -118,7 +118,7 @@ def test_what_repeats_a_run_does_not_say_which_process_it_was(tmp_path):
 
 _SIGNALLED = """
 import os, signal, sys, time
-from vae_jax import jax_versions
+from vae_jax.runtime import jax_versions
 heard = []
 signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
 jax_versions.join_processes(sys.argv[1], 1, 0, 30)

@@ -14,7 +14,7 @@ from vae_jax.pipeline import results
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # rich is not among them: flax.linen imports it.
 REFUSED = (
     *("tensorflow_datasets", "grain", "array_record", "importlib_resources", "requests"),

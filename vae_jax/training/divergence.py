@@ -13,7 +13,7 @@ from vae_jax.training import input_pipeline, vectorized
 from vae_jax.training.step import Batch, TrainSpec, TrainState, first_not_finite, train_step
 from vae_jax.types import Row
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def blank(rows: list[Row], state: TrainState) -> None:
