@@ -93,7 +93,7 @@ def test_a_study_compiles_once():
 def test_a_study_over_devices_has_no_collective():
     layout, spec = Layout(1, 4), _spec(17)
     hparams = grid(seed=range(8))
-    arguments_ = mesh.placed(
+    arguments_ = mesh.to_devices(
         layout.devices,
         (hparams, loop.initial_state(spec, hparams, DATA, layout)),
         (EXAMPLES, jnp.int32(2)),

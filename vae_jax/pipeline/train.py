@@ -137,7 +137,7 @@ class _Training:
                     self._log(output, progress)
                     diverged = self._log_diverged(diverged, state, progress)
                     self._save(output.step, state, lines)
-        final = mesh.at_hand(state)
+        final = mesh.addressable(state)
         return TrainedGroup(self.group, self.spec, final, compile_seconds, begun_seconds)
 
     def _first_state(self) -> TrainState:
@@ -202,7 +202,7 @@ class _Training:
         """Return when each run diverged, and log why those did that had not before."""
         after = mesh.to_host(state.diverged).tolist()
         if after != before:
-            state = mesh.at_hand(state)
+            state = mesh.addressable(state)
         for place, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
                 why = divergence.explain(
