@@ -1,7 +1,7 @@
-"""What checkpoints cost the main job: ``python benchmarks/checkpoint.py``.
+"""Measure the cost of checkpoints: ``python benchmarks/checkpoint.py``.
 
-Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, visited as by
-default: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the training time by
+Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, with
+the default intervals: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the training time by
 which saving lengthens it (median over rounds, the wait for the last write included), what makes
 it up, and the processors' seconds, which other processes of a busy machine move less.
 """
@@ -61,10 +61,10 @@ def _train(
     hparams, blocked = vae_jax.HParams.of(latent_size=20), []
     state = loop.initial_state(spec, hparams, data)
     began, busy = time.perf_counter(), time.process_time()
-    for visit in loop.train(spec, hparams, data, intervals, state):
-        if checkpoints and intervals.is_due(visit.step, intervals.checkpoint_every):
+    for output in loop.train(spec, hparams, data, intervals, state):
+        if checkpoints and intervals.is_due(output.step, intervals.checkpoint_every):
             before = time.perf_counter()
-            checkpoints.save(visit.step, visit.state, {})
+            checkpoints.save(output.step, output.state, {})
             blocked.append(time.perf_counter() - before)
     if checkpoints:
         checkpoints.wait()

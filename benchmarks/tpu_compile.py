@@ -198,7 +198,7 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
             described(states(spec, hparams), devices, "run"),
             described(images, devices),
             described(jax.ShapeDtypeStruct((), jnp.int32), devices),
-            max_steps=build.intervals(common).longest,
+            max_steps=build.intervals(common).longest_chunk,
             layout=layout,
         )
 

@@ -61,7 +61,7 @@ _MODULES = {
     "vae_jax.hparams": ("HParams",),
     "vae_jax.models.vae": ("VAE", "TrainedVAE"),
     "vae_jax.models.networks": ("MLP", "Conv", "ResNet"),
-    "vae_jax.objectives.base": ("Elbo", "ImportanceWeighted"),
+    "vae_jax.objectives": ("Elbo", "ImportanceWeighted"),
     "vae_jax.training.optimizers": ("Adam",),
     "vae_jax.evaluation.scoring": ("score",),
     "vae_jax.training.vectorized": ("grid", "take"),

@@ -96,7 +96,7 @@ def _problem(
 ) -> Exception | None:
     """Why a checkpoint is not whole."""
     try:
-        wanted = checkpoints.facts(step)["lines"]
+        wanted = checkpoints.metadata(step)["lines"]
     except DamagedError as error:
         return error
     held = [sum(r["run"] == run and r["step"] <= step for r in rows) for run in group.runs]

@@ -72,8 +72,8 @@ def json_line(obj: object) -> str:
     """Return `obj` as one line of JSON, line feed included.
 
     Example:
-        >>> json_line({"step": 1, "train_elbo": float("inf")})
-        '{"step": 1, "train_elbo": null}\\n'
+        >>> json_line({"step": 1, "train_elbo": float("inf")}).rstrip()
+        '{"step": 1, "train_elbo": null}'
     """
     return json.dumps(finite(obj), ensure_ascii=False, allow_nan=False) + "\n"
 

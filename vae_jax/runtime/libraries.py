@@ -1,8 +1,8 @@
 """Optional libraries: each is imported where it is used, and may be missing.
 
-A program that trains on arrays or on an `.npz` needs JAX, flax (which brings rich), optax, orbax, absl,
-jaxtyping and numpy. Where another library is missing, its output is left out with a note
-(:func:`left_out`) or, where a setting asks for it, refused before anything is trained
+A program that trains on arrays or on an `.npz` needs JAX, flax (which brings rich), optax, orbax,
+absl, jaxtyping and numpy. Where another library is missing, its output is left out with a note
+(:func:`left_out`), or a setting that needs it is refused before anything is trained
 (:func:`require`).
 """
 

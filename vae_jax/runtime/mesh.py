@@ -90,9 +90,9 @@ def _devices_of_all_hosts(
     return not_padded[0] if not_padded else (fitting or [requested])[-1]
 
 
-def _divisors(number: int, most: int) -> list[int]:
-    """Return the divisors of a number that are at most ``most``, in ascending order from 1."""
-    return [n for n in range(1, max(1, most) + 1) if number % n == 0]
+def _divisors(number: int, limit: int) -> list[int]:
+    """Return the divisors of a number that are at most ``limit``, in ascending order from 1."""
+    return [n for n in range(1, max(1, limit) + 1) if number % n == 0]
 
 
 def problem_with(devices: Devices) -> str:
@@ -297,7 +297,7 @@ def _sharding(devices: Devices, spec: P) -> Sharding | None:
 
 
 def _put(tree: Any, sharding: Sharding | None) -> Any:
-    """Return arrays of the host or of devices with a sharding; each host sends its devices' share."""
+    """Return arrays with a sharding; each host sends what its own devices hold."""
     if sharding is not None and jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
