@@ -1,9 +1,10 @@
 """Measure the cost of checkpoints: ``python benchmarks/checkpoint.py``.
 
 Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, with
-the default intervals: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the training time by
-which saving lengthens it (median over rounds, the wait for the last write included), what makes
-it up, and the processors' seconds, which other processes of a busy machine move less.
+the default intervals: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the
+training time by which saving lengthens it (median over rounds, the wait for the last write
+included), what makes it up, and the processors' seconds, which other processes of a busy machine
+move less.
 """
 
 import argparse

@@ -17,6 +17,10 @@ else:  # until jax 0.8
         enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
     )
 
+TAKES_MANUAL_AXES = jax.__version_info__ >= (0, 8)
+"""True where a sharding may be on the mesh of a ``shard_map``, which has manual axes; before jax 0.8
+all axes of its mesh must be automatic, and since then they must be those of the ``shard_map``."""
+
 
 def join_processes(
     coordinator: str | None, num_processes: int | None, process_id: int | None, seconds: int
@@ -46,4 +50,4 @@ def join_processes(
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
-__all__ = ["enable_x64", "join_processes"]
+__all__ = ["TAKES_MANUAL_AXES", "enable_x64", "join_processes"]

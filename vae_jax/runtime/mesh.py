@@ -25,6 +25,8 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
+from vae_jax.runtime import jax_versions
+
 T = TypeVar("T")
 
 
@@ -146,8 +148,9 @@ def split_batch(tree: T, axis: int = 0) -> T:
     context = jax.sharding.get_abstract_mesh()
     if "batch" not in context.auto_axes or context.shape["batch"] == 1:
         return tree
+    automatic = AbstractMesh(context.axis_sizes, context.axis_names, (AxisType.Auto,) * 2)
+    mesh = context if jax_versions.TAKES_MANUAL_AXES else automatic
     # Names its mesh: jax 0.7 does not find that of shard_map for a bare spec.
-    mesh = AbstractMesh(context.axis_sizes, context.axis_names, (AxisType.Auto,) * 2)
     sharding = NamedSharding(mesh, P(*[None] * axis, "batch"))
 
     def split(array: jax.Array) -> jax.Array:

@@ -57,8 +57,8 @@ def grid(**values: Any) -> HParams:
             :class:`vae_jax.hparams.HParams` whose default is not wanted.
 
     Example:
-        >>> hparams = grid(beta=[0.5, 1.0], seed=range(3), latent_size=8)
-        >>> hparams.beta.tolist(), hparams.seed.tolist()
+        >>> runs = grid(beta=[0.5, 1.0], seed=range(3), latent_size=8)
+        >>> runs.beta.tolist(), runs.seed.tolist()
         ([0.5, 0.5, 0.5, 1.0, 1.0, 1.0], [0, 1, 2, 0, 1, 2])
     """
     lists = [v if hasattr(v, "__iter__") else [v] for v in values.values()]
