@@ -18,8 +18,10 @@ else:  # until jax 0.8
     )
 
 TAKES_MANUAL_AXES = jax.__version_info__ >= (0, 8)
-"""True where a sharding may be on the mesh of a ``shard_map``, which has manual axes; before jax 0.8
-all axes of its mesh must be automatic, and since then they must be those of the ``shard_map``."""
+"""True where a sharding inside of a ``shard_map`` takes its mesh, which has manual axes.
+
+JAX 0.7 wants the same mesh with automatic axes, and JAX 0.10 refuses that.
+"""
 
 
 def join_processes(
