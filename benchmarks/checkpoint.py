@@ -58,7 +58,7 @@ def _train(
     intervals: vae_jax.Intervals,
     checkpoints: Checkpoints | None,
 ) -> tuple[float, list[float], float]:
-    """Seconds of a training, those for which each save kept it waiting, and the processors'."""
+    """Return the seconds of a training, those that each save took, and the processors'."""
     hparams, blocked = vae_jax.HParams.of(latent_size=20), []
     state = loop.initial_state(spec, hparams, data)
     began, busy = time.perf_counter(), time.process_time()
@@ -73,7 +73,7 @@ def _train(
 
 
 def _write_alone(spec: vae_jax.TrainSpec, data: vae_jax.Dataset) -> tuple[float, float]:
-    """Seconds, and the processors', until a checkpoint is on the disk, nothing else going on."""
+    """Return the seconds, and the processors', until a checkpoint is on an idle disk."""
     state = loop.initial_state(spec, vae_jax.HParams.of(latent_size=20), data)
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
         began, busy = time.perf_counter(), time.process_time()

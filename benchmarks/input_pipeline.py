@@ -64,7 +64,7 @@ def main() -> None:
 
 
 class _Training:
-    """A training that goes on by a chunk of updates whenever it is asked."""
+    """Training that goes on by one chunk of updates at each call."""
 
     def __init__(self, spec: vae_jax.TrainSpec, images: np.ndarray, on_device: str, steps: int):
         few, hparams = np.array(images[:64]), vae_jax.HParams.of(latent_size=16)
