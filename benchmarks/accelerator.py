@@ -1,4 +1,4 @@
-"""What an accelerator makes of our programs, as one Markdown table; at most eight minutes.
+"""Measure our programs on an accelerator: one Markdown table, at most eight minutes.
 
     python benchmarks/accelerator.py --table=accelerator.md
     python benchmarks/accelerator.py --tiny            # all of it on a CPU, to see that it runs
@@ -36,7 +36,7 @@ TINY_SECONDS = 900
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """Row of the table."""
 
     part: str
     what: str
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One part as its process sees it.
+    """Part of the table, as its process measures it.
 
     Attributes:
         part: its name.
@@ -70,12 +70,12 @@ class Task:
 
     @property
     def seconds_left(self) -> float:
-        """Until it is stopped."""
+        """Run until it is stopped."""
         return self.ends - time.time()
 
     @functools.cached_property
     def arrays(self) -> dict:
-        """Images of the data set by split."""
+        """Return the images of the data set by split."""
         import numpy as np
 
         with np.load(self.npz) as file:
@@ -87,7 +87,7 @@ class Task:
 
 
 def measure_rates(task: Task) -> None:
-    """What the card does at most: one large product, one large copy."""
+    """Measure the peak rates of the card: one large product, one large copy."""
     import scaling
 
     operations, bandwidth = measured_rates(1024 if task.is_tiny else 8192)
@@ -103,7 +103,7 @@ def measure_rates(task: Task) -> None:
 
 
 def measured_rates(size: int) -> tuple[dict[str, float], float]:
-    """Operations a second of a product by its type, and bytes a second of a copy."""
+    """Return operations per second of a product by its type, and bytes per second of a copy."""
     import jax
     import jax.numpy as jnp
     from measuring import seconds_of
@@ -123,7 +123,7 @@ def measured_rates(size: int) -> tuple[dict[str, float], float]:
 
 
 def roofline(task: Task) -> tuple[float, float, str]:
-    """Operations and bytes a second by which updates are judged, and where these are from."""
+    """Return the peak operations and bytes per second for comparison, and their source."""
     import jax
     import scaling
 
@@ -135,7 +135,7 @@ def roofline(task: Task) -> tuple[float, float, str]:
 
 
 def measure_runs(task: Task, net: str) -> None:
-    """Milliseconds per update and run for ever more runs in one vmap, and the roofline beside."""
+    """Measure ms per update and run for more and more runs in a vmap, beside the roofline."""
     import scaling
     from measuring import peak_memory_mb
 
@@ -197,7 +197,7 @@ def _measure_size(task: Task, what: tuple, num_runs: int, least: float) -> dict[
 
 
 def measure_torch(task: Task) -> None:
-    """PyTorch, one run after the other, beside one run of ours."""
+    """Measure PyTorch, one run after the other, beside one run of ours."""
     import jax.numpy as jnp
     import train_step
     from measuring import measure
@@ -224,7 +224,7 @@ def measure_torch(task: Task) -> None:
 
 
 def measure_trip_count(task: Task) -> None:
-    """An update loop whose length the compiler knows, against ours, whose length is an array."""
+    """Compare a loop whose length the compiler knows with ours, whose length is an array."""
     from measuring import Training, measure
 
     for net, num_runs in (("mlp", 1), ("mlp", 48), ("conv", 1))[: 1 if task.is_tiny else None]:
@@ -247,12 +247,12 @@ def measure_trip_count(task: Task) -> None:
 
 
 def _loops_of_length(text: str, steps: int) -> int:
-    """Loops of a compiled program of which it says that they last so many rounds."""
+    """Count the loops of a compiled program that have a known number of rounds."""
     return text.count(f'"known_trip_count":{{"n":"{steps}"}}')
 
 
 def measure_parallel_runs(task: Task) -> None:
-    """--max_parallel_runs as we estimate it, against the best of several."""
+    """Compare the estimated --max_parallel_runs with the best of several."""
     from measuring import Training, measure
 
     from vae_jax.runtime import mesh
@@ -286,7 +286,7 @@ def measure_parallel_runs(task: Task) -> None:
 
 
 def measure_nll(task: Task) -> None:
-    """The importance-weighted NLL with K = 5,000 on 10,000 images."""
+    """Measure the importance-weighted NLL with K = 5,000 on 10,000 images."""
     import evaluate
     from measuring import seconds_of
 
@@ -306,7 +306,7 @@ def measure_nll(task: Task) -> None:
 
 
 def measure_float64(task: Task) -> None:
-    """Twenty updates in float64 on the device and on the CPU: the same numbers?"""
+    """Compare the numbers of twenty updates in float64 on the device and on the CPU."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -340,7 +340,7 @@ def measure_float64(task: Task) -> None:
 
 
 def measure_study(task: Task) -> None:
-    """Wall time of the study of gpu.flags, and of its 48 runs one command after the other."""
+    """Measure the wall time of the study of gpu.flags, and of its 48 runs as single commands."""
     num_runs, study = 48, ["--flagfile=gpu.flags"]
     own = ["--num_steps=20000", "--chunk_steps=2000", "--eval_every=2000"]
     own.append("--checkpoint_every=10000")
@@ -359,7 +359,7 @@ def measure_study(task: Task) -> None:
 
 
 def _command(task: Task, *flags: str) -> float:
-    """Seconds of a whole command, start and report included."""
+    """Return the seconds of a whole command, start and report included."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command = [sys.executable, "run.py", *flags, f"--dataset={task.npz}"]
@@ -372,7 +372,7 @@ def _command(task: Task, *flags: str) -> float:
 
 
 def _setup(task: Task, net: str) -> tuple:
-    """What is trained, on what, and most updates of a call."""
+    """Return the training, its images, and the largest number of updates of a call."""
     import jax.numpy as jnp
     import train_step
 
@@ -393,7 +393,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class Part(NamedTuple):
-    """What a part does, and the seconds that it may take."""
+    """Function of a part, and its time limit in seconds."""
 
     measure: Callable[[Task], None]
     seconds: int
@@ -410,7 +410,7 @@ PARTS = {
     "parallel_runs": Part(measure_parallel_runs, 45),
     "torch": Part(measure_torch, 45),
 }
-"""In the order in which they are measured; in all no more than :data:`TOTAL_SECONDS`."""
+"""Parts in the order of measurement; together at most :data:`TOTAL_SECONDS`."""
 
 
 # --- the process that starts them -----------------------------------------------------------------
@@ -443,7 +443,7 @@ def _paths(fields: dict) -> dict:
 
 
 def _device() -> str:
-    """The device and the versions, from a process that ends: who asks holds the device's memory."""
+    """Return device and versions, from a process of its own, which frees the device's memory."""
     code = "import measuring; print(measuring.machine())"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
@@ -451,7 +451,7 @@ def _device() -> str:
 
 
 def _write_images(path: Path, is_tiny: bool) -> Path:
-    """Synthetic images, as many as MNIST has."""
+    """Make synthetic images, as many as MNIST has."""
     import numpy as np
     from measuring import images
 
@@ -464,7 +464,7 @@ def _write_images(path: Path, is_tiny: bool) -> Path:
 def _measure_all(
     parts: Sequence[str], folder: Path, npz: Path, table: Path | None, is_tiny: bool
 ) -> int:
-    """Every part after the other, and the table after each."""
+    """Measure the parts one after the other, and print the table after each."""
     began, rows, failed, text = time.time(), list[Row](), 0, ""
     device = _device()
     for part in parts:
@@ -489,7 +489,7 @@ def _measure_all(
 
 
 def _run(task: Task, seconds: float) -> str:
-    """Carry a part out in a process; why it did not finish, or nothing."""
+    """Run a part in a process and return why it did not finish, or nothing."""
     fields = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in dataclasses.asdict(task).items()
@@ -529,7 +529,7 @@ def _ending(process: subprocess.Popen) -> Iterator[None]:
 
 
 def _markdown(device: str, rows: Sequence[Row], seconds: float, is_tiny: bool) -> str:
-    """The table, with the hardware named."""
+    """Return the table, with the name of the hardware."""
     today = datetime.date.today().isoformat()
     sizes = "; tiny sizes, whose times mean nothing" if is_tiny else ""
     head = f"`python benchmarks/accelerator.py` on {device}, {today}, {seconds:.0f} s{sizes}.\n\n"

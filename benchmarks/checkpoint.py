@@ -1,9 +1,10 @@
-"""What checkpoints cost the main job: ``python benchmarks/checkpoint.py``.
+"""Measure the cost of checkpoints: ``python benchmarks/checkpoint.py``.
 
-Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, visited as by
-default: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the training time by
-which saving lengthens it (median over rounds, the wait for the last write included), what makes
-it up, and the processors' seconds, which other processes of a busy machine move less.
+Trains the model of ``mnist.flags`` on ``mnist_5k`` with and without saving, in turns, with
+the default intervals: chunks of 500 updates, a checkpoint every 1,000. Prints the share of the
+training time by which saving lengthens it (median over rounds, the wait for the last write
+included), what makes it up, and the processors' seconds, which other processes of a busy machine
+move less.
 """
 
 import argparse
@@ -57,14 +58,14 @@ def _train(
     intervals: vae_jax.Intervals,
     checkpoints: Checkpoints | None,
 ) -> tuple[float, list[float], float]:
-    """Seconds of a training, those for which each save kept it waiting, and the processors'."""
+    """Return the seconds of a training, those that each save took, and the processors'."""
     hparams, blocked = vae_jax.HParams.of(latent_size=20), []
     state = loop.initial_state(spec, hparams, data)
     began, busy = time.perf_counter(), time.process_time()
-    for visit in loop.train(spec, hparams, data, intervals, state):
-        if checkpoints and intervals.is_due(visit.step, intervals.checkpoint_every):
+    for output in loop.train(spec, hparams, data, intervals, state):
+        if checkpoints and intervals.is_due(output.step, intervals.checkpoint_every):
             before = time.perf_counter()
-            checkpoints.save(visit.step, visit.state, {})
+            checkpoints.save(output.step, output.state, {})
             blocked.append(time.perf_counter() - before)
     if checkpoints:
         checkpoints.wait()
@@ -72,7 +73,7 @@ def _train(
 
 
 def _write_alone(spec: vae_jax.TrainSpec, data: vae_jax.Dataset) -> tuple[float, float]:
-    """Seconds, and the processors', until a checkpoint is on the disk, nothing else going on."""
+    """Return the seconds, and the processors', until a checkpoint is on an idle disk."""
     state = loop.initial_state(spec, vae_jax.HParams.of(latent_size=20), data)
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
         began, busy = time.perf_counter(), time.process_time()

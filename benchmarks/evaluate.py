@@ -1,4 +1,4 @@
-"""Microseconds per particle and example of the importance-weighted NLL, ours and its products.
+"""Measure the importance-weighted NLL, ours and its products: µs per particle and example.
 
     python benchmarks/evaluate.py                 # 784-500-20, 1,000 examples, 100 particles each
 
@@ -33,7 +33,7 @@ MODEL = VAE((28, 28, 1), LATENTS, MLP((HIDDEN,)))
 HPARAMS = HParams.of(latent_size=LATENTS)
 PIXELS = math.prod(MODEL.image_shape)
 FULL = 10_000 * 5_000
-"""Particles and examples of the aim: K = 5,000 on MNIST's test images."""
+"""Particles and examples of the target: K = 5,000 on MNIST's test images."""
 
 _evaluate = jax.jit(elbo.evaluate, static_argnums=(0, 4))
 
@@ -46,7 +46,7 @@ def ours(spec: EvalSpec, pixels: np.ndarray) -> Advance:
 
 
 def looped(step: Callable[..., jax.Array], carry: jax.Array, spec: EvalSpec, num: int) -> Advance:
-    """As many calls of ``step(carry, index)`` as ours decodes batches of particles."""
+    """Call ``step(carry, index)`` as often as ours decodes a batch of particles."""
     calls = -(-num // spec.batch_size) * -(-spec.num_particles // spec.particles_at_once)
     loop = jax.jit(
         lambda carry: jax.lax.fori_loop(0, calls, lambda index, c: step(c, index), carry)
@@ -59,7 +59,7 @@ def _finish(result: Any) -> None:
 
 
 def products(spec: EvalSpec, num: int) -> Advance:
-    """The decoder's two products; each operand is made of a result, or XLA would drop them."""
+    """Compute the decoder's two products, each from an earlier result, or XLA would drop them."""
     rows = spec.batch_size * spec.particles_at_once
     first, second = jnp.full((LATENTS, HIDDEN), 0.01), jnp.full((HIDDEN, PIXELS), 0.01)
 
@@ -83,7 +83,7 @@ def noise(spec: EvalSpec, num: int) -> Advance:
 
 
 def megabytes(spec: EvalSpec, pixels: np.ndarray, num_particles: int) -> float:
-    """Temporary memory of the compiled program."""
+    """Return the temporary memory of the compiled program."""
     spec = EvalSpec(MODEL, num_particles, spec.batch_size, spec.particles_at_once)
     data = elbo.in_batches(pixels, spec.batch_size)
     params = jax.eval_shape(MODEL.init, HPARAMS, jnp.full(MODEL.image_shape, 0.2))

@@ -1,4 +1,4 @@
-"""What streaming costs: ``python benchmarks/input_pipeline.py``.
+"""Measure the cost of streaming: ``python benchmarks/input_pipeline.py``.
 
 The conv net at 64 x 64 is trained on the same images twice, with all of them on the device and
 with batches that are gathered on the host, in turns within one process. Prints milliseconds per
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 class _Training:
-    """A training that goes on by a chunk of updates whenever it is asked."""
+    """Training that goes on by one chunk of updates at each call."""
 
     def __init__(self, spec: vae_jax.TrainSpec, images: np.ndarray, on_device: str, steps: int):
         few, hparams = np.array(images[:64]), vae_jax.HParams.of(latent_size=16)
@@ -73,13 +73,13 @@ class _Training:
         intervals = vae_jax.Intervals(2**20, steps, eval_every=2**20, checkpoint_every=2**20)
         state = loop.initial_state(spec, hparams, dataclasses.replace(data, train=few))
         self._steps = steps
-        self._visits = loop.train(spec, hparams, data, intervals, state, on_device=on_device)
+        self._outputs = loop.train(spec, hparams, data, intervals, state, on_device=on_device)
         self.milliseconds()
 
     def milliseconds(self) -> float:
-        """Of an update, all told."""
+        """Return the milliseconds of one update, everything included."""
         began = time.perf_counter()
-        jax.block_until_ready(next(self._visits).state)
+        jax.block_until_ready(next(self._outputs).state)
         return 1e3 * (time.perf_counter() - began) / self._steps
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a training that is ready to go on, its rounds, images, memory."""
+"""Common parts of the benchmarks: a compiled training, its rounds, images, memory."""
 
 import resource
 import sys
@@ -24,12 +24,12 @@ Advance = Callable[[], None]
 
 
 class Training:
-    """Some runs of a spec in one compiled program of updates, which go on when they are asked.
+    """Runs of a spec in one compiled program of updates, which go on at each call of ``advance``.
 
     Attributes:
         num_runs: seeds 0 to ``num_runs - 1``.
         max_steps: most updates of a call.
-        layout: where the runs are computed.
+        layout: distribution of the runs.
         compile_seconds: spent on building the program.
         megabytes: of the program: arguments, temporaries, and results that are no arguments.
         text: the program as compiled.
@@ -48,11 +48,11 @@ class Training:
         """Compile.
 
         Args:
-            spec: what is trained and how.
+            spec: model and training.
             examples: the training set on the device.
             num_runs: in the study.
             max_steps: most updates of a call, or all of them where their number is known.
-            layout: where the runs are computed; None for all of them in one vmap.
+            layout: distribution of the runs; None for all of them in one vmap.
             is_length_known: compile for ``max_steps`` updates and no other number.
         """
         self.num_runs, self.max_steps = num_runs, max_steps
@@ -96,7 +96,7 @@ class Training:
         return jax.jit(chunk, donate_argnums=1).lower(*arguments)
 
     def advance(self, num_steps: int | None = None) -> None:
-        """So many updates of every run, ``max_steps`` where none are given."""
+        """Do ``num_steps`` updates of every run, ``max_steps`` where none are given."""
         length = () if self._is_length_known else (jnp.int32(num_steps or self.max_steps),)
         self.state, _ = self._compiled(self._hparams, self.state, self._examples, *length)
         jax.block_until_ready(self.state)

@@ -1,4 +1,4 @@
-"""What one update of one run computes and moves, on paper: ``python benchmarks/scaling.py``.
+"""Compute the operations and bytes of one update of one run: ``python benchmarks/scaling.py``.
 
 Nothing is timed. Operations are those that XLA counts in the program of an update before it is
 optimised. Bytes are ten numbers a parameter: the weights are read forwards and backwards, the
@@ -28,7 +28,7 @@ NUMBERS_MOVED = 10
 
 
 class Chip(NamedTuple):
-    """Public figures: operations a second, bytes a second, bytes, bytes sent a second.
+    """Public figures of a device: operations a second, bytes a second, bytes, bytes sent a second.
 
     Operations are those of dense products in bfloat16 (of a T4, float16); bytes sent are those of
     one direction of the link between cards.
@@ -40,7 +40,7 @@ class Chip(NamedTuple):
     memory: float
     link: float
     kinds: tuple[str, ...]
-    """Names by which JAX knows the device."""
+    """Names of the device in JAX."""
 
 
 CHIPS = (
@@ -51,7 +51,7 @@ CHIPS = (
     Chip("L4", 121e12, 300e9, 24e9, 32e9, ("NVIDIA L4",)),
     Chip("T4", 65e12, 320e9, 16e9, 16e9, ("Tesla T4",)),
 )
-"""Of the data sheets: Google Cloud's "TPU v5e", NVIDIA's of each card (SXM where there is one)."""
+"""Data sheets: Google Cloud's "TPU v5e", NVIDIA's of each card (SXM where there is one)."""
 SHOWN = ("v5e", "H200")
 SPECS = {
     "mlp 784-400-20": TrainSpec(VAE((28, 28, 1), 20), batch_size=128, binarize="dynamic"),
@@ -79,12 +79,12 @@ def main() -> None:
 
 
 def chip_of(kind: str) -> Chip | None:
-    """The public figures of a device, if they are known; no other model of the card has them."""
+    """Return the public figures of a device if they are known, of exactly that model."""
     return next((chip for chip in CHIPS if any(kind.endswith(name) for name in chip.kinds)), None)
 
 
 def facts(spec: TrainSpec) -> tuple[int, float]:
-    """Parameters, and operations of an update."""
+    """Return the number of parameters, and the operations of an update."""
     shape = spec.model.image_shape
     hparams = HParams.of(latent_size=spec.model.max_latents)
     mean = jax.ShapeDtypeStruct(shape, jnp.float32)

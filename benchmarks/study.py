@@ -1,4 +1,4 @@
-"""A study as one program against its runs one by one.
+"""Compare a study as one program with its runs one by one.
 
     python benchmarks/study.py                    # steps: 1, 4, 16, 64 runs of 784-400-20
     python benchmarks/study.py --processes=16     # whole commands: a study, and as many processes
@@ -35,7 +35,7 @@ SPEC = TrainSpec(VAE((28, 28, 1), 20, MLP((400,))), batch_size=128, binarize="dy
 
 
 class Study(NamedTuple):
-    """One size of study, ready to be advanced."""
+    """Study of one size in a compiled program."""
 
     num_runs: int
     layout: vectorized.Layout
@@ -54,7 +54,7 @@ def study(num_runs: int, examples: Examples, steps: int, max_parallel_runs: int)
 
 
 def compare_steps(sizes: tuple[int, ...], steps: int, rounds: int, max_parallel_runs: int) -> None:
-    """Milliseconds per update and run of each size, and what its first call took."""
+    """Return milliseconds per update and run of each size, and the seconds of its first call."""
     examples, studies, memory = Examples(jnp.asarray(images(4_000))), [], []
     for size in sizes:
         studies.append(study(size, examples, steps, max_parallel_runs))
@@ -79,7 +79,7 @@ def compare_steps(sizes: tuple[int, ...], steps: int, rounds: int, max_parallel_
 
 
 def command(folder: str, name: str, *flags: str) -> float:
-    """Seconds of a whole command."""
+    """Return the seconds of a whole command."""
     began = time.perf_counter()
     arguments = ["--flagfile=mnist.flags", "--dataset=mnist_5k", f"--workdir={folder}/{name}"]
     subprocess.run(
@@ -92,7 +92,7 @@ def command(folder: str, name: str, *flags: str) -> float:
 
 
 def compare_processes(num_runs: int, steps: int) -> None:
-    """One command with all seeds against one command per seed, one after the other."""
+    """Compare one command with all seeds with one command per seed, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         length = f"--num_steps={steps}"
         together = command(folder, "study", length, f"--sweep=seed=0:{num_runs}")

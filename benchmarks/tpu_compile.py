@@ -1,4 +1,4 @@
-"""What a TPU's own compiler makes of our programs, on a machine without a TPU.
+"""Compile our programs with a TPU's own compiler, on a machine without a TPU.
 
     pip install "libtpu==0.0.42.*"      # beside jax 0.10.2; Linux only, not in requirements.txt
     python benchmarks/tpu_compile.py
@@ -76,7 +76,7 @@ COLUMNS = (
 
 
 class Facts(NamedTuple):
-    """What the compiler made of a program; bytes are those of one chip.
+    """Properties of a compiled program; bytes are those of one chip.
 
     Attributes:
         seconds: of compilation.
@@ -102,7 +102,7 @@ class Facts(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A program, described.
+    """Program to compile, without its numbers.
 
     Attributes:
         name: in the table.
@@ -135,7 +135,7 @@ def facts(program: Program) -> Facts:
 
 
 def busiest_loop(text: str) -> tuple[int, int, int, int]:
-    """Loops, fusions, custom calls and cycles directly in the body with the most fusions."""
+    """Count loops, fusions, custom calls and cycles directly in the body with the most fusions."""
     bodies = set(re.findall(r" while\(.*?body=%?([\w.-]+)", text))
     found = [(0, 0, 0, 0)]
     for computation in re.split(r"\n(?=%)", text):
@@ -147,7 +147,7 @@ def busiest_loop(text: str) -> tuple[int, int, int, int]:
 
 
 def collectives(text: str) -> dict[str, int]:
-    """How often each kind of collective stands in a program."""
+    """Count the collectives of a program by kind."""
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
     return dict(Counter(re.findall(rf" ({kinds})(?:-start)?\(", text)))
 
@@ -163,7 +163,7 @@ def chips(num_chips: int) -> Iterator[None]:
 
 
 def described(shapes: Any, devices: Devices = ONE, axis: str | None = None) -> Any:
-    """Arrays of which nothing but shape, type and place are known."""
+    """Return arrays without numbers: shapes, dtypes and shardings."""
     sharding: Sharding | None = mesh._sharding(devices, P(axis) if axis else P())
     sharding = sharding or SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
@@ -172,18 +172,18 @@ def described(shapes: Any, devices: Devices = ONE, axis: str | None = None) -> A
 
 
 def states(spec: TrainSpec, hparams: HParams) -> TrainState:
-    """Shapes of the states of all runs."""
+    """Return the shapes of the states of all runs."""
     mean = jax.ShapeDtypeStruct(spec.model.image_shape, jnp.float32)
     return jax.eval_shape(functools.partial(vectorized.init, spec), hparams, mean)
 
 
 def examples(*shape: int) -> Examples:
-    """So many images, described."""
+    """Return a number of images without their pixels."""
     return jax.eval_shape(Examples, jax.ShapeDtypeStruct((*shape, *IMAGE_SHAPE), jnp.uint8))
 
 
 def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
-    """The chunk of updates of a study, its runs split over the chips, or else the batch of one."""
+    """Return the chunk of updates of a study, split over the chips by runs, or by batch for one."""
     rows = sweeps.rows(command_line.parse(flags))
     common = dataclasses.replace(rows[0], latent_size=max(row.latent_size for row in rows))
     spec, hparams = build.train_spec(common, IMAGE_SHAPE), build.hparams(rows)
@@ -198,7 +198,7 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
             described(states(spec, hparams), devices, "run"),
             described(images, devices),
             described(jax.ShapeDtypeStruct((), jnp.int32), devices),
-            max_steps=build.intervals(common).longest,
+            max_steps=build.intervals(common).longest_chunk,
             layout=layout,
         )
 
@@ -206,7 +206,7 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
 
 
 def nll(spec: TrainSpec, num_particles: int) -> Program:
-    """The importance-weighted NLL of one run on the test images, a thousand at a time."""
+    """Return the importance-weighted NLL of one run on the test images, a thousand at a time."""
     hparams = HParams.of(seed=[0], latent_size=spec.model.max_latents)
     images = examples(NUM_TEST // 1000, 1000)
 
@@ -222,7 +222,7 @@ def nll(spec: TrainSpec, num_particles: int) -> Program:
 
 
 def annealing(spec: TrainSpec, num_examples: int = 100) -> Program:
-    """One transition of 16 chains for each of a hundred examples, ten leapfrog steps."""
+    """Return one transition of 16 chains for each of a hundred examples, ten leapfrog steps."""
     anneal = AnnealSpec(spec.model)
     hparams = HParams.of(seed=[0], latent_size=spec.model.max_latents)
 
@@ -247,7 +247,7 @@ def annealing(spec: TrainSpec, num_examples: int = 100) -> Program:
 
 
 def programs(part: str, num_chips: int, sizes: list[int]) -> Iterator[Program]:
-    """The programs of a part of the table; what evaluates one run needs no more than a chip."""
+    """Return the programs of a part of the table; the evaluation of one run needs only one chip."""
     if part in TRAININGS:
         flags = TRAININGS[part]
         for size in sizes:
@@ -280,7 +280,7 @@ def main() -> None:
 
 
 def row(program: Program, num_chips: int, found: Facts) -> list[str]:
-    """A line of the table; what a run needs is all but the images, on the chip that holds it."""
+    """Return a row of the table; a run needs all but the images, on the chip that holds it."""
     sent = ", ".join(f"{number} {kind}" for kind, number in found.collectives.items())
     return [
         program.name,

@@ -1,4 +1,4 @@
-"""Milliseconds per training step: ours, its matrix products alone, PyTorch eager and compiled.
+"""Measure ms per training step: ours, its matrix products, PyTorch eager and compiled.
 
     python benchmarks/train_step.py --net=mlp      # 784-400-20-400-784, batch 128
     python benchmarks/train_step.py --net=conv     # 28x28x1, 32-64 filters 4x4 stride 2, batch 64
@@ -29,10 +29,10 @@ from vae_jax.training.step import BatchKeys, TrainSpec, draw_batch, init
 
 
 class Setup(NamedTuple):
-    """One benchmark.
+    """Benchmark of one network.
 
     Attributes:
-        spec: what our trainer trains.
+        spec: model and training.
         products: (rows, inputs, outputs) of each layer's matrix product, in the net's order.
         parallel_runs: how many runs are also timed under one vmap; 1 for none.
         steps: updates per measurement.
@@ -67,19 +67,19 @@ def conv() -> Setup:
 
 SETUPS = {"mlp": mlp, "conv": conv}
 NUM_IMAGES = 60_000
-"""As many as MNIST has for training."""
+"""Number of images, that of MNIST for training."""
 
 
 # --- contenders -----------------------------------------------------------------------------------
 
 
 def ours(setup: Setup, pixels: jax.Array, num_runs: int) -> Advance:
-    """The package's trainer, all runs in one vmap."""
+    """Train with the package, all runs in one vmap."""
     return Training(setup.spec, Examples(pixels), num_runs, setup.steps).advance
 
 
 def floor(setup: Setup) -> Advance:
-    """Each layer's three products y = x w, dx = dy w', dw = x' dy, and nothing else, in a loop.
+    """Compute each layer's products y = x w, dx = dy w', dw = x' dy, and nothing else, in a loop.
 
     A step's results are the next step's operands (their shapes agree), so that nothing is constant
     in the loop, where XLA would move it out, and nothing unused, where it would drop it. The first
@@ -102,7 +102,7 @@ def floor(setup: Setup) -> Advance:
 
 
 def torch_step(net: str, setup: Setup, pixels: np.ndarray, is_compiled: bool) -> Advance:
-    """The same step in PyTorch, on its GPU if it has one; raises ImportError where it is not."""
+    """Do the same step in PyTorch, on its GPU if it has one; ImportError without PyTorch."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -163,7 +163,7 @@ def _torch_conv() -> tuple[Any, Any, Any]:
 
 
 def batches_alone(setup: Setup, pixels: jax.Array) -> Advance:
-    """Gathering, binarizing and the noise of each step."""
+    """Gather and binarize the batch and draw the noise of each step."""
     spec = setup.spec
     hparams = HParams.of(latent_size=spec.model.max_latents)
 
@@ -180,7 +180,7 @@ def batches_alone(setup: Setup, pixels: jax.Array) -> Advance:
 
 
 def optimizer_alone(setup: Setup) -> Advance:
-    """Adam on a constant gradient."""
+    """Update by Adam on a constant gradient."""
     spec = setup.spec
     hparams = HParams.of(latent_size=spec.model.max_latents)
     start = init(spec, hparams, jnp.full(spec.model.image_shape, 0.1))
@@ -204,7 +204,7 @@ def optimizer_alone(setup: Setup) -> Advance:
 
 
 def contenders_of(net: str, setup: Setup) -> tuple[dict[str, Advance], dict[str, str]]:
-    """Contenders by name, and why others are missing."""
+    """Return the contenders by name, and why others are missing."""
     host = images(NUM_IMAGES)
     pixels = jnp.asarray(host)
     found = {"ours": ours(setup, pixels, 1), "matrix products alone": floor(setup)}
@@ -225,7 +225,7 @@ def contenders_of(net: str, setup: Setup) -> tuple[dict[str, Advance], dict[str,
 
 
 def report(setup: Setup, seconds: dict[str, list[float]], missing: dict[str, str]) -> None:
-    """The table, then what is left of our step after its measured parts."""
+    """Print the table, then what is left of our step after its measured parts."""
     per_step = {
         name: [
             1e3 * s / setup.steps / (setup.parallel_runs if "vmap" in name else 1) for s in all_s

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "tpu_compile.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tpu_compile.py"
 
 pytestmark = [
     pytest.mark.slow,

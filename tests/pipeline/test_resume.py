@@ -87,7 +87,7 @@ def test_intervals_change_no_bit(start, tmp_path):
 
 def test_a_run_goes_on_streaming_where_it_began_on_the_device(start, tmp_path, monkeypatch):
     flags = [*SHORT, "--binarize=dynamic"]
-    monkeypatch.setattr(input_pipeline, "PIECE_BYTES", 3 * 16 * 20)
+    monkeypatch.setattr(input_pipeline, "BLOCK_BYTES", 3 * 16 * 20)
     assert start(*flags)[0] == 0
     again = [*flags, f"--workdir={tmp_path / 'again'}"]
     assert start(*again, "--num_steps=5", "--data_on_device=yes")[0] == 0

@@ -63,7 +63,7 @@ def test_one_pixel_three_channels_one_example_and_more_latents_than_pixels(tmp_p
 
 def _advanced(state, layout: Layout):
     """Return the state of four runs after two more updates, on the devices of the layout."""
-    (hparams, state), shared = mesh.placed(
+    (hparams, state), shared = mesh.to_devices(
         layout.devices, (HPARAMS, state), (input_pipeline.resident(SPEC, DATA), jnp.int32(2))
     )
     return vectorized.train_chunk(SPEC, hparams, state, *shared, max_steps=2, layout=layout)[0]

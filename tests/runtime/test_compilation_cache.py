@@ -1,4 +1,4 @@
-"""Compiled programs on disk: found again, never trusted blindly, never in the way."""
+"""Programs in the compilation cache are found again and never read when damaged."""
 
 import os
 import stat
@@ -14,11 +14,11 @@ from vae_jax.runtime import compilation_cache
 
 @pytest.fixture(autouse=True)
 def _no_variable(monkeypatch):
-    """Without the tests' own cache, which comes back afterwards."""
+    """Remove the tests' own cache for the time of a test."""
     own = os.environ["JAX_COMPILATION_CACHE_DIR"]
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     yield
-    compilation_cache._point_jax_to(own)
+    compilation_cache._set_folder_of_jax(own)
 
 
 def programs(folder: Path) -> list[Path]:
@@ -31,15 +31,15 @@ def compile_one(folder: Path, number: float = 3.0) -> str:
     return problem
 
 
-def seal_of(program: Path) -> Path:
+def checksum_of(program: Path) -> Path:
     return program.with_name(f"{program.name}.crc32")
 
 
-def test_small_programs_are_kept_and_sealed_for_their_owner_alone(tmp_path):
+def test_small_programs_are_kept_with_checksums_in_a_private_folder(tmp_path):
     assert compile_one(tmp_path / "cache") == ""
     kept = programs(tmp_path / "cache")
     assert kept
-    assert all(seal_of(program).exists() for program in kept)
+    assert all(checksum_of(program).exists() for program in kept)
     assert stat.S_IMODE(kept[0].parent.stat().st_mode) == 0o700
 
 
@@ -67,13 +67,13 @@ def test_a_damaged_program_is_compiled_anew(tmp_path, damage):
     whole = programs(tmp_path)
     assert whole
     assert not {program.read_bytes() for program in whole} & damaged
-    assert all(seal_of(program).exists() for program in whole)
+    assert all(checksum_of(program).exists() for program in whole)
 
 
-def test_a_program_without_a_seal_is_left_to_whoever_may_be_writing_it(tmp_path):
+def test_a_fresh_program_without_a_checksum_is_left_to_the_process_that_may_be_writing_it(tmp_path):
     compile_one(tmp_path)
     fresh = programs(tmp_path)[0]
-    seal_of(fresh).unlink()
+    checksum_of(fresh).unlink()
     old = fresh.with_name("old-cache")
     old.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * compilation_cache._WRITING_SECONDS,) * 2)
@@ -82,7 +82,7 @@ def test_a_program_without_a_seal_is_left_to_whoever_may_be_writing_it(tmp_path)
     assert not old.exists()
 
 
-def test_the_oldest_give_way(tmp_path, monkeypatch):
+def test_the_oldest_programs_are_deleted_when_all_are_too_large(tmp_path, monkeypatch):
     compile_one(tmp_path, 3.0)
     old = set(programs(tmp_path))
     for program in old:
@@ -100,7 +100,7 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path):
     assert "others may write there" in compile_one(tmp_path, 7.0)
 
 
-def test_a_place_that_is_no_folder_is_told_and_not_used(tmp_path):
+def test_a_path_that_is_no_folder_is_reported_and_not_used(tmp_path):
     (tmp_path / "file").touch()
     assert "Not a directory" in compile_one(tmp_path / "file")
 
@@ -122,6 +122,6 @@ def test_the_users_cache_is_the_default(tmp_path, monkeypatch):
 
 def test_the_variable_of_jax_is_obeyed(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    compilation_cache._point_jax_to(str(tmp_path))
+    compilation_cache._set_folder_of_jax(str(tmp_path))
     with compilation_cache.enabled(""):
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)

@@ -1,4 +1,4 @@
-"""Two processes over the loopback, each reading its share: a run survives the loss of either."""
+"""A study goes on after the loss of one of its two processes, connected over the loopback."""
 
 import csv
 import signal
@@ -73,7 +73,7 @@ def test_a_study_that_loses_a_process_goes_on_in_one(tmp_path, monkeypatch):
     )
 
 
-def test_alone_nothing_is_told(capsys):
+def test_a_single_process_sends_nothing(capsys):
     def refuse():
         raise InputError("--x=1: no")
 
@@ -90,7 +90,7 @@ def test_alone_nothing_is_told(capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--coordinator=a:1"], "--coordinator=a:1: has no effect without --distributed"),
         (
@@ -103,12 +103,12 @@ def test_alone_nothing_is_told(capsys):
         ),
     ],
 )
-def test_flags_that_do_not_fit(flags, words):
-    with pytest.raises(InputError, match=words):
+def test_flags_that_do_not_fit(flags, message):
+    with pytest.raises(InputError, match=message):
         command_line.parse(flags)
 
 
-def test_what_repeats_a_run_does_not_say_which_process_it_was(tmp_path):
+def test_the_flags_of_a_workdir_do_not_name_a_process(tmp_path):
     flags = ["--distributed", "--coordinator=a:1", "--num_processes=2", "--process_id=1"]
     workdir.write_flags(tmp_path, command_line.parse(flags))
     text = (tmp_path / workdir.FLAGS_FILE).read_text()
@@ -118,21 +118,21 @@ def test_what_repeats_a_run_does_not_say_which_process_it_was(tmp_path):
 
 _SIGNALLED = """
 import os, signal, sys, time
-from vae_jax import jax_versions
-heard = []
-signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+from vae_jax.runtime import jax_versions
+handled = []
+signal.signal(signal.SIGTERM, lambda *_: handled.append(1))
 jax_versions.join_processes(sys.argv[1], 1, 0, 30)
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(0.1)
-print("heard", len(heard), flush=True)
+print("handled", len(handled), flush=True)
 os._exit(0)
 """
 
 
-def test_a_process_of_several_hears_signals_itself():
+def test_a_process_of_several_handles_its_signals_itself():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     command = [sys.executable, "-c", _SIGNALLED, address]
     found = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert found.stdout == "heard 1\n", found.stderr
+    assert found.stdout == "handled 1\n", found.stderr

@@ -1,4 +1,4 @@
-"""The main job on an `.npz` needs none of the libraries that bring data, figures and trackers."""
+"""A run on an `.npz` needs none of the libraries for data, figures and trackers."""
 
 import importlib.metadata
 import subprocess
@@ -13,7 +13,7 @@ from vae_jax.data import load
 from vae_jax.runtime import libraries, provenance
 from vae_jax.runtime.errors import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # rich is not among them: flax.linen imports it.
 REFUSED = (
     *("tensorflow_datasets", "grain", "array_record", "importlib_resources", "requests"),
@@ -42,7 +42,7 @@ study = vae_jax.ablate(spec, vae_jax.grid(latent_size=2, beta=[1.0, 2.0]), data,
 assert [row["run"] for row in study.table] == [0, 1]
 assert len(study.take(0).encode(images[:2] / np.float32(255)).center) == 2
 """
-JOB = "from vae_jax import cli\nsys.exit(cli.main(sys.argv[1:]))"
+RUN = "from vae_jax import cli\nsys.exit(cli.main(sys.argv[1:]))"
 
 
 def bare(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -52,16 +52,16 @@ def bare(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def without(monkeypatch, *modules: str) -> None:
-    """Let the libraries be missing in this process, as far as anybody looks."""
+    """Pretend in this process that the libraries are missing."""
     is_installed = libraries.is_installed
     monkeypatch.setattr(
         libraries, "is_installed", lambda name: name not in modules and is_installed(name)
     )
 
 
-def test_a_job_on_an_npz_trains_evaluates_and_says_what_it_leaves_out(tmp_path):
+def test_a_run_on_an_npz_trains_evaluates_and_reports_what_it_leaves_out(tmp_path):
     flags = [f"--dataset={save_images(tmp_path)}", f"--workdir={tmp_path / 'run'}", *SHORT]
-    done = bare(JOB, *flags)
+    done = bare(RUN, *flags)
     assert done.returncode == 0, done.stderr
     (row,) = read_csv(tmp_path / "run")
     assert float(row["test_nll"]) > 0

@@ -1,4 +1,4 @@
-"""Whatever the mesh, a program means the same; nothing is sent but the shares of a gradient."""
+"""A program computes the same on every mesh and sends only the shares of a gradient."""
 
 import re
 
@@ -49,7 +49,7 @@ def _assert_equal(rows, expected, tolerance):
 
 @pytest.fixture(scope="module")
 def straight():
-    """Three runs on one device, 300 updates in double precision."""
+    """Return rows of three runs on one device, after 300 updates in double precision."""
     with jax_versions.enable_x64(True):
         return _trained(SPEC, _three(), 300, Layout())
 
@@ -74,7 +74,7 @@ def test_no_mesh_changes_what_is_learned(float64, straight, layout):
 
 
 def _objective(spec, hparams, devices):
-    """Of the first update, penalties included."""
+    """Return the objective of the first update, penalties included."""
     data_mean, pixels = jnp.full(DATA.image_shape, 0.5), jnp.asarray(DATA.train)
 
     def first(shared, hparams):
@@ -84,7 +84,7 @@ def _objective(spec, hparams, devices):
             spec, training_step.BatchKeys.at(hparams, state.step), Examples(pixels), jnp.arange(16)
         )
         args = spec, hparams, state.step, state.params, batch.split(), len(pixels)
-        return training_step.regularized(*args)[0]
+        return training_step.regularized_objective(*args)[0]
 
     def on_device(shared, hparams):
         return jax.lax.map(lambda own: first(shared, own), hparams)
@@ -141,7 +141,7 @@ def _compiled(layout: Layout) -> str:
     hparams = grid(seed=range(8), latent_size=5)
     state = loop.initial_state(SPEC, hparams, DATA, layout)
     shared = input_pipeline.resident(SPEC, DATA), jnp.int32(2)
-    (hparams, state), (examples, steps) = mesh.placed(layout.devices, (hparams, state), shared)
+    (hparams, state), (examples, steps) = mesh.to_devices(layout.devices, (hparams, state), shared)
     lowered = vectorized.train_chunk.lower(
         SPEC, hparams, state, examples, steps, max_steps=2, layout=layout
     )
@@ -149,7 +149,7 @@ def _compiled(layout: Layout) -> str:
 
 
 def _collectives(text: str) -> list[tuple[str, str, str]]:
-    """Shapes, kind and groups of whatever is sent."""
+    """Return shapes, kind and groups of each collective."""
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
     line = rf"= (.*?) ({kinds})(?:-start)?\(.*replica_groups=(\S+?), "
     return re.findall(line, text)
@@ -176,7 +176,7 @@ def test_a_batch_sends_its_shares_of_the_gradient_and_nothing_else():
     assert sizes.count(1) == 3  # objective, log-likelihood, KL
 
 
-def test_nothing_goes_to_a_device_unasked(monkeypatch):
+def test_a_transfer_that_was_not_requested_is_an_error(monkeypatch):
     state = loop.initial_state(SPEC, _three(), DATA)
     intervals = loop.train(
         SPEC, _three(), DATA, Intervals(2, chunk_steps=1), state, layout=Layout()
@@ -189,7 +189,7 @@ def test_nothing_goes_to_a_device_unasked(monkeypatch):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretend to have so many devices of a kind."""
+    """Return a function that pretends to have so many devices of a kind."""
 
     def pretend(num_devices: int, backend: str = "tpu", num_processes: int = 1) -> None:
         monkeypatch.setattr(jax, "device_count", lambda: num_devices)
@@ -200,7 +200,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("num_runs", "batch_size", "asked", "expected"),
+    ("num_runs", "batch_size", "requested", "expected"),
     [
         (12, 128, AUTOMATIC, (8, 1)),
         (8, 128, AUTOMATIC, (8, 1)),
@@ -217,21 +217,21 @@ def machine(monkeypatch):
     ],
 )
 def test_runs_come_first_then_the_batch_over_what_is_left(
-    machine, num_runs, batch_size, asked, expected
+    machine, num_runs, batch_size, requested, expected
 ):
     machine(8)
-    assert mesh.arrange(num_runs, batch_size, asked) == expected
+    assert mesh.choose_devices(num_runs, batch_size, requested) == expected
 
 
-def test_on_one_cpu_a_batch_is_split_only_when_asked(machine):
+def test_on_one_cpu_a_batch_is_split_only_when_requested(machine):
     machine(8, "cpu")
-    assert mesh.arrange(1, 128) == (1, 1)
-    assert mesh.arrange(1, 128, Devices(0, 4)) == (1, 4)
-    assert mesh.arrange(3, 128) == (3, 1)
+    assert mesh.choose_devices(1, 128) == (1, 1)
+    assert mesh.choose_devices(1, 128, Devices(0, 4)) == (1, 4)
+    assert mesh.choose_devices(3, 128) == (3, 1)
 
 
 @pytest.mark.parametrize(
-    ("num_runs", "batch_size", "asked", "expected"),
+    ("num_runs", "batch_size", "requested", "expected"),
     [
         (1, 128, AUTOMATIC, (1, 8)),
         (3, 128, AUTOMATIC, (2, 4)),
@@ -243,17 +243,17 @@ def test_on_one_cpu_a_batch_is_split_only_when_asked(machine):
     ],
 )
 def test_the_mesh_of_several_hosts_takes_all_devices(
-    machine, num_runs, batch_size, asked, expected
+    machine, num_runs, batch_size, requested, expected
 ):
     machine(8, "cpu", num_processes=2)
-    assert mesh.arrange(num_runs, batch_size, asked) == expected
-    assert not mesh.refusal(Devices(*expected))
-    assert "must take all" in mesh.refusal(Devices(3, 2))
+    assert mesh.choose_devices(num_runs, batch_size, requested) == expected
+    assert not mesh.problem_with(Devices(*expected))
+    assert "must take all" in mesh.problem_with(Devices(3, 2))
 
 
 def test_devices_that_are_not_there_are_refused():
     with pytest.raises(InputError, match=r"--batch_devices=5: takes 10 devices, and there are 8"):
-        memory.layout_for(SPEC, _three(), asked=Devices(2, 5))
+        memory.layout_for(SPEC, _three(), requested=Devices(2, 5))
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused():

@@ -16,11 +16,11 @@ def test_every_example_is_seen_once_per_epoch(num_examples, batch_size):
     num_epochs = batches.epochs_touched(num_steps, batch_size, num_examples)
     zero = jnp.int32(0)
     orders = batches.epoch_orders(HParams.of(seed=3), zero, num_epochs, num_examples, num_epochs)
-    seen = [
+    indices = [
         batches.batch_indices(orders, zero, jnp.int32(step), batch_size)
         for step in range(num_steps)
     ]
-    epochs = np.concatenate(seen)[: 3 * num_examples].reshape(3, num_examples)
+    epochs = np.concatenate(indices)[: 3 * num_examples].reshape(3, num_examples)
     assert (np.sort(epochs) == np.arange(num_examples)).all()
     assert (epochs[0] != epochs[1]).any()
 

@@ -1,4 +1,4 @@
-"""Which numbers have which precision: bfloat16 is for networks alone."""
+"""Precision of numbers: bfloat16 is for networks alone."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ COMBINATIONS = [
 
 
 def _equations(jaxpr, scope=""):
-    """All primitive equations, those of inner functions too, each with the scopes it lies in."""
+    """Yield the primitive equations, those of inner functions too, each with its scope."""
     for equation in jaxpr.eqns:
         inside = f"{scope}/{equation.source_info.name_stack}"
         inner = _inner(equation)
@@ -35,7 +35,7 @@ def _equations(jaxpr, scope=""):
 
 
 def _inner(equation) -> list[Jaxpr]:
-    """Functions among an equation's parameters."""
+    """Return the functions among an equation's parameters."""
     functions = [
         value
         for value in jax.tree.leaves(list(equation.params.values()))
@@ -62,7 +62,7 @@ def test_bfloat16_is_for_networks_alone(flags):
         batch = step.draw_batch(
             spec, step.BatchKeys.at(hparams, state.step), examples, jnp.arange(8)
         )
-        return step.regularized(spec, hparams, state.step, state.params, batch, 32)
+        return step.regularized_objective(spec, hparams, state.step, state.params, batch, 32)
 
     jaxpr = jax.make_jaxpr(objective)(state)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}

@@ -47,7 +47,7 @@ def _assert_same(left, right) -> None:
 
 
 def test_one_step_is_adams_first_step(float64):
-    """Adam's first update is -lr * g / (|g| + eps): checked against a gradient by hand."""
+    """Check the first update against Adam's by hand: -lr * g / (|g| + eps)."""
     hparams = HParams.of(latent_size=4, learning_rate=0.01, seed=2)
     state = _init(SPEC, hparams, jnp.full((3, 4, 1), 0.4))
     x, noise = jnp.ones((16, 3, 4, 1)), _noise(SPEC, hparams, state.step)
@@ -65,7 +65,7 @@ def test_one_step_is_adams_first_step(float64):
 
 
 def test_many_steps_are_optaxs_adam(float64):
-    """The moments are updated in place behind a barrier; the numbers are optax's."""
+    """Compare with optax: the barrier behind which moments are updated changes no number."""
     hparams, params = HParams.of(learning_rate=0.01), {"a": jnp.ones(5), "b": jnp.zeros((2, 3))}
     samples = np.random.default_rng(0).normal(size=(20, 11)) * np.logspace(-6, 2, 11)
     gradients = [{"a": g[:5], "b": g[5:].reshape(2, 3)} for g in jnp.asarray(samples)]
@@ -95,14 +95,14 @@ def test_training_raises_the_elbo():
 @pytest.mark.parametrize(
     "intervals", [Intervals(13, 13, 13, 13), Intervals(13, 4, 5, 6), Intervals(13, 1)]
 )
-def test_visits_change_no_bit(intervals):
+def test_intervals_change_no_bit(intervals):
     hparams = HParams.of(latent_size=3)
     straight = api.fit(SPEC, hparams, DATA, 13)
     state = loop.initial_state(SPEC, hparams, DATA)
     steps = []
-    for visit in loop.train(SPEC, hparams, DATA, intervals, state):
-        steps.append(visit.step)
-        state = visit.state
+    for output in loop.train(SPEC, hparams, DATA, intervals, state):
+        steps.append(output.step)
+        state = output.state
     _assert_same(state, straight)
     assert steps == sorted(set(steps))
     assert steps[-1] == 13
@@ -112,10 +112,10 @@ def test_visits_change_no_bit(intervals):
     "intervals",
     [Intervals(9000, 10**9, 700, 900), Intervals(2000, 600, 10**9, 7), Intervals(80, 13, 50, 20)],
 )
-def test_a_program_is_built_for_the_longest_way_between_visits(intervals):
+def test_a_program_is_built_for_the_longest_chunk(intervals):
     steps = [0, *intervals.after(0)]
-    assert max(b - a for a, b in itertools.pairwise(steps)) <= intervals.longest
-    assert intervals.longest <= 700
+    assert max(b - a for a, b in itertools.pairwise(steps)) <= intervals.longest_chunk
+    assert intervals.longest_chunk <= 700
 
 
 def test_the_least_memory_is_that_of_the_arrays_that_there_are():
@@ -128,7 +128,7 @@ def test_the_least_memory_is_that_of_the_arrays_that_there_are():
 
 
 class _Accelerator(NamedTuple):
-    """A device with free memory, of which JAX tells."""
+    """Device whose free memory JAX reports."""
 
     free: int
     platform: str = "tpu"
@@ -142,33 +142,33 @@ def test_an_accelerator_advances_as_many_runs_as_four_fifths_of_its_memory_hold(
     for num_runs, expected in [(0.9, 1), (3.1, 3), (100, 9)]:
         device = _Accelerator(int(num_runs * needed / 0.8))
         monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
-        layout = memory.layout_for(SPEC, hparams, asked=Devices(1, 1))
+        layout = memory.layout_for(SPEC, hparams, requested=Devices(1, 1))
         assert layout.max_parallel_runs == expected
 
 
 def test_a_cpu_advances_one_run_at_a_time_and_estimates_nothing(monkeypatch):
     monkeypatch.setattr(memory, "bytes_per_run", None)
     hparams = HParams.of(latent_size=3, seed=list(range(9)))
-    assert memory.layout_for(SPEC, hparams, asked=Devices(1, 1)) == Layout()
+    assert memory.layout_for(SPEC, hparams, requested=Devices(1, 1)) == Layout()
 
 
-def test_a_run_is_allotted_what_an_update_or_an_evaluation_keeps_of_its_batch():
-    """An evaluation has a thousand examples; an update of more, or of many samples, counts more."""
+def test_the_memory_of_a_run_follows_the_batch_of_an_update_or_of_an_evaluation():
+    """Compare batches with an evaluation's thousand examples, below which the estimate is flat."""
 
-    def allotted(**changed: Any) -> int:
+    def estimate(**changed: Any) -> int:
         return memory.bytes_per_run(dataclasses.replace(SPEC, **changed))
 
-    assert allotted(batch_size=16) == pytest.approx(allotted(batch_size=32), rel=0.05)
-    large = allotted(batch_size=1000)
-    assert 1.5 < allotted(batch_size=2000) / large < 2.0
-    assert allotted(batch_size=1000, objective=ImportanceWeighted(2)) > 1.5 * large
+    assert estimate(batch_size=16) == pytest.approx(estimate(batch_size=32), rel=0.05)
+    large = estimate(batch_size=1000)
+    assert 1.5 < estimate(batch_size=2000) / large < 2.0
+    assert estimate(batch_size=1000, objective=ImportanceWeighted(2)) > 1.5 * large
 
 
 def test_training_on_from_a_state_is_training_straight():
     hparams = HParams.of(latent_size=3)
     state = api.fit(SPEC, hparams, DATA, 5)
-    for visit in loop.train(SPEC, hparams, DATA, Intervals(9), state):
-        state = visit.state
+    for output in loop.train(SPEC, hparams, DATA, Intervals(9), state):
+        state = output.state
     _assert_same(state, api.fit(SPEC, hparams, DATA, 9))
 
 
@@ -187,7 +187,7 @@ def test_new_values_do_not_compile_anew():
     assert vectorized.train_chunk._cache_size() == before + 1
 
 
-def test_a_run_that_diverges_says_at_which_update():
+def test_a_run_that_diverges_stores_the_number_of_the_update():
     state = api.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6)
     assert 0 < int(state.diverged[0]) < 6
     assert int(api.fit(SPEC, HParams.of(latent_size=3), DATA, 6).diverged[0]) == -1
@@ -210,7 +210,9 @@ def test_the_terms_of_a_chunk_are_means_over_its_updates(float64):
     rows = []
     for intervals in (Intervals(4, 1), Intervals(4)):
         state = loop.initial_state(SPEC, hparams, DATA)
-        rows.append([v.rows[0] for v in loop.train(SPEC, hparams, DATA, intervals, state)])
+        rows.append(
+            [output.rows[0] for output in loop.train(SPEC, hparams, DATA, intervals, state)]
+        )
     single, whole = rows
     for name in ("train_elbo", "train_kl", "train_log_likelihood"):
         assert whole[-1][name] == pytest.approx(np.mean([row[name] for row in single]), rel=1e-12)

@@ -1,4 +1,4 @@
-"""A row of a study is the run one would have got alone."""
+"""A row of a study equals the run trained alone."""
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,8 @@ def _spec(max_latents: int, network: str = "mlp") -> TrainSpec:
 
 def _trained(spec, hparams, num_steps, layout):
     state = loop.initial_state(spec, hparams, DATA, layout)
-    for visit in loop.train(spec, hparams, DATA, Intervals(num_steps), state, layout=layout):
-        state = visit.state
+    for output in loop.train(spec, hparams, DATA, Intervals(num_steps), state, layout=layout):
+        state = output.state
     return state, scoring.score(spec, hparams, state, DATA, num_particles=3, layout=layout)
 
 
@@ -93,7 +93,7 @@ def test_a_study_compiles_once():
 def test_a_study_over_devices_has_no_collective():
     layout, spec = Layout(1, 4), _spec(17)
     hparams = grid(seed=range(8))
-    arguments_ = mesh.placed(
+    arguments_ = mesh.to_devices(
         layout.devices,
         (hparams, loop.initial_state(spec, hparams, DATA, layout)),
         (EXAMPLES, jnp.int32(2)),
@@ -156,7 +156,7 @@ def test_values_of_a_sweep(text, values):
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("texts", "message"),
     [
         (["bta=1,2"], "did you mean beta?"),
         (["workdir=a,b"], "workdir cannot be swept"),
@@ -174,10 +174,10 @@ def test_values_of_a_sweep(text, values):
         (["channels=8/16"], "has no effect with --network=mlp"),
     ],
 )
-def test_a_bad_sweep_is_refused_in_one_line(texts, words):
+def test_a_bad_sweep_is_refused_in_one_line(texts, message):
     with pytest.raises(InputError) as error:
         sweeps.rows(command_line.parse([f"--sweep={text}" for text in texts]))
-    assert words in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -111,7 +111,7 @@ def _problem(
 ) -> Exception | None:
     """Return the reason why a checkpoint is not whole, None where it is."""
     try:
-        wanted = checkpoints.facts(step)["lines"]
+        wanted = checkpoints.metadata(step)["lines"]
     except DamagedError as error:
         return error
     held = [sum(r["run"] == run and r["step"] <= step for r in rows) for run in group.runs]

@@ -164,7 +164,7 @@ def _refuse_too_large(group: RunGroup, dataset: Dataset, layout: Layout) -> None
     share, spec = -(-len(group.runs) // layout.run_devices), group.spec(dataset)
     intervals = build.intervals(group.configs[0])
     needed = memory.least_bytes(spec, share, len(dataset.train), intervals)
-    available = mesh.memory()
+    available = mesh.device_memory()
     if available is not None and needed > available:
         raise InputError(
             f"--hidden_sizes={as_text(group.configs[0].hidden_sizes)} and what else makes the size "

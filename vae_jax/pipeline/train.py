@@ -149,7 +149,7 @@ class _Training:
         with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
             if self.start < num_steps:
                 return self._train(state, progress)
-        return TrainedGroup(self.group, self.spec, mesh.at_hand(state))
+        return TrainedGroup(self.group, self.spec, mesh.addressable(state))
 
     def _first_state(self) -> TrainState:
         """Return the state of the checkpoint, or that of the seeds."""
@@ -194,7 +194,7 @@ class _Training:
             self._log(output, progress)
             diverged = self._report_diverged(diverged, state, progress)
             self._save(output.step, state, num_lines)
-        final = mesh.at_hand(state)
+        final = mesh.addressable(state)
         return TrainedGroup(self.group, self.spec, final, compile_seconds, first_update_seconds)
 
     def _intervals(self, most_steps: int | None) -> Intervals:
@@ -236,7 +236,7 @@ class _Training:
         """Return when each run diverged, and report why those did that had not before."""
         after = mesh.to_host(state.diverged).tolist()
         if after != before:
-            state = mesh.at_hand(state)
+            state = mesh.addressable(state)
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
                 reason = divergence.explain(

@@ -1,4 +1,4 @@
-"""Services that any long-running JAX program needs: devices, files, locks, signals, clocks.
+"""Services that any long-running JAX program needs: devices, processes, files, signals, clocks.
 
 Nothing here knows of a model, and nothing here imports another package of the project.
 """

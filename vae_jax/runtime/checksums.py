@@ -1,8 +1,8 @@
-"""Seals: digests by which damage is noticed before anything that was stored is interpreted.
+"""Checksums by which damage is noticed before anything that was stored is interpreted.
 
-A sealed mapping carries the digest of its own text, and a sealed folder holds a file
-``seal.json`` with the digests of all its other files. Whoever reads checks first, so that no
-parser ever meets a flipped bit.
+Two things carry checksums: a JSON object, which holds the digest of its own text, and a folder,
+whose file ``seal.json`` holds the digests (SHA-256) of all its other files. Readers verify first,
+so that no parser ever meets a flipped bit.
 """
 
 import hashlib
@@ -14,61 +14,89 @@ from typing import Any
 
 from vae_jax.runtime.files import write_json
 
-SEAL_FILE = "seal.json"
+CHECKSUM_FILE = "seal.json"
+"""Name of the file of checksums in a folder; part of the format on disk."""
 
 
 class DamagedError(Exception):
-    """Stored bytes that are not those that were written; the message names the file."""
+    """Error of stored bytes that are not those that were written; the message names the file."""
 
 
-def with_checksum(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts (in the types of JSON) together with the digest of their text."""
-    return {**facts, "digest": _digest_of(facts)}
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content (in the types of JSON) with the digest of its text as ``digest``.
+
+    Example:
+        >>> sorted(with_checksum({"step": 3}))
+        ['digest', 'step']
+    """
+    return {**content, "digest": _digest_of_json(content)}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The facts of a JSON file that :func:`with_checksum` gave, without the digest.
+    """Return the content of a JSON file that :func:`with_checksum` gave, without the digest.
 
     Raises:
         DamagedError: the file is missing, no JSON, or not what was written.
+
+    Example:
+        >>> import json, pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "group.json")
+        ...     _ = path.write_text(json.dumps(with_checksum({"step": 3})))
+        ...     read(path)
+        {'step': 3}
     """
     try:
-        facts = json.loads(path.read_bytes())
-        digest = facts.pop("digest", None)
+        content = json.loads(path.read_bytes())
+        digest = content.pop("digest", None)
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise DamagedError(f"{path.name} is not what was written") from None
-    if digest != _digest_of(facts):
+    if digest != _digest_of_json(content):
         raise DamagedError(f"{path.name} is not what was written")
-    return facts
+    return content
 
 
-def write_checksums(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Force all files of a folder to the disk and write their digests, and facts, beside them."""
+def write_checksums(folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Force all files of a folder to the disk and write their digests, and metadata, beside them.
+
+    Args:
+        folder: whose files are complete.
+        metadata: in the types of JSON; :func:`verify` gives it back.
+    """
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    files = {name.as_posix(): _digest_on_disk(folder / name) for name in names}
-    write_json(folder / SEAL_FILE, with_checksum({**facts, "files": files}))
+    digests = {name.as_posix(): _digest_on_disk(folder / name) for name in names}
+    write_json(folder / CHECKSUM_FILE, with_checksum({**metadata, "files": digests}))
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """The facts of a sealed folder.
+    """Compare all files of a folder with their checksums and return the metadata.
 
     Raises:
         DamagedError: a file is missing or not what was written.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     folder = pathlib.Path(name)
+        ...     _ = (folder / "weights.bin").write_bytes(b"123")
+        ...     write_checksums(folder, {"step": 3})
+        ...     verify(folder)
+        {'step': 3}
     """
-    facts = read(folder / SEAL_FILE)
-    for name, digest in facts.pop("files").items():
+    metadata = read(folder / CHECKSUM_FILE)
+    for name, digest in metadata.pop("files").items():
         path = folder / name
         if not path.is_file():
             raise DamagedError(f"{name} is missing")
         if _digest(path) != digest:
             raise DamagedError(f"{name} is not what was written")
-    return facts
+    return metadata
 
 
-def _digest_of(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _digest_of_json(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:
@@ -77,7 +105,7 @@ def _digest(path: Path) -> str:
 
 
 def _digest_on_disk(path: Path) -> str:
-    """The digest of a file whose bytes outlive a loss of power from now on."""
+    """Return the digest of a file after its bytes were forced to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()

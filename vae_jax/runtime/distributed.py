@@ -1,8 +1,9 @@
-"""Several processes as one computer: starting together, agreeing, noticing that one is gone.
+"""Several processes that run one program: start, exchange of values, detection of a lost process.
 
-Everything is JAX's own runtime (``jax.distributed``). All processes carry out the same program;
-the first alone speaks and writes, and what it decides from the file system or the clock it tells
-the others. With a single process every function here does nothing but the obvious.
+All communication is by JAX's own runtime (``jax.distributed``). All processes carry out the same
+program (SPMD). Only the first one, process 0, prints and writes files; what depends on the file
+system or the clock it decides for all (:func:`from_first`). With a single process nothing is sent,
+and every function returns what it was given or what its argument returns.
 """
 
 import contextlib
@@ -21,30 +22,33 @@ from vae_jax.runtime import jax_versions
 from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.signals import Stop
 
-HEARTBEAT_SECONDS = 30  # after which a host that is silent is given up
-PARTING_SECONDS = 1.0  # the first process holds the coordinator, without which the others abort
+HEARTBEAT_SECONDS = 30
+"""Silence after which a process counts as lost."""
+_COORDINATOR_DELAY_SECONDS = 1.0  # process 0 holds the coordinator, without which others abort
 
 T = TypeVar("T")
 
-_SIGNS_OF_LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "CoordinationService", "Connection")
+_LOSS_MARKERS = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "CoordinationService", "Connection")
 
 
 class LostProcessError(Exception):
-    """Another process of the run has ended or cannot be reached."""
+    """Error raised when another process of the program has ended or cannot be reached."""
 
 
 @contextlib.contextmanager
 def initialized(coordinator: str, num_processes: int, process_id: int) -> Iterator[None]:
-    """One process among several for as long as the block lasts; must come before any array.
+    """Be one process among several for as long as the block lasts; no array may exist before.
+
+    All processes but the first print nothing to the standard output.
 
     Args:
         coordinator: HOST:PORT of the first process; empty where JAX finds all three by itself
             (SLURM, Cloud TPU, Kubernetes).
-        num_processes: of the run.
-        process_id: of this one, from 0.
+        num_processes: number of processes of the program.
+        process_id: number of this process, from 0.
 
     Raises:
-        InputError: the processes do not come together.
+        InputError: the processes cannot connect.
         LostProcessError: one of them ended within the block.
     """
     _start(coordinator, num_processes, process_id)
@@ -65,6 +69,7 @@ def initialized(coordinator: str, num_processes: int, process_id: int) -> Iterat
 
 
 def _start(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Connect this process to the others."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     is_given = bool(coordinator)
     try:
@@ -75,82 +80,112 @@ def _start(coordinator: str, num_processes: int, process_id: int) -> None:
             HEARTBEAT_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
-        words = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise InputError(
-            f"--distributed: the processes do not come together ({words}); give --coordinator="
+            f"--distributed: the processes do not come together ({reason}); give --coordinator="
             "HOST:PORT, --num_processes and --process_id, the same first two to all"
         ) from None
 
 
 def is_loss(error: Exception) -> bool:
-    """Whether an error of the runtime says that another process is gone."""
+    """Return whether an error of the runtime means that another process is lost."""
     is_ours = isinstance(error, InputError) or not jax.distributed.is_initialized()
-    return not is_ours and any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+    return not is_ours and any(marker in str(error) for marker in _LOSS_MARKERS)
 
 
 def is_first() -> bool:
-    """Whether this process speaks and writes."""
+    """Return whether this process is process 0, the one that prints and writes files.
+
+    Example:
+        >>> is_first()
+        True
+    """
     return jax.process_index() == 0
 
 
 def leave(status: int) -> int:
-    """An exit status; one of an error ends this process at once, if there are others.
+    """Return an exit status, or end this process with it at once after an error.
 
-    An orderly end would wait for them, and they for this process.
+    The process ends at once if the status is that of an error (1 or 2) and there are other
+    processes: an orderly shutdown would wait for them, and they for this process.
     """
     if status in (1, 2) and jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
-        time.sleep(PARTING_SECONDS if is_first() else 0.0)
+        time.sleep(_COORDINATOR_DELAY_SECONDS if is_first() else 0.0)
         os._exit(status)
     return status
 
 
 def from_first(fn: Callable[[], T]) -> T:
-    """What ``fn`` gives in the first process (in the types of JSON), and its InputError, to all."""
+    """Call ``fn`` in the first process and return its result in all of them.
+
+    With several processes the result must consist of the types of JSON.
+
+    Raises:
+        InputError: ``fn`` raised it; then all processes raise it.
+
+    Example:
+        >>> from_first(lambda: 3)
+        3
+    """
     if jax.process_count() == 1:
         return fn()
-    told = _told(json.dumps(_outcome(fn)) if is_first() else "")
-    if told["error"] is not None:
-        kind = LostError if told["is_lost"] else InputError
-        raise kind(told["error"])
-    return told["value"]
+    outcome = _broadcast(json.dumps(_outcome(fn)) if is_first() else "")
+    if outcome["error"] is not None:
+        error_class = LostError if outcome["is_lost"] else InputError
+        raise error_class(outcome["error"], **outcome["fields"])
+    return outcome["value"]
 
 
 def first_then_all(fn: Callable[[], T]) -> T:
-    """``fn`` in every process, in the others when the first is done: it may leave files behind."""
+    """Call ``fn`` in the first process, then in the others, and return each one's own result.
+
+    The others find the files that the first call may have written.
+    """
     results: list[T] = []
     from_first(lambda: results.append(fn()))
     return results[0] if results else fn()
 
 
 def largest(value: float) -> float:
-    """The largest of the numbers that the processes give."""
+    """Return the largest of the numbers that the processes give, as a float32 with several.
+
+    Example:
+        >>> largest(2.5)
+        2.5
+    """
     if jax.process_count() == 1:
         return value
     return float(np.max(multihost_utils.process_allgather(np.float32(value))))
 
 
 def barrier() -> None:
-    """Return when all processes have come here."""
+    """Wait until all processes have called this function."""
     largest(0.0)
 
 
 def sync_stop(stop: Stop) -> None:
-    """Make a signal to any process one to all of them."""
+    """Pass on to all processes the signal that any of them received."""
     if jax.process_count() > 1:
         stop.follow(int(largest(float(stop.signum))))
 
 
 def _outcome(fn: Callable[[], Any]) -> dict[str, Any]:
+    """Return the result of ``fn``, or the message and the fields of its InputError."""
     try:
         return {"error": None, "value": fn()}
     except InputError as error:
-        return {"error": str(error), "is_lost": isinstance(error, LostError)}
+        fields = {name: str(value) for name, value in vars(error).items()}
+        is_lost = isinstance(error, LostError)
+        return {"error": str(error), "fields": fields, "is_lost": is_lost}
 
 
-def _told(text: str) -> dict[str, Any]:
-    """What the first process says, in two messages: its length and itself."""
+def _broadcast(text: str) -> dict[str, Any]:
+    """Send the JSON text of the first process to all and return what it encodes.
+
+    Two messages: the number of bytes, then the bytes.
+    """
     data = np.frombuffer(text.encode(), np.uint8)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     padded = np.zeros(length, np.uint8)

@@ -13,7 +13,16 @@ import numpy as np
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` in one step: a reader, or a kill, sees the old file or the new."""
+    """Write `data` to `path` in one step: a reader, or a kill, finds the old file or the new one.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "new", "data.bin")
+        ...     write_bytes(path, b"abc")
+        ...     path.read_bytes()
+        b'abc'
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -28,17 +37,28 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` in UTF-8 in one step; line ends are written as they are."""
+    """Write `text` in UTF-8 in one step; line ends are written as they are."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, obj: object) -> None:
-    """Writes `obj` as indented JSON; numbers that are not finite become `null`."""
+    """Write `obj` as indented JSON in one step; numbers that are not finite become `null`."""
     write_text(path, json.dumps(finite(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Writes the named `columns` of `rows`; a cell that is absent or not finite stays empty."""
+    """Write the named `columns` of `rows` in one step.
+
+    A cell that is absent from a row, or not finite, stays empty.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "rows.csv")
+        ...     write_csv(path, [{"run": 0, "test_elbo": float("nan")}], ["run", "test_elbo"])
+        ...     path.read_text().splitlines()
+        ['run,test_elbo', '0,']
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -49,14 +69,23 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequenc
 
 
 def json_line(obj: object) -> str:
-    """Returns `obj` as one line of JSON, line feed included."""
+    """Return `obj` as one line of JSON, line feed included.
+
+    Example:
+        >>> json_line({"step": 1, "train_elbo": float("inf")}).rstrip()
+        '{"step": 1, "train_elbo": null}'
+    """
     return json.dumps(finite(obj), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def finite(obj: object) -> Any:
-    """Returns `obj` in the types of JSON, with None wherever a number is not finite.
+    """Return `obj` in the types of JSON, with None wherever a number is not finite.
 
     numpy scalars and arrays become Python numbers and lists, at full precision.
+
+    Example:
+        >>> finite({"kl": np.float64(1.5), "per_latent": [float("nan"), 2]})
+        {'kl': 1.5, 'per_latent': [None, 2]}
     """
     if isinstance(obj, np.ndarray | np.generic):
         return finite(obj.tolist())

@@ -1,6 +1,6 @@
-"""What differs between the versions of JAX that this project runs on, from 0.7.2 to the newest.
+"""Differences between the versions of JAX that this project supports, from 0.7.2 to the newest.
 
-Each name stands here with the version from which on JAX alone does. It can go once
+Each name says from which version on JAX needs no help. It can be removed once
 ``requirements.txt`` asks for that version.
 """
 
@@ -17,21 +17,28 @@ else:  # until jax 0.8
         enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
     )
 
+TAKES_MANUAL_AXES = jax.__version_info__ >= (0, 8)
+"""True where a sharding inside of a ``shard_map`` takes its mesh, which has manual axes.
+
+JAX 0.7 wants the same mesh with automatic axes, and JAX 0.10 refuses that.
+"""
+
 
 def join_processes(
     coordinator: str | None, num_processes: int | None, process_id: int | None, seconds: int
 ) -> None:
-    """Join processes as ``jax.distributed.initialize`` does, and leave signals to Python.
+    """Connect the processes as ``jax.distributed.initialize`` does, and leave signals to Python.
 
     JAX takes SIGTERM for itself, a notice of preemption. Where it has no setting against that,
     Python's handler is put back in its place. Needed until jax 0.10 (0.7.2 has neither that setting
-    nor a limit for the end).
+    nor a limit for the shutdown).
 
     Args:
         coordinator: HOST:PORT of the first process, or None where JAX finds all three by itself.
-        num_processes: of the run.
-        process_id: of this one, from 0.
-        seconds: of silence after which a process is given up, also at the end where that is known.
+        num_processes: number of processes of the program.
+        process_id: number of this process, from 0.
+        seconds: silence after which a process counts as lost, also at the shutdown where JAX
+            has a setting for that.
     """
     initialize = jax.distributed.initialize
     limits = ("heartbeat_timeout_seconds", "shutdown_timeout_seconds")
@@ -45,4 +52,4 @@ def join_processes(
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
-__all__ = ["enable_x64", "join_processes"]
+__all__ = ["TAKES_MANUAL_AXES", "enable_x64", "join_processes"]

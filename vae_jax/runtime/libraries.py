@@ -1,8 +1,9 @@
-"""Libraries that not every job needs: each is imported where it is used, and may be missing.
+"""Optional libraries: each is imported where it is used, and may be missing.
 
-A job that trains on arrays or on an `.npz` needs JAX, flax (which brings rich), optax, orbax, absl,
-jaxtyping and numpy. What else is missing is either left out with a line (:func:`left_out`) or,
-where a flag asks for it, refused before anything is trained (:func:`require`).
+A program that trains on arrays or on an `.npz` needs JAX, flax (which brings rich), optax, orbax,
+absl, jaxtyping and numpy. Where another library is missing, its output is left out with a note
+(:func:`left_out`), or a setting that needs it is refused before anything is trained
+(:func:`require`).
 """
 
 import importlib.util
@@ -10,18 +11,23 @@ import importlib.util
 from vae_jax.runtime.errors import InputError
 
 LEFT_OUT = {"matplotlib": "no figures", "tensorboardX": "no TensorBoard events"}
-"""What a job does without, by the library that it then lacks."""
+"""Consequence of each missing library without which a program still runs."""
 
 PACKAGES = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }
-"""Names under which libraries are installed, where these differ from the names of their modules."""
+"""Names of packages to install, by the names of their modules, where these differ."""
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a library can be found; it is not imported, which may take seconds."""
+    """Return whether a library can be found; it is not imported, which may take seconds.
+
+    Example:
+        >>> is_installed("jax"), is_installed("no_such_library")
+        (True, False)
+    """
     try:
         return importlib.util.find_spec(module) is not None
     except ImportError:  # an import hook refuses it
@@ -29,24 +35,43 @@ def is_installed(module: str) -> bool:
 
 
 def left_out() -> str:
-    """Return one line on what a job does without here and what would bring it; or nothing."""
+    """Return one line with the missing libraries, what is left out, and how to install them.
+
+    Returns:
+        "" where nothing is left out.
+    """
     missing = [module for module in LEFT_OUT if not is_installed(module)]
-    words = "; ".join(f"{LEFT_OUT[module]} without {module}" for module in missing)
-    return words and f"{words} (`pip install {' '.join(missing)}`)"
+    consequences = "; ".join(f"{LEFT_OUT[module]} without {module}" for module in missing)
+    return consequences and f"{consequences} (`pip install {' '.join(missing)}`)"
 
 
 def refusal(module: str, flag: str) -> str:
-    """Return why a flag cannot be obeyed without a library, as one line; "" where it is there."""
+    """Return why a setting cannot be used without a library, as one line; "" where it is there.
+
+    Args:
+        module: name of the library's module.
+        flag: setting and value with which the line begins.
+
+    Example:
+        >>> refusal("jax", "--evaluate=samples")
+        ''
+        >>> refusal("no_such_library", "--x=1")
+        '--x=1: needs the package no_such_library; run `pip install no_such_library`'
+    """
     package = PACKAGES.get(module, module)
-    needs = f"{flag}: needs the package {package}; run `pip install {package}`"
-    return "" if is_installed(module) else needs
+    problem = f"{flag}: needs the package {package}; run `pip install {package}`"
+    return "" if is_installed(module) else problem
 
 
 def require(module: str, flag: str) -> None:
-    """Refuse a flag that cannot be obeyed without a library.
+    """Refuse a setting that cannot be used without a library.
+
+    Args:
+        module: name of the library's module.
+        flag: setting and value with which the message begins.
 
     Raises:
         InputError: the library is missing.
     """
-    if words := refusal(module, flag):
-        raise InputError(words)
+    if problem := refusal(module, flag):
+        raise InputError(problem)

@@ -1,4 +1,4 @@
-"""One owner per workdir: a lock that dies with its process."""
+"""Lock of a workdir, held by one process at a time and released when that process ends."""
 
 import contextlib
 import fcntl
@@ -15,13 +15,19 @@ LOCK_FILE = ".lock"
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Own a folder, which must exist, for as long as the block lasts.
+    """Hold the lock of a folder, which must exist, for as long as the block lasts.
 
-    The lock is the kernel's and goes when its process does, however that ends; the file only says
-    whose it is.
+    The lock is the kernel's (``flock``) and is released when its process ends, however that
+    happens; the content of the lock file only names the process.
 
     Raises:
-        InputError: another process owns the folder.
+        InputError: another process holds the lock.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, locked(pathlib.Path(folder)):
+        ...     pathlib.Path(folder, LOCK_FILE).read_text().startswith("process ")
+        True
     """
     with (workdir / LOCK_FILE).open("a+", encoding="utf-8") as file:
         _lock(file, workdir)
@@ -35,10 +41,12 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def refuse_if_locked(workdir: Path) -> None:
-    """Look before the data are read whether another process owns the folder.
+    """Refuse a folder whose lock another process holds, without locking it.
+
+    For use before the data are read, which may take long.
 
     Raises:
-        InputError: it does.
+        InputError: another process holds the lock.
     """
     path = workdir / LOCK_FILE
     with contextlib.suppress(OSError), path.open(encoding="utf-8") as file:
@@ -46,12 +54,13 @@ def refuse_if_locked(workdir: Path) -> None:
 
 
 def _lock(file: IO[str], workdir: Path) -> None:
+    """Lock an open file without waiting."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        owner = file.read() or "another process"
+        holder = file.read() or "another process"
         raise InputError(
-            f"--workdir={workdir}: in use by {owner}; wait for it, stop it or give another "
+            f"--workdir={workdir}: in use by {holder}; wait for it, stop it or give another "
             "--workdir"
         ) from None

@@ -1,14 +1,17 @@
-"""Devices; the only room with a mesh. It knows no model.
+"""Mesh of devices: its shape, and how arrays are laid out on it.
 
-The mesh has two axes. Over ``run`` the runs of a study are split: they never talk to each other, so
-every device carries out the same program on its share of them, and nothing is sent. Over ``batch``
-the examples of an update are split: each device computes the gradient of its share, and the shares
-are added up, one all-reduce an update.
+The mesh ``[run, batch]`` has two axes. The runs of a study are split over ``run``: they are
+independent, so every device carries out the same program on its share of them, and nothing is sent.
+The examples of an update are split over ``batch``: each device computes the gradient of its share,
+and the shares are added up by one all-reduce per update.
 
-``run`` is a manual axis (``shard_map``), so that no compiler can think of sending anything along
-it. ``batch`` is an automatic one (GSPMD): a program means on any number of devices what it means
-on one, statistics of a whole batch included, and random bits are the same; only sums are made in
-another order. Devices that lie side by side, such as those of one host, share their runs.
+``run`` is a manual axis (``shard_map``), so the compiler cannot send anything along it. ``batch``
+is an automatic axis (GSPMD): a program computes on any number of devices what it computes on one,
+statistics of a whole batch included, and random bits are the same; only the order of summation
+differs. Neighbouring devices, such as those of one host, share their runs.
+
+This is the only module that names meshes and shardings; it knows no model. Below, ``d_run`` and
+``d_batch`` are the two sizes of the mesh, :class:`Devices`.
 """
 
 import functools
@@ -22,15 +25,17 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
+from vae_jax.runtime import jax_versions
+
 T = TypeVar("T")
 
 
 class Devices(NamedTuple):
-    """Shape of the mesh.
+    """Shape of the mesh: ``d_run * d_batch`` devices.
 
     Attributes:
-        run: devices over which the runs are split.
-        batch: devices over which each run's batch is split.
+        run: number of devices over which the runs are split, d_run.
+        batch: number of devices over which each run's batch is split, d_batch.
     """
 
     run: int = 1
@@ -38,60 +43,84 @@ class Devices(NamedTuple):
 
 
 AUTOMATIC = Devices(0, 0)
-"""As many as :func:`arrange` thinks best."""
+"""Request that leaves both numbers to :func:`choose_devices`."""
 
 
-def arrange(num_runs: int, batch_size: int, asked: Devices = AUTOMATIC) -> Devices:
-    """The mesh for a study: runs first, then the batch over what is left.
+def choose_devices(num_runs: int, batch_size: int, requested: Devices = AUTOMATIC) -> Devices:
+    """Return the shape of the mesh for a study: runs first, then the batch over the rest.
 
-    Without being asked a batch is split only where that pays, on accelerators and over several
-    hosts: the "devices" of one CPU share its cores. The mesh of several hosts takes all devices,
+    With n devices and no request, ``d_run = min(num_runs, n)`` and ``d_batch`` is the largest
+    divisor of the batch size that is at most ``n // d_run``. On the CPUs of one host ``d_batch`` is
+    1, because its "devices" share the same cores. The mesh of several hosts takes all devices,
     which pads the runs where the batch cannot be divided.
 
     Args:
-        num_runs: of the study.
+        num_runs: number of runs of the study.
         batch_size: examples per update.
-        asked: numbers of devices that are given, 0 for none.
+        requested: shape to choose, 0 for a number that is left open.
+
+    Example:
+        >>> choose_devices(num_runs=3, batch_size=128, requested=Devices(1, 1))
+        Devices(run=1, batch=1)
     """
     available = jax.device_count()
     if jax.process_count() > 1:
-        return _over_hosts(num_runs, batch_size, asked, available)
-    run = asked.run or max(1, min(num_runs, available // (asked.batch or 1)))
-    left = available // run if jax.default_backend() != "cpu" else 1
-    return Devices(run, asked.batch or _divisors(batch_size, left)[-1])
+        return _devices_of_all_hosts(num_runs, batch_size, requested, available)
+    run = requested.run or max(1, min(num_runs, available // (requested.batch or 1)))
+    rest = available // run if jax.default_backend() != "cpu" else 1
+    return Devices(run, requested.batch or _divisors(batch_size, rest)[-1])
 
 
-def _over_hosts(num_runs: int, batch_size: int, asked: Devices, available: int) -> Devices:
-    """All devices: as many runs at a time as there are, or as few more as can be."""
+def _devices_of_all_hosts(
+    num_runs: int, batch_size: int, requested: Devices, available: int
+) -> Devices:
+    """Return the shape that takes all devices and has the largest d_run <= num_runs.
+
+    Where there is none, the one with the smallest d_run, which pads the runs.
+    """
     shapes = [Devices(available // n, n) for n in _divisors(available, available)]
     fitting = [
         shape
         for shape in shapes
-        if asked.run in (0, shape.run)
-        and (shape.batch == asked.batch or (not asked.batch and batch_size % shape.batch == 0))
+        if requested.run in (0, shape.run)
+        and (
+            shape.batch == requested.batch
+            or (not requested.batch and batch_size % shape.batch == 0)
+        )
     ]
     not_padded = [shape for shape in fitting if shape.run <= num_runs]
-    return not_padded[0] if not_padded else (fitting or [asked])[-1]
+    return not_padded[0] if not_padded else (fitting or [requested])[-1]
 
 
-def _divisors(number: int, most: int) -> list[int]:
-    """Divisors of a number that are at most ``most``, at least 1 among them."""
-    return [n for n in range(1, max(1, most) + 1) if number % n == 0]
+def _divisors(number: int, limit: int) -> list[int]:
+    """Return the divisors of a number that are at most ``limit``, in ascending order from 1."""
+    return [n for n in range(1, max(1, limit) + 1) if number % n == 0]
 
 
-def refusal(devices: Devices) -> str:
-    """Why there can be no such mesh, in words; empty if there can."""
-    available, wanted = jax.device_count(), devices.run * devices.batch
-    if jax.process_count() > 1 and wanted != available:
-        return f"takes {wanted} of the {available} devices of all hosts, and must take all"
-    return f"takes {wanted} devices, and there are {available}" if wanted > available else ""
+def problem_with(devices: Devices) -> str:
+    """Return the reason why there can be no such mesh; "" if there can.
+
+    Example:
+        >>> problem_with(Devices(1, 1))
+        ''
+    """
+    available, needed = jax.device_count(), devices.run * devices.batch
+    if jax.process_count() > 1 and needed != available:
+        return f"takes {needed} of the {available} devices of all hosts, and must take all"
+    return f"takes {needed} devices, and there are {available}" if needed > available else ""
 
 
 def over_devices(fn: Callable[..., T], devices: Devices) -> Callable[..., T]:
-    """``fn(shared, mapped)`` on each device with all of ``shared`` and its share of ``mapped``.
+    """Return ``fn(shared, mapped)`` as a function that each device calls on its share of the runs.
 
-    The leading axis of ``mapped`` and of the result is split over ``run``, which must divide it
-    (:func:`pad_runs`). Inside, :func:`split_batch` says what is split over ``batch``.
+    Args:
+        fn: from ``shared``, whole on each device, and ``mapped`` ``[runs / d_run, ...]`` to a
+            result ``[runs / d_run, ...]``. Inside, :func:`split_batch` names the arrays that are
+            split over ``batch``.
+        devices: shape of the mesh; d_run must divide the runs (:func:`pad_runs`).
+
+    Returns:
+        The function from ``shared`` and ``mapped`` ``[runs, ...]`` to a result ``[runs, ...]``.
     """
     if devices == Devices():
         return fn
@@ -107,16 +136,21 @@ def over_devices(fn: Callable[..., T], devices: Devices) -> Callable[..., T]:
 
 
 def split_batch(tree: T, axis: int = 0) -> T:
-    """Arrays whose given axis, of examples, is split over ``batch`` where there is such an axis.
+    """Constrain arrays ``[..., examples, ...]`` to be split over ``batch`` along one axis.
 
-    For use while a program is traced. Values do not change, only where they lie; an axis that the
-    devices do not divide stays whole.
+    For use while a program is traced. Values do not change, only the devices that hold them. Arrays
+    stay whole where ``d_batch`` is 1 or does not divide the examples.
+
+    Args:
+        tree: arrays.
+        axis: number of the axis of examples.
     """
     context = jax.sharding.get_abstract_mesh()
     if "batch" not in context.auto_axes or context.shape["batch"] == 1:
         return tree
+    automatic = AbstractMesh(context.axis_sizes, context.axis_names, (AxisType.Auto,) * 2)
+    mesh = context if jax_versions.TAKES_MANUAL_AXES else automatic
     # Names its mesh: jax 0.7 does not find that of shard_map for a bare spec.
-    mesh = AbstractMesh(context.axis_sizes, context.axis_names, (AxisType.Auto,) * 2)
     sharding = NamedSharding(mesh, P(*[None] * axis, "batch"))
 
     def split(array: jax.Array) -> jax.Array:
@@ -128,12 +162,19 @@ def split_batch(tree: T, axis: int = 0) -> T:
 
 
 def replicate(tree: Any, devices: Devices) -> Any:
-    """The same arrays on each device."""
+    """Return the arrays, whole on each device."""
     return _put(tree, _sharding(devices, P()))
 
 
 def pad_runs(tree: Any, devices: Devices) -> Any:
-    """Arrays split over ``run``, the last run repeated until the devices divide the runs."""
+    """Return arrays ``[runs, ...]`` split over ``run`` and padded to a multiple of ``d_run``.
+
+    Their leading axis becomes ``ceil(runs / d_run) * d_run``; the last run is repeated.
+
+    Example:
+        >>> pad_runs(np.arange(3), Devices()).shape
+        (3,)
+    """
     sharding = _sharding(devices, P("run"))
     num_runs = jax.tree.leaves(tree)[0].shape[0]
     if num_runs % devices.run == 0:
@@ -142,37 +183,58 @@ def pad_runs(tree: Any, devices: Devices) -> Any:
     return _resized(sharding)(_put(tree, _sharding(devices, P())), padded)
 
 
-def placed(devices: Devices, mapped: Any, shared: Any) -> tuple[Any, Any]:
-    """Arrays of the runs split over the devices (padded), and the others on each of them."""
+def to_devices(devices: Devices, mapped: Any, shared: Any) -> tuple[Any, Any]:
+    """Return the arrays of the runs, split and padded, and the shared ones, whole on each device.
+
+    These are the two arguments of a function that :func:`over_devices` made.
+    """
     return pad_runs(mapped, devices), replicate(shared, devices)
 
 
 def drop_padding(tree: Any, num_runs: int, devices: Devices) -> Any:
-    """The first ``num_runs`` of arrays that :func:`pad_runs` lengthened, on each device."""
+    """Return the first ``num_runs`` rows of arrays that :func:`pad_runs` padded.
+
+    Arrays ``[ceil(num_runs / d_run) * d_run, ...]`` become ``[num_runs, ...]``, whole on each
+    device. Arrays that have no padding stay as they are, split over ``run``.
+    """
     if num_runs % devices.run == 0:
         return tree
     return _resized(_sharding(devices, P()))(tree, num_runs)
 
 
 def to_host(tree: Any) -> Any:
-    """All numbers as numpy arrays, on every host; with several, all must ask at the same time."""
+    """Return whole arrays as numpy arrays, on every host; all hosts must call this together.
+
+    Example:
+        >>> to_host(jnp.arange(3)).tolist()
+        [0, 1, 2]
+    """
 
     def fetch(array: Any) -> Any:
         if isinstance(array, jax.Array) and not array.is_fully_addressable:
             whole = NamedSharding(array.sharding.mesh, P())  # pyright: ignore[reportAttributeAccessIssue]
-            array = jax.jit(_same, out_shardings=whole)(array).addressable_data(0)
+            array = jax.jit(_identity, out_shardings=whole)(array).addressable_data(0)
         return jax.device_get(array)
 
     return jax.tree.map(fetch, tree)
 
 
-def at_hand(tree: Any) -> Any:
-    """Arrays that this host can read by itself: as they are, or with several hosts all numbers."""
+def addressable(tree: Any) -> Any:
+    """Return arrays that this process can read by itself.
+
+    With one process these are the given arrays, with several those of :func:`to_host`.
+    """
     return tree if jax.process_count() == 1 else to_host(tree)
 
 
 def runs_that_fit(bytes_per_run: Callable[[], int]) -> int:
-    """How many runs a device should advance at a time: 1 on a CPU, else what its memory holds."""
+    """Return the number of runs that a device should train at a time.
+
+    On a CPU this is 1, elsewhere as many as four fifths of the free memory hold, at least 1.
+
+    Args:
+        bytes_per_run: estimates the memory of one run; not called on a CPU.
+    """
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return 1
@@ -181,8 +243,8 @@ def runs_that_fit(bytes_per_run: Callable[[], int]) -> int:
     return max(1, int(0.8 * free) // bytes_per_run())
 
 
-def memory() -> int | None:
-    """Bytes that a device can hold, if that is known; on a CPU the memory of the machine."""
+def device_memory() -> int | None:
+    """Return the bytes of a device's memory, of the machine's on a CPU; None where unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -190,43 +252,55 @@ def memory() -> int | None:
 
 
 def fits(num_bytes: int) -> bool:
-    """Whether that much may lie on a device for good: half of what it has."""
-    return num_bytes <= (memory() or 8 * 2**30) // 2
+    """Return whether data of this size may stay on a device: at most half of its memory.
+
+    Example:
+        >>> fits(1000)
+        True
+    """
+    return num_bytes <= (device_memory() or 8 * 2**30) // 2
 
 
-def place(
+def array_from_shares(
     shape: tuple[int, ...],
-    at: Callable[[Any], np.ndarray],
+    read: Callable[[Any], np.ndarray],
     devices: Devices,
     axis: int | None = None,
 ) -> jax.Array:
-    """An array made of what ``at`` gives for the indices of a device's share.
+    """Return an array on the devices, each of whose shares is read from the host.
 
-    That is all of it, or where an axis of examples is named and the devices of ``batch`` divide it,
-    a part: then each host reads no more than its devices need.
+    The array is whole on each device. Where an axis of examples is given and ``d_batch`` divides
+    it, the array is split along this axis, and each host reads only what its devices hold.
+
+    Args:
+        shape: shape of the whole array.
+        read: returns the numbers at a tuple of slices, one for each axis.
+        devices: shape of the mesh.
+        axis: number of the axis of examples; None for no split.
     """
     spec = P()
     if axis is not None and shape[axis] % devices.batch == 0:
         spec = P(*[None] * axis, "batch")
     sharding = _sharding(devices, spec)
     if sharding is None:
-        return jax.device_put(at(tuple(slice(0, n) for n in shape)))
+        return jax.device_put(read(tuple(slice(0, n) for n in shape)))
     with jax.transfer_guard("allow"):
-        return jax.make_array_from_callback(shape, sharding, at)
+        return jax.make_array_from_callback(shape, sharding, read)
 
 
 def _mesh(devices: Devices) -> Mesh:
+    """Return the mesh of the first ``d_run * d_batch`` devices."""
     chosen = jax.devices()[: devices.run * devices.batch]
     return jax.make_mesh(devices, ("run", "batch"), (AxisType.Auto,) * 2, devices=chosen)
 
 
 def _sharding(devices: Devices, spec: P) -> Sharding | None:
-    """None stands for the default device: one device needs no mesh."""
+    """Return a sharding on the mesh, or None for the default device: one device needs no mesh."""
     return None if devices == Devices() else NamedSharding(_mesh(devices), spec)
 
 
 def _put(tree: Any, sharding: Sharding | None) -> Any:
-    """Arrays of the host or of devices, laid out anew; each host puts what its devices hold."""
+    """Return arrays with a sharding; each host sends what its own devices hold."""
     if sharding is not None and jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
@@ -235,9 +309,9 @@ def _put(tree: Any, sharding: Sharding | None) -> Any:
             is_there = isinstance(value, jax.Array) and len(value.devices()) == 1
             return value if is_there else jax.device_put(jax.device_get(value))
         if isinstance(value, jax.Array) and not value.is_fully_addressable:
-            return jax.jit(_same, out_shardings=sharding)(value)
+            return jax.jit(_identity, out_shardings=sharding)(value)
         host = np.asarray(jax.device_get(value))
-        with jax.transfer_guard("allow"):  # it is asked for, and JAX takes it for an accident
+        with jax.transfer_guard("allow"):  # intended, but the guard takes it for an accident
             return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
     return jax.tree.map(put, tree)
@@ -245,7 +319,7 @@ def _put(tree: Any, sharding: Sharding | None) -> Any:
 
 @functools.cache
 def _resized(sharding: Sharding | None) -> Callable[[Any, int], Any]:
-    """Function that cuts off rows, or repeats the last, until there are so many."""
+    """Return a function that cuts off rows, or repeats the last one, to a given number of rows."""
 
     def resize(tree: Any, num_rows: int) -> Any:
         def rows(array: jax.Array) -> jax.Array:
@@ -256,5 +330,5 @@ def _resized(sharding: Sharding | None) -> Callable[[Any, int], Any]:
     return jax.jit(resize, static_argnums=1, out_shardings=sharding)
 
 
-def _same(array: jax.Array) -> jax.Array:
+def _identity(array: jax.Array) -> jax.Array:
     return array

@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT: the first asks for an orderly stop, the second ends the process at once.
+"""SIGTERM and SIGINT: the first signal stops training in order, the second ends the process.
 
-Python runs signal handlers between its own instructions only, so a handler would wait for the
-chunk or the compilation that is under way. Here the interpreter's wakeup descriptor tells a thread,
-which sees a signal at any time.
+Python runs signal handlers only between its own instructions, so a handler would wait for the
+chunk or the compilation that is running. Here the interpreter writes each signal to a pipe
+(``signal.set_wakeup_fd``) that a thread reads, so a signal is noticed at any time.
 """
 
 import contextlib
@@ -17,17 +17,28 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StoppedError(Exception):
-    """Training that a signal ended, after its state was saved."""
+    """Error that ends a training after a signal, when its state is saved.
 
-    def __init__(self, signum: int, words: str):
-        super().__init__(f"{signal.Signals(signum).name}: {words}")
+    Attributes:
+        status: exit status of the process, 128 + the number of the signal.
+    """
+
+    def __init__(self, signum: int, message: str):
+        super().__init__(f"{signal.Signals(signum).name}: {message}")
         self.status = 128 + signum
 
 
 class Stop:
-    """Whether a signal has asked for an end.
+    """Request to stop, made by a signal.
 
-    Outside of :meth:`deferred` there is nothing to save, and a signal ends the process at once.
+    Inside of :meth:`deferred` a signal is noted and the block stops when it can. Outside of it
+    there is nothing to save, and a signal ends the process at once.
+
+    Example:
+        >>> stop = Stop()
+        >>> with stop.deferred():
+        ...     stop.is_wanted
+        False
     """
 
     def __init__(self) -> None:
@@ -37,39 +48,39 @@ class Stop:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there was a signal."""
+        """True once there was a signal."""
         return self._signum is not None
 
     @property
     def signum(self) -> int:
-        """The signal that there was, or 0."""
+        """Number of the signal that there was, or 0."""
         return self._signum or 0
 
     def follow(self, signum: int) -> None:
-        """Stop as another process does, which had this signal; 0 for none."""
+        """Take over the signal that another process received; 0 for none."""
         if signum and self._signum is None:
             self._signum = signum
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Leave it to the block to look at ``is_wanted`` and to stop."""
+        """Note signals while the block lasts; the block reads ``is_wanted`` and stops by itself."""
         self._is_deferred = True
         try:
             yield
         finally:
             self._is_deferred = False
 
-    def raise_if_wanted(self, words: str) -> None:
+    def raise_if_wanted(self, message: str) -> None:
         """End the training if there was a signal.
 
         Raises:
-            StoppedError: there was.
+            StoppedError: there was a signal.
         """
         if self._signum is not None:
-            raise StoppedError(self._signum, words)
+            raise StoppedError(self._signum, message)
 
     def receive(self, signum: int) -> None:
-        """Take note of a signal; the second, or one that need not wait, ends the process."""
+        """Note a signal; the second one, or one outside of :meth:`deferred`, ends the process."""
         if self._signum is not None or not self._is_deferred:
             return _exit(signum)
         self._signum = signum
@@ -80,13 +91,16 @@ class Stop:
         print(f"{name}: stopping after this chunk; a second signal exits at once", flush=True)
 
     def cancel(self) -> None:
-        """Forget the limit of time."""
+        """Cancel the timer that ends the process :data:`GRACE_SECONDS` after the first signal."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 def _exit(signum: int) -> None:
-    """End the process as the signal would have; what is half written is passed over next time."""
+    """End the process as the signal would have.
+
+    Files that are half written have temporary names, which the next start ignores.
+    """
     with contextlib.suppress(OSError, ValueError):
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[?25h\n")  # the progress bar hides the cursor
@@ -96,10 +110,10 @@ def _exit(signum: int) -> None:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Stop]:
-    """A :class:`Stop` that hears the process's signals while the block lasts.
+    """Yield a :class:`Stop` that receives the signals of the process while the block lasts.
 
-    A signal that the process was told to ignore stays ignored. In a thread other than the main
-    one, which Python gives no signals, nothing is heard.
+    A signal that the process ignores stays ignored. In a thread other than the main one, to which
+    Python gives no signals, none is received.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -107,8 +121,8 @@ def watched() -> Iterator[Stop]:
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    heard = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {s: signal.signal(s, lambda *_: None) for s in heard}
+    handled = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {s: signal.signal(s, lambda *_: None) for s in handled}
     descriptor = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     listener = threading.Thread(target=_listen, args=(reader, stop), daemon=True)
     listener.start()
@@ -126,7 +140,7 @@ def watched() -> Iterator[Stop]:
 
 
 def _listen(reader: int, stop: Stop) -> None:
-    """Hand on signals until a zero comes."""
+    """Pass on signals from the pipe until a zero comes."""
     while number := os.read(reader, 1)[0]:
         if number in SIGNALS:
             stop.receive(number)

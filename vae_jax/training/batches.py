@@ -1,6 +1,7 @@
-"""Which examples an update sees, and which pixels of them.
+"""Batches: the examples of each update and their pixels, as functions of (seed, step).
 
-Everything is a function of (seed, step), computed on the device from resident uint8 images.
+Epoch orders, indices and binary pixels are computed on the device from uint8 images that stay
+there, so a resumed run reads the batches of the uninterrupted one.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,7 +17,7 @@ from vae_jax.runtime import jax_versions
 from vae_jax.types import Images, Labels, Pixels, PRNGKey, default_float
 
 EVAL_BATCH_SIZE = 1000
-"""Examples that an evaluation encodes at once; no result depends on it."""
+"""Number of examples that an evaluation encodes at once; no result depends on it."""
 
 BINARIZATIONS = ("none", "threshold", "static", "dynamic")
 Split: TypeAlias = Literal["train", "valid", "test"]
@@ -24,10 +25,10 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 class Examples(NamedTuple):
-    """A split as it lies on the device.
+    """Split of a data set on the device.
 
     Attributes:
-        pixels: 0 to 255.
+        pixels: stored images, 0 to 255.
         labels: classes, for conditional models only.
     """
 
@@ -38,11 +39,11 @@ class Examples(NamedTuple):
 class PrefetchedBatches(NamedTuple):
     """Batches of consecutive updates, gathered on the host from a training set that stays there.
 
-    Runs with equal seeds see the same examples and share a stream.
+    Runs with equal seeds use the same examples, so they share a stream.
 
     Attributes:
-        pixels: 0 to 255.
-        seeds: of the streams.
+        pixels: stored images, 0 to 255.
+        seeds: seed of each stream.
         labels: classes, for conditional models only.
     """
 
@@ -50,15 +51,20 @@ class PrefetchedBatches(NamedTuple):
     seeds: UInt32[Array, " streams"]
     labels: Int[Array, "streams steps batch"] | None = None
 
-    def at(self, seed: UInt32[Array, ""], place: Int[Array, ""]) -> Examples:
-        """Those of the update with this place in the sequence."""
+    def at(self, seed: UInt32[Array, ""], index: Int[Array, ""]) -> Examples:
+        """Return the batch of a run's seed at an index of the axis ``steps``."""
         stream = jnp.argmax(self.seeds == seed)
-        labels = None if self.labels is None else self.labels[stream, place]
-        return Examples(self.pixels[stream, place], labels)
+        labels = None if self.labels is None else self.labels[stream, index]
+        return Examples(self.pixels[stream, index], labels)
 
 
 def epochs_touched(max_steps: int, batch_size: int, num_examples: int) -> int:
-    """Most epochs that ``max_steps`` consecutive batches can reach into."""
+    """Return the largest number of epochs that ``max_steps`` consecutive batches can touch.
+
+    Example:
+        >>> epochs_touched(max_steps=7, batch_size=3, num_examples=10)
+        3
+    """
     return (max_steps * batch_size + num_examples - 2) // num_examples + 1
 
 
@@ -69,15 +75,27 @@ def epoch_orders(
     num_examples: int,
     max_epochs: int,
 ) -> Int[Array, "max_epochs examples"]:
-    """A random order of all examples for each of ``num_epochs`` epochs; the rest are zeros.
+    """Return a random order of all examples for each of ``num_epochs`` epochs.
 
-    The order that sorts random words. Words that are equal (in 60,000 one pair every other epoch)
-    keep their order.
+    An epoch's order is the one that sorts random 32-bit words. Words that are equal (in 60,000 one
+    pair every other epoch) keep their order.
+
+    Args:
+        hparams: hyperparameters of one run, whose seed is used.
+        first_epoch: number of the epoch in the first row.
+        num_epochs: rows to fill; the other ones are zeros.
+        num_examples: examples of the training set.
+        max_epochs: rows of the result.
+
+    Example:
+        >>> orders = epoch_orders(HParams.of(seed=1), jnp.int32(0), 2, 5, 3)
+        >>> jnp.sort(orders).tolist()
+        [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 0, 0, 0, 0]]
     """
 
-    def add(place: Int[Array, ""], orders: Array) -> Array:
-        key = rng.stream(hparams.seed, "shuffle", first_epoch + place)
-        return orders.at[place].set(_argsort(jax.random.bits(key, (num_examples,), jnp.uint32)))
+    def add(row: Int[Array, ""], orders: Array) -> Array:
+        key = rng.stream(hparams.seed, "shuffle", first_epoch + row)
+        return orders.at[row].set(_argsort(jax.random.bits(key, (num_examples,), jnp.uint32)))
 
     none = jnp.zeros((max_epochs, num_examples), jnp.int32)
     return jax.lax.fori_loop(0, num_epochs, add, none)
@@ -86,17 +104,17 @@ def epoch_orders(
 def _argsort(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
     """Return the order that sorts the words, equal ones in their old order.
 
-    The same order everywhere, in the way that is best on each kind of device. On a CPU XLA sorts
-    one array of whole numbers fast, and pairs slowly: each word is sorted together with its place
-    as one number of 64 bits, in a quarter of the time of :func:`jax.numpy.argsort`. For a TPU XLA
-    unrolls every round of a sort, which takes most of the time of compiling a whole training
+    The result is the same on every device; the algorithm is the fastest one there. On a CPU XLA
+    sorts one array of integers fast, and pairs slowly: each word is sorted together with its index
+    as one 64-bit integer, in a quarter of the time of :func:`jax.numpy.argsort`. For a TPU XLA
+    unrolls every round of a sort, which takes most of the compilation time of a training
     (``benchmarks/README.md``): there the rounds are a loop.
     """
 
     def packed(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
         with jax_versions.enable_x64(True):
-            places = jnp.arange(len(words), dtype=jnp.uint64)
-            pairs = (words.astype(jnp.uint64) << jnp.uint64(32)) | places
+            indices = jnp.arange(len(words), dtype=jnp.uint64)
+            pairs = (words.astype(jnp.uint64) << jnp.uint64(32)) | indices
             return jax.lax.sort(pairs, is_stable=False).astype(jnp.int32)
 
     def plain(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
@@ -109,31 +127,31 @@ def _sorting_network(words: UInt32[Array, " n"]) -> Int[Array, " n"]:
     """Return the order that sorts the words, by Batcher's bitonic network (1968) in one loop.
 
     In each round every position i is compared with position i ^ stride. Blocks of 2, 4, 8, ...
-    positions become sorted, in turns up and down, each in rounds whose stride halves. The array is
-    filled up to a power of two n, which takes log2(n) (log2(n) + 1) / 2 rounds. Pairs (word, place)
-    are all different, so the order is that of a stable sort.
+    positions become sorted, alternately ascending and descending, each in rounds whose stride
+    halves. The array is padded to a power of two n, which takes log2(n) (log2(n) + 1) / 2 rounds.
+    Pairs (word, index) are all different, so the order is that of a stable sort.
     """
     num_words = len(words)
     levels = (num_words - 1).bit_length()
     position = jnp.arange(2**levels, dtype=jnp.int32)
-    # Signed, because a TPU compares no unsigned numbers in one instruction; the order is the same.
+    # Signed, because a TPU has no instruction that compares unsigned integers; same order.
     key = jax.lax.bitcast_convert_type(words ^ jnp.uint32(2**31), jnp.int32)
     key = jnp.pad(key, (0, 2**levels - num_words), constant_values=2**31 - 1)
 
     def body(_: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, ...]:
-        block, stride, key, place = carry
+        block, stride, key, index = carry
         is_lower = (position & stride) == 0
-        other_key, other_place = (
+        other_key, other_index = (
             jnp.where(is_lower, jnp.roll(array, -stride), jnp.roll(array, stride))
-            for array in (key, place)
+            for array in (key, index)
         )
-        is_less = (key < other_key) | ((key == other_key) & (place < other_place))
+        is_less = (key < other_key) | ((key == other_key) & (index < other_index))
         is_rising = (position & block) == 0
         is_kept = is_less == (is_lower == is_rising)
-        key, place = jnp.where(is_kept, key, other_key), jnp.where(is_kept, place, other_place)
+        key, index = jnp.where(is_kept, key, other_key), jnp.where(is_kept, index, other_index)
         is_sorted = stride == 1
         block = jnp.where(is_sorted, 2 * block, block)
-        return block, jnp.where(is_sorted, block, stride) // 2, key, place
+        return block, jnp.where(is_sorted, block, stride) // 2, key, index
 
     carry = (jnp.int32(2), jnp.int32(1), key, position)
     return jax.lax.fori_loop(0, levels * (levels + 1) // 2, body, carry)[3][:num_words]
@@ -145,11 +163,18 @@ def batch_indices(
     step: Int[Array, ""],
     batch_size: int,
 ) -> Int[Array, " batch"]:
-    """Examples of one update.
+    """Return the indices of the examples of update number ``step``.
 
-    Batches are cut from the endless sequence of epoch orders, so within an epoch every example is
-    seen exactly once, nothing is dropped, and only a batch that spans two epochs may hold an
-    example twice.
+    Batches are cut from the endless sequence of epoch orders: position p of the sequence is example
+    ``orders[p // num_examples - first_epoch, p % num_examples]``, and the update takes positions
+    ``step * batch_size`` to ``(step + 1) * batch_size - 1``. So every example occurs exactly once
+    in an epoch, no remainder is dropped, and only a batch that spans two epochs may hold an example
+    twice.
+
+    Example:
+        >>> orders = jnp.array([[2, 0, 1], [1, 2, 0]])
+        >>> batch_indices(orders, jnp.int32(0), jnp.int32(1), batch_size=2).tolist()
+        [1, 1]
     """
     num_examples = orders.shape[1]
     position = step * batch_size + jnp.arange(batch_size)
@@ -159,17 +184,22 @@ def batch_indices(
 def binarize(key: PRNGKey, pixels: Pixels) -> Bool[Array, "*batch height width channels"]:
     """Draw each pixel from Bernoulli(pixel / 255), exactly 0 at 0 and 1 at 255.
 
-    Sixteen random bits a pixel are compared with 257 times the pixel, so the probability is right
-    to 2^-16 at half the random words of a uniform draw.
+    Sixteen random bits u per pixel are compared: the result is ``u < 257 * pixel + (pixel > 0)``.
+    So the probability is exact to 2^-16, with half the random words of a uniform draw.
+
+    Example:
+        >>> binarize(jax.random.key(0), jnp.array([[[0], [255]]], jnp.uint8)).tolist()
+        [[[False], [True]]]
     """
     threshold = pixels.astype(jnp.uint32) * 257 + (pixels > 0)
     return _random_uint16(key, pixels.shape) < threshold
 
 
 def _random_uint16(key: PRNGKey, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """Whole numbers below 2^16: of each image's random words the upper halves, then the lower.
+    """Return integers below 2^16: the upper halves of each image's random words, then the lower.
 
-    A row of words for each image: halves of one flat array take three times as long to lay out.
+    Each image has a row of words of its own: halves of one flat array take three times as long to
+    lay out.
     """
     *batch, height, width, channels = shape
     size = height * width * channels
@@ -179,11 +209,19 @@ def _random_uint16(key: PRNGKey, shape: tuple[int, ...]) -> UInt32[Array, "..."]
 
 
 def stored_pixels(mode: str, split: Split, pixels: np.ndarray) -> np.ndarray:
-    """Pixels of a split as they lie on the device.
+    """Return the pixels of a split as the device stores them.
 
-    ``none`` keeps gray levels, ``threshold`` cuts at one half, ``static`` draws each pixel once
-    with a fixed key. ``dynamic`` keeps the gray levels of ``train``, which are drawn anew at each
-    update, and draws ``valid`` and ``test`` once, as ``static`` does.
+    Args:
+        mode: one of :data:`BINARIZATIONS`. ``none`` keeps gray levels, ``threshold`` cuts at one
+            half, ``static`` draws each pixel once with a fixed key. ``dynamic`` keeps the gray
+            levels of ``train``, because each update draws them anew, and draws ``valid`` and
+            ``test`` once, as ``static`` does.
+        split: name of the split.
+        pixels: images as loaded, 0 to 255.
+
+    Example:
+        >>> stored_pixels("threshold", "test", np.array([[[[0], [200]]]], np.uint8)).tolist()
+        [[[[0], [255]]]]
     """
     if mode == "none" or (mode == "dynamic" and split == "train"):
         return pixels
@@ -194,5 +232,10 @@ def stored_pixels(mode: str, split: Split, pixels: np.ndarray) -> np.ndarray:
 
 
 def as_images(pixels: Pixels) -> Images:
-    """Gray levels 0..255 as numbers in [0, 1]."""
+    """Return gray levels 0 to 255 as numbers in [0, 1], ``pixels / 255``.
+
+    Example:
+        >>> as_images(jnp.array([[[0], [255]]], jnp.uint8)).tolist()
+        [[[0.0], [1.0]]]
+    """
     return pixels.astype(default_float()) / 255

@@ -1,7 +1,8 @@
-"""Checkpoints of a study's state; the only room with orbax.
+"""Checkpoints of a study's state, written and read with orbax.
 
-``NUMBER/state`` is what orbax wrote and ``NUMBER/seal.json`` its seal. A checkpoint is made under
-another name and gets its number when it is whole, sealed and on the disk.
+A checkpoint is a folder ``STEP`` with the arrays, ``STEP/state``, and their checksums and metadata,
+``STEP/seal.json``. It is written under a temporary name and renamed to ``STEP`` when it is complete
+and on the disk. No other module imports orbax.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,30 +25,47 @@ from vae_jax.runtime import checksums, distributed
 from vae_jax.training.step import TrainState
 
 FORMAT = 2
+"""Version of the format, which every checkpoint names."""
 WRITER = f"vae_jax with orbax-checkpoint {ocp.__version__}"
-KEPT = 2
+"""Program that writes a checkpoint."""
+NUM_KEPT = 2
+"""Number of the newest checkpoints that are kept."""
 
 _STATE = "state"
 _UNFINISHED = (".partial", ".discarded")
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of the checkpoints in a folder, whole or damaged; changes nothing."""
+    """Return the steps of the checkpoints in a folder, complete or damaged, in ascending order."""
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 class Checkpoints:
-    """Numbered checkpoints of a :class:`TrainState` in a folder; the newest two are kept.
+    """Checkpoints of a :class:`TrainState` in a folder, by step; the newest two are kept.
 
-    Saving is asynchronous: ``save`` returns when the state is copied, and writing goes on while
-    the training does. With several processes all of them save and restore together, each the
-    shares on its own devices, and ``save`` returns when all is written: what they tell each other
-    meanwhile must not meet what the training sends. A context manager that waits for the last
-    write.
+    A context manager, which waits for the last write at its end.
+
+    Saving is asynchronous: ``save`` returns when the state is copied to the host, and a thread
+    writes it while the training goes on. With several processes all of them save and restore
+    together, each the shares on its own devices, and ``save`` returns when all is written, because
+    its barriers must not interleave with the communication of the training.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax.numpy as jnp
+        >>> state = TrainState(jnp.array([7]), {"w": jnp.ones((1, 2))}, (), jnp.array([-1]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with Checkpoints(pathlib.Path(folder)) as checkpoints:
+        ...         checkpoints.save(7, state, {"lines": 1})
+        ...     checkpoints.steps, checkpoints.metadata(7)["lines"]
+        ...     bool((checkpoints.restore(7, state).params["w"] == 1).all())
+        ([7], 1)
+        True
     """
 
     def __init__(self, folder: Path):
+        """Name the folder; entering the context makes it."""
         self._folder = folder.absolute()
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._pending: Future[None] | None = None
@@ -73,11 +91,11 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that are there, whole or damaged."""
+        """Steps of the checkpoints in the folder, complete or damaged, in ascending order."""
         return steps(self._folder)
 
     def wait(self) -> None:
-        """Return when nothing is being written.
+        """Wait until nothing is being written.
 
         Raises:
             OSError: the last write failed.
@@ -86,72 +104,84 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def save(self, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
-        """Start writing the state, and facts in the types of JSON.
+    def save(self, step: int, state: TrainState, metadata: Mapping[str, Any]) -> None:
+        """Start writing the state and its metadata; a step that exists is not written again.
 
-        The arrays are copied to the host first, because the next chunk is given their memory. A
-        step that is already there is left alone.
+        The arrays are copied to the host first, because the next chunk is donated their memory.
+
+        Args:
+            step: number of updates, the name of the checkpoint.
+            state: state of all runs.
+            metadata: values in the types of JSON, which :meth:`metadata` gives back.
 
         Raises:
-            OSError: this write or the one before cannot be made.
+            OSError: this write or the one before failed.
         """
         self.wait()
         if distributed.from_first(lambda: step in self.steps):
             return
+        content = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(state), **metadata}
         if jax.process_count() > 1:
-            every = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(state), **facts}
-            return _write_together(self._folder, step, state, every)
+            return _write_together(self._folder, step, state, content)
         host = jax.tree.map(np.array, jax.device_get(state))
-        every = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(host), **facts}
-        self._pending = self._writer.submit(_write, self._folder, step, host, every)
+        self._pending = self._writer.submit(_write, self._folder, step, host, content)
 
-    def facts(self, step: int) -> dict[str, Any]:
-        """What was saved with the state.
+    def metadata(self, step: int) -> dict[str, Any]:
+        """Verify a checkpoint and return the metadata that were saved with the state.
 
         Raises:
-            seals.DamagedError: a file of this checkpoint is missing or not what was written.
+            vae_jax.runtime.checksums.DamagedError: a file of this checkpoint is missing or not what
+                was written.
         """
         return checksums.verify(self._folder / str(step))
 
     def set_aside(self, step: int) -> None:
-        """Take the checkpoint of a step out of the numbered ones; its files stay."""
+        """Rename a damaged checkpoint, so that it is no longer listed; its files stay."""
         aside = self._folder / f"{step}.damaged"
         if aside.exists():
             shutil.rmtree(aside)
         os.rename(self._folder / str(step), aside)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state of a step, on the devices of ``like``, which gives its structure.
+        """Verify a checkpoint and return its state.
+
+        Args:
+            step: name of the checkpoint.
+            like: state with the same structure, shapes and dtypes, whose devices are used.
 
         Raises:
-            seals.DamagedError: its arrays are not called and shaped like these.
+            vae_jax.runtime.checksums.DamagedError: a file of this checkpoint is missing or not what
+                was written, or its arrays differ from those of ``like`` in name, dtype or shape.
         """
-        if self.facts(step)["arrays"] != _shapes(like):
+        if self.metadata(step)["arrays"] != _shapes(like):
             raise checksums.DamagedError("its arrays are not those of this model")
-        places = jax.tree.map(
+        targets = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
         )
-        path, args = self._folder / str(step) / _STATE, ocp.args.StandardRestore(places)
+        path, args = self._folder / str(step) / _STATE, ocp.args.StandardRestore(targets)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
             return reader.restore(path, args=args)
 
 
 def _shapes(state: TrainState) -> dict[str, str]:
-    """Path, dtype and shape of every array."""
+    """Return dtype and shape of every array by its path in the pytree."""
     return {
         jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree.leaves_with_path(state)
     }
 
 
-def _write(folder: Path, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
+def _write(folder: Path, step: int, state: TrainState, metadata: Mapping[str, Any]) -> None:
+    """Write a checkpoint by a single process."""
     partial = _begin(folder, step, state)
     _write_arrays(partial / _STATE, state)
-    _finish(partial, folder / str(step), facts)
+    _finish(partial, folder / str(step), metadata)
 
 
-def _write_together(folder: Path, step: int, state: TrainState, facts: Mapping[str, Any]) -> None:
-    """Each process writes its shares; the first does everything else, before and after."""
+def _write_together(
+    folder: Path, step: int, state: TrainState, metadata: Mapping[str, Any]
+) -> None:
+    """Write the shares of each process; the first process does everything else."""
     partial = folder / f"{step}.partial"
     if distributed.is_first():
         _begin(folder, step, state)
@@ -159,30 +189,31 @@ def _write_together(folder: Path, step: int, state: TrainState, facts: Mapping[s
     _write_arrays(partial / _STATE, state)
     distributed.barrier()
     if distributed.is_first():
-        _finish(partial, folder / str(step), facts)
+        _finish(partial, folder / str(step), metadata)
     distributed.barrier()
 
 
 def _begin(folder: Path, step: int, state: TrainState) -> Path:
+    """Make the temporary folder of a checkpoint, on a disk with room for the state."""
     partial = folder / f"{step}.partial"
     partial.mkdir()
     _reserve(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
     return partial
 
 
-def _finish(partial: Path, final: Path, facts: Mapping[str, Any]) -> None:
-    """Seal what is whole, give it its number, and let older ones go."""
+def _finish(partial: Path, final: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the checksums, rename the complete checkpoint and delete older ones."""
     folder = final.parent
-    checksums.write_checksums(partial, facts)
+    checksums.write_checksums(partial, metadata)
     os.rename(partial, final)
-    for old in steps(folder)[:-KEPT]:
+    for old in steps(folder)[:-NUM_KEPT]:
         discarded = folder / f"{old}.discarded"
         os.rename(folder / str(old), discarded)
         shutil.rmtree(discarded)
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:
-    """Meet a full disk here, where it is one plain error, and not in orbax's threads."""
+    """Raise OSError if the disk is too full, as one plain error before orbax's threads meet it."""
     if not hasattr(os, "posix_fallocate"):
         return
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -190,18 +221,23 @@ def _reserve(folder: Path, num_bytes: int) -> None:
 
 
 def _write_arrays(path: Path, state: TrainState) -> None:
+    """Write the arrays that this process can address.
+
+    Raises:
+        OSError: the write failed.
+    """
     with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
         try:
             writer.save(path, args=ocp.args.StandardSave(state))
-        except ValueError as error:  # how tensorstore tells of a failed write
+        except ValueError as error:  # what tensorstore raises when a write fails
             if distributed.is_loss(error):
                 raise
             raise OSError(errno.EIO, " ".join(str(error).split())) from None
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Without orbax's own log, whose tracebacks say again what the exception says."""
+def _quiet() -> Iterator[None]:
+    """Silence orbax's own log, whose tracebacks repeat the exception."""
     log = logging.getLogger("absl")
     level = log.level
     log.setLevel(logging.CRITICAL)

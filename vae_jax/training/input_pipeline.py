@@ -1,17 +1,18 @@
-"""How training images come to the device: all at once, or in pieces gathered on the host.
+"""Input pipeline: the training set on the device, or blocks of prefetched batches from the host.
 
-Images that the device can hold lie there, and a program takes what it needs. Larger data stay on
-the host, where grain reads a *piece* of several updates at a time, on each process its share of a
-split batch, and sends it while the device works on the piece before. Which examples an update sees
-is a function of (seed, step), computed as on the device, so both ways train the same numbers, and
-the reader's position is the step that every checkpoint holds.
+A training set that fits stays on the device, where each update gathers its batch
+(:class:`ResidentInput`). A larger one stays on the host. There grain gathers *blocks*, each with
+the batches of several updates, on each process its share of a split batch, and sends one while the
+device works on the one before (:class:`StreamedInput`). The examples of an update are a function of
+(seed, step) that both compute alike, so both train the same numbers, and the position in the stream
+is the step that every checkpoint holds.
 """
 
 import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,15 +31,17 @@ from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.step import Batch, BatchKeys, TrainSpec, draw_batch
 
 ON_DEVICE = ("auto", "yes", "no")
-PIECE_BYTES = 2**26
+"""Choices of where the training set is kept: yes or no for the device, auto for what fits."""
+BLOCK_BYTES = 2**26
+"""Size that the pixels of a block may have, 64 MiB; one update is taken in any case."""
 
 
 class InputBlock(NamedTuple):
-    """What some consecutive updates of all runs see.
+    """Input of consecutive updates of all runs.
 
     Attributes:
-        examples: all of them, or those of these updates.
-        num_steps: updates.
+        examples: the training set, or the prefetched batches of these updates.
+        num_steps: number of updates.
     """
 
     examples: Examples | PrefetchedBatches
@@ -47,22 +50,28 @@ class InputBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class ResidentInput:
-    """Everything on the device.
+    """Training set that stays on the device.
 
     Attributes:
         examples: the training set.
-        max_steps: most updates of a piece.
+        max_steps: largest number of updates of a block.
+
+    Example:
+        >>> examples = Examples(jnp.zeros((5, 2, 2, 1), jnp.uint8))
+        >>> source = ResidentInput(examples, max_steps=4)
+        >>> [block.num_steps for block in source.blocks(0, [4, 6])]
+        [4, 2]
     """
 
     examples: Examples
     max_steps: int
 
-    def sample(self, start: int) -> Examples:
-        """The training set."""
+    def template(self, start: int) -> Examples:
+        """Return the training set, which every block contains."""
         return self.examples
 
-    def along(self, start: int, stops: Iterable[int]) -> Iterator[InputBlock]:
-        """One piece to each stop."""
+    def blocks(self, start: int, stops: Iterable[int]) -> Iterator[InputBlock]:
+        """Yield one block up to each stop."""
         for stop in stops:
             yield InputBlock(self.examples, stop - start)
             start = stop
@@ -70,75 +79,82 @@ class ResidentInput:
 
 @dataclass(frozen=True)
 class StreamedInput:
-    """Pieces that grain reads ahead of the device.
+    """Training set on the host, from which grain prefetches blocks for the device.
 
-    Runs that share a seed see the same examples and share a stream.
+    Runs with equal seeds use the same examples, so they share a stream.
 
     Attributes:
-        spec: what is trained.
+        spec: model and training.
         data: images and, for conditional models, labels.
-        seeds: of the runs, each once.
-        place: :func:`vae_jax.runtime.mesh.place` on the devices.
-        most_steps: updates between two visits of the host.
+        seeds: seeds of the runs, each once, one for each stream.
+        devices: shape of the mesh.
+        max_chunk_steps: largest number of updates between two stops.
     """
 
     spec: TrainSpec
     data: Dataset
     seeds: tuple[int, ...]
-    place: Callable[..., jax.Array]
-    most_steps: int
+    devices: Devices
+    max_chunk_steps: int
 
     @functools.cached_property
     def max_steps(self) -> int:
-        """As many updates as :data:`PIECE_BYTES` hold, but an equal share of ``most_steps``."""
+        """Number of updates of a block: an equal share of a chunk that fits ``BLOCK_BYTES``."""
         per_step = len(self.seeds) * self.spec.batch_size * math.prod(self.data.image_shape)
-        fitting = max(1, min(self.most_steps, PIECE_BYTES // per_step))
-        return -(-self.most_steps // -(-self.most_steps // fitting))
+        fitting = max(1, min(self.max_chunk_steps, BLOCK_BYTES // per_step))
+        return -(-self.max_chunk_steps // -(-self.max_chunk_steps // fitting))
 
-    def sample(self, start: int) -> PrefetchedBatches:
-        """The piece that comes first."""
-        return self._gathered(self._rows(start, start + 1))
+    def template(self, start: int) -> PrefetchedBatches:
+        """Return prefetched batches of the shape that every block has."""
+        return self._gather(self._indices(start, start + 1))
 
-    def along(self, start: int, stops: Iterable[int]) -> Iterator[InputBlock]:
-        """Pieces of at most ``max_steps``; while one is used the next one is read."""
+    def blocks(self, start: int, stops: Iterable[int]) -> Iterator[InputBlock]:
+        """Yield blocks of at most ``max_steps`` updates up to each stop.
+
+        While the caller uses a block, the next one is gathered.
+        """
         from grain import MapDataset, ReadOptions  # a third of a second, for those who stream
 
-        cuts = list(_cut(start, stops, self.max_steps))
-        pieces = MapDataset.source(cuts).map(lambda cut: self._piece(*cut))
-        reader = iter(pieces.to_iter_dataset(ReadOptions(num_threads=1, prefetch_buffer_size=1)))
+        bounds = list(_block_bounds(start, stops, self.max_steps))
+        blocks = MapDataset.source(bounds).map(lambda bound: self._block(*bound))
+        reader = iter(blocks.to_iter_dataset(ReadOptions(num_threads=1, prefetch_buffer_size=1)))
         with contextlib.closing(reader):
             yield from reader
 
-    def _piece(self, first: int, last: int) -> InputBlock:
-        return InputBlock(self._gathered(self._rows(first, last)), last - first)
+    def _block(self, first: int, last: int) -> InputBlock:
+        """Return the block of updates ``first`` to ``last - 1``."""
+        return InputBlock(self._gather(self._indices(first, last)), last - first)
 
-    def _rows(self, first: int, last: int) -> Int[np.ndarray, "streams steps batch"]:
+    def _indices(self, first: int, last: int) -> Int[np.ndarray, "streams steps batch"]:
+        """Return the examples of updates ``first`` to ``last - 1``."""
         size, count = self.spec.batch_size, len(self.data.train)
-        return np.stack([rows_of(seed, first, last, size, count) for seed in self.seeds])
+        return np.stack([example_indices(seed, first, last, size, count) for seed in self.seeds])
 
-    def _gathered(self, rows: Int[np.ndarray, "streams steps batch"]) -> PrefetchedBatches:
-        """The images of these rows; what makes up for missing updates is never looked at."""
-        streams, num_steps, size = rows.shape
-        missing = [(0, 0), (0, self.max_steps - num_steps)]
+    def _gather(self, indices: Int[np.ndarray, "streams steps batch"]) -> PrefetchedBatches:
+        """Return the images and labels of these examples, with zeros up to ``max_steps`` updates.
 
-        def at(index: tuple[slice, ...], values: Any) -> np.ndarray:
-            found = values[rows[index[:3]]]
-            return np.pad(found, missing + [(0, 0)] * (found.ndim - 2))
+        The program never reads the zeros, because it is given the number of updates.
+        """
+        streams, num_steps, size = indices.shape
+        padding = [(0, 0), (0, self.max_steps - num_steps)]
 
-        shape = (streams, self.max_steps, size)
-        pixels = self.place(
-            (*shape, *self.data.image_shape),
-            lambda index: batches.stored_pixels(
-                self.spec.binarize, "train", at(index, self.data.train)
-            ),
-            axis=2,
-        )
-        seeds = self.place((streams,), lambda index: np.array(self.seeds, np.uint32)[index])
+        def padded(share: tuple[slice, ...], values: Any) -> np.ndarray:
+            found = values[indices[share[:3]]]
+            return np.pad(found, padding + [(0, 0)] * (found.ndim - 2))
+
+        def pixels_of(share: tuple[slice, ...]) -> np.ndarray:
+            pixels = padded(share, self.data.train)
+            return batches.stored_pixels(self.spec.binarize, "train", pixels)
+
+        on_devices = functools.partial(mesh.array_from_shares, devices=self.devices)
+        shape, all_seeds = (streams, self.max_steps, size), np.array(self.seeds, np.uint32)
+        pixels = on_devices((*shape, *self.data.image_shape), pixels_of, axis=2)
+        seeds = on_devices((streams,), lambda share: all_seeds[share])
         labels = labels_given(self.spec, self.data)
         if labels is None:
             return PrefetchedBatches(pixels, seeds)
         return PrefetchedBatches(
-            pixels, seeds, self.place(shape, lambda index: at(index, labels), axis=2)
+            pixels, seeds, on_devices(shape, lambda share: padded(share, labels), axis=2)
         )
 
 
@@ -151,56 +167,68 @@ def make_input_pipeline(
     *,
     on_device: str = "auto",
 ) -> ResidentInput | StreamedInput:
-    """The way for these data.
+    """Return the input pipeline for a training set.
 
     Args:
-        spec: what is trained.
-        hparams: of all runs.
+        spec: model and training.
+        hparams: hyperparameters of all runs, ``[runs]``.
         data: images.
-        max_steps: most updates between two visits of the host.
-        devices: to which the images go.
-        on_device: ``yes`` and ``no`` choose, ``auto`` asks whether they fit.
+        max_steps: largest number of updates between two stops.
+        devices: shape of the mesh.
+        on_device: ``yes`` to keep the training set on the device, ``no`` to stream it from the
+            host, ``auto`` to stream it only if it does not fit
+            (:func:`vae_jax.runtime.mesh.fits`).
 
     Raises:
-        InputError: static binarization, whose pixels are drawn once for all images together, of
-            images that cannot lie on the device; streaming without grain.
+        InputError: streamed images with static binarization, which draws the pixels of all images
+            together on the device; streaming without the library grain.
     """
     if on_device == "yes" or (on_device == "auto" and mesh.fits(data.train.nbytes)):
         return ResidentInput(mesh.replicate(resident(spec, data), devices), max_steps)
     if spec.binarize == "static":
         raise InputError(
-            "--binarize=static: draws all images at once on the device, where they have no place; "
+            "--binarize=static: draws all images at once, for which they must be on the device; "
             "give --binarize=dynamic or --data_on_device=yes"
         )
     libraries.require("grain", f"--data_on_device={on_device}")
     seeds = tuple(sorted({int(seed) for seed in np.atleast_1d(np.asarray(hparams.seed))}))
-    place = functools.partial(mesh.place, devices=devices)
-    return StreamedInput(spec, data, seeds, place, max_steps)
+    return StreamedInput(spec, data, seeds, devices, max_steps)
 
 
 def resident(spec: TrainSpec, data: Dataset) -> Examples:
-    """The training set as it lies on the device."""
+    """Return the training set as the device stores it."""
     pixels = batches.stored_pixels(spec.binarize, "train", data.train[:])
     labels = labels_given(spec, data)
     return Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels))
 
 
 def batch_at(spec: TrainSpec, hparams: HParams, data: Dataset, step: int) -> Batch:
-    """What one update of one run sees, without the rest of the training set."""
-    (rows,) = rows_of(int(hparams.seed), step, step + 1, spec.batch_size, len(data.train))
+    """Return the batch of one update of one run, made without the rest of the training set."""
+    (indices,) = example_indices(
+        int(hparams.seed), step, step + 1, spec.batch_size, len(data.train)
+    )
     if spec.binarize == "static":
-        pixels = batches.stored_pixels(spec.binarize, "train", data.train)[rows]
+        pixels = batches.stored_pixels(spec.binarize, "train", data.train)[indices]
     else:
-        pixels = batches.stored_pixels(spec.binarize, "train", data.train[rows])
+        pixels = batches.stored_pixels(spec.binarize, "train", data.train[indices])
     labels = labels_given(spec, data)
-    examples = Examples(jnp.asarray(pixels), None if labels is None else jnp.asarray(labels[rows]))
+    own_labels = None if labels is None else jnp.asarray(labels[indices])
+    examples = Examples(jnp.asarray(pixels), own_labels)
     return draw_batch(spec, BatchKeys.at(hparams, jnp.int32(step)), examples)
 
 
-def rows_of(
+def example_indices(
     seed: int, first: int, last: int, batch_size: int, num_examples: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """Return the examples of updates ``first`` to ``last - 1``, as ``batches.batch_indices``."""
+    """Return the indices of the examples of updates ``first`` to ``last - 1``.
+
+    The same numbers as :func:`vae_jax.training.batches.batch_indices`, computed on the host.
+
+    Example:
+        >>> indices = example_indices(seed=0, first=0, last=3, batch_size=2, num_examples=6)
+        >>> indices.shape, sorted(indices.ravel().tolist())
+        ((3, 2), [0, 1, 2, 3, 4, 5])
+    """
     position = np.arange(first * batch_size, last * batch_size)
     epochs, within = np.divmod(position, num_examples)
     parts = [
@@ -212,7 +240,7 @@ def rows_of(
 
 @functools.lru_cache(maxsize=16)
 def _order(seed: int, epoch: int, num_examples: int) -> Int[np.ndarray, " n"]:
-    """One epoch's order, by the same program."""
+    """Return the order of one epoch, from the function that the device uses."""
     with jax.default_device(_idle_device()), jax.transfer_guard("allow"):
         hparams = HParams.of(seed=seed)
         return np.asarray(_orders(hparams, jnp.int32(epoch), num_examples)[0])
@@ -220,22 +248,23 @@ def _order(seed: int, epoch: int, num_examples: int) -> Int[np.ndarray, " n"]:
 
 @functools.partial(jax.jit, static_argnums=2)
 def _orders(hparams: HParams, epoch: Array, num_examples: int) -> Array:
+    """Return the order of one epoch as the only row of an array."""
     return batches.epoch_orders(hparams, epoch, 1, num_examples, 1)
 
 
 def _idle_device() -> Any:
-    """A CPU, where nothing has to wait for the updates; the default where JAX was given none."""
+    """Return a CPU, which the updates do not keep busy, or the default device if JAX has no CPU."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
         return jax.local_devices()[0]
 
 
-def _cut(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
-    """First and last update of equal pieces, none longer than ``most``, up to each stop."""
+def _block_bounds(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of equal blocks, none longer than ``most`` updates, up to each stop."""
     for stop in stops:
-        num_pieces = -(-(stop - start) // most)
-        bounds = [start + (stop - start) * k // num_pieces for k in range(num_pieces + 1)]
+        num_blocks = -(-(stop - start) // most)
+        bounds = [start + (stop - start) * k // num_blocks for k in range(num_blocks + 1)]
         yield from itertools.pairwise(bounds)
         start = stop
 
@@ -243,5 +272,5 @@ def _cut(start: int, stops: Iterable[int], most: int) -> Iterator[tuple[int, int
 def labels_given(
     spec: TrainSpec, data: Dataset, split: batches.Split = "train"
 ) -> np.ndarray | None:
-    """Labels of a split, for a model that is given them."""
+    """Return the labels of a split for a conditional model, None for any other model."""
     return data.labels_of(split) if spec.model.num_classes else None

@@ -1,22 +1,29 @@
-"""When the host looks at a training; no number that is trained depends on it."""
+"""Intervals after which the host takes over; no trained number depends on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 SHARED_STEPS = 500
-"""Trainings of up to so many updates share one compiled program."""
+"""Least number of updates for which a program is built, so that short trainings share one."""
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """When the host looks.
+    """Length of a training, and its intervals in updates.
 
     Attributes:
-        num_steps: updates in all.
-        chunk_steps: most updates between two visits.
-        eval_every: updates between evaluations on valid; the last update is always one.
-        checkpoint_every: updates between checkpoints; the last update is always one.
-        most_steps: a bound on ``chunk_steps`` where updates are slow.
+        num_steps: updates of the whole training.
+        chunk_steps: largest number of updates in one device loop.
+        eval_every: updates between evaluations on valid; there is one after the last update.
+        checkpoint_every: updates between checkpoints; there is one after the last update.
+        most_steps: bound on ``chunk_steps`` where updates are slow.
+
+    Example:
+        >>> intervals = Intervals(num_steps=10, chunk_steps=4, eval_every=6)
+        >>> list(intervals.after(0))
+        [4, 6, 8, 10]
+        >>> [step for step in intervals.after(0) if intervals.is_due(step, 6)]
+        [6, 10]
     """
 
     num_steps: int
@@ -26,7 +33,10 @@ class Intervals:
     most_steps: int = 2**31 - 1
 
     def after(self, start: int) -> Iterator[int]:
-        """Steps to stop at: all multiples of the intervals, and the end."""
+        """Yield the steps after ``start`` at which a chunk ends.
+
+        These are the multiples of all intervals, and the last step.
+        """
         step = start
         while step < self.num_steps:
             chunk_steps = min(self.chunk_steps, self.most_steps)
@@ -35,14 +45,14 @@ class Intervals:
             yield step
 
     @property
-    def longest(self) -> int:
-        """Updates for which the program is built: no fewer than can lie between two visits.
+    def longest_chunk(self) -> int:
+        """Number of updates for which the program is built, at least those of any chunk.
 
-        Short trainings share the program of a chunk, however often the host looks.
+        Short trainings share the program of a chunk, whatever their intervals are.
         """
         widest = min(self.eval_every, self.checkpoint_every)
         return min(self.chunk_steps, max(widest, SHARED_STEPS))
 
     def is_due(self, step: int, interval: int) -> bool:
-        """Whether a multiple of the interval, or the end, is reached."""
+        """Return whether a step is a multiple of the interval, or the last one."""
         return step % interval == 0 or step == self.num_steps

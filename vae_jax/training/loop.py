@@ -1,9 +1,15 @@
-"""Training from the host: the Python loop over chunks of updates.
+"""Training loop: Python on the host, one compiled chunk of many updates at a time.
 
-A chunk is many updates in one device loop (:func:`vae_jax.training.vectorized.train_chunk`).
-Between chunks the host takes the mean training terms, scores valid where that is due, and hands the
-state to its caller, who logs and saves. At which steps it does so changes no number that is
-trained.
+:func:`train` is the whole story. It compiles the updates of all runs (:class:`TrainingProgram`) and
+yields a :class:`ChunkOutput` after each chunk, with which the caller logs, saves, or stops::
+
+    for output in train(spec, hparams, data, intervals, initial_state(spec, hparams, data)):
+        log(output.rows)
+
+A chunk is a device loop of many updates (:func:`vae_jax.training.vectorized.train_chunk`). It ends
+where :class:`vae_jax.training.intervals.Intervals` says, and no trained number depends on where
+that is. Between chunks the host fetches the mean training terms and evaluates valid where it is
+due. Training can go on from any state, also from one of a checkpoint.
 """
 
 import time
@@ -25,21 +31,23 @@ from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Images, Params, Row, default_float
 
-_PROBE_SECONDS = 0.05
+_PROBE_SECONDS = 0.05  # shortest trial of updates from which their speed is computed
 
 ScoreValid = Callable[[Params], list[Row]]
-"""From the parameters of all runs to their ``valid_*`` columns, such as
-:func:`vae_jax.evaluation.scoring.valid_scorer` gives."""
+"""Function from the parameters of all runs, padded for the devices, to their ``valid_*`` columns;
+:func:`vae_jax.evaluation.scoring.valid_scorer` makes one."""
 
 
 class ChunkOutput(NamedTuple):
     """State and measurements of all runs after a chunk of updates.
 
     Attributes:
-        step: updates done.
-        state: of all runs; gone when the next chunk starts, so copy what is to be kept.
-        rows: one per run: step, run, seconds, ``train_*`` and, where due, ``valid_*`` columns.
-        ms_per_step: milliseconds of an update in this chunk, all runs together.
+        step: number of updates so far.
+        state: state of all runs, without padding. Its memory is donated to the next chunk, so copy
+            what must outlive it.
+        rows: one row per run with the columns ``step``, ``run``, ``seconds``, ``train_*`` and, at
+            each ``eval_every``, ``valid_*``, in nats per example; None for a diverged run.
+        ms_per_step: milliseconds of one update of all runs, averaged over this chunk.
     """
 
     step: int
@@ -51,11 +59,33 @@ class ChunkOutput(NamedTuple):
 def initial_state(
     spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout | None = None
 ) -> TrainState:
-    """State of all runs before the first update; every array leads with ``runs``."""
+    """Return the state of all runs before the first update; every array is ``[runs, ...]``.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
+        data: images; their mean starts the decoder's bias, some of them start a learned prior.
+        layout: distribution of the runs; None for the best one here.
+
+    Example:
+        >>> import vae_jax
+        >>> images = np.zeros((10, 4, 4, 1), np.uint8)
+        >>> from vae_jax.data import Record
+        >>> data = Dataset(images, images, images, None, None, None, Record("", "", "", ""))
+        >>> spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((3,))), batch_size=5)
+        >>> state = initial_state(spec, vae_jax.grid(latent_size=2, seed=[0, 1]), data)
+        >>> state.step.tolist()
+        [0, 0]
+        >>> for output in train(spec, vae_jax.grid(latent_size=2, seed=[0, 1]), data,
+        ...                     Intervals(num_steps=4, chunk_steps=3), state):
+        ...     print(output.step, [row["run"] for row in output.rows])
+        3 [0, 1]
+        4 [0, 1]
+    """
     hparams = hparams.as_study()
     layout = layout or memory.layout_for(spec, hparams)
     mean = data.train.mean(axis=0, dtype=np.float64) / 255
-    padded, shared = mesh.placed(
+    padded, shared = mesh.to_devices(
         layout.devices, hparams, (jnp.asarray(mean, default_float()), _starting_images(spec, data))
     )
     state = vectorized.init(spec, padded, *shared, layout=layout)
@@ -63,12 +93,11 @@ def initial_state(
 
 
 def _starting_images(spec: TrainSpec, data: Dataset) -> Images:
-    """Training images, evenly spaced, for the priors that start from some."""
+    """Return evenly spaced training images, from which a prior with pseudo-inputs starts."""
     num = min(spec.model.prior.num_examples, len(data.train))
-    places = np.linspace(0, len(data.train), num, endpoint=False).astype(int)
-    pixels = batches.stored_pixels(
-        "static" if spec.binarize == "dynamic" else spec.binarize, "train", data.train[places]
-    )
+    indices = np.linspace(0, len(data.train), num, endpoint=False).astype(int)
+    mode = "static" if spec.binarize == "dynamic" else spec.binarize
+    pixels = batches.stored_pixels(mode, "train", data.train[indices])
     return batches.as_images(jnp.asarray(pixels))
 
 
@@ -83,18 +112,21 @@ def train(
     on_device: str = "auto",
     score_valid: ScoreValid | None = None,
 ) -> Iterator[ChunkOutput]:
-    """Train from a state on and yield the state after each chunk.
+    """Train from a state on and yield the state and the measurements after each chunk.
 
     Args:
-        spec: what is trained and how.
-        hparams: of one run (scalars) or of a study (``[runs]``).
+        spec: model and training.
+        hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
         data: images.
-        intervals: after which updates the host takes over.
-        state: where to go on from; it is donated.
-        layout: where the runs are computed; None for the best of the device.
-        on_device: whether the images lie on the device, see
+        intervals: length of the training, and its intervals.
+        state: state ``[runs, ...]`` to go on from; its memory is donated.
+        layout: distribution of the runs; None for the best one here.
+        on_device: ``auto``, ``yes`` or ``no``, see
             :func:`vae_jax.training.input_pipeline.make_input_pipeline`.
-        score_valid: measures valid at each ``eval_every``; None for no measurement.
+        score_valid: evaluates valid at each ``eval_every``; None for no evaluation.
+
+    Yields:
+        One output per chunk; nothing where the state has all updates already.
     """
     if int(mesh.to_host(state.step)[0]) >= intervals.num_steps:
         return
@@ -105,9 +137,10 @@ def train(
 
 
 class TrainingProgram:
-    """The compiled updates of all runs of a study, and the data that they read.
+    """Compiled updates of all runs of a study, with their hyperparameters and data.
 
-    ``compile``, then ``run``; in between ``seconds_per_step`` measures how fast updates are here.
+    Call :meth:`compile` first and :meth:`run` last; in between :meth:`seconds_per_step` may measure
+    the speed of updates.
     """
 
     def __init__(
@@ -120,14 +153,14 @@ class TrainingProgram:
         *,
         on_device: str = "auto",
     ) -> None:
-        """Put hyperparameters and data where the program will find them.
+        """Send hyperparameters and, unless they are streamed, the images to the devices.
 
         Args:
-            spec: what is trained and how.
-            hparams: of one run (scalars) or of a study (``[runs]``).
+            spec: model and training.
+            hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
             data: images.
-            intervals: their longest chunk bounds the number of updates of a call.
-            layout: where the runs are computed.
+            intervals: intervals whose longest chunk the program is built for.
+            layout: distribution of the runs.
             on_device: see :func:`vae_jax.training.input_pipeline.make_input_pipeline`.
         """
         self._spec, self._layout = spec, layout
@@ -135,32 +168,37 @@ class TrainingProgram:
         self._num_runs, self._num_examples = len(hparams.seed), len(data.train)
         self._hparams = mesh.pad_runs(hparams, layout.devices)
         self._input = input_pipeline.make_input_pipeline(
-            spec, hparams, data, intervals.longest, layout.devices, on_device=on_device
+            spec, hparams, data, intervals.longest_chunk, layout.devices, on_device=on_device
         )
 
     def compile(self, state: TrainState) -> tuple[TrainState, float]:
-        """Return the state, padded for the devices, and the seconds that compilation took.
+        """Compile the program by a call of zero updates.
 
-        A call of no updates compiles the program; its argument is donated.
+        Args:
+            state: state ``[runs, ...]`` to go on from; its memory is donated.
+
+        Returns:
+            The same state, padded for the devices, and the seconds that compilation took.
         """
         state = mesh.pad_runs(state, self._layout.devices)
-        examples = self._sample(state)
+        examples = self._template(state)
         began = time.perf_counter()
-        state, _ = self._advance(state, InputBlock(examples, 0))
+        state, _ = self._train_block(state, InputBlock(examples, 0))
         return state, time.perf_counter() - began
 
     def seconds_per_step(self, state: TrainState) -> float:
-        """Return the seconds of one update of all runs, tried on copies of a compiled state.
+        """Return the seconds of one update of all runs, measured on copies of a compiled state.
 
-        As many updates are tried as take a while, twice, so that a hiccup of the machine counts
-        little. The slowest host counts.
+        The number of updates grows until a trial takes :data:`_PROBE_SECONDS` longer than one of
+        zero updates. The faster one of two such trials counts, so that a short disturbance does
+        not, and of several hosts the slowest one.
         """
-        examples = self._sample(state)
+        examples = self._template(state)
 
         def seconds(num_steps: int) -> float:
             copy = jax.block_until_ready(jax.tree.map(jnp.copy, state))
             began = time.perf_counter()
-            jax.block_until_ready(self._advance(copy, InputBlock(examples, num_steps)))
+            jax.block_until_ready(self._train_block(copy, InputBlock(examples, num_steps)))
             return distributed.largest(time.perf_counter() - began)
 
         fixed, num_steps, most = seconds(0), 1, self._input.max_steps
@@ -176,50 +214,50 @@ class TrainingProgram:
         *,
         seconds: float = 0.0,
     ) -> Iterator[ChunkOutput]:
-        """Train to the last update and yield the state after each chunk.
+        """Train to the last update and yield the state and the measurements after each chunk.
 
         Args:
-            state: a compiled one; it is donated.
-            intervals: after which updates the host takes over.
-            score_valid: measures valid at each ``eval_every``; None for no measurement.
-            seconds: training time already spent, to which the rows' ``seconds`` add.
+            state: state that :meth:`compile` returned; its memory is donated.
+            intervals: length of the training, and its intervals.
+            score_valid: evaluates valid at each ``eval_every``; None for no evaluation.
+            seconds: training time of earlier starts, included in the rows' ``seconds``.
         """
         start = int(mesh.to_host(state.step)[0])
-        blocks = self._input.along(start, intervals.after(start))
+        blocks = self._input.blocks(start, intervals.after(start))
         for stop in intervals.after(start):
             with jax.transfer_guard("disallow"):
                 began = time.perf_counter()
-                state, terms = self._chunk(state, blocks, stop - start)
+                state, terms = self._train_chunk(state, blocks, stop - start)
                 elapsed = time.perf_counter() - began
                 seconds += elapsed
                 measured = _train_terms(self._spec, terms, self._num_runs)
                 if score_valid is not None and intervals.is_due(stop, intervals.eval_every):
                     scores = score_valid(state.params)
-                    measured = [own | more for own, more in zip(measured, scores, strict=True)]
+                    measured = [row | score for row, score in zip(measured, scores, strict=True)]
                 divergence.blank(measured, state)
                 rows = [
                     {"step": stop, "run": run, "seconds": round(seconds, 3)} | own
                     for run, own in enumerate(measured)
                 ]
-                whole = mesh.drop_padding(state, self._num_runs, self._layout.devices)
-            yield ChunkOutput(stop, whole, rows, 1e3 * elapsed / (stop - start))
+                own_state = mesh.drop_padding(state, self._num_runs, self._layout.devices)
+            yield ChunkOutput(stop, own_state, rows, 1e3 * elapsed / (stop - start))
             start = stop
 
-    def _chunk(
+    def _train_chunk(
         self, state: TrainState, blocks: Iterator[InputBlock], num_steps: int
     ) -> tuple[TrainState, TrainTerms]:
-        """Return the state after so many updates, and their mean terms on the host."""
+        """Return the state after ``num_steps`` updates, and their mean terms on the host."""
         parts: list[tuple[TrainTerms, int]] = []
         while num_steps:
             block = next(blocks)
-            jax.block_until_ready(parts[-2:-1])  # or all blocks would pile up on the device
-            state, terms = self._advance(state, block)
+            jax.block_until_ready(parts[-2:-1])  # else the device would hold all blocks at once
+            state, terms = self._train_block(state, block)
             parts.append((terms, block.num_steps))
             num_steps -= block.num_steps
         return state, _mean(mesh.to_host(parts))
 
-    def _advance(self, state: TrainState, block: InputBlock) -> tuple[TrainState, TrainTerms]:
-        """Do the updates of one block; the state is donated."""
+    def _train_block(self, state: TrainState, block: InputBlock) -> tuple[TrainState, TrainTerms]:
+        """Return the state after the updates of one block, and their mean terms."""
         return vectorized.train_chunk(
             self._spec,
             self._hparams,
@@ -231,13 +269,13 @@ class TrainingProgram:
             layout=self._layout,
         )
 
-    def _sample(self, state: TrainState) -> Examples | PrefetchedBatches:
-        """Return examples of the shape of those that come, to compile and to measure with."""
-        return self._input.sample(int(mesh.to_host(state.step)[0]))
+    def _template(self, state: TrainState) -> Examples | PrefetchedBatches:
+        """Return examples of the shape of every block, to compile and to measure with."""
+        return self._input.template(int(mesh.to_host(state.step)[0]))
 
 
 def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
-    """Return the means over all updates of a chunk, from those over its blocks."""
+    """Return the means over a chunk from the means over its blocks, weighted by their updates."""
     (first, num_steps), *more = parts
     if not more:
         return first
@@ -249,7 +287,7 @@ def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
 
 
 def _train_terms(spec: TrainSpec, terms: TrainTerms, num_runs: int) -> list[Row]:
-    """Return the training terms of the last chunk, one row per run."""
+    """Return one row per run with the training terms of a chunk, in nats per example."""
     measured = {"train_objective": terms.objective, "train_log_likelihood": terms.log_likelihood}
     if spec.model.posterior.has_density:
         measured |= {"train_kl": terms.kl, "train_elbo": terms.log_likelihood - terms.kl}

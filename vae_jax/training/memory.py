@@ -1,4 +1,4 @@
-"""Where the runs of a study are computed, and what memory that takes."""
+"""Memory that runs take, and the layout of a study that follows from it."""
 
 import functools
 import math
@@ -23,22 +23,34 @@ def layout_for(
     spec: TrainSpec,
     hparams: HParams,
     max_parallel_runs: int = 0,
-    asked: Devices = mesh.AUTOMATIC,
+    requested: Devices = mesh.AUTOMATIC,
 ) -> Layout:
-    """The devices as asked or as :func:`vae_jax.runtime.mesh.arrange` has it, and runs at a time.
+    """Return the devices for a study, and the number of runs that each trains at a time.
 
-    For 0 these are 1 on a CPU, whose cores one run already fills, and elsewhere what the memory
-    of a device allows.
+    Args:
+        spec: model and training.
+        hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
+        max_parallel_runs: upper bound of the runs that one device trains at a time. 0 for 1 on a
+            CPU, whose cores one run already fills, and elsewhere for what the memory of a device
+            holds.
+        requested: shape of the mesh; 0 for a number that
+            :func:`vae_jax.runtime.mesh.choose_devices` chooses.
 
     Raises:
-        InputError: there are no such devices.
+        InputError: there are not enough devices.
+
+    Example:
+        >>> import vae_jax
+        >>> spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((8,))))
+        >>> layout_for(spec, vae_jax.grid(beta=[1.0, 4.0]), 2, requested=Devices(1, 1))
+        Layout(max_parallel_runs=2, run_devices=1, batch_devices=1)
     """
     num_runs = len(hparams.as_study().seed)
-    devices = mesh.arrange(num_runs, spec.batch_size, asked)
-    if refusal := mesh.refusal(devices):
+    devices = mesh.choose_devices(num_runs, spec.batch_size, requested)
+    if problem := mesh.problem_with(devices):
         raise InputError(
-            f"--run_devices={asked.run} --batch_devices={asked.batch}: {refusal}; give numbers "
-            "whose product fits, or leave them out"
+            f"--run_devices={requested.run} --batch_devices={requested.batch}: {problem}; give "
+            "numbers whose product fits, or leave them out"
         )
     share = -(-num_runs // devices.run)
     fitting = max_parallel_runs or mesh.runs_that_fit(lambda: bytes_per_run(spec))
@@ -46,12 +58,13 @@ def layout_for(
 
 
 def bytes_per_run(spec: TrainSpec) -> int:
-    """Estimate the memory that one more run at a time needs.
+    """Estimate the memory in bytes that one more run at a time needs.
 
-    Its state, a quarter more for the tiles in which a TPU lays arrays out, and a gradient, which is
-    a third of it; and the larger of what the backward pass of an update keeps of its batch and of
-    twice the largest array, one that is read and one that is written, in the forward pass of an
-    evaluation. A TPU's compiler needs less (``benchmarks/README.md``).
+    ``(1.25 + 1/3) * state + max(update, evaluation)``: the state, a quarter more for the tiles in
+    which a TPU lays out arrays, and a gradient, which is a third of the state; ``update`` is what
+    the backward pass keeps of its batch, and ``evaluation`` twice the largest array of the forward
+    pass of an evaluation, one that is read and one that is written. A TPU's compiler needs less
+    (``benchmarks/README.md``).
     """
     kept = _bytes_kept(spec)
     examples = spec.batch_size * spec.objective.num_draws
@@ -60,32 +73,33 @@ def bytes_per_run(spec: TrainSpec) -> int:
 
 
 def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, intervals: Intervals) -> int:
-    """What a device with so many runs needs in any case.
+    """Return the bytes that a device with so many runs needs in any case.
 
-    The states of all runs, two copies of one batch (seen and decoded for each particle), and the
-    order of the examples between two visits.
+    The states of all runs, one batch as given and as decoded for each particle, and the orders of
+    the epochs that a chunk touches.
     """
-    num_epochs = batches.epochs_touched(intervals.longest, spec.batch_size, num_examples)
+    num_epochs = batches.epochs_touched(intervals.longest_chunk, spec.batch_size, num_examples)
     order = 4 * num_epochs * num_examples
     return num_runs * _bytes_of_state(spec) + 2 * _bytes_of_batch(spec) + order
 
 
 def _bytes_of_state(spec: TrainSpec) -> int:
+    """Return the bytes of the state of a run."""
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(_state(spec)))
 
 
 def _bytes_kept(spec: TrainSpec) -> list[int]:
-    """Bytes of each array that the backward pass of an update keeps, parameters left out."""
+    """Return the bytes of each array that the backward pass keeps, parameters left out."""
     num, hparams, state = spec.batch_size, _hparams(spec), _state(spec)
     labels = jax.ShapeDtypeStruct((num,), jnp.int32) if spec.model.num_classes else None
     pixels = jax.ShapeDtypeStruct((num, *spec.model.image_shape), jnp.uint8)
 
     def backward(state: TrainState, pixels: Pixels, labels: Labels | None) -> Any:
-        drawn_with = BatchKeys.at(hparams, state.step)
-        batch = step.draw_batch(spec, drawn_with, Examples(pixels, labels))
+        keys = BatchKeys.at(hparams, state.step)
+        batch = step.draw_batch(spec, keys, Examples(pixels, labels))
 
         def objective(params: Params) -> Scalar:
-            return step.regularized(spec, hparams, state.step, params, batch, num)[0]
+            return step.regularized_objective(spec, hparams, state.step, params, batch, num)[0]
 
         return jax.vjp(objective, state.params)[1]
 
@@ -95,7 +109,7 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
 
 
 def _state(spec: TrainSpec) -> TrainState:
-    """Shapes of the state of a run."""
+    """Return the shapes of the state of a run."""
     mean = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
     return jax.eval_shape(functools.partial(step.init, spec), _hparams(spec), mean)
 
@@ -109,5 +123,6 @@ def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
 
 
 def _bytes_of_batch(spec: TrainSpec) -> int:
+    """Return the bytes of one batch for each particle, as floats."""
     pixels = spec.batch_size * spec.objective.num_draws * math.prod(spec.model.image_shape)
     return pixels * default_float().itemsize

@@ -1,7 +1,9 @@
-"""From hyperparameters to an optax transformation.
+"""Optimizers: optax transformations made from hyperparameters that are arrays.
 
 The transformation is rebuilt inside the step from that step's ``hparams`` (Python at trace time,
-free at run time), so a vmapped learning rate never hides in a closure that outlives its trace.
+free at run time), so a vmapped learning rate is never captured by a closure that outlives its
+trace. A run that diverged is frozen here: ``is_frozen`` keeps the moments and makes every update
+zero.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ _B1, _B2, _EPS = 0.9, 0.999, 1e-8
 
 
 def _scale_by_adam(is_frozen: Bool[Array, ""]) -> optax.GradientTransformation:
-    """:func:`optax.scale_by_adam`, arranged so that XLA can update the moments in place.
+    """Return :func:`optax.scale_by_adam`, arranged so that XLA can update the moments in place.
 
     The step is taken from the new moments behind a barrier. Without it XLA computes it from the old
     ones, which must then be copied at every update (a tenth of a step of a small network on CPU).
@@ -40,7 +42,7 @@ def _scale_by_adam(is_frozen: Bool[Array, ""]) -> optax.GradientTransformation:
 
 
 def _scale_unless(is_frozen: Bool[Array, ""], rate: Scalar) -> optax.GradientTransformation:
-    """Multiply by the rate, or give zero where frozen (NaN included)."""
+    """Return a transformation that multiplies by the rate; where frozen it gives 0, never NaN."""
     return optax.stateless(
         lambda updates, _: jax.tree.map(lambda u: jnp.where(is_frozen, 0.0, rate * u), updates)
     )
@@ -50,10 +52,23 @@ def _scale_unless(is_frozen: Bool[Array, ""], rate: Scalar) -> optax.GradientTra
 class Adam:
     """Adam (Kingma & Ba 2015) with a warm-up, a schedule and optional gradient clipping.
 
+    Moments with b1 = 0.9 and b2 = 0.999, eps = 1e-8 outside of the root. The learning rate of an
+    update is ``hparams.learning_rate * rate(hparams, step)``.
+
     Attributes:
         schedule: ``constant``, or ``cosine`` to fall to zero at ``num_steps``.
-        num_steps: length of the training, which only the cosine needs.
-        is_clipped: whether gradients are scaled down to ``hparams.clip_norm``.
+        num_steps: updates of the training, which only the cosine needs.
+        is_clipped: True to scale gradients down to the global norm ``hparams.clip_norm``.
+
+    Example:
+        >>> import vae_jax
+        >>> hparams = vae_jax.HParams.of(learning_rate=0.01)
+        >>> transformation = vae_jax.Adam().transformation(hparams, jnp.int32(0))
+        >>> params = {"w": jnp.ones(2)}
+        >>> updates, _ = transformation.update({"w": jnp.array([5.0, -3.0])},
+        ...                                    transformation.init(params))
+        >>> updates["w"].round(4).tolist() == jnp.array([-0.01, 0.01]).round(4).tolist()
+        True
     """
 
     schedule: str = "constant"
@@ -63,12 +78,13 @@ class Adam:
     def transformation(
         self, hparams: HParams, step: Int[Array, ""], is_frozen: Bool[Array, ""] | None = None
     ) -> optax.GradientTransformation:
-        """The optax transformation of update number ``step``.
+        """Return the optax transformation of update number ``step``.
 
         Args:
-            hparams: of one run.
-            step: updates done before this one.
-            is_frozen: where true the state stays as it was and every update is zero.
+            hparams: hyperparameters of one run.
+            step: number of updates before this one.
+            is_frozen: true for a run that diverged: its moments stay as they were and every update
+                is zero. None for False.
         """
         clip = optax.clip_by_global_norm(hparams.clip_norm) if self.is_clipped else optax.identity()
         rate = -hparams.learning_rate * self.rate(hparams, step)
@@ -76,10 +92,18 @@ class Adam:
         return optax.chain(clip, _scale_by_adam(frozen), _scale_unless(frozen, rate))
 
     def rate(self, hparams: HParams, step: Int[Array, ""]) -> Scalar:
-        """Share of the peak learning rate that update number ``step`` takes, in [0, 1].
+        """Return the share of the peak learning rate that update number ``step`` takes, in [0, 1].
 
-        Linear from 1/warmup_steps to 1, then 1 or (1 + cos(pi t)) / 2 with t the share of the
-        remaining updates that is done (Loshchilov & Hutter 2017, eq. 5).
+        The share rises linearly, ``min(1, (step + 1) / warmup_steps)``. The cosine schedule
+        multiplies it by ``(1 + cos(pi t)) / 2`` with
+        ``t = (step - warmup_steps) / (num_steps - warmup_steps)``, clipped to [0, 1] (Loshchilov &
+        Hutter 2017, eq. 5).
+
+        Example:
+            >>> from vae_jax.hparams import HParams
+            >>> hparams = HParams.of(warmup_steps=4)
+            >>> [float(Adam().rate(hparams, jnp.int32(step))) for step in (0, 1, 3, 9)]
+            [0.25, 0.5, 1.0, 1.0]
         """
         step = step.astype(default_float())
         warmup = hparams.warmup_steps.astype(step.dtype)
@@ -89,5 +113,6 @@ class Adam:
         return rise * self._cosine(step, warmup)
 
     def _cosine(self, step: Float[Array, ""], warmup: Float[Array, ""]) -> Scalar:
+        """Return ``(1 + cos(pi t)) / 2``, with t the share of the updates after the warm-up."""
         progress = (step - warmup) / jnp.maximum(self.num_steps - warmup, 1.0)
         return 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))

@@ -1,7 +1,10 @@
-"""Training of one run as pure functions; the only room with a gradient.
+"""Training of one run as pure functions: the objective's gradient and the update.
 
-``train_step`` is one update, ``train_chunk`` many of them in one device loop. Both know a single
-run; ``sweep.py`` maps them over a study.
+``train_step`` is one update, ``train_chunk`` many of them in one device loop. Both are for a single
+run; ``vectorized.py`` maps them over a study.
+
+A run whose objective or gradient is not finite diverges: ``train_step`` stores the number of that
+update and freezes the run, so that its state stays the one before it (``divergence.py`` explains).
 """
 
 from collections.abc import Callable, Iterator
@@ -28,15 +31,24 @@ from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, defau
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """Everything about training that changes shapes or code.
+    """Static specification of a training: choices that change shapes or code.
+
+    Choices that are arrays are :class:`vae_jax.hparams.HParams`; they need no new compilation.
 
     Attributes:
-        model: what is trained.
-        objective: what is maximised.
-        regularizers: penalties that it loses.
-        optimizer: how.
+        model: model to train.
+        objective: bound to maximise.
+        regularizers: penalties, subtracted from the objective.
+        optimizer: optimizer of all parameters.
         batch_size: examples per update.
-        binarize: how gray pixels become binary, one of ``batches.BINARIZATIONS``.
+        binarize: mode by which gray pixels become binary, one of ``batches.BINARIZATIONS``.
+
+    Example:
+        >>> import vae_jax
+        >>> model = vae_jax.VAE((28, 28, 1), max_latents=8, network=vae_jax.MLP((200,)))
+        >>> spec = vae_jax.TrainSpec(model, vae_jax.ImportanceWeighted(5), binarize="dynamic")
+        >>> spec.batch_size, spec.objective.num_draws
+        (128, 5)
     """
 
     model: VAE
@@ -48,13 +60,13 @@ class TrainSpec:
 
 
 class Batch(NamedTuple):
-    """What one update sees.
+    """Examples and randomness of one update.
 
     Attributes:
         x: images in [0, 1].
-        noise: of the reparameterization.
-        key: of the regularisers.
-        y: labels of a conditional model.
+        noise: standard draws of the reparameterization, which become samples of z.
+        key: key of the regularisers.
+        y: labels, for a conditional model only.
     """
 
     x: Images
@@ -63,7 +75,10 @@ class Batch(NamedTuple):
     y: Labels | None = None
 
     def split(self) -> "Batch":
-        """The same, its examples split over the devices that share the batch, if there are any."""
+        """Return the batch split over the devices that share it, inside a traced program.
+
+        See :func:`vae_jax.runtime.mesh.split_batch`; no value changes.
+        """
         x, y = mesh.split_batch((self.x, self.y))
         return Batch(x, mesh.split_batch(self.noise, axis=1), self.key, y)
 
@@ -72,9 +87,9 @@ class BatchKeys(NamedTuple):
     """Keys of one update.
 
     Attributes:
-        binarize: draws the pixels.
-        posterior: draws the noise of the reparameterization.
-        regularizer: is left to the penalties.
+        binarize: key of the binary pixels.
+        posterior: key of the noise of the reparameterization.
+        regularizer: key of what the penalties draw.
     """
 
     binarize: PRNGKey
@@ -83,7 +98,7 @@ class BatchKeys(NamedTuple):
 
     @classmethod
     def at(cls, hparams: HParams, step: Int[Array, ""]) -> "BatchKeys":
-        """Those of update number ``step``."""
+        """Return the keys of update number ``step``: each a function of (seed, name, step)."""
         return cls(
             binarize=rng.stream(hparams.seed, "binarize", step),
             posterior=rng.stream(hparams.seed, "posterior", step),
@@ -92,12 +107,12 @@ class BatchKeys(NamedTuple):
 
 
 class TrainTerms(NamedTuple):
-    """Means over a batch, in nats per example.
+    """Means over a batch, or over the batches of a chunk, in nats per example.
 
     Attributes:
-        objective: what was maximised, regularisers included.
-        log_likelihood: E_q[log p(x|z)].
-        kl: KL(q(z|x) || p(z)).
+        objective: objective that is maximised, penalties subtracted.
+        log_likelihood: reconstruction term E_q[log p(x|z)].
+        kl: divergence KL(q(z|x) || p(z)).
     """
 
     objective: Float[Array, "*runs"]
@@ -106,13 +121,20 @@ class TrainTerms(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that changes while training; arrays only.
+    """State of a training: the arrays that updates change.
 
     Attributes:
-        step: updates done.
-        params: of the model.
-        opt_state: of the optimizer.
+        step: number of updates so far.
+        params: parameters of the model, and of regularisers that learn.
+        opt_state: state of the optimizer.
         diverged: first update whose objective or gradient was not finite; -1 while there is none.
+
+    Example:
+        >>> import vae_jax
+        >>> spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((3,))))
+        >>> state = init(spec, vae_jax.HParams.of(latent_size=2), jnp.full((4, 4, 1), 0.5))
+        >>> int(state.step), int(state.diverged), sorted(state.params)[:2]
+        (0, -1, ['decoder', 'encoder'])
     """
 
     step: Int[Array, "*runs"]
@@ -127,7 +149,14 @@ def init(
     data_mean: Float[Array, "height width channels"],
     examples: Images | None = None,
 ) -> TrainState:
-    """State before the first update."""
+    """Return the state before the first update.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters of one run.
+        data_mean: mean image, in [0, 1], from which the decoder's bias starts.
+        examples: images from which a prior with pseudo-inputs starts, where there is one.
+    """
     zero = jnp.zeros((), jnp.int32)
     params = spec.model.init(hparams, data_mean, examples)
     latent_mask = spec.model.latent_mask(hparams)
@@ -141,30 +170,53 @@ def init(
 def train_step(
     spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
 ) -> tuple[TrainState, TrainTerms]:
-    """One update on one batch; the terms are its means, before the update.
+    """Update the parameters once on one batch.
 
-    From the first objective or gradient on that is not finite, parameters and optimizer stay as
-    they were before it.
+    Gradient ascent: ``loss = -objective``. From the first objective or gradient on that is not
+    finite, parameters and optimizer stay as they were before it.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters of one run.
+        state: state before the update.
+        batch: examples and randomness of the update.
+        num_examples: examples of the training set.
+
+    Returns:
+        The state after the update, and the batch's mean terms before it, in nats per example.
+
+    Example:
+        >>> import vae_jax
+        >>> spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((3,))), batch_size=5)
+        >>> hparams = vae_jax.HParams.of(latent_size=2)
+        >>> state = init(spec, hparams, jnp.full((4, 4, 1), 0.5))
+        >>> data = Examples(jnp.zeros((5, 4, 4, 1), jnp.uint8))
+        >>> batch = draw_batch(spec, BatchKeys.at(hparams, state.step), data)
+        >>> state, terms = train_step(spec, hparams, state, batch, num_examples=5)
+        >>> int(state.step), bool(terms.kl >= 0)
+        (1, True)
     """
 
     def loss_fn(params: Params) -> tuple[Scalar, tuple[TrainTerms, ObjectiveOutput]]:
-        objective, value = regularized(spec, hparams, state.step, params, batch, num_examples)
+        objective, value = regularized_objective(
+            spec, hparams, state.step, params, batch, num_examples
+        )
         terms = TrainTerms(objective, *jax.tree.map(jnp.mean, value.terms))
         return -objective, (terms, value)
 
     (loss, (terms, value)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    # Without the barrier XLA sums a bias's gradient over the batch again to look at its sum.
+    # Without the barrier XLA sums a bias's gradient over the batch again for the check below.
     gradient = jax.lax.optimization_barrier(gradient)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
     diverged = jnp.where(is_first, state.step, state.diverged)
     transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _tracked(spec, params, value, batch.x, diverged)
+    params = _update_likelihood(spec, params, value, batch.x, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged), terms
 
 
-def regularized(
+def regularized_objective(
     spec: TrainSpec,
     hparams: HParams,
     step: Int[Array, ""],
@@ -172,24 +224,40 @@ def regularized(
     batch: Batch,
     num_examples: int,
 ) -> tuple[Scalar, ObjectiveOutput]:
-    """The objective's mean over a batch less all penalties, and what it was made of."""
+    """Return the objective less all penalties, and the objective's output for each example.
+
+    ``mean_n(objective(x_n)) - sum_r penalty_r``, in nats per example.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters of one run.
+        step: number of updates before this one.
+        params: parameters of model and regularisers.
+        batch: examples and randomness of the update.
+        num_examples: examples of the training set, to which some penalties refer.
+    """
     value = spec.objective(spec.model, hparams, params, batch.x, batch.noise, step, batch.y)
     objective = jnp.mean(value.objective)
     context = Context(spec.model.latent_mask(hparams), num_examples, batch.key)
     for regularizer in spec.regularizers:
-        own = params.get(type(regularizer).__name__, {})
-        objective -= regularizer(hparams, own, value.samples, context)
+        learned = params.get(type(regularizer).__name__, {})
+        objective -= regularizer(hparams, learned, value.samples, context)
     return objective, value
 
 
-def _tracked(
+def _update_likelihood(
     spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, diverged: Int[Array, ""]
 ) -> Params:
-    """Parameters, those of the likelihood moved that follow the batch instead of a gradient."""
+    """Return the parameters after the update of those that the likelihood computes by itself.
+
+    Such a parameter, a scale with a closed form for example, follows the batch instead of a
+    gradient. A diverged run keeps its own.
+    """
     if "likelihood" not in params:
         return params
-    many = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
-    moved = spec.model.likelihood.update(params["likelihood"], value.samples.decoder_dist, many)
+    repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
+    decoder_dist = value.samples.decoder_dist
+    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
     kept = jax.tree.map(
         lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
     )
@@ -197,7 +265,7 @@ def _tracked(
 
 
 def _are_finite(tree: Any) -> Bool[Array, ""]:
-    """Whether every number is finite: then so is their sum, unless it overflows."""
+    """Return whether every number is finite: then so is their sum, unless it overflows."""
     return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree)))
 
 
@@ -211,33 +279,38 @@ def train_chunk(
     max_steps: int,
     num_examples: int = 0,
 ) -> tuple[TrainState, TrainTerms]:
-    """``num_steps`` updates in one device loop; the terms are means over them.
+    """Do ``num_steps`` updates in one device loop.
 
     The number of updates is an array, so that chunks of any length up to ``max_steps`` share one
     compiled program (a ``scan`` would need one for each length).
 
     Args:
-        spec: what is trained and how.
-        hparams: of the run.
-        state: to go on from.
-        data: the training set, or the batches of these updates.
-        num_steps: updates.
-        max_steps: the most that they can be.
-        num_examples: in the training set, where only the batches of these updates are given.
+        spec: model and training.
+        hparams: hyperparameters of one run.
+        state: state to go on from.
+        data: the training set, or the prefetched batches of these updates.
+        num_steps: number of updates.
+        max_steps: upper bound of ``num_steps``.
+        num_examples: examples of the training set, given with prefetched batches.
+
+    Returns:
+        The state after the updates, and the terms, which are means over these updates.
     """
     num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
-    pick = _picker(spec, hparams, state.step, data, num_steps, max_steps, num_examples)
-    # All keys at once: a key takes as long to derive in the loop as thousands before it.
+    examples_of = _example_picker(
+        spec, hparams, state.step, data, num_steps, max_steps, num_examples
+    )
+    # All keys at once: in the loop one key takes as long to derive as thousands take here.
     steps = state.step + jnp.arange(max_steps)
-    coming = jax.vmap(lambda step: BatchKeys.at(hparams, step))(steps)
+    all_keys = jax.vmap(lambda step: BatchKeys.at(hparams, step))(steps)
 
     def body(
-        place: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
+        index: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
     ) -> tuple[TrainState, TrainTerms]:
         state, sums = carry
-        drawn_with = jax.tree.map(lambda keys: keys[place], coming)
-        batch = draw_batch(spec, drawn_with, *pick(place, state.step))
-        # Without the barrier XLA draws the batch anew in each of the five loops that read it.
+        keys = jax.tree.map(lambda key: key[index], all_keys)
+        batch = draw_batch(spec, keys, *examples_of(index, state.step))
+        # Without the barrier XLA draws the batch again in each of the five loops that read it.
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
         batch = batch._replace(x=x, noise=noise).split()
         state, terms = train_step(spec, hparams, state, batch, num_examples)
@@ -249,7 +322,7 @@ def train_chunk(
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 
 
-def _picker(
+def _example_picker(
     spec: TrainSpec,
     hparams: HParams,
     start: Int[Array, ""],
@@ -258,15 +331,18 @@ def _picker(
     max_steps: int,
     num_examples: int,
 ) -> Callable[[Int[Array, ""], Int[Array, ""]], tuple[Examples, Int[Array, " batch"] | None]]:
-    """From an update's place in the chunk, and its step, to examples and which of them it sees."""
+    """Return a function from an update's index in the chunk, and its step, to its examples.
+
+    The function returns examples and the indices of those in the batch, None for all of them.
+    """
     if isinstance(data, PrefetchedBatches):
-        return lambda place, step: (data.at(hparams.seed, place), None)
+        return lambda index, step: (data.at(hparams.seed, index), None)
     first_epoch = start * spec.batch_size // num_examples
     last_epoch = ((start + num_steps) * spec.batch_size - 1) // num_examples
     max_epochs = batches.epochs_touched(max_steps, spec.batch_size, num_examples)
     num_epochs = last_epoch - first_epoch + 1
     orders = batches.epoch_orders(hparams, first_epoch, num_epochs, num_examples, max_epochs)
-    return lambda place, step: (
+    return lambda index, step: (
         data,
         batches.batch_indices(orders, first_epoch, step, spec.batch_size),
     )
@@ -278,7 +354,14 @@ def draw_batch(
     data: Examples,
     indices: Int[Array, " batch"] | None = None,
 ) -> Batch:
-    """What an update sees of the given examples: those of the indices, or all."""
+    """Return the batch of an update: binary pixels and noise are drawn with its keys.
+
+    Args:
+        spec: model and training.
+        keys: keys of the update.
+        data: examples, 0 to 255.
+        indices: examples of the batch; None for all.
+    """
 
     def take(values: Array) -> Array:
         return values if indices is None else values.at[indices].get(mode="promise_in_bounds")
@@ -290,7 +373,7 @@ def draw_batch(
 
 
 def draw_images(spec: TrainSpec, key: PRNGKey, pixels: Pixels) -> Images:
-    """The batch as the model sees it: binary ones are drawn with the key."""
+    """Return the images in [0, 1] that the model is given; ``dynamic`` draws binary ones."""
     if spec.binarize != "dynamic":
         return batches.as_images(pixels)
     return batches.binarize(key, pixels).astype(default_float())
@@ -299,10 +382,17 @@ def draw_images(spec: TrainSpec, key: PRNGKey, pixels: Pixels) -> Images:
 def first_not_finite(
     spec: TrainSpec, hparams: HParams, state: TrainState, batch: Batch, num_examples: int
 ) -> str:
-    """Name of the first array that is not finite at the update where a run diverged.
+    """Return the name of the first array that is not finite at the update where a run diverged.
 
-    Looks, in the order of computation, at parameters, posterior, prior, z, densities, objective and
-    gradients of the state that was kept; the batch is that of the update.
+    In the order of computation: parameters, posterior, prior, z, the decoder's outputs, densities,
+    terms, objective and gradient.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters of the run.
+        state: frozen state, the one before that update.
+        batch: batch of that update.
+        num_examples: examples of the training set.
     """
     for name, tree in _stages(spec, hparams, state.diverged, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
@@ -319,10 +409,10 @@ def _stages(
     batch: Batch,
     num_examples: int,
 ) -> Iterator[tuple[str, Any]]:
-    """Named intermediate values of one update, in the order in which they are computed."""
+    """Yield the named intermediate values of one update in the order of computation."""
 
     def objective(params: Params) -> tuple[Scalar, ObjectiveOutput]:
-        return regularized(spec, hparams, step, params, batch, num_examples)
+        return regularized_objective(spec, hparams, step, params, batch, num_examples)
 
     yield "params", params
     total, value = objective(params)

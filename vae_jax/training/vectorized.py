@@ -1,7 +1,8 @@
-"""Runs side by side; the only room that maps over them.
+"""Many runs in one program: ``step.py`` mapped over a leading axis ``runs``.
 
-Every array here leads with a ``runs`` axis, and a single run is a study of one. ``jax.lax.map``
-goes through the runs ``Layout.max_parallel_runs`` at a time inside one compiled program.
+This is the only module that maps over runs. A single run is a study of one. ``jax.lax.map`` takes
+the runs ``Layout.max_parallel_runs`` at a time inside one compiled program, and
+:func:`vae_jax.runtime.mesh.over_devices` splits them over devices.
 """
 
 import functools
@@ -26,13 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the runs of a study are computed; in float64 no result depends on it.
+    """Distribution of a study's runs over devices, and over time on each of them.
+
+    Results agree for all layouts to float64 rounding, and in float32 for the first updates, until
+    another order of summation shows.
 
     Attributes:
-        max_parallel_runs: runs that one device advances together. With 1 the program of a run is
-            that of the run alone, to the bit; more pay where a run cannot fill the device.
-        run_devices: devices over which the runs are split.
-        batch_devices: devices over which the batch of each run is split.
+        max_parallel_runs: runs that one device trains together. With 1 the program of a run is that
+            of the run alone, to the bit; more are faster where one run cannot fill the device.
+        run_devices: number of devices over which the runs are split.
+        batch_devices: number of devices over which the batch of each run is split.
     """
 
     max_parallel_runs: int = 1
@@ -41,14 +45,21 @@ class Layout:
 
     @property
     def devices(self) -> Devices:
-        """Shape of the mesh."""
+        """Shape of the mesh, ``[run_devices, batch_devices]``."""
         return Devices(self.run_devices, self.batch_devices)
 
 
 def grid(**values: Any) -> HParams:
-    """Hyperparameters ``[runs]`` of all combinations; the last name varies fastest.
+    """Return hyperparameters ``[runs]`` of all combinations; the last name varies fastest.
 
-    ``grid(beta=[0.5, 1], seed=range(3))`` has six runs. A number stands for a list of one.
+    Args:
+        **values: a list, or a number for a list of one, for each name of
+            :class:`vae_jax.hparams.HParams` whose default is not wanted.
+
+    Example:
+        >>> runs = grid(beta=[0.5, 1.0], seed=range(3), latent_size=8)
+        >>> runs.beta.tolist(), runs.seed.tolist()
+        ([0.5, 0.5, 0.5, 1.0, 1.0, 1.0], [0, 1, 2, 0, 1, 2])
     """
     lists = [v if hasattr(v, "__iter__") else [v] for v in values.values()]
     columns = zip(*itertools.product(*lists), strict=True)
@@ -56,7 +67,22 @@ def grid(**values: Any) -> HParams:
 
 
 def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
-    """``fn(shared, *mapped)`` over the leading axis of every array of ``mapped``."""
+    """Return ``fn(shared, *mapped)`` of one run as a function of many runs.
+
+    Args:
+        fn: function of one run, from ``shared`` and the run's ``mapped`` to arrays ``[...]``.
+        layout: distribution of the runs.
+
+    Returns:
+        Function from the same ``shared``, and ``mapped`` whose arrays are ``[runs, ...]``, to
+        arrays ``[runs, ...]``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> add = over_runs(lambda shared, value: shared + value, Layout())
+        >>> add(10, jnp.arange(3)).tolist()
+        [10, 11, 12]
+    """
     batch_size = None if layout.max_parallel_runs == 1 else layout.max_parallel_runs
 
     def on_one_device(shared: Any, mapped: tuple[Any, ...]) -> T:
@@ -75,7 +101,7 @@ def init(
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
-    """States of all runs before the first update; every array ``[runs, ...]``."""
+    """Return :func:`vae_jax.training.step.init` of all runs; every array is ``[runs, ...]``."""
 
     def start(shared: tuple[Array, Images | None], hparams: HParams) -> TrainState:
         return step.init(spec, hparams, *shared)
@@ -99,21 +125,37 @@ def train_chunk(
     num_examples: int = 0,
     layout: Layout = Layout(),
 ) -> tuple[TrainState, TrainTerms]:
-    """``num_steps`` updates of every run; terms ``[runs]`` are means over these updates.
+    """Train all runs for ``num_steps`` updates: :func:`vae_jax.training.step.train_chunk`, mapped.
 
-    The state is donated: the caller's is gone afterwards.
+    Args:
+        spec: model and training.
+        hparams: hyperparameters ``[runs]``.
+        state: state ``[runs, ...]``; its memory is donated, so it cannot be used afterwards.
+        data: the training set, or the prefetched batches of these updates.
+        num_steps: number of updates.
+        max_steps: upper bound of ``num_steps``.
+        num_examples: examples of the training set, given with prefetched batches.
+        layout: distribution of the runs.
+
+    Returns:
+        The state after the updates, and terms ``[runs]``, which are means over these updates.
     """
 
-    def advance(
+    def train_run(
         shared: tuple[Examples | PrefetchedBatches, Array], hparams: HParams, state: TrainState
     ) -> tuple[TrainState, TrainTerms]:
         return step.train_chunk(
             spec, hparams, state, *shared, max_steps=max_steps, num_examples=num_examples
         )
 
-    return over_runs(advance, layout)((data, num_steps), hparams, state)
+    return over_runs(train_run, layout)((data, num_steps), hparams, state)
 
 
 def take(tree: Any, run: int) -> Any:
-    """One run's share of a study's pytree: ``hparams``, ``params``, a state or an evaluation."""
+    """Return one run of a study's pytree ``[runs, ...]``: hyperparameters, a state, parameters.
+
+    Example:
+        >>> float(take(grid(beta=[0.5, 4.0]), 1).beta)
+        4.0
+    """
     return jax.tree.map(lambda a: a[run], tree)
