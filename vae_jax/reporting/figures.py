@@ -215,7 +215,7 @@ def embedding(folder: Path, subject: EvalContext) -> Figure:
     """Write the map of the test codes of a run whose data have labels."""
     from vae_jax.evaluation.metrics.representation import MOST_POINTS, embed
 
-    path, test = folder / "embedding.png", subject.part("test", MOST_POINTS)
+    path, test = folder / "embedding.png", subject.subset("test", MOST_POINTS)
     assert test.labels is not None
     codes = subject.codes(test)
     points, is_plane = embed(codes), codes.shape[1] <= 2

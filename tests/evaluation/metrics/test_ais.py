@@ -74,16 +74,16 @@ def _exact(t, key, z):
     """A sample from the path at temperature t, a Gaussian; z gives but the shape."""
     precision = 1 + t / NOISE_VARIANCE
     mean = X * t / NOISE_VARIANCE / precision
-    return hmc.arrive(PATH, mean + jax.random.normal(key, z.shape) / jnp.sqrt(precision))
+    return hmc.chain_state(PATH, mean + jax.random.normal(key, z.shape) / jnp.sqrt(precision))
 
 
 @functools.partial(jax.jit, static_argnames=("num", "is_reversed"))
 def _annealed_exactly(num, is_reversed):
     t = ais.temperatures(num, "linear")
 
-    def transition(number, place):
-        key = jax.random.fold_in(jax.random.key(int(is_reversed)), number)
-        return _exact(t[number], key, place.z), jnp.ones_like(place.log_start)
+    def transition(index, state):
+        key = jax.random.fold_in(jax.random.key(int(is_reversed)), index)
+        return _exact(t[index], key, state.z), jnp.ones_like(state.log_start)
 
     start = _exact(t[-1 if is_reversed else 0], jax.random.key(2), jnp.zeros((2000, 1, 1)))
     return ais.anneal(t, start, transition, is_reversed=is_reversed)
@@ -123,8 +123,8 @@ def _curved():
 @functools.partial(jax.jit, static_argnums=0)
 def _sandwich(spec, hparams, params):
     simulated = ais.simulate(spec.model, hparams, params, None, KEY, EXAMPLES)
-    question = EvalBatch(hparams, params, simulated.x, None, KEY, EXAMPLES)
-    return simulated, ais.bidirectional(spec, question, simulated.z)
+    batch = EvalBatch(hparams, params, simulated.x, None, KEY, EXAMPLES)
+    return simulated, ais.bidirectional(spec, batch, simulated.z)
 
 
 MODELS = {
@@ -197,9 +197,9 @@ def _ingredients(name, max_latents, examples):
     def measure():
         params = model.init(HPARAMS, jnp.full((1, 4, 1), 0.3))
         simulated = ais.simulate(model, HPARAMS, params, y, KEY, jnp.array(examples))
-        question = EvalBatch(HPARAMS, params, simulated.x, y, KEY, jnp.array(examples))
-        begun = ais.begin(AnnealSpec(model, start=start), question, ais.FORWARD, 2)
-        return simulated, begun.place, begun.draw(jnp.int32(3))
+        batch = EvalBatch(HPARAMS, params, simulated.x, y, KEY, jnp.array(examples))
+        chains = ais.initial_chains(AnnealSpec(model, start=start), batch, ais.FORWARD, 2)
+        return simulated, chains.state, chains.noise_fn(jnp.int32(3))
 
     return measure()
 
@@ -221,7 +221,7 @@ def test_chains_of_a_conditional_model_start_at_their_label():
 
 
 def _assert_that_only_active_latents_move(found):
-    _, place, noise = found
-    assert np.isfinite(place.log_target).all()
-    moved, pushed = ((np.asarray(a) != 0).sum(-1) for a in (place.target_slope, noise.momentum))
+    _, state, noise = found
+    assert np.isfinite(state.log_target).all()
+    moved, pushed = ((np.asarray(a) != 0).sum(-1) for a in (state.target_grad, noise.momentum))
     np.testing.assert_array_equal(moved, pushed)
