@@ -141,7 +141,7 @@ def evaluate(
     Example:
         >>> model = VAE((2, 2, 1), max_latents=2)
         >>> hparams = HParams.of(latent_size=2)
-        >>> params = model.init(hparams, jnp.full((2, 2, 1), 0.5))
+        >>> params = jax.jit(model.init)(hparams, jnp.full((2, 2, 1), 0.5))
         >>> data = in_batches(np.zeros((5, 2, 2, 1), np.uint8), batch_size=3)
         >>> evaluation = evaluate(EvalSpec(model), hparams, params, data, num_examples=5)
         >>> evaluation.terms.kl.shape, float(evaluation.latents.num_examples)

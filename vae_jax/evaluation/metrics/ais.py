@@ -205,9 +205,10 @@ def forward(spec: AnnealSpec, batch: EvalBatch) -> Annealed:
     Example:
         >>> model, hparams = VAE((2, 2, 1), max_latents=1), HParams.of(latent_size=1)
         >>> x, key = jnp.full((3, 2, 2, 1), 0.5), jax.random.key(0)
-        >>> params = model.init(hparams, x[0])
+        >>> params = jax.jit(model.init)(hparams, x[0])
         >>> batch = EvalBatch(hparams, params, x, None, key, jnp.arange(3))
-        >>> forward(AnnealSpec(model, num_temperatures=2, num_chains=4), batch).bound.shape
+        >>> spec = AnnealSpec(model, num_temperatures=2, num_chains=4)
+        >>> jax.jit(forward, static_argnums=0)(spec, batch).bound.shape
         (3,)
     """
     return _annealed(spec, batch, tune(spec, batch), None)
@@ -233,14 +234,7 @@ def simulate(
     key: PRNGKey,
     examples: ExampleIndices,
 ) -> Simulated:
-    """Draw an example of the model for each index, given its label if there are any.
-
-    Example:
-        >>> model, hparams = VAE((2, 2, 1), max_latents=1), HParams.of(latent_size=1)
-        >>> params = model.init(hparams, jnp.full((2, 2, 1), 0.5))
-        >>> simulate(model, hparams, params, None, jax.random.key(0), jnp.arange(3)).x.shape
-        (3, 2, 2, 1)
-    """
+    """Draw an example of the model for each index, given its label if there are any."""
 
     def one(example: Int[Array, ""], y: Labels | None) -> Simulated:
         z_key, x_key = jax.random.split(_key_of(key, SIMULATE, example))

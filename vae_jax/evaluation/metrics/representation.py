@@ -134,7 +134,7 @@ def balanced_rows(
 
     Example:
         >>> labels = np.array([0, 0, 0, 0, 1, 1])
-        >>> labels[balanced_rows(np.random.default_rng(0), labels, 4)].sum()
+        >>> int(labels[balanced_rows(np.random.default_rng(0), labels, 4)].sum())
         2
     """
     order = rng.permutation(len(labels))
