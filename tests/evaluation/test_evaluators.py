@@ -238,7 +238,7 @@ def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch)
     monkeypatch.setattr(annealing, "_simulate", simulate)
     monkeypatch.setattr(annealing, "_bidirectional", sandwich)
     monkeypatch.setattr(
-        annealing, "importance_weighted_bound", lambda model, asked: np.zeros(len(asked.examples))
+        annealing, "evidence_bound", lambda model, asked: np.zeros(len(asked.examples))
     )
     context = runs.context(1)
     model = dataclasses.replace(context.trained.model, num_classes=3)

@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from vae_jax.data import sprites
 from vae_jax.evaluation.metrics import (
+    dci,
     disentanglement,
-    importance,
     information,
     intervention,
     separation,
@@ -164,17 +164,17 @@ def test_modularity_of_known_codes(code_fn, low, high):
     ],
 )
 def test_dci_of_known_matrices(matrix, disentangled, complete):
-    assert importance.disentanglement(matrix) == pytest.approx(disentangled, abs=1e-12)
-    assert importance.completeness(matrix) == pytest.approx(complete, abs=1e-12)
+    assert dci.disentanglement(matrix) == pytest.approx(disentangled, abs=1e-12)
+    assert dci.completeness(matrix) == pytest.approx(complete, abs=1e-12)
 
 
 def test_rows_count_by_their_importance():
     """By hand: a row of 3 on one factor, a row of 1 on both."""
-    assert importance.disentanglement(np.array([[3.0, 0.0], [0.5, 0.5]])) == pytest.approx(3 / 4)
+    assert dci.disentanglement(np.array([[3.0, 0.0], [0.5, 0.5]])) == pytest.approx(3 / 4)
 
 
 def dci(code_fn):
-    return importance.dci(coded(code_fn, 1000), coded(code_fn, 1000, seed=1))
+    return dci.dci(coded(code_fn, 1000), coded(code_fn, 1000, seed=1))
 
 
 def test_dci_of_perfect_codes_is_one():

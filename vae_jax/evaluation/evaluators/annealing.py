@@ -16,7 +16,7 @@ from vae_jax.evaluation.evaluators.base import (
     OnProgress,
     PerRunEvaluator,
     concatenate_batches,
-    importance_weighted_bound,
+    evidence_bound,
     index_batches,
 )
 from vae_jax.evaluation.metrics import ais
@@ -108,7 +108,7 @@ class AnnealedImportance(_Annealing):
         num = len(test.pixels)
         for batch in context.eval_batches(test, key, _batch_size()):
             annealed = _forward(self._spec(model), batch)
-            results.append((*annealed, importance_weighted_bound(model, batch)))
+            results.append((*annealed, evidence_bound(model, batch)))
             on_progress(min(1.0, len(results) * len(batch.x) / num))
         bound, effective, acceptance, weighted = concatenate_batches(results, num)
         return {
@@ -174,7 +174,7 @@ class Bidirectional(_Annealing):
             y = None if labels is None else labels[indices % len(labels)]
             z, batch = _simulated(context, y, key, indices)
             lower, upper = _bidirectional(self._spec(model), batch, z)
-            results.append((lower.bound, upper.bound, importance_weighted_bound(model, batch)))
+            results.append((lower.bound, upper.bound, evidence_bound(model, batch)))
             on_progress(min(1.0, len(results) * len(indices) / num))
         lower, upper, weighted = concatenate_batches(results, num)
         return {

@@ -242,7 +242,7 @@ class PerRunEvaluator:
         raise NotImplementedError
 
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
-        """Yield the numbers of each run; of one without any the count that says why."""
+        """Yield the numbers of each run; of a run without any the count of examples behind that."""
         for run in range(runs.num_runs):
             try:
                 with np.errstate(invalid="ignore"):  # inf - inf, counted where means are taken
@@ -307,14 +307,14 @@ def concatenate_batches(results: Sequence[Sequence[Any]], num: int) -> list[np.n
     return [np.concatenate(parts)[:num] for parts in zip(*results, strict=True)]
 
 
-def importance_weighted_bound(model: VAE, batch: EvalBatch) -> Float[Array, " batch"]:
+def evidence_bound(model: VAE, batch: EvalBatch) -> Float[Array, " batch"]:
     """Return the bound on log p(x) with K = ``EVIDENCE_PARTICLES``, with the noise of the NLL."""
     spec = EvalSpec(model, EVIDENCE_PARTICLES, particles_at_once=50)
-    return _importance_weighted_bound(spec, batch)
+    return _evidence_bound(spec, batch)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _importance_weighted_bound(spec: EvalSpec, batch: EvalBatch) -> Float[Array, " batch"]:
+def _evidence_bound(spec: EvalSpec, batch: EvalBatch) -> Float[Array, " batch"]:
     hparams, params, x, y, _, examples = batch
     encoded = elbo.EncodedBatch.of(spec.model, hparams, params, x, y)
     key = rng.stream(hparams.seed, "evaluate")

@@ -13,7 +13,7 @@ from vae_jax.evaluation.evaluators.base import (
     OnProgress,
     PerRunEvaluator,
     concatenate_batches,
-    importance_weighted_bound,
+    evidence_bound,
 )
 from vae_jax.evaluation.metrics import gaps
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
@@ -79,7 +79,7 @@ class Gaps(PerRunEvaluator):
         num = len(test.pixels)
         for batch in context.eval_batches(test, key, BATCH_SIZE):
             refined = _refine(RefineSpec(model, self.gap_steps), batch)
-            results.append((importance_weighted_bound(model, batch), *refined))
+            results.append((evidence_bound(model, batch), *refined))
             on_progress(min(1.0, len(results) * len(batch.x) / num))
         log_p, amortized, optimal = concatenate_batches(results, num)
         return {
