@@ -226,13 +226,13 @@ def annealing(spec: TrainSpec, num_examples: int = 100) -> Program:
     anneal = AnnealSpec(spec.model)
     hparams = HParams.of(seed=[0], latent_size=spec.model.max_latents)
 
-    def transition(question: EvalBatch) -> jax.Array:
-        path, t, place, draw = ais.begin(anneal, question, ais.FORWARD, anneal.num_chains)
-        step = jnp.full_like(place.z, ais.FIRST_STEP)
-        place, _ = hmc.transition(path, t[1], step, anneal.num_leapfrog, place, draw(jnp.int32(1)))
-        return place.log_target
+    def transition(batch: EvalBatch) -> jax.Array:
+        path, t, state, noise_fn = ais.initial_chains(anneal, batch, ais.FORWARD, anneal.num_chains)
+        step, noise = jnp.full_like(state.z, ais.FIRST_STEP), noise_fn(jnp.int32(1))
+        state, _ = hmc.transition(path, t[1], step, anneal.num_leapfrog, state, noise)
+        return state.log_target
 
-    def question(hparams: HParams, state: TrainState) -> EvalBatch:
+    def batch(hparams: HParams, state: TrainState) -> EvalBatch:
         own, params = vectorized.take((hparams, state.params), 0)
         x = jnp.zeros((num_examples, *IMAGE_SHAPE))
         return EvalBatch(
@@ -240,7 +240,7 @@ def annealing(spec: TrainSpec, num_examples: int = 100) -> Program:
         )
 
     def lower() -> Any:
-        asked = jax.eval_shape(question, hparams, states(spec, hparams))
+        asked = jax.eval_shape(batch, hparams, states(spec, hparams))
         return jax.jit(transition).lower(described(asked))
 
     return Program("one AIS transition", 1, spec, lower)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.evaluators import Runs
-from vae_jax.evaluation.evaluators.nll import Evidence
+from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
 from vae_jax.evaluation.scoring import score
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
@@ -135,7 +135,7 @@ def ablate(
     state, last = _fit(spec, hparams, data, num_steps, max_parallel_runs)
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     runs = Runs(spec, hparams, state, data, layout)
-    measured = Evidence(num_particles).rows(runs, lambda num_runs: None)
+    measured = ImportanceWeightedNLL(num_particles).rows(runs, lambda num_runs: None)
     arrays = [vectorized.take(hparams, run)._asdict() for run in range(len(last))]
     settings = [{name: value.item() for name, value in own.items()} for own in arrays]
     diverged = mesh.to_host(state.diverged).tolist()

@@ -22,6 +22,7 @@ from vae_jax.evaluation.elbo import (
     evaluate,
     example_noise,
     in_batches,
+    join,
     standard_error,
     summarize,
 )
@@ -85,6 +86,23 @@ def test_padding_is_counted_nowhere(float64):
     for a, b in zip(whole.terms, ragged.terms, strict=True):
         assert b.shape == (23,)
         np.testing.assert_allclose(b[:20], a, rtol=1e-12)
+
+
+def test_parts_of_several_runs_join_to_the_whole(float64):
+    """As where an accelerator evaluates its runs together on more than one block."""
+    runs = jax.tree.map(lambda a, b: np.stack([a, b]), _measured(), _measured(PIXELS[::-1]))
+    blocks = [
+        jax.tree.map(lambda a, b: np.stack([a, b]), _measured(first), _measured(second))
+        for first, second in zip(_halves(PIXELS), _halves(PIXELS[::-1]), strict=True)
+    ]
+    joined = join(blocks)
+    assert joined.terms.kl.shape == (2, 23)
+    for a, b in zip(joined.latents, runs.latents, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def _halves(pixels):
+    return pixels[:10], pixels[10:]
 
 
 def test_in_batches_keeps_the_order_and_pads_the_end():

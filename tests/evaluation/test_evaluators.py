@@ -13,7 +13,7 @@ from vae_jax import api, rng
 from vae_jax.data import Dataset, Record, sprites
 from vae_jax.evaluation import columns, elbo, scoring
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing
-from vae_jax.evaluation.evaluators import gaps as gaps_room
+from vae_jax.evaluation.evaluators import gaps as gaps_evaluator
 from vae_jax.evaluation.evaluators.base import ExampleSubset
 from vae_jax.evaluation.evaluators.samples import aggregate_samples, prior_samples
 from vae_jax.evaluation.metrics import (
@@ -83,10 +83,10 @@ def test_every_run_of_a_study_has_its_row(runs, rows):
 
 
 def _rows(name, runs):
-    told = []
-    rows = list(EVALUATORS[name](**SETTINGS[name]).rows(runs, told.append))
-    assert told == sorted(told)
-    assert told[-1] == runs.num_runs == len(rows)
+    progress = []
+    rows = list(EVALUATORS[name](**SETTINGS[name]).rows(runs, progress.append))
+    assert progress == sorted(progress)
+    assert progress[-1] == runs.num_runs == len(rows)
     return rows
 
 
@@ -95,7 +95,7 @@ def _images(pixels):
 
 
 def _codes(runs, pixels):
-    model, hparams, params = runs.subject(1).trained
+    model, hparams, params = runs.context(1).trained
     return np.asarray(model.encode(hparams, params, _images(pixels)).center)[:, :3]
 
 
@@ -118,7 +118,7 @@ def test_every_evaluation_is_in_the_table_of_this_test_and_hashes():
 
 
 def test_the_nll_of_train_is_the_bound_on_its_first_examples(runs, rows):
-    model, hparams, params = runs.subject(1).trained
+    model, hparams, params = runs.context(1).trained
     spec = elbo.EvalSpec(model, 3)
     evaluated = jax.jit(elbo.evaluate, static_argnums=(0, 4))
 
@@ -144,7 +144,7 @@ def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
 
 
 def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
-    model, hparams, params = runs.subject(1).trained
+    model, hparams, params = runs.context(1).trained
     q = model.encode(hparams, params, _images(runs.data.test[:11]))
     noise = model.noise(rng.stream(5, "decompose"), 11)
     z = q.sample(noise)
@@ -160,15 +160,15 @@ def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
 def test_the_decomposition_is_the_same_in_blocks(runs, monkeypatch):
     monkeypatch.setattr("vae_jax.evaluation.evaluators.decomposition.BATCH_SIZE", 4)
     whole = EVALUATORS["decomposition"](11)
-    blocks = whole(runs.subject(1), lambda share: None)
+    blocks = whole(runs.context(1), lambda share: None)
     monkeypatch.undo()
-    assert blocks == pytest.approx(whole(runs.subject(1), lambda share: None), abs=1e-4)
+    assert blocks == pytest.approx(whole(runs.context(1), lambda share: None), abs=1e-4)
 
 
 def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows):
     """The last batch of ten is filled up from the first examples, which count once."""
-    subject = runs.subject(1)
-    spec, images = ais.AnnealSpec(subject.trained.model, 3, 2, 2), _images(runs.data.test)
+    context = runs.context(1)
+    spec, images = ais.AnnealSpec(context.trained.model, 3, 2, 2), _images(runs.data.test)
 
     def ask(answer, index):
         key = rng.stream(5, "ais", index)
@@ -177,11 +177,11 @@ def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows)
         return jax.tree.map(lambda a, b: np.concatenate([a, b[-1:]]), *found)
 
     def below(key, numbers):
-        return annealing._forward(spec, subject.asked(images[numbers], None, key, numbers))
+        return annealing._forward(spec, context.eval_batch(images[numbers], None, key, numbers))
 
     def around(key, numbers):
-        z, question = annealing._simulated(subject, None, key, numbers)
-        return annealing._bidirectional(spec, question, z)
+        z, batch = annealing._simulated(context, None, key, numbers)
+        return annealing._bidirectional(spec, batch, z)
 
     found = ask(below, 0)
     assert len(found.bound) == 11
@@ -195,7 +195,7 @@ def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows)
 
 
 def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
-    model, hparams, params = runs.subject(1).trained
+    model, hparams, params = runs.context(1).trained
     spec = elbo.EvalSpec(model, 5000)
     data = elbo.in_batches(runs.data.test[:11], spec.batch_size)
     terms = jax.jit(elbo.evaluate, static_argnums=(0, 4))(spec, hparams, params, data, 11).terms
@@ -205,16 +205,16 @@ def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
 
 def test_the_weighted_bound_of_samples_is_a_mean_of_weights(runs, rows):
     """In float64 from the densities: log 1/K sum_k p(x, z_k) / q(z_k|x)."""
-    subject = runs.subject(1)
-    model, hparams, params = subject.trained
-    _, question = annealing._simulated(subject, None, rng.stream(5, "ais", 1), np.arange(11))
+    context = runs.context(1)
+    model, hparams, params = context.trained
+    _, batch = annealing._simulated(context, None, rng.stream(5, "ais", 1), np.arange(11))
 
     @jax.jit
     def log_weights(particle):
-        q = model.encode(hparams, params, question.x)
+        q = model.encode(hparams, params, batch.x)
         key = rng.stream(hparams.seed, "evaluate")
         z, log_q = q.draw(elbo.example_noise(model, key, jnp.arange(11), particle))
-        likelihood = model.decode(hparams, params, z).log_prob(question.x)
+        likelihood = model.decode(hparams, params, z).log_prob(batch.x)
         return likelihood + model.prior_at(hparams, params).log_prob(z) - log_q
 
     log_w = np.array([log_weights(k) for k in range(5000)], np.float64)
@@ -230,30 +230,30 @@ def test_bdmc_of_a_conditional_model_takes_the_labels_of_test(runs, monkeypatch)
         asked.extend(y.tolist())
         return ais.Simulated(jnp.zeros((len(numbers), 3)), jnp.zeros((len(numbers), 3, 4, 1)))
 
-    def sandwich(spec, question, z):
-        assert question.y.tolist() == asked[-len(z) :]
+    def sandwich(spec, batch, z):
+        assert batch.y.tolist() == asked[-len(z) :]
         known = ais.Annealed(*(jnp.zeros(len(z)) for _ in range(3)))
         return ais.Sandwich(known, known)
 
     monkeypatch.setattr(annealing, "_simulate", simulate)
     monkeypatch.setattr(annealing, "_bidirectional", sandwich)
     monkeypatch.setattr(
-        annealing, "importance_weighted", lambda model, asked: np.zeros(len(asked.examples))
+        annealing, "evidence_bound", lambda model, asked: np.zeros(len(asked.examples))
     )
-    subject = runs.subject(1)
-    model = dataclasses.replace(subject.trained.model, num_classes=3)
-    subject = subject._replace(trained=subject.trained._replace(model=model))
-    EVALUATORS["bdmc"](ais_examples=20)(subject, lambda share: None)
+    context = runs.context(1)
+    model = dataclasses.replace(context.trained.model, num_classes=3)
+    context = context._replace(trained=context.trained._replace(model=model))
+    EVALUATORS["bdmc"](ais_examples=20)(context, lambda share: None)
     labels = runs.data.test_labels
     assert asked == [*labels, *labels[:7]]
 
 
 def test_gaps_are_those_of_all_examples_and_add_up(runs, rows):
-    model, hparams, params = runs.subject(1).trained
+    model, hparams, params = runs.context(1).trained
     spec, key = gaps.RefineSpec(model, 3), rng.stream(5, "gaps")
     images = _images(runs.data.test[:11])
-    question = runs.subject(1).asked(images, None, key, np.arange(11))
-    found = gaps_room._refine(spec, question)
+    batch = runs.context(1).eval_batch(images, None, key, np.arange(11))
+    found = gaps_evaluator._refine(spec, batch)
     row = rows["gaps"]
     gap = float(found.amortization_gap.mean())
     assert row["amortization_gap"] == pytest.approx(gap, abs=1e-2)
@@ -294,13 +294,13 @@ def test_samples_are_compared_with_as_many_test_images(runs, rows):
     def flat(pixels):
         return pixels.reshape(len(pixels), -1) / np.float32(255)
 
-    subject, data = runs.subject(1), runs.data
-    drawn = prior_samples(subject, None, 12)
+    context, data = runs.context(1), runs.data
+    drawn = prior_samples(context, None, 12)
     assert drawn.shape == (12, 64, 64, 1)
     assert set(np.unique(drawn)) == {0, 255}
     expected = samples.compare(flat(data.test[:12]), flat(drawn), "pixels")
     assert {name: rows["samples"][name] for name in expected} == pytest.approx(expected)
-    coded = aggregate_samples(subject, ExampleSubset(data.train[:12], data.train_labels[:12]))
+    coded = aggregate_samples(context, ExampleSubset(data.train[:12], data.train_labels[:12]))
     expected = samples.mmd(flat(data.test[:12]), flat(coded))
     assert rows["samples"]["mmd_aggregate"] == pytest.approx(expected.mean)
     assert rows["samples"]["num_samples"] == 12
@@ -310,12 +310,12 @@ def test_samples_are_compared_with_as_many_test_images(runs, rows):
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_samples_have_the_frequencies_of_the_decoder(runs, is_binary):
     """Of a Bernoulli pixels are drawn, unless gray ones were trained on: then means stand in."""
-    subject = runs.subject(1)
+    context = runs.context(1)
     if not is_binary:
         gray = dataclasses.replace(runs.data, test=runs.data.test // 2)
-        subject = subject._replace(data=gray)
-    drawn = prior_samples(subject, None, 2000)
-    model, hparams, params = subject.trained
+        context = context._replace(data=gray)
+    drawn = prior_samples(context, None, 2000)
+    model, hparams, params = context.trained
     z_key, _ = jax.random.split(rng.stream(5, "compare", 0))
     z = model.sample_prior(hparams, params, z_key, 2000)
     means = np.asarray(model.generate(hparams, params, z))
@@ -328,7 +328,7 @@ def test_samples_have_the_frequencies_of_the_decoder(runs, is_binary):
 
 def test_without_labels_the_features_are_left_out(runs):
     data = dataclasses.replace(runs.data, train_labels=None, valid_labels=None, test_labels=None)
-    row = EVALUATORS["samples"](12)(runs.subject(1)._replace(data=data), lambda share: None)
+    row = EVALUATORS["samples"](12)(runs.context(1)._replace(data=data), lambda share: None)
     assert "mmd_pixels" in row
     assert not any("features" in name for name in row)
 
@@ -339,13 +339,13 @@ def test_a_conditional_model_is_asked_with_labels(runs):
     state = loop.initial_state(spec, runs.hparams, runs.data)
     asked = runs._replace(spec=spec, state=state)
     for name in ("decomposition", "samples"):
-        numbers = EVALUATORS[name](**SETTINGS[name])(asked.subject(1), lambda share: None)
+        numbers = EVALUATORS[name](**SETTINGS[name])(asked.context(1), lambda share: None)
         assert np.isfinite(list(numbers.values())).all(), name
 
 
 def test_what_training_draws_anew_is_drawn_once(runs):
     gray = dataclasses.replace(runs.data, train=runs.data.train // 2)
-    subject = runs.subject(1)._replace(data=gray, binarize="dynamic")
-    first, second = subject.part("train"), subject.part("train", 5)
+    context = runs.context(1)._replace(data=gray, binarize="dynamic")
+    first, second = context.subset("train"), context.subset("train", 5)
     assert set(np.unique(first.pixels)) == {0, 255}
     np.testing.assert_array_equal(first.pixels[:5], second.pixels)

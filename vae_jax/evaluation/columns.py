@@ -2,10 +2,10 @@
 
 A *row* (:data:`vae_jax.types.Row`) is one run's mapping from names of columns to values: a line of
 ``metrics.jsonl``, a row of ``results.csv``, of ``vae_jax.score(...)`` and of
-``vae_jax.ablate(...).table``. Here stand the type :class:`Column`, the columns of every run
-(:data:`CORE`) and the order of ``results.csv`` (:data:`TABLE`). An evaluation declares its own in
-its class, ``vae_jax.evaluation.evaluators.columns`` gathers those, and
-``vae_jax.pipeline.results.declared`` adds the settings, which are described where the flags are.
+``vae_jax.ablate(...).table``. This module has the type :class:`Column`, the columns of every run
+(:data:`CORE`) and the order of ``results.csv`` (:data:`TABLE`). An evaluator declares its own
+columns in its class, ``vae_jax.evaluation.evaluators.columns`` collects them, and
+``vae_jax.pipeline.results.declared`` adds the settings, which are declared with the flags.
 
 Example:
     >>> column = CORE["test_elbo"]
@@ -28,24 +28,30 @@ BITS = "bits per dim"
 NUMBER = "1"
 """Unit of counts, shares and scores, as in the SI."""
 TEXT = ""
-"""Unit of what is no number."""
+"""Unit of values that are text."""
 NOT_FINITE = "_not_finite"
-"""Suffix of a count of examples that leave a column empty because they are not finite."""
+"""Suffix of the columns that count examples whose values are not finite."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a study's rows.
+    """Declaration of a column of a study's rows.
 
     Attributes:
-        name: its key in a row and its head in ``results.csv``.
-        meaning: what its values are.
-        unit: of its values; :data:`NUMBER` for counts, shares and scores, :data:`TEXT` for words.
-        title: how figures, tables and sentences call it.
+        name: key in a row and head in ``results.csv``.
+        meaning: explanation of its values in one phrase.
+        unit: unit of its values; :data:`NUMBER` for counts, shares and scores, :data:`TEXT` for
+            text.
+        title: name in figures, tables and sentences.
         source: papers with their equations.
-        better: which of two values is the better one, where that can be said.
-        has_error: whether a column ``NAME_se`` with its standard error follows.
-        is_drawn: whether figures show it along the axes of a study.
+        better: ``higher`` or ``lower`` where one of two values is better, else ``neither``.
+        has_error: True if a column ``NAME_se`` with its standard error follows.
+        is_drawn: True if figures show it along the axes of a study.
+
+    Example:
+        >>> gap = Column("gap", "a gap", NATS, "gap", "Doe 2020", has_error=True)
+        >>> gap.explanation, gap.error.name, gap.num_not_finite.name
+        ('a gap (Doe 2020)', 'gap_se', 'gap_not_finite')
     """
 
     name: str
@@ -59,23 +65,26 @@ class Column:
 
     @property
     def label(self) -> str:
-        """The title with a capital letter, for the head of a panel or a card."""
+        """Title with a capital letter, for the head of a panel or a card."""
         return self.title[:1].upper() + self.title[1:]
 
     @property
     def explanation(self) -> str:
-        """The meaning with its source."""
+        """Meaning with its source."""
         return f"{self.meaning} ({self.source})" if self.source else self.meaning
 
     @property
     def error(self) -> "Column":
-        """The column of the standard error."""
+        """Column of the standard error."""
         name, title = f"{self.name}_se", f"{self.title}, standard error"
         return Column(name, f"standard error of {self.name}", self.unit, title, better="lower")
 
     @property
-    def lost(self) -> "Column":
-        """The column that counts the examples for which this one is empty: written only then."""
+    def num_not_finite(self) -> "Column":
+        """Column that counts the examples whose value is not finite; written only if there are any.
+
+        The mean over examples is not finite then either, so that this column itself is empty.
+        """
         return Column(
             f"{self.name}{NOT_FINITE}",
             f"examples of which {self.name} is not finite, which leaves it empty",
@@ -91,7 +100,12 @@ def with_errors(columns: Iterable[Column]) -> list[Column]:
 
 
 def by_name(columns: Iterable[Column]) -> dict[str, Column]:
-    """Return the columns and those of their standard errors by their names."""
+    """Return the columns and those of their standard errors by their names.
+
+    Example:
+        >>> list(by_name([CORE["test_nll"], CORE["step"]]))
+        ['test_nll', 'test_nll_se', 'step']
+    """
     return {each.name: each for each in with_errors(columns)}
 
 
@@ -118,7 +132,7 @@ TERMS = {
         ),
         Column(
             "kl",
-            "KL(q(z|x) || p(z)), the rate: what the code says about the image",
+            "KL(q(z|x) || p(z)), the rate: the information that the code carries about the image",
             NATS,
             "KL (rate)",
             "Kingma & Welling 2014, eq. 3",
@@ -209,11 +223,11 @@ TERMS = {
         ),
     )
 }
-"""What is measured on a split, by its name without the split."""
+"""Columns measured on a split, by their names without the split."""
 
 _OF_THE_MODEL = ("active_units", "kl_per_latent", "variance_per_latent")
 _OF_TRAIN = {
-    "elbo": "; in a run's rows the mean over the updates since the visit before",
+    "elbo": "; in a run's rows the mean over the updates since the evaluation before",
     "nll": "; in results.csv on as many training examples as there are test ones, with 100 "
     "particles where eval_particles is larger",
 }
@@ -223,16 +237,21 @@ _OF_TRAIN |= dict.fromkeys(("log_likelihood", "kl"), _OF_TRAIN["elbo"])
 def name_on(split: Split, term: str) -> str:
     """Return the name of a term's column, such as ``valid_elbo``.
 
-    What tells of the latents on the test split is called without the split.
+    Columns about the latents on the test split have no split in their names.
 
     Args:
         split: ``train``, ``valid`` or ``test``.
         term: a key of :data:`TERMS`, or such a key with ``_se``.
+
+    Example:
+        >>> name_on("valid", "elbo"), name_on("test", "active_units")
+        ('valid_elbo', 'active_units')
     """
     return term if split == "test" and term in _OF_THE_MODEL else f"{split}_{term}"
 
 
 def _on(split: Split, term: Column) -> Column:
+    """Return the column of a term on a split."""
     title = term.title if split == "test" and term.name in _OF_THE_MODEL else None
     more = _OF_TRAIN.get(term.name, "") if split == "train" else ""
     return dataclasses.replace(
@@ -244,11 +263,12 @@ def _on(split: Split, term: Column) -> Column:
 
 
 MEASURED = {split: {name: _on(split, term) for name, term in TERMS.items()} for split in SPLITS}
-"""The columns of each split by their names without it."""
+"""Columns of each split by their names without the split."""
 TEST = MEASURED["test"]
+"""Columns of the test split by their names without the split."""
 
-VISITED = ("elbo", "elbo_se", "log_likelihood", "kl", "bits_per_dim", "active_units")
-"""What ``metrics.jsonl`` holds of valid at each visit, without the split."""
+LOGGED = ("elbo", "elbo_se", "log_likelihood", "kl", "bits_per_dim", "active_units")
+"""Terms of the valid split that each evaluation in training logs to ``metrics.jsonl``."""
 
 CORE = by_name(
     (
@@ -270,8 +290,8 @@ CORE = by_name(
         ),
         Column(
             "train_objective",
-            "what was maximised, a mean over the updates since the visit before; with beta and "
-            "penalties, so only runs of equal settings compare",
+            "what was maximised, a mean over the updates since the evaluation before; with beta "
+            "and penalties, so only runs of equal settings compare",
             NATS,
             "train objective",
         ),
@@ -285,15 +305,16 @@ CORE = by_name(
         *(column for split in SPLITS for column in MEASURED[split].values()),
     )
 )
-"""What every run writes, beside its settings, by name."""
+"""Columns of every run, beside its settings, by name."""
 
-LOST = by_name(
+EXAMPLES_NOT_FINITE = by_name(
     (
         Column(f"{what}{NOT_FINITE}", f"test examples whose {what} are not finite", NUMBER, title)
         for what, title in (("codes", "codes not finite"), ("samples", "samples not finite"))
     )
 )
-"""Why an evaluation of codes or of samples has no numbers; written only then."""
+"""Counts of test examples whose codes or samples are not finite, so that an evaluation of them has
+no numbers; written only then."""
 
 TABLE = (
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -302,11 +323,18 @@ TABLE = (
     *("test_bits_per_dim", "test_bits_per_dim_se", "eval_particles", "active_units"),
     *("valid_elbo", "train_elbo", "seconds"),
 )
-"""Order of ``results.csv``; further swept settings and the columns of evaluations follow."""
+"""Order of ``results.csv``; further swept settings and the columns of the evaluators follow."""
 
 
 def described(columns: Iterable[Column]) -> dict[str, dict[str, Any]]:
-    """Return the declarations in the types of JSON, as ``results.json`` holds them."""
+    """Return the declarations in the types of JSON, as ``results.json`` holds them.
+
+    Example:
+        >>> described([CORE["step"]])["step"]["unit"]
+        'updates'
+        >>> read(described([CORE["step"]])) == {"step": CORE["step"]}
+        True
+    """
     facts = [dataclasses.asdict(each) for each in with_errors(columns)]
     return {each["name"]: each for each in facts}
 
@@ -317,17 +345,37 @@ def read(described: dict[str, dict[str, Any]]) -> dict[str, Column]:
 
 
 def without_errors(columns: dict[str, Column]) -> list[Column]:
-    """Return the columns that are no standard error of another one."""
+    """Return the columns that are not the standard error of another one.
+
+    Example:
+        >>> [each.name for each in without_errors(by_name([CORE["test_kl"]]))]
+        ['test_kl']
+    """
     errors = {f"{each.name}_se" for each in columns.values() if each.has_error}
     return [each for each in columns.values() if each.name not in errors]
 
 
 def lost_in(rows: Sequence[Row], columns: Iterable[Column]) -> dict[str, Column]:
-    """Return the counts of examples that are not finite, of those columns that any row lacks so."""
-    counts = LOST | {each.lost.name: each.lost for each in columns if each.has_error}
-    return {each.name: each for each in known_to(rows, counts.values())}
+    """Return the columns ``NAME_not_finite`` that any of the rows has, by their names.
+
+    Args:
+        rows: rows of a study.
+        columns: declared columns whose counts are looked for, beside those of codes and samples.
+
+    Example:
+        >>> row = {"test_nll": None, "test_nll_not_finite": 3}
+        >>> list(lost_in([row], [CORE["test_elbo"], CORE["test_nll"]]))
+        ['test_nll_not_finite']
+    """
+    own = [each.num_not_finite for each in columns if each.has_error]
+    return {each.name: each for each in known_to(rows, [*EXAMPLES_NOT_FINITE.values(), *own])}
 
 
 def known_to(rows: Sequence[Row], columns: Iterable[Column]) -> list[Column]:
-    """Return the columns that any of the rows has a value of."""
+    """Return the columns of which any of the rows has a value.
+
+    Example:
+        >>> [each.name for each in known_to([{"step": 3, "test_kl": None}], CORE.values())]
+        ['step']
+    """
     return [each for each in columns if any(row.get(each.name) is not None for row in rows)]

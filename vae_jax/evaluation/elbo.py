@@ -1,7 +1,9 @@
 """Evaluation of one run on a split: exact over ragged splits, streaming over particles.
 
-Noise is a function of (seed, example, particle) alone, so no number depends on the batch size or
-on how many particles are decoded at once, and memory does not grow with ``num_particles``.
+:func:`evaluate` gives the terms of every example and :func:`summarize` the row of means with their
+standard errors. Noise is a function of (seed, example, particle) alone, so no number depends on
+the batch size or on how many particles are decoded at once, and memory does not grow with
+``num_particles``.
 """
 
 import functools
@@ -34,10 +36,10 @@ ACTIVE_THRESHOLD = 0.01
 
 @dataclass(frozen=True)
 class EvalSpec:
-    """How a split is evaluated.
+    """Static description of an evaluation.
 
     Attributes:
-        model: what is evaluated.
+        model: model that is evaluated.
         num_particles: K, importance samples per example.
         batch_size: examples encoded at once; no result depends on it.
         particles_at_once: particles decoded at once for each; no result depends on it.
@@ -56,7 +58,7 @@ class ExampleTerms(NamedTuple):
         log_likelihood: E_q[log p(x|z)], a mean over the K particles.
         kl: KL(q(z|x) || p(z)), in closed form or, where there is none, a mean over the particles.
         bound: the importance-weighted bound log 1/K sum_k w_k <= log p(x).
-        effective_sample_size: of the K weights, from 1 to K.
+        effective_sample_size: effective number of the K weights, from 1 to K.
         bias: jackknife estimate of E[bound] - log p(x), negative; NaN for a single particle.
     """
 
@@ -71,7 +73,7 @@ class LatentMoments(NamedTuple):
     """Statistics of each latent over a set of examples, mergeable without cancellation.
 
     Attributes:
-        num_examples: examples seen.
+        num_examples: number of examples.
         kl: mean KL, in nats; NaN where the KL is no sum over latents.
         mean: mean of the posterior's center.
         variance: variance of the posterior's center.
@@ -84,7 +86,12 @@ class LatentMoments(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Everything that one pass over a split gives."""
+    """Terms and moments from one pass over a split.
+
+    Attributes:
+        terms: terms of each example, in nats.
+        latents: moments of each latent over the examples.
+    """
 
     terms: ExampleTerms
     latents: LatentMoments
@@ -95,7 +102,13 @@ def in_batches(
     batch_size: int,
     labels: Integer[np.ndarray, " n"] | None = None,
 ) -> Examples:
-    """Examples as ``[batches, batch, ...]``, the last batch padded with black images of class 0."""
+    """Return examples as ``[batches, batch, ...]``, padded with black images of class 0.
+
+    Example:
+        >>> batches = in_batches(np.zeros((5, 2, 2, 1), np.uint8), batch_size=3)
+        >>> batches.pixels.shape
+        (2, 3, 2, 2, 1)
+    """
     batch_size = min(batch_size, len(pixels))
     num_batches = -(-len(pixels) // batch_size)
     padding = num_batches * batch_size - len(pixels)
@@ -115,15 +128,24 @@ def evaluate(
     num_examples: int,
     first_example: Int[Array, ""] | int = 0,
 ) -> Evaluation:
-    """Terms of the first ``num_examples`` examples and moments of the latents over them.
+    """Return terms of the first ``num_examples`` examples and moments of the latents over them.
 
     Args:
-        spec: static.
-        hparams: of one run.
-        params: of the model.
-        data: from :func:`in_batches`.
-        num_examples: how many of them are not padding.
-        first_example: number of the first in its split, where only a part of that is given.
+        spec: static description of the evaluation.
+        hparams: hyperparameters of one run.
+        params: parameters of the model.
+        data: padded batches from :func:`in_batches`.
+        num_examples: number of examples without the padding.
+        first_example: index of the first one in its split, where only a part of that is given.
+
+    Example:
+        >>> model = VAE((2, 2, 1), max_latents=2)
+        >>> hparams = HParams.of(latent_size=2)
+        >>> params = jax.jit(model.init)(hparams, jnp.full((2, 2, 1), 0.5))
+        >>> data = in_batches(np.zeros((5, 2, 2, 1), np.uint8), batch_size=3)
+        >>> evaluation = evaluate(EvalSpec(model), hparams, params, data, num_examples=5)
+        >>> evaluation.terms.kl.shape, float(evaluation.latents.num_examples)
+        ((5,), 5.0)
     """
     num_batches, batch_size = data.pixels.shape[:2]
     key = rng.stream(hparams.seed, "evaluate")
@@ -132,10 +154,10 @@ def evaluate(
         moments: LatentMoments, batch: tuple[Array, Examples]
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
-        places = index * batch_size + jnp.arange(batch_size)
-        asked = EncodedBatch.of(spec.model, hparams, params, as_images(pixels), y)
-        new = _moments(asked.q, asked.p.kl(asked.q), places < num_examples)
-        return _merge(moments, new), example_terms(spec, asked, key, first_example + places)
+        position = index * batch_size + jnp.arange(batch_size)
+        encoded = EncodedBatch.of(spec.model, hparams, params, as_images(pixels), y)
+        new = _moments(encoded.q, encoded.p.kl(encoded.q), position < num_examples)
+        return _merge(moments, new), example_terms(spec, encoded, key, first_example + position)
 
     empty = LatentMoments(*jax.tree.map(jnp.zeros_like, _moment_shapes(spec)))
     moments, terms = jax.lax.scan(body, empty, (jnp.arange(num_batches), data))
@@ -143,13 +165,22 @@ def evaluate(
 
 
 def join(parts: Sequence[Evaluation]) -> Evaluation:
-    """The evaluation of a split from those of its parts, in their order."""
+    """Return the evaluation of a split from those of its parts, given in their order."""
     terms = jax.tree.map(lambda *a: jnp.concatenate(a, axis=-1), *(part.terms for part in parts))
     return Evaluation(terms, functools.reduce(_merge, (part.latents for part in parts)))
 
 
 class EncodedBatch(NamedTuple):
-    """A batch and everything about it that does not depend on the particles."""
+    """A batch with its q(z|x) and p(z): what all particles of an example share.
+
+    Attributes:
+        hparams: hyperparameters of one run.
+        params: parameters of the model.
+        x: images in [0, 1].
+        y: labels of a conditional model, otherwise None.
+        q: posterior q(z|x) of the encoder, or q(z|x, y).
+        p: prior p(z), or p(z|y).
+    """
 
     hparams: HParams
     params: Params
@@ -162,29 +193,29 @@ class EncodedBatch(NamedTuple):
     def of(
         cls, model: VAE, hparams: HParams, params: Params, x: Images, y: Labels | None
     ) -> "EncodedBatch":
-        """With q(z|x) and p(z)."""
+        """Return the batch with its posterior and its prior."""
         q = model.encode(hparams, params, x, y)
         return cls(hparams, params, x, y, q, model.prior_at(hparams, params, y))
 
 
 def example_terms(
-    spec: EvalSpec, asked: EncodedBatch, key: PRNGKey, examples: Int[Array, " batch"]
+    spec: EvalSpec, encoded: EncodedBatch, key: PRNGKey, examples: Int[Array, " batch"]
 ) -> ExampleTerms:
-    """Terms of a batch: a stream over the particles, its sums of weights in logarithms.
+    """Return the terms of a batch: a stream over the particles, with log-sums of the weights.
 
     Args:
-        spec: static.
-        asked: the batch.
-        key: of all noise.
-        examples: numbers of the examples, which decide what each of them draws.
+        spec: static description of the evaluation.
+        encoded: batch with its posterior and its prior.
+        key: key of all noise.
+        examples: indices of the examples in their split, on which their noise depends.
     """
     num_particles, model = spec.num_particles, spec.model
     at_once = min(spec.particles_at_once, num_particles)
 
     def weigh(particle: Int[Array, ""]) -> tuple[Array, Array]:
-        z, log_q = asked.q.draw(example_noise(model, key, examples, particle))
-        seen = model.decode(asked.hparams, asked.params, z, asked.y)
-        return seen.log_prob(asked.x), asked.p.log_prob(z) - log_q
+        z, log_q = encoded.q.draw(example_noise(model, key, examples, particle))
+        decoder_dist = model.decode(encoded.hparams, encoded.params, z, encoded.y)
+        return decoder_dist.log_prob(encoded.x), encoded.p.log_prob(z) - log_q
 
     def body(
         chunk: Int[Array, ""], carry: tuple[Array, Array, WeightSums]
@@ -204,7 +235,7 @@ def example_terms(
     num_chunks = -(-num_particles // at_once)
     start = (zeros, zeros, evidence.no_weights(num_particles, zeros.shape))
     total, total_ratio, sums = jax.lax.fori_loop(0, num_chunks, body, start)
-    per_latent = asked.p.kl(asked.q)
+    per_latent = encoded.p.kl(encoded.q)
     kl = -total_ratio / num_particles if per_latent is None else jnp.sum(per_latent, axis=-1)
     return ExampleTerms(
         total / num_particles,
@@ -218,7 +249,14 @@ def example_terms(
 def example_noise(
     model: VAE, key: PRNGKey, examples: Int[Array, " batch"], particle: Int[Array, ""]
 ) -> Float[Array, "batch latents"]:
-    """Standard normal noise that depends on nothing but the key, the example and the particle."""
+    """Draw standard normal noise that depends on the key, the example and the particle alone.
+
+    Example:
+        >>> model, key = VAE((2, 2, 1), max_latents=2), jax.random.key(0)
+        >>> noise = example_noise(model, key, jnp.arange(4), jnp.int32(0))
+        >>> bool((example_noise(model, key, jnp.arange(2, 4), jnp.int32(0)) == noise[2:]).all())
+        True
+    """
 
     def draw(example: Int[Array, ""]) -> Float[Array, " latents"]:
         own = jax.random.fold_in(jax.random.fold_in(key, example), particle)
@@ -234,14 +272,14 @@ def _moment_shapes(spec: EvalSpec) -> LatentMoments:
 
 
 def _moments(q: Posterior, kl: Latents | None, is_real: Bool[Array, " batch"]) -> LatentMoments:
-    """Moments of one batch, padding left out."""
+    """Return the moments of one batch, padding left out."""
     code = q.center
     weight = is_real.astype(code.dtype)
     count = jnp.sum(weight)
     share = weight / jnp.maximum(count, 1.0)
 
     def mean_of(values: Latents) -> Float[Array, " latents"]:
-        """Over real examples: those of padding may be infinite, and 0 * inf is NaN."""
+        """Return the mean over real examples; padding may be infinite, and 0 * inf is NaN."""
         return share @ jnp.where(jnp.broadcast_to(is_real[:, None], values.shape), values, 0.0)
 
     mean = mean_of(code)
@@ -251,9 +289,9 @@ def _moments(q: Posterior, kl: Latents | None, is_real: Bool[Array, " batch"]) -
 
 
 def _merge(a: LatentMoments, b: LatentMoments) -> LatentMoments:
-    """Moments of the union of two sets (Chan, Golub & LeVeque 1983, eq. 2.1)."""
+    """Return the moments of the union of two sets (Chan, Golub & LeVeque 1983, eq. 2.1)."""
     count = a.num_examples + b.num_examples
-    share = b.num_examples / jnp.maximum(count, 1.0)
+    share = jnp.expand_dims(b.num_examples / jnp.maximum(count, 1.0), axis=-1)
     shift = b.mean - a.mean
     return LatentMoments(
         count,
@@ -278,10 +316,17 @@ def summarize(
     them.
 
     Args:
-        spec: as evaluated.
-        evaluation: of one run.
-        latent_size: latents that the run uses.
-        split: that was evaluated.
+        spec: static description of the evaluation.
+        evaluation: evaluation of one run.
+        latent_size: number of latents that the run uses.
+        split: split that was evaluated.
+
+    Example:
+        >>> terms = ExampleTerms(*np.zeros((5, 3)))._replace(kl=np.array([1.0, 2.0, 3.0]))
+        >>> evaluation = Evaluation(terms, LatentMoments(*np.zeros((4, 2))))
+        >>> row = summarize(EvalSpec(VAE((2, 2, 1), max_latents=2)), evaluation, latent_size=2)
+        >>> row["test_elbo"], row["test_kl"], row["test_nll_bias"], row["active_units"]
+        (-2.0, 2.0, None, 0)
     """
     terms = jax.tree.map(lambda a: np.asarray(a, np.float64), evaluation.terms)
     model, num_particles = spec.model, spec.num_particles
@@ -305,7 +350,7 @@ def summarize(
         row |= mean_columns(name, values) if exists else {name: None, f"{name}_se": None}
     variance = np.asarray(evaluation.latents.variance)[:latent_size]
     kl = np.asarray(evaluation.latents.kl)[:latent_size]
-    row |= _trust(terms, num_particles, has_weights) | {
+    row |= _weight_columns(terms, num_particles, has_weights) | {
         "active_units": int(np.sum(variance > ACTIVE_THRESHOLD)),
         "kl_per_latent": [float(nats) if np.isfinite(nats) else None for nats in kl],
         "variance_per_latent": variance.tolist(),
@@ -313,8 +358,8 @@ def summarize(
     return {columns.name_on(split, name): value for name, value in row.items()}
 
 
-def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> Row:
-    """Return what the effective sample sizes say, for people and in words."""
+def _weight_columns(terms: ExampleTerms, num_particles: int, has_weights: bool) -> Row:
+    """Return the columns of the effective sample sizes and the message that follows from them."""
     if not has_weights:
         return dict.fromkeys(("ess_median", "ess_min", "ess_low_share", "nll_distrust"))
     effective, bias = np.asarray(terms.effective_sample_size), np.asarray(terms.bias)
@@ -333,18 +378,24 @@ def _trust(terms: ExampleTerms, num_particles: int, has_weights: bool) -> Row:
 def mean_columns(name: str, values: Any) -> Row:
     """Return the mean over examples as ``name`` and its standard error as ``name_se``.
 
-    Sums are made in float64. Where examples are not finite neither is the mean; how many there are
-    is then ``name_not_finite``.
+    Sums are made in float64. Where examples are not finite neither is the mean; their number is
+    then ``name_not_finite``.
+
+    Example:
+        >>> mean_columns("nll", [1.0, 3.0])
+        {'nll': 2.0, 'nll_se': 1.0}
+        >>> mean_columns("nll", [1.0, math.inf])["nll_not_finite"]
+        1
     """
     exact = np.asarray(values, np.float64)
-    lost = int(np.sum(~np.isfinite(exact)))
+    num_not_finite = int(np.sum(~np.isfinite(exact)))
     with np.errstate(invalid="ignore"):
         row: Row = {name: float(exact.mean()), f"{name}_se": standard_error(exact)}
-    return row | ({f"{name}{NOT_FINITE}": lost} if lost else {})
+    return row | ({f"{name}{NOT_FINITE}": num_not_finite} if num_not_finite else {})
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean of independent values; NaN for a single one."""
+    """Return the standard error s / sqrt(n) of the mean of n values; NaN for a single one."""
     if len(values) < 2:
         return math.nan
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,10 @@
-"""The terms of trained runs on a split, as rows; evaluation seen from the host."""
+"""Scores of trained runs: the terms of a split as one row per run.
+
+:func:`score` is the public function, :func:`score_examples` scores any examples block by block and
+reports its progress, and :func:`valid_scorer` scores the valid split during training. All three
+put blocks of examples on the devices (:func:`place_block`) and evaluate them with one compiled
+program (:func:`evaluate_runs`).
+"""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +20,7 @@ from vae_jax.evaluation.elbo import EvalSpec, Evaluation, in_batches, join, summ
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.training import batches, divergence, memory, vectorized
-from vae_jax.training.batches import Examples
+from vae_jax.training.batches import Examples, Split
 from vae_jax.training.input_pipeline import labels_given
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
@@ -26,7 +32,7 @@ def score(
     hparams: HParams,
     state: TrainState,
     data: Dataset,
-    split: batches.Split = "test",
+    split: Split = "test",
     *,
     num_particles: int = 1,
     layout: Layout | None = None,
@@ -38,119 +44,162 @@ def score(
     on. The terms of a diverged run are None.
 
     Args:
-        spec: as trained.
-        hparams: as trained.
-        state: of all runs.
+        spec: static description of the training, as the runs were trained with.
+        hparams: of one run (scalars) or of a study (``[runs]``), as trained.
+        state: state of all runs; every array leads with ``runs``.
         data: images.
         split: ``train``, ``valid`` or ``test``.
         num_particles: K of the importance-weighted bound behind ``test_nll``.
         layout: where the runs are computed; None for the best of the device.
+
+    Returns:
+        Rows in the order of the runs, in nats per example.
+
+    Example:
+        >>> import vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> model = vae_jax.VAE(data.image_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> spec = vae_jax.TrainSpec(model, binarize="static")
+        >>> hparams = vae_jax.HParams.of(latent_size=2)
+        >>> state = vae_jax.fit(spec, hparams, data, num_steps=2)
+        >>> (row,) = vae_jax.score(spec, hparams, state, data, num_particles=3)
+        >>> row["eval_particles"], row["test_kl"] >= 0
+        (3, True)
+        >>> bool(abs(row["test_elbo"] - row["test_log_likelihood"] + row["test_kl"]) < 1e-9)
+        True
     """
     hparams = hparams.as_study()
-    layout = layout or memory.layout_for(spec, hparams)
-    eval_spec, num_runs = EvalSpec(spec.model, num_particles), len(hparams.seed)
-    padded, params = mesh.pad_runs((hparams, state.params), layout.devices)
-    shared = placed_split(spec, data, split, layout)
-    rows = score_placed(eval_spec, padded, params, shared, layout, num_runs)
-    return _finished(eval_spec, rows, state)
-
-
-class PlacedSplit(NamedTuple):
-    """A split on the devices, in padded batches."""
-
-    examples: Examples
-    num_examples: int
-    name: batches.Split
-
-
-def placed_split(
-    spec: TrainSpec, data: Dataset, split: batches.Split, layout: Layout
-) -> PlacedSplit:
-    """A split as it is evaluated, on each device."""
-    images = getattr(data, split)
-    pixels = batches.stored_pixels(spec.binarize, split, images)
-    examples = in_batches(pixels, EvalSpec.batch_size, labels_given(spec, data, split))
-    return PlacedSplit(mesh.replicate(examples, layout.devices), len(images), split)
-
-
-def score_placed(
-    eval_spec: EvalSpec,
-    hparams: HParams,
-    params: Params,
-    split: PlacedSplit,
-    layout: Layout,
-    num_runs: int,
-) -> list[Row]:
-    """Terms of the runs, whose arrays are placed already and may be padded."""
-    examples, num_examples, name = split
-    evaluation, latent_sizes = mesh.to_host(
-        (
-            evaluate_runs(
-                eval_spec, hparams, params, examples, num_examples=num_examples, layout=layout
-            ),
-            hparams.latent_size,
-        )
+    pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
+    return score_examples(
+        spec,
+        hparams,
+        state,
+        pixels,
+        data.labels_of(split),
+        split=split,
+        num_particles=num_particles,
+        layout=layout or memory.layout_for(spec, hparams),
+        block_size=len(pixels),
     )
-    return _summaries(eval_spec, evaluation, latent_sizes[:num_runs], name)
 
 
-def _summaries(
-    eval_spec: EvalSpec, evaluation: Evaluation, latent_sizes: Any, split: batches.Split
-) -> list[Row]:
-    """Return a row for each run that has a latent size; what fills up the devices has none."""
-    return [
-        summarize(eval_spec, vectorized.take(evaluation, run), int(latent_size), split)
-        for run, latent_size in enumerate(latent_sizes)
-    ]
-
-
-def score_by_parts(
+def score_examples(
     spec: TrainSpec,
     hparams: HParams,
     state: TrainState,
     pixels: np.ndarray,
     labels: np.ndarray | None,
     *,
-    split: batches.Split,
+    split: Split,
     num_particles: int,
     layout: Layout,
-    on_progress: Callable[[float], None],
+    block_size: int = EvalSpec.batch_size,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> list[Row]:
-    """What :func:`score` gives, of any examples, a part of them after the other.
+    """Return a row per run of its terms on the given examples, computed block by block.
 
     Args:
-        spec: as trained.
+        spec: static description of the training, as the runs were trained with.
         hparams: ``[runs]``.
-        state: of all runs.
-        pixels: as the model sees them, 0 to 255.
-        labels: one each; only conditional models look at them.
-        split: whose examples they are, after which the columns are named.
+        state: state of all runs.
+        pixels: images as the model sees them, 0 to 255.
+        labels: one each; only conditional models are given them.
+        split: split that the examples are from, after which the columns are named.
         num_particles: K of the importance-weighted bound behind the NLL.
         layout: where the runs are computed.
-        on_progress: is told the share that is done.
+        block_size: examples that are put on the devices at once; progress is reported after each
+            block.
+        on_progress: is called with the share of the examples that is done.
     """
-    eval_spec, found = EvalSpec(spec.model, num_particles), []
-    given = labels if spec.model.num_classes else None
+    eval_spec, evaluations = EvalSpec(spec.model, num_particles), []
+    labels = labels if spec.model.num_classes else None
     padded, params = mesh.pad_runs((hparams, state.params), layout.devices)
-    for first in range(0, len(pixels), eval_spec.batch_size):
-        rows = slice(first, first + eval_spec.batch_size)
-        known, num = None if given is None else given[rows], len(pixels[rows])
-        shared = in_batches(pixels[rows], eval_spec.batch_size, known), np.int32(first)
-        part, start = mesh.replicate(shared, layout.devices)
-        evaluation = evaluate_runs(
-            eval_spec, padded, params, part, num_examples=num, first_example=start, layout=layout
+    for start in range(0, len(pixels), block_size):
+        rows = slice(start, start + block_size)
+        block = place_block(pixels[rows], None if labels is None else labels[rows], start, layout)
+        evaluations.append(_evaluate_block(eval_spec, padded, params, block, layout))
+        on_progress((start + block.num_examples) / len(pixels))
+    rows = _rows(eval_spec, join(evaluations), hparams.latent_size, split)
+    divergence.blank(rows, state)
+    return [row | {"eval_particles": num_particles} for row in rows]
+
+
+def valid_scorer(
+    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout
+) -> Callable[[Params], list[Row]]:
+    """Return a function from the parameters of all runs to their ``valid_*`` columns.
+
+    The valid split is put on the devices once. Columns that a model does not have, such as the KL
+    of a deterministic code, are left out.
+
+    Args:
+        spec: static description of the training.
+        hparams: of one run (scalars) or of a study (``[runs]``).
+        data: images.
+        layout: where the runs are computed; the parameters may be padded for its devices.
+    """
+    hparams, eval_spec = hparams.as_study(), EvalSpec(spec.model)
+    padded = mesh.pad_runs(hparams, layout.devices)
+    pixels = batches.stored_pixels(spec.binarize, "valid", data.valid)
+    block = place_block(pixels, labels_given(spec, data, "valid"), 0, layout)
+    names = [columns.name_on("valid", term) for term in columns.LOGGED]
+
+    def score_valid(params: Params) -> list[Row]:
+        evaluation = _evaluate_block(eval_spec, padded, params, block, layout)
+        rows = _rows(eval_spec, evaluation, hparams.latent_size, "valid")
+        return [{name: row[name] for name in names if row[name] is not None} for row in rows]
+
+    return score_valid
+
+
+class Block(NamedTuple):
+    """Consecutive examples of a split on the devices.
+
+    Attributes:
+        examples: padded batches ``[batches, batch, ...]``, on each device.
+        num_examples: number of examples without the padding.
+        first_example: index of the first one in its split, on each device.
+    """
+
+    examples: Examples
+    num_examples: int
+    first_example: Any
+
+
+def place_block(
+    pixels: np.ndarray, labels: np.ndarray | None, first_example: int, layout: Layout
+) -> Block:
+    """Return examples in padded batches on each device of the layout."""
+    examples = in_batches(pixels, EvalSpec.batch_size, labels)
+    placed, first = mesh.replicate((examples, np.int32(first_example)), layout.devices)
+    return Block(placed, len(pixels), first)
+
+
+def _evaluate_block(
+    eval_spec: EvalSpec, hparams: HParams, params: Params, block: Block, layout: Layout
+) -> Evaluation:
+    """Return the evaluation of all runs on a block, on the host; the runs may be padded."""
+    return mesh.to_host(
+        evaluate_runs(
+            eval_spec,
+            hparams,
+            params,
+            block.examples,
+            num_examples=block.num_examples,
+            first_example=block.first_example,
+            layout=layout,
         )
-        found.append(mesh.to_host(evaluation))
-        on_progress((first + num) / len(pixels))
-    return _finished(
-        eval_spec, _summaries(eval_spec, join(found), hparams.latent_size, split), state
     )
 
 
-def _finished(eval_spec: EvalSpec, rows: list[Row], state: TrainState) -> list[Row]:
-    """Return the rows without the terms of diverged runs, and with the K of their bounds."""
-    divergence.blank(rows, state)
-    return [row | {"eval_particles": eval_spec.num_particles} for row in rows]
+def _rows(
+    eval_spec: EvalSpec, evaluation: Evaluation, latent_sizes: Any, split: Split
+) -> list[Row]:
+    """Return a row for each latent size; runs beyond them only fill the devices."""
+    return [
+        summarize(eval_spec, vectorized.take(evaluation, run), latent_size, split)
+        for run, latent_size in enumerate(mesh.to_host(latent_sizes).tolist())
+    ]
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "num_examples", "layout"))
@@ -164,7 +213,17 @@ def evaluate_runs(
     first_example: Int[Array, ""] | int = 0,
     layout: Layout,
 ) -> Evaluation:
-    """Evaluate every run on a split, or on a part of it; terms ``[runs, examples]``."""
+    """Evaluate every run on the given examples; terms ``[runs, examples]``, in nats.
+
+    Args:
+        spec: static description of the evaluation.
+        hparams: ``[runs]``, padded for the devices.
+        params: parameters of all runs, padded likewise.
+        data: padded batches from :func:`vae_jax.evaluation.elbo.in_batches`.
+        num_examples: number of examples without the padding.
+        first_example: index of the first one in its split, on which its noise depends.
+        layout: where the runs are computed.
+    """
 
     def measure(
         shared: tuple[Examples, Array | int], hparams: HParams, params: Params
@@ -174,29 +233,3 @@ def evaluate_runs(
         return elbo.evaluate(spec, hparams, params, split, num_examples, first)
 
     return vectorized.over_runs(measure, layout)((data, first_example), hparams, params)
-
-
-def valid_scorer(
-    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout
-) -> Callable[[Params], list[Row]]:
-    """Return a function from the parameters of all runs to their ``valid_*`` columns.
-
-    The valid split is put on the devices once. What a model has not, such as the KL of a
-    deterministic code, is left out.
-
-    Args:
-        spec: as trained.
-        hparams: of one run (scalars) or of a study (``[runs]``).
-        data: images.
-        layout: where the runs are computed; the parameters may be padded for its devices.
-    """
-    hparams, eval_spec = hparams.as_study(), EvalSpec(spec.model)
-    padded = mesh.pad_runs(hparams, layout.devices)
-    valid = placed_split(spec, data, "valid", layout)
-    names = [columns.name_on("valid", term) for term in columns.VISITED]
-
-    def score_valid(params: Params) -> list[Row]:
-        rows = score_placed(eval_spec, padded, params, valid, layout, len(hparams.seed))
-        return [{name: row[name] for name in names if row[name] is not None} for row in rows]
-
-    return score_valid

@@ -159,7 +159,7 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     """Draw the map of the test codes of a run whose data have labels."""
     from vae_jax.evaluation.metrics.representation import MOST_POINTS, embed
 
-    path, test = folder / "embedding.png", context.part("test", MOST_POINTS)
+    path, test = folder / "embedding.png", context.subset("test", MOST_POINTS)
     assert test.labels is not None
     codes = context.codes(test)
     points, is_plane = embed(codes), codes.shape[1] <= 2

@@ -1,6 +1,22 @@
-"""Evaluations of trained runs, chosen by ``--evaluate``; each is a class whose fields are flags.
+"""Evaluators of trained runs: one class for each name of ``--evaluate``, whose fields are flags.
 
-They ask the measures in ``metrics``, which know no model, about the runs of a study.
+An evaluator takes the runs of a study (:class:`~vae_jax.evaluation.evaluators.base.Runs`), gives
+their arrays to measures of ``vae_jax.evaluation.metrics`` and returns the numbers as rows. The
+names are those of :data:`EVALUATORS`: ``nll``, ``decomposition``, ``gaps``, ``disentanglement``,
+``representation`` and ``samples`` have a module each, ``ais`` and ``bdmc`` share ``annealing``.
+
+To add a metric to an evaluator, write it in ``metrics``, declare its column in the evaluator's
+``columns`` and put its number into the row. To add an evaluator, write a module here with a frozen
+dataclass that derives from :class:`~vae_jax.evaluation.evaluators.base.PerRunEvaluator`, then add a
+row to :data:`EVALUATORS`, its settings to ``tests/evaluation/test_evaluators.py`` and its columns
+to ``docs/reference/evaluators.md``; ``docs/how-to/evaluator.md`` has an example to copy.
+
+Example:
+    >>> decomposition = EVALUATORS["decomposition"](decomposition_examples=500)
+    >>> [column.name for column in decomposition.columns]
+    ['mutual_information', 'total_correlation', 'dimensionwise_kl', 'decomposition_examples']
+    >>> sorted(decomposition.needs)
+    ['density', 'gaussian']
 """
 
 from collections.abc import Iterable
@@ -11,12 +27,12 @@ from vae_jax.evaluation.evaluators.base import EvalContext, Evaluator, OnProgres
 from vae_jax.evaluation.evaluators.decomposition import Decomposition
 from vae_jax.evaluation.evaluators.disentanglement import Disentanglement
 from vae_jax.evaluation.evaluators.gaps import Gaps
-from vae_jax.evaluation.evaluators.nll import Evidence
+from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
 from vae_jax.evaluation.evaluators.representation import Representation
 from vae_jax.evaluation.evaluators.samples import Samples
 
 EVALUATORS: dict[str, type[Evaluator]] = {
-    "nll": Evidence,
+    "nll": ImportanceWeightedNLL,
     "decomposition": Decomposition,
     "ais": AnnealedImportance,
     "bdmc": Bidirectional,
@@ -25,14 +41,19 @@ EVALUATORS: dict[str, type[Evaluator]] = {
     "representation": Representation,
     "samples": Samples,
 }
-"""Those that there are; ``results.csv`` has their columns in this order."""
+"""Evaluators by their names; ``results.csv`` has their columns in this order."""
 
 ALWAYS = ("nll",)
-"""Those that are made whether asked for or not: runs are ranked and read by them."""
+"""Evaluators that always run, because runs are ranked by their numbers."""
 
 
 def columns(names: Iterable[str]) -> list[Column]:
-    """Return the columns of some evaluations, in their order, without those of errors."""
+    """Return the columns of some evaluators, in their order, without those of standard errors.
+
+    Example:
+        >>> [column.name for column in columns(["gaps"])][:2]
+        ['inference_gap', 'approximation_gap']
+    """
     return [column for name in names for column in EVALUATORS[name].columns]
 
 

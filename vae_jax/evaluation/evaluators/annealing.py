@@ -1,4 +1,4 @@
-"""Annealed importance sampling of log p(x) on test, and its sandwich on the model's own samples."""
+"""Evaluators ``ais`` and ``bdmc``: annealed bounds on log p(x) of test and of samples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,9 +15,9 @@ from vae_jax.evaluation.evaluators.base import (
     EvalContext,
     OnProgress,
     PerRunEvaluator,
-    importance_weighted,
-    in_turn,
-    joined,
+    concatenate_batches,
+    evidence_bound,
+    index_batches,
 )
 from vae_jax.evaluation.metrics import ais
 from vae_jax.evaluation.metrics.ais import AnnealSpec, EvalBatch
@@ -26,22 +26,22 @@ from vae_jax.models.vae import VAE
 from vae_jax.types import PRNGKey, Row
 
 AIS_STARTS = ais.STARTS
-_AT_ONCE = {"cpu": 10}
-_MOST_AT_ONCE = 100  # examples, elsewhere; no number depends on it
+_CPU_BATCH_SIZE = 10
+_BATCH_SIZE = 100  # on other devices; no number depends on it
 _TEST, _SIMULATED = 0, 1
 _SETTINGS = "temperatures, chains and leapfrog steps as --ais_steps, --ais_chains, --ais_leapfrog"
 
 
 @dataclass(frozen=True)
 class _Annealing(PerRunEvaluator):
-    """What both evaluations share.
+    """Settings that both evaluators share.
 
     Attributes:
-        ais_steps: T, temperatures; the bounds close as 1/T.
-        ais_chains: for each example.
+        ais_steps: T, number of temperatures; the gaps fall as 1/T.
+        ais_chains: number of chains for each example.
         ais_leapfrog: leapfrog steps of a transition.
-        ais_start: ``prior`` or ``posterior``, where the path begins.
-        ais_examples: test examples, or samples of the model.
+        ais_start: ``prior`` or ``posterior``, the start of the path.
+        ais_examples: number of test examples, or of samples of the model.
     """
 
     ais_steps: int = 1000
@@ -59,7 +59,7 @@ class _Annealing(PerRunEvaluator):
 
 @dataclass(frozen=True)
 class AnnealedImportance(_Annealing):
-    """A lower bound on log p(x) of the first test examples that does not rest on q(z|x)."""
+    """Lower bound on log p(x) of the first test examples that does not depend on q(z|x)."""
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
@@ -101,16 +101,16 @@ class AnnealedImportance(_Annealing):
         ),
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """Means over examples."""
-        model, key = subject.trained.model, _key(subject, _TEST)
-        test, found = subject.part("test", self.ais_examples), []
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return means over test examples with their standard errors."""
+        model, key = context.trained.model, _key(context, _TEST)
+        test, results = context.subset("test", self.ais_examples), []
         num = len(test.pixels)
-        for question in subject.questions(test, key, _at_once()):
-            annealed = _forward(self._spec(model), question)
-            found.append((*annealed, importance_weighted(model, question)))
-            on_progress(min(1.0, len(found) * len(question.x) / num))
-        bound, effective, acceptance, weighted = joined(found, num)
+        for batch in context.eval_batches(test, key, _batch_size()):
+            annealed = _forward(self._spec(model), batch)
+            results.append((*annealed, evidence_bound(model, batch)))
+            on_progress(min(1.0, len(results) * len(batch.x) / num))
+        bound, effective, acceptance, weighted = concatenate_batches(results, num)
         return {
             **mean_columns("test_ais", bound),
             **mean_columns("ais_gain", bound - weighted),
@@ -124,8 +124,8 @@ class AnnealedImportance(_Annealing):
 class Bidirectional(_Annealing):
     """Bounds from both sides on log p(x) of samples of the model (Grosse et al. 2015).
 
-    There z is known, and with it an exact sample from p(z|x). The gap says how far AIS with these
-    settings is to be trusted on this model.
+    Their z is known, and is an exact sample from p(z|x). The gap shows how accurate AIS with these
+    settings is on this model.
     """
 
     columns: ClassVar[tuple[Column, ...]] = (
@@ -166,17 +166,17 @@ class Bidirectional(_Annealing):
         Column("bdmc_examples", "samples of the model behind them", NUMBER, "examples of BDMC"),
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """Means over samples of the model; of a conditional one with the labels of test."""
-        model, key = subject.trained.model, _key(subject, _SIMULATED)
-        labels, num, found = subject.data.test_labels, self.ais_examples, []
-        for numbers in in_turn(num, _at_once()):
-            y = None if labels is None else labels[numbers % len(labels)]
-            z, question = _simulated(subject, y, key, numbers)
-            lower, upper = _bidirectional(self._spec(model), question, z)
-            found.append((lower.bound, upper.bound, importance_weighted(model, question)))
-            on_progress(min(1.0, len(found) * len(numbers) / num))
-        lower, upper, weighted = joined(found, num)
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return means over samples of the model, a conditional one with the labels of test."""
+        model, key = context.trained.model, _key(context, _SIMULATED)
+        labels, num, results = context.data.test_labels, self.ais_examples, []
+        for indices in index_batches(num, _batch_size()):
+            y = None if labels is None else labels[indices % len(labels)]
+            z, batch = _simulated(context, y, key, indices)
+            lower, upper = _bidirectional(self._spec(model), batch, z)
+            results.append((lower.bound, upper.bound, evidence_bound(model, batch)))
+            on_progress(min(1.0, len(results) * len(indices) / num))
+        lower, upper, weighted = concatenate_batches(results, num)
         return {
             **mean_columns("bdmc_lower", lower),
             **mean_columns("bdmc_upper", upper),
@@ -187,19 +187,19 @@ class Bidirectional(_Annealing):
 
 
 def _simulated(
-    subject: EvalContext, y: np.ndarray | None, key: PRNGKey, numbers: Int[np.ndarray, " batch"]
+    context: EvalContext, y: np.ndarray | None, key: PRNGKey, indices: Int[np.ndarray, " batch"]
 ) -> tuple[Float[Array, "batch latents"], EvalBatch]:
-    """Samples of the model, of which log p(x) is asked, and the z of which they were made."""
-    z, x = _simulate(*subject.trained, subject.given(y), key, jnp.asarray(numbers))
-    return z, subject.asked(x, y, key, numbers)
+    """Draw a batch of samples x of the model; return it with the z that each was decoded from."""
+    z, x = _simulate(*context.trained, context.model_labels(y), key, jnp.asarray(indices))
+    return z, context.eval_batch(x, y, key, indices)
 
 
-def _key(subject: EvalContext, index: int) -> PRNGKey:
-    return rng.stream(subject.trained.hparams.seed, "ais", index)
+def _key(context: EvalContext, index: int) -> PRNGKey:
+    return rng.stream(context.trained.hparams.seed, "ais", index)
 
 
-def _at_once() -> int:
-    return _AT_ONCE.get(jax.default_backend(), _MOST_AT_ONCE)
+def _batch_size() -> int:
+    return _CPU_BATCH_SIZE if jax.default_backend() == "cpu" else _BATCH_SIZE
 
 
 _forward = jax.jit(ais.forward, static_argnums=0)

@@ -1,4 +1,12 @@
-"""What every evaluation of trained runs can do, and what it is given to look at."""
+"""Base of the evaluators, and the types they are given.
+
+* :class:`Runs`: trained runs of one program with their data; what :meth:`Evaluator.rows` takes.
+* :class:`EvalContext`: one of these runs with its data; what a :class:`PerRunEvaluator` takes.
+* :class:`ExampleSubset`: some examples of a split, on the host.
+* :class:`vae_jax.evaluation.metrics.ais.EvalBatch`: a batch of examples with one run's parameters
+  and the key of its noise, on the device; what metrics of log p(x) take.
+* :class:`vae_jax.evaluation.elbo.EncodedBatch`: a batch with its q(z|x) and p(z).
+"""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -25,19 +33,21 @@ from vae_jax.training.vectorized import Layout
 from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
 
 OnProgress = Callable[[float], None]
-"""Is told how much is done, in runs: 2.5 after two runs and half of the third."""
+"""Callback with the number of runs that are done: 2.5 after two runs and half of the third; for a
+:class:`PerRunEvaluator` the share of its one run."""
 
 BATCH_SIZE = 1000
+"""Examples that are encoded, decoded or compared at once."""
 
 
 class Runs(NamedTuple):
-    """Trained runs of one program.
+    """Trained runs of one program, with the data that they were trained on.
 
     Attributes:
-        spec: as trained.
-        hparams: ``[runs]``.
-        state: of all of them; every array leads with ``runs``.
-        data: that they were trained on.
+        spec: static description of the training that the runs share.
+        hparams: hyperparameters ``[runs]``.
+        state: state of all runs; every array leads with ``runs``.
+        data: data set that they were trained on.
         layout: where they are computed.
     """
 
@@ -49,104 +59,126 @@ class Runs(NamedTuple):
 
     @property
     def num_runs(self) -> int:
-        """How many there are."""
+        """Number of runs."""
         return len(self.hparams.seed)
 
-    def take(self, places: slice | Integer[np.ndarray, " _"]) -> "Runs":
-        """Some of them."""
-        hparams, state = jax.tree.map(lambda a: a[places], (self.hparams, self.state))
+    def take(self, runs: slice | Integer[np.ndarray, " _"]) -> "Runs":
+        """Return some of the runs, by their indices."""
+        hparams, state = jax.tree.map(lambda a: a[runs], (self.hparams, self.state))
         return self._replace(hparams=hparams, state=state)
 
-    def subject(self, place: int) -> "EvalContext":
-        """One of them."""
-        hparams, params = vectorized.take((self.hparams, self.state.params), place)
+    def context(self, run: int) -> "EvalContext":
+        """Return one run with its data."""
+        hparams, params = vectorized.take((self.hparams, self.state.params), run)
         return EvalContext(
             TrainedVAE(self.spec.model, hparams, params), self.data, self.spec.binarize
         )
 
 
 class ExampleSubset(NamedTuple):
-    """Examples of a split on the host.
+    """Examples of a split, on the host.
 
     Attributes:
-        pixels: as the model sees them, 0 to 255.
-        labels: one each, where the source has them.
+        pixels: images as the model sees them, 0 to 255.
+        labels: one each, where the data set has them.
+
+    Example:
+        >>> test = ExampleSubset(np.zeros((5, 2, 2, 1), np.uint8), np.arange(5))
+        >>> test.take(slice(3)).labels.tolist()
+        [0, 1, 2]
     """
 
     pixels: UInt8[np.ndarray, "n height width channels"]
     labels: Integer[np.ndarray, " n"] | None
 
     def take(self, rows: slice | Int[np.ndarray, " _"]) -> "ExampleSubset":
-        """Some of them."""
+        """Return some of the examples, by their indices."""
         return ExampleSubset(self.pixels[rows], None if self.labels is None else self.labels[rows])
 
 
 class EvalContext(NamedTuple):
-    """One trained run and its data.
+    """One trained run with the data that it was trained on.
 
     Attributes:
-        trained: model, hyperparameters and parameters.
-        data: that it was trained on.
-        binarize: how its pixels became binary.
+        trained: model with its hyperparameters and parameters.
+        data: data set that it was trained on.
+        binarize: binarization of its pixels, one of ``batches.BINARIZATIONS``.
     """
 
     trained: TrainedVAE
     data: Dataset
     binarize: str
 
-    def part(self, split: Split, most: int | None = None) -> ExampleSubset:
-        """The first ``most`` examples of a split, see :func:`fixed_pixels`."""
+    def subset(self, split: Split, num_examples: int | None = None) -> ExampleSubset:
+        """Return the first examples of a split, or all of them, as :func:`fixed_pixels`."""
         pixels, labels = fixed_pixels(self.binarize, split, self.data), self.data.labels_of(split)
-        return ExampleSubset(pixels, labels).take(slice(most))
+        return ExampleSubset(pixels, labels).take(slice(num_examples))
 
-    def given(self, labels: np.ndarray | None) -> Labels | None:
-        """Labels as the model is given them: none if it is not conditional."""
+    def model_labels(self, labels: np.ndarray | None) -> Labels | None:
+        """Return labels as the model takes them: None if it is not conditional."""
         return jnp.asarray(labels) if self.trained.model.num_classes else None
 
-    def asked(
+    def eval_batch(
         self,
         x: Images,
         labels: np.ndarray | None,
         key: PRNGKey,
         examples: Int[np.ndarray, " batch"],
     ) -> EvalBatch:
-        """What is log p(x) of these images?"""
-        _, hparams, params = self.trained
-        return EvalBatch(hparams, params, x, self.given(labels), key, jnp.asarray(examples))
+        """Return a batch of this run, for a metric of log p(x).
 
-    def questions(self, part: ExampleSubset, key: PRNGKey, at_once: int) -> Iterator[EvalBatch]:
-        """The same of the examples of a part, in batches of :func:`in_turn`."""
-        for numbers in in_turn(len(part.pixels), at_once):
-            some = part.take(numbers)
+        Args:
+            x: images in [0, 1].
+            labels: one each; only conditional models are given them.
+            key: key of all noise.
+            examples: indices of the examples, on which their noise depends.
+        """
+        _, hparams, params = self.trained
+        return EvalBatch(hparams, params, x, self.model_labels(labels), key, jnp.asarray(examples))
+
+    def eval_batches(
+        self, subset: ExampleSubset, key: PRNGKey, batch_size: int
+    ) -> Iterator[EvalBatch]:
+        """Yield the examples of a subset in batches of equal size, see :func:`index_batches`."""
+        for indices in index_batches(len(subset.pixels), batch_size):
+            some = subset.take(indices)
             x = batches.as_images(jnp.asarray(some.pixels))
-            yield self.asked(x, some.labels, key, numbers)
+            yield self.eval_batch(x, some.labels, key, indices)
 
     @property
-    def latent_mask(self) -> np.ndarray:
-        """Places of the columns of z that the run uses."""
+    def latent_indices(self) -> np.ndarray:
+        """Indices of the columns of z that the run uses."""
         return np.flatnonzero(self.trained.model.latent_mask(self.trained.hparams))
 
     def codes(
-        self, part: ExampleSubset, on_progress: OnProgress = lambda share: None
+        self, subset: ExampleSubset, on_progress: OnProgress = lambda share: None
     ) -> Float[np.ndarray, "n latents"]:
-        """Centers of the posteriors of images, active latents only.
+        """Return the centers of the posteriors q(z|x) of images, in the latents that the run uses.
+
+        Args:
+            subset: images.
+            on_progress: is called with the share of them that is done.
 
         Raises:
-            NotFiniteError: some are not finite.
+            NotFiniteError: some codes are not finite.
         """
         centers = []
-        for start in range(0, len(part.pixels), BATCH_SIZE):
-            batch = part.take(slice(start, start + BATCH_SIZE))
-            padded = _padded(batch.pixels, min(BATCH_SIZE, len(part.pixels)))
+        for start in range(0, len(subset.pixels), BATCH_SIZE):
+            batch = subset.take(slice(start, start + BATCH_SIZE))
+            padded = _padded(batch.pixels, min(BATCH_SIZE, len(subset.pixels)))
             labels = None if batch.labels is None else _padded(batch.labels, len(padded))
-            center = _centers(*self.trained, padded, self.given(labels))
-            centers.append(np.asarray(center)[: len(batch.pixels), self.latent_mask])
-            on_progress((start + len(batch.pixels)) / len(part.pixels))
-        return checked("codes", np.concatenate(centers))
+            center = _centers(*self.trained, padded, self.model_labels(labels))
+            centers.append(np.asarray(center)[: len(batch.pixels), self.latent_indices])
+            on_progress((start + len(batch.pixels)) / len(subset.pixels))
+        return check_finite("codes", np.concatenate(centers))
 
 
 def fixed_pixels(binarize: str, split: Split, data: Dataset) -> UInt8[np.ndarray, "n h w c"]:
-    """Pixels of a split as they are evaluated: what training draws anew is drawn once."""
+    """Return the pixels of a split as evaluators see them, 0 to 255.
+
+    Training draws binary pixels anew at each update where ``binarize`` is ``dynamic``; here they
+    are drawn once, as ``static`` does.
+    """
     mode = "static" if binarize == "dynamic" else binarize
     return batches.stored_pixels(mode, split, getattr(data, split))
 
@@ -164,96 +196,126 @@ def _centers(
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """An evaluation: a frozen dataclass whose fields are flags, all of which decide its numbers.
+    """Evaluation that ``--evaluate`` names: a frozen dataclass whose fields are flags.
 
-    A new one is a class, which declares its columns, a row in ``ASSESSMENTS``, one in the table of
-    ``tests/evaluation/test_evaluators.py`` and a line for each column in
-    ``docs/reference/evaluators.md``.
+    All fields decide its numbers. A new evaluator is a class, which declares its columns, a row in
+    ``EVALUATORS``, a row in the table of ``tests/evaluation/test_evaluators.py`` and a line for
+    each column in ``docs/reference/evaluators.md``. Most derive from :class:`PerRunEvaluator`.
     """
 
     needs: ClassVar[frozenset[str]]
-    """Of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional``,
-    ``factors`` and ``sklearn``; what is refused without them stands in ``config`` and
-    ``assessor``."""
+    """Subset of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional``,
+    ``factors`` and ``sklearn``. ``config.validation`` refuses an evaluator that the model does not
+    allow, ``pipeline.evaluate`` one that the data or the installed libraries do not."""
     columns: ClassVar[tuple[Column, ...]]
-    """Its columns, in the order of ``results.csv``; those of standard errors are not named."""
+    """Columns in the order of ``results.csv``, without those of standard errors."""
 
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
-        """Numbers of each run by the names of their columns, as soon as they are known.
+        """Yield the numbers of each run by the names of their columns, as soon as they are known.
 
-        A number that the data do not allow is left out, and so stays empty.
+        A number that the data do not allow is left out, and its cell stays empty.
         """
         ...
 
 
 class PerRunEvaluator:
-    """The part of an evaluation that looks at one run after the other."""
+    """Base of evaluators that evaluate one run after the other.
+
+    Example:
+        >>> class NumExamples(PerRunEvaluator):
+        ...     def __call__(self, context, on_progress):
+        ...         return {"num_examples": len(context.subset("test").pixels)}
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """Numbers of one run; ``on_progress`` is told the share that is done."""
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return the numbers of one run by the names of their columns.
+
+        Args:
+            context: the run with its data.
+            on_progress: is called with the share of the work that is done.
+
+        Raises:
+            NotFiniteError: codes or samples are not finite, so there are no numbers.
+        """
         raise NotImplementedError
 
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
-        """Numbers of each run."""
-        for place in range(runs.num_runs):
+        """Yield the numbers of each run; of a run without any the count of examples behind that."""
+        for run in range(runs.num_runs):
             try:
                 with np.errstate(invalid="ignore"):  # inf - inf, counted where means are taken
-                    row = self(
-                        runs.subject(place), lambda share, done=place: on_progress(done + share)
-                    )
+                    row = self(runs.context(run), lambda share, done=run: on_progress(done + share))
             except NotFiniteError as error:
-                row = {f"{error.what}{NOT_FINITE}": error.count}
+                row = {f"{error.quantity}{NOT_FINITE}": error.num_examples}
             yield row
-            on_progress(place + 1)
+            on_progress(run + 1)
 
 
 class NotFiniteError(Exception):
-    """What an evaluation works on is not finite, so that it has nothing to say of this run.
+    """Error of an evaluation whose codes or samples are not finite, so that it has no numbers.
 
     Attributes:
-        what: ``codes`` or ``samples``.
-        count: examples of which it is not finite.
+        quantity: ``codes`` or ``samples``.
+        num_examples: number of examples for which it is not finite.
     """
 
-    def __init__(self, what: str, count: int) -> None:
-        super().__init__(f"{what} of {count} examples are not finite")
-        self.what, self.count = what, count
+    def __init__(self, quantity: str, num_examples: int) -> None:
+        super().__init__(f"{quantity} of {num_examples} examples are not finite")
+        self.quantity, self.num_examples = quantity, num_examples
 
 
-def checked(what: str, values: np.ndarray) -> np.ndarray:
-    """Return the values, an example per row.
+def check_finite(quantity: str, values: np.ndarray) -> np.ndarray:
+    """Return the values, an example per row, after a check that all are finite.
 
     Raises:
         NotFiniteError: some are not finite.
+
+    Example:
+        >>> check_finite("codes", np.ones((3, 2))).shape
+        (3, 2)
+        >>> check_finite("codes", np.array([[1.0], [np.nan]]))
+        Traceback (most recent call last):
+        vae_jax.evaluation.evaluators.base.NotFiniteError: codes of 1 examples are not finite
     """
     is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not is_finite.all():
-        raise NotFiniteError(what, int(np.sum(~is_finite)))
+        raise NotFiniteError(quantity, int(np.sum(~is_finite)))
     return values
 
 
-def in_turn(num: int, most: int) -> Iterator[Int[np.ndarray, " batch"]]:
-    """Numbers below ``num`` in batches of equal size, the last filled up from the first."""
-    size = min(num, most)
+def index_batches(num: int, batch_size: int) -> Iterator[Int[np.ndarray, " batch"]]:
+    """Yield the numbers below ``num`` in batches of equal size, the last filled from the first.
+
+    Example:
+        >>> [batch.tolist() for batch in index_batches(5, 3)]
+        [[0, 1, 2], [3, 4, 0]]
+    """
+    size = min(num, batch_size)
     return (np.arange(start, start + size) % num for start in range(0, num, size))
 
 
-def joined(found: Sequence[Sequence[Any]], num: int) -> list[np.ndarray]:
-    """Each measure of all batches of :func:`in_turn`, without what filled up the last."""
-    return [np.concatenate(parts)[:num] for parts in zip(*found, strict=True)]
+def concatenate_batches(results: Sequence[Sequence[Any]], num: int) -> list[np.ndarray]:
+    """Return each measure over all batches of :func:`index_batches`, without the filling.
+
+    Example:
+        >>> batches = [(np.array([1.0, 2.0]), np.array([5, 6])), (np.array([3.0, 1.0]), [7, 5])]
+        >>> [values.tolist() for values in concatenate_batches(batches, 3)]
+        [[1.0, 2.0, 3.0], [5, 6, 7]]
+    """
+    return [np.concatenate(parts)[:num] for parts in zip(*results, strict=True)]
 
 
-def importance_weighted(model: VAE, question: EvalBatch) -> Float[Array, " batch"]:
-    """The bound with K = ``EVIDENCE_PARTICLES`` on what is asked, with the noise of the NLL."""
+def evidence_bound(model: VAE, batch: EvalBatch) -> Float[Array, " batch"]:
+    """Return the bound on log p(x) with K = ``EVIDENCE_PARTICLES``, with the noise of the NLL."""
     spec = EvalSpec(model, EVIDENCE_PARTICLES, particles_at_once=50)
-    return _importance_weighted(spec, question)
+    return _evidence_bound(spec, batch)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _importance_weighted(spec: EvalSpec, question: EvalBatch) -> Float[Array, " batch"]:
-    hparams, params, x, y, _, examples = question
-    asked = elbo.EncodedBatch.of(spec.model, hparams, params, x, y)
+def _evidence_bound(spec: EvalSpec, batch: EvalBatch) -> Float[Array, " batch"]:
+    hparams, params, x, y, _, examples = batch
+    encoded = elbo.EncodedBatch.of(spec.model, hparams, params, x, y)
     key = rng.stream(hparams.seed, "evaluate")
-    return elbo.example_terms(spec, asked, key, examples).bound
+    return elbo.example_terms(spec, encoded, key, examples).bound

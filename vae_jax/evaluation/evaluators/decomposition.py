@@ -1,4 +1,4 @@
-"""The KL in three: information, dependence of the latents, distance of each from the prior."""
+"""Evaluator ``decomposition``: the KL as information, total correlation and dimension-wise KL."""
 
 import functools
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from vae_jax.training import batches
 from vae_jax.types import Labels, Latents, Params, Pixels, Row
 
 
-class Coded(NamedTuple):
-    """Examples as the decomposition needs them, each with one sample of its posterior.
+class SampledPosteriors(NamedTuple):
+    """Posteriors of examples, with one sample from each.
 
     Attributes:
-        mean: of q(z|x).
-        log_var: of q(z|x).
-        deviation: z - mean of a sample of q(z|x).
-        log_prior: log p(z) of the sample.
+        mean: mean of q(z|x).
+        log_var: log-variance of q(z|x).
+        deviation: z - mean for a sample z of q(z|x).
+        log_prior: log p(z) of the sample, in nats.
     """
 
     mean: Latents
@@ -39,8 +39,11 @@ class Coded(NamedTuple):
 class Decomposition(PerRunEvaluator):
     """KL = mutual information + total correlation + dimension-wise KL, on test examples.
 
-    The aggregate posterior is the exact mixture over the N examples that are looked at, of which
-    each gives one sample (stream ``decompose``).
+    The aggregate posterior is the exact mixture over N examples, each of which gives one sample
+    (stream ``decompose``).
+
+    Attributes:
+        decomposition_examples: N, the first test examples.
     """
 
     decomposition_examples: int = 10_000
@@ -82,11 +85,11 @@ class Decomposition(PerRunEvaluator):
         ),
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """The three terms with their errors."""
-        coded, latent_mask = self._coded(subject), subject.latent_mask
-        mean, log_var, deviation = (values[:, latent_mask] for values in coded[:3])
-        used = Coded(mean, log_var, deviation, coded.log_prior)
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return the means of the three terms with their standard errors, in nats."""
+        sampled, indices = self._sampled(context), context.latent_indices
+        mean, log_var, deviation = (values[:, indices] for values in sampled[:3])
+        used = SampledPosteriors(mean, log_var, deviation, sampled.log_prior)
         num, blocks = len(used.mean), []
         for start in range(0, num, BATCH_SIZE):
             terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))
@@ -95,24 +98,26 @@ class Decomposition(PerRunEvaluator):
         terms = KLTerms(*map(jnp.concatenate, zip(*blocks, strict=True)))
         return summarize(terms) | {"decomposition_examples": num}
 
-    def _coded(self, subject: EvalContext) -> Coded:
-        part = subject.part("test", self.decomposition_examples)
-        return _code(*subject.trained, part.pixels, subject.given(part.labels))
+    def _sampled(self, context: EvalContext) -> SampledPosteriors:
+        test = context.subset("test", self.decomposition_examples)
+        return _sample(*context.trained, test.pixels, context.model_labels(test.labels))
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _code(model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None) -> Coded:
+def _sample(
+    model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None
+) -> SampledPosteriors:
     q = model.encode(hparams, params, batches.as_images(pixels), y)
     assert isinstance(q, Gaussian)
     noise = model.noise(rng.stream(hparams.seed, "decompose"), len(pixels))
     log_prior = model.prior_at(hparams, params, y).log_prob(q.sample(noise))
-    return Coded(q.mean, q.log_var, q.deviation(noise), log_prior)
+    return SampledPosteriors(q.mean, q.log_var, q.deviation(noise), log_prior)
 
 
 @functools.partial(jax.jit, static_argnames="num")
-def _terms_from(coded: Coded, start: Int[Array, ""], num: int) -> KLTerms:
-    """Terms of ``num`` samples from one on, beyond the last from the first again."""
-    turned = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), coded)
-    latent_mask = jnp.ones(coded.mean.shape[1], bool)
-    q = Gaussian(turned.mean, turned.log_var)
-    return decompose(q, latent_mask, turned.deviation[:num], turned.log_prior[:num])
+def _terms_from(posteriors: SampledPosteriors, start: Int[Array, ""], num: int) -> KLTerms:
+    """Return the terms of ``num`` samples from ``start`` on, cyclically."""
+    rolled = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), posteriors)
+    latent_mask = jnp.ones(posteriors.mean.shape[1], bool)
+    q = Gaussian(rolled.mean, rolled.log_var)
+    return decompose(q, latent_mask, rolled.deviation[:num], rolled.log_prior[:num])

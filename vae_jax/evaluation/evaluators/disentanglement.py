@@ -1,4 +1,4 @@
-"""Do single latents stand for single factors? On data whose factors are known."""
+"""Evaluator ``disentanglement``: scores of single latents for single factors, on sprites."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,7 @@ from vae_jax.evaluation.evaluators.base import (
 from vae_jax.types import Row
 
 NUM_TRAIN, NUM_TEST = 10_000, 5_000
-_GRID_SHARE = 0.6  # of the time that goes into the codes of the grid
+_GRID_SHARE = 0.6  # share of the time that the codes of the grid take
 
 
 def _score(name: str, meaning: str, title: str, source: str, *, is_drawn: bool = False) -> Column:
@@ -30,6 +30,9 @@ class Disentanglement(PerRunEvaluator):
     Predictors see the first 10,000 codes of train and are scored on the first 5,000 of test
     (Locatello et al. 2019). Measures that draw factors take their images from a grid of up to
     ``factor_values`` values of each, evenly spread; with 40 that is the whole grid.
+
+    Attributes:
+        factor_values: largest number of values of each factor in the grid.
     """
 
     factor_values: int = 16
@@ -38,14 +41,14 @@ class Disentanglement(PerRunEvaluator):
     columns: ClassVar[tuple[Column, ...]] = (
         _score(
             "mig",
-            "gap between the two latents that know most of a factor, over its entropy",
+            "gap between the two latents with most information on a factor, over its entropy",
             "MIG",
             "Chen et al. 2018, eq. 6",
             is_drawn=True,
         ),
         _score(
             "modularity",
-            "does each latent know one factor at most",
+            "degree to which each latent has information on one factor at most",
             "modularity",
             "Ridgeway & Mozer 2018",
         ),
@@ -102,25 +105,25 @@ class Disentanglement(PerRunEvaluator):
         ),
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """All measures."""
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return all scores, of which 1 is best."""
         from vae_jax.evaluation.metrics import disentanglement
         from vae_jax.evaluation.metrics.codes import Coded, grid_lookup
 
-        data = subject.data
+        data = context.data
         assert data.train_factors is not None
         assert data.test_factors is not None
         sizes = tuple(min(size, self.factor_values) for size in sprites.FACTORS.values())
         images = sprites.render(sprites.thinned_grid(sizes))[..., None]
-        grid = subject.codes(
+        grid = context.codes(
             ExampleSubset(images, None), lambda share: on_progress(_GRID_SHARE * share)
         )
-        train, test = subject.part("train", NUM_TRAIN), subject.part("test", NUM_TEST)
+        train, test = context.subset("train", NUM_TRAIN), context.subset("test", NUM_TEST)
         return disentanglement.scores(
-            Coded(subject.codes(train), data.train_factors[:NUM_TRAIN]),
-            Coded(subject.codes(test), data.test_factors[:NUM_TEST]),
+            Coded(context.codes(train), data.train_factors[:NUM_TRAIN]),
+            Coded(context.codes(test), data.test_factors[:NUM_TEST]),
             grid_lookup(np.asarray(grid), sizes),
             sizes,
             sprites.IS_ORDERED,
-            int(subject.trained.hparams.seed),
+            int(context.trained.hparams.seed),
         )

@@ -1,4 +1,4 @@
-"""What inference loses, split into what the encoder and what the posterior's family cost."""
+"""Evaluator ``gaps``: the inference gap, split into its approximation and amortization parts."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,15 +12,16 @@ from vae_jax.evaluation.evaluators.base import (
     EvalContext,
     OnProgress,
     PerRunEvaluator,
-    importance_weighted,
-    joined,
+    concatenate_batches,
+    evidence_bound,
 )
 from vae_jax.evaluation.metrics import gaps
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.evaluation.metrics.gaps import RefineSpec
 from vae_jax.types import Row
 
-AT_ONCE = 20
+BATCH_SIZE = 20
+"""Examples whose posteriors are fitted at once; no number depends on it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Gaps(PerRunEvaluator):
     approximation gap.
 
     Attributes:
-        gap_examples: test examples.
+        gap_examples: number of the first test examples that are evaluated.
         gap_steps: updates by which each example's own posterior is fitted.
     """
 
@@ -71,16 +72,16 @@ class Gaps(PerRunEvaluator):
         Column("gap_examples", "first test examples behind these", NUMBER, "examples of the gaps"),
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """Means over examples."""
-        model, key = subject.trained.model, rng.stream(subject.trained.hparams.seed, "gaps")
-        test, found = subject.part("test", self.gap_examples), []
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return means over examples with their standard errors, in nats."""
+        model, key = context.trained.model, rng.stream(context.trained.hparams.seed, "gaps")
+        test, results = context.subset("test", self.gap_examples), []
         num = len(test.pixels)
-        for question in subject.questions(test, key, AT_ONCE):
-            refined = _refine(RefineSpec(model, self.gap_steps), question)
-            found.append((importance_weighted(model, question), *refined))
-            on_progress(min(1.0, len(found) * len(question.x) / num))
-        log_p, amortized, optimal = joined(found, num)
+        for batch in context.eval_batches(test, key, BATCH_SIZE):
+            refined = _refine(RefineSpec(model, self.gap_steps), batch)
+            results.append((evidence_bound(model, batch), *refined))
+            on_progress(min(1.0, len(results) * len(batch.x) / num))
+        log_p, amortized, optimal = concatenate_batches(results, num)
         return {
             **mean_columns("inference_gap", log_p - amortized),
             **mean_columns("approximation_gap", log_p - optimal),

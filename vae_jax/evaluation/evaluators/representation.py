@@ -1,4 +1,4 @@
-"""What the posterior mean knows of labels that the model never saw."""
+"""Evaluator ``representation``: accuracy of classifiers of the posterior mean."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,10 @@ _NUMBERS = ("10", "100", "1000", "all")
 
 @dataclass(frozen=True)
 class Representation(PerRunEvaluator):
-    """Accuracy of simple classifiers of the posterior mean, with few labels and with all."""
+    """Accuracy of simple classifiers of the posterior mean, with few labels and with all.
+
+    The model itself saw no label.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional", "sklearn"})
     columns: ClassVar[tuple[Column, ...]] = tuple(
@@ -43,15 +46,15 @@ class Representation(PerRunEvaluator):
         )
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """The accuracies; numbers of labels that the data do not allow are left out."""
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return the accuracies, without those of more labels than the data have."""
         from vae_jax.evaluation.metrics.representation import Labelled, accuracies
 
-        train, test = subject.part("train"), subject.part("test")
+        train, test = context.subset("train"), context.subset("test")
         assert train.labels is not None
         assert test.labels is not None
         return accuracies(
-            Labelled(subject.codes(train, lambda share: on_progress(0.3 * share)), train.labels),
-            Labelled(subject.codes(test), test.labels),
-            int(subject.trained.hparams.seed),
+            Labelled(context.codes(train, lambda share: on_progress(0.3 * share)), train.labels),
+            Labelled(context.codes(test), test.labels),
+            int(context.trained.hparams.seed),
         )

@@ -1,4 +1,4 @@
-"""Do samples look like data? And are those from the prior worse than those from real codes?"""
+"""Evaluator ``samples``: two-sample measures of samples from the prior and of codes of images."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from vae_jax.evaluation.evaluators.base import (
     ExampleSubset,
     OnProgress,
     PerRunEvaluator,
-    checked,
+    check_finite,
 )
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import BernoulliLikelihood
@@ -74,7 +74,7 @@ _MEASURES = (
     ),
 )
 _WITHOUT_PRIOR = ("mmd", "precision")
-"""Those that are asked of the aggregate posterior, too."""
+"""Measures of samples from the aggregate posterior, too."""
 _SPACES = {
     "pixels": ("in pixels", ""),
     "features": ("in features", " of a small classifier trained here"),
@@ -83,7 +83,7 @@ _SPACES = {
         ", z ~ q(z|x) of training images, in pixels: what is left of it is not the prior's",
     ),
 }
-"""Where samples and images are compared: in short, and what else there is to say of it."""
+"""Spaces in which samples and images are compared: a phrase for each, and its explanation."""
 
 
 def _in_space(measure: Column, space: str) -> Column:
@@ -106,6 +106,9 @@ class Samples(PerRunEvaluator):
     Samples are drawn as the test images are: pixels from p(x|z), but the means of a Bernoulli
     likelihood that was trained on gray pixels, which it cannot draw. Samples of a conditional model
     have the labels of the test images.
+
+    Attributes:
+        num_samples: number of samples, and of the first test images.
     """
 
     num_samples: int = 5000
@@ -129,15 +132,15 @@ class Samples(PerRunEvaluator):
         ),
     )
 
-    def __call__(self, subject: EvalContext, on_progress: OnProgress) -> Row:
-        """All measures; those in features only where there are labels."""
+    def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
+        """Return all measures; those in features only where there are labels."""
         from vae_jax.evaluation.metrics import samples
 
-        test, train = subject.part("test", self.num_samples), subject.part("train")
+        test, train = context.subset("test", self.num_samples), context.subset("train")
         num = min(len(test.pixels), len(train.pixels))
         test = test.take(slice(num))
-        drawn = prior_samples(subject, test.labels, num)
-        aggregate = aggregate_samples(subject, train.take(slice(num)))
+        drawn = prior_samples(context, test.labels, num)
+        aggregate = aggregate_samples(context, train.take(slice(num)))
         on_progress(0.3)
         row = samples.compare(_rows(test.pixels), _rows(drawn), "pixels")
         on_progress(0.6)
@@ -145,23 +148,23 @@ class Samples(PerRunEvaluator):
         on_progress(0.9)
         known = columns.by_name(self.columns)
         row |= {name: value for name, value in codes.items() if name in known}
-        return row | _in_features(subject, test, drawn) | {"num_samples": num}
+        return row | _in_features(context, test, drawn) | {"num_samples": num}
 
 
 def _in_features(
-    subject: EvalContext, test: ExampleSubset, drawn: UInt8[np.ndarray, "n h w c"]
+    context: EvalContext, test: ExampleSubset, drawn: UInt8[np.ndarray, "n h w c"]
 ) -> Row:
     from vae_jax.evaluation.metrics import features, samples
 
-    train, whole = subject.part("train"), subject.part("test")
+    train, whole = context.subset("train"), context.subset("test")
     if train.labels is None or whole.labels is None:
         return {}
     classifier = features.train_classifier(
         train.pixels, train.labels, whole.pixels, whole.labels, seed=0
     )
-    reference, seen = classifier.features(test.pixels), classifier.features(drawn)
+    reference, generated = classifier.features(test.pixels), classifier.features(drawn)
     accuracy = {"classifier_accuracy": classifier.accuracy.mean}
-    return samples.compare(reference, seen, "features") | accuracy
+    return samples.compare(reference, generated, "features") | accuracy
 
 
 def _rows(pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]:
@@ -169,27 +172,27 @@ def _rows(pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]
 
 
 def prior_samples(
-    subject: EvalContext, labels: np.ndarray | None, num: int
+    context: EvalContext, labels: np.ndarray | None, num: int
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """Images of the model for z from its prior, 0 to 255."""
-    model, hparams, params = subject.trained
+    """Draw images of the model for z from its prior, 0 to 255."""
+    model, hparams, params = context.trained
     z_key, _ = _sample_keys(hparams, 0)
-    z = model.sample_prior(hparams, params, z_key, num, subject.given(labels))
-    return _draw(subject, z, labels, 0)
+    z = model.sample_prior(hparams, params, z_key, num, context.model_labels(labels))
+    return _draw(context, z, labels, 0)
 
 
-def aggregate_samples(subject: EvalContext, part: ExampleSubset) -> UInt8[np.ndarray, "n h w c"]:
-    """The same for z ~ q(z|x) of the given images, one each."""
-    model, hparams, params = subject.trained
+def aggregate_samples(context: EvalContext, subset: ExampleSubset) -> UInt8[np.ndarray, "n h w c"]:
+    """Draw images of the model for z ~ q(z|x), one for each of the given images, 0 to 255."""
+    model, hparams, params = context.trained
     z_key, _ = _sample_keys(hparams, 1)
-    noise = model.noise(z_key, len(part.pixels))
+    noise = model.noise(z_key, len(subset.pixels))
     drawn = []
-    for start in range(0, len(part.pixels), BATCH_SIZE):
+    for start in range(0, len(subset.pixels), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
-        some = part.take(rows)
-        y = subject.given(some.labels)
+        some = subset.take(rows)
+        y = context.model_labels(some.labels)
         drawn.append(_code(model, hparams, params, some.pixels, noise[rows], y))
-    return _draw(subject, jnp.concatenate(drawn), part.labels, 1)
+    return _draw(context, jnp.concatenate(drawn), subset.labels, 1)
 
 
 def _sample_keys(hparams: HParams, index: int) -> tuple[PRNGKey, PRNGKey]:
@@ -198,25 +201,25 @@ def _sample_keys(hparams: HParams, index: int) -> tuple[PRNGKey, PRNGKey]:
 
 
 def _draw(
-    subject: EvalContext, z: Latents, labels: np.ndarray | None, index: int
+    context: EvalContext, z: Latents, labels: np.ndarray | None, index: int
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """Images at codes, as 0 to 255."""
-    model, hparams, params = subject.trained
+    """Draw images at the given z, 0 to 255."""
+    model, hparams, params = context.trained
     _, key = _sample_keys(hparams, index)
-    as_means = _are_gray(subject) and isinstance(model.likelihood, BernoulliLikelihood)
+    as_means = _are_gray(context) and isinstance(model.likelihood, BernoulliLikelihood)
     images = []
     for start in range(0, len(z), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
-        y = subject.given(None if labels is None else labels[rows])
+        y = context.model_labels(None if labels is None else labels[rows])
         own = jax.random.fold_in(key, start)
         image = _decode(model, hparams, params, z[rows], y, own, as_means=as_means)
         images.append(np.asarray(image))
-    drawn = checked("samples", np.concatenate(images))
+    drawn = check_finite("samples", np.concatenate(images))
     return np.round(255 * drawn.clip(0, 1)).astype(np.uint8)
 
 
-def _are_gray(subject: EvalContext) -> bool:
-    return not np.isin(subject.part("test").pixels, (0, 255)).all()
+def _are_gray(context: EvalContext) -> bool:
+    return not np.isin(context.subset("test").pixels, (0, 255)).all()
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -242,5 +245,5 @@ def _decode(
     *,
     as_means: bool,
 ) -> Images:
-    seen = model.decode(hparams, params, z, y)
-    return seen.mean() if as_means else seen.sample(key)
+    decoder_dist = model.decode(hparams, params, z, y)
+    return decoder_dist.mean() if as_means else decoder_dist.sample(key)

@@ -1,17 +1,17 @@
-r"""Annealed importance sampling of log p(x), and the sandwich of bidirectional Monte Carlo.
+r"""Annealed importance sampling of log p(x), and the two bounds of bidirectional Monte Carlo.
 
-Chains are led from a start p_0, the prior or q(z|x), to the posterior p(z|x) along the path of
+Chains move from a start p_0, the prior or q(z|x), to the posterior p(z|x) along the path of
 :mod:`vae_jax.evaluation.metrics.hmc` at temperatures 0 = t_0 < t_1 < ... < t_T = 1. With
 
 .. math::
     \log w = \sum_{i=1}^T (t_i - t_{i-1}) \log \frac{p(x, z_{i-1})}{p_0(z_{i-1})}, \qquad
     E[w] = p(x),
 
-where a transition that leaves f_{t_i} invariant makes z_i of z_{i-1}, the log of a mean of weights
+where a transition that leaves f_{t_i} invariant takes z_{i-1} to z_i, the log of a mean of weights
 is a lower bound on log p(x) in expectation (Neal 2001; Wu et al. 2017). The same chain run
 backwards from an *exact* posterior sample has E[1/w] = 1/p(x) and gives an upper bound (Grosse et
-al. 2015). Exact samples exist for x simulated from the model: there z came first. Both gaps
-fall as 1/T while the chains keep up.
+al. 2015). For x simulated from the model the z that it was decoded from is such a sample. Both
+gaps fall as 1/T as long as the chains follow the path.
 
 Step sizes are adapted on pilot chains and then fixed, one for each temperature and example. Were
 they adapted on the weighted chains, as in Wu et al., the weights would not have these means. All
@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from vae_jax.evaluation.metrics import evidence, hmc
-from vae_jax.evaluation.metrics.hmc import Noise, Path, Place
+from vae_jax.evaluation.metrics.hmc import ChainState, Path, TransitionNoise
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.vae import VAE
@@ -37,37 +37,41 @@ from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, default_floa
 STARTS = ("prior", "posterior")
 SCHEDULES = ("sigmoid", "linear")
 STEEPNESS = 4.0
-"""Of the sigmoid schedule (Grosse et al. 2015, section 5)."""
+"""Steepness of the sigmoid schedule (Grosse et al. 2015, section 5)."""
 PILOT_CHAINS = 2
+"""Chains for each example on which step sizes are adapted."""
 PILOT_TRANSITIONS = 200
-"""Fewest of the pilot, spread over the temperatures."""
+"""Smallest number of transitions of a pilot chain, spread over the temperatures."""
 PILOT_WARMUP = 20
-"""Transitions before these, at the first temperature."""
+"""Transitions of a pilot chain before these, at the first temperature."""
 FIRST_STEP = 0.5
+"""Step size before any adaptation."""
 
 PILOT, FORWARD, REVERSE, SIMULATE = range(4)
+"""Roles of noise, which is independent between them."""
 
-Examples = Int[Array, " batch"]
+ExampleIndices = Int[Array, " batch"]
 PerExample = Float[Array, " batch"]
 ChainKeys = Key[Array, "chains batch"]
-Draw = Callable[[Int[Array, ""]], Noise]
-Chains = tuple[Place, Float[Array, "chains batch"], PerExample]
-"""Where they are, their log-weights so far, and a sum of acceptance probabilities."""
-Transition = Callable[[Int[Array, ""], Place], tuple[Place, Float[Array, "chains batch"]]]
-"""From the number of a temperature and the place to the next place and how often it is accepted."""
+NoiseFn = Callable[[Int[Array, ""]], TransitionNoise]
+"""Function from the index of a transition to its random numbers."""
+WeightedChains = tuple[ChainState, Float[Array, "chains batch"], PerExample]
+"""State of the chains, their log-weights so far, and a sum of acceptance probabilities."""
+Transition = Callable[[Int[Array, ""], ChainState], tuple[ChainState, Float[Array, "chains batch"]]]
+"""Function from the index of a temperature and a state to the next state and its acceptance."""
 
 
 @dataclass(frozen=True)
 class AnnealSpec:
-    """How log p(x) is annealed.
+    """Static description of annealing.
 
     Attributes:
-        model: what is evaluated.
-        num_temperatures: T; both bounds close as 1/T.
-        num_chains: for each example; the bound is the log of their mean weight.
-        num_leapfrog: slopes of the decoder for each transition.
+        model: model that is evaluated.
+        num_temperatures: T; the gaps of both bounds fall as 1/T.
+        num_chains: number of chains for each example; the bound is the log of their mean weight.
+        num_leapfrog: leapfrog steps of each transition, each with a gradient of the decoder.
         start: ``prior``, as is classical, or ``posterior``: q(z|x), of a flow its base, from which
-            the way is short. Not for a deterministic code, which has no density.
+            the path is short. Not for a deterministic code, which has no density.
         schedule: ``sigmoid``, slow at both ends, or ``linear``.
     """
 
@@ -80,11 +84,11 @@ class AnnealSpec:
 
 
 class Annealed(NamedTuple):
-    """A bound on log p(x) for each example.
+    """Bound on log p(x) for each example.
 
     Attributes:
-        bound: in nats; from below going forward, from above in reverse.
-        effective_sample_size: of the chains' weights, from 1 to their number.
+        bound: bound in nats; from below for forward chains, from above in reverse.
+        effective_sample_size: effective number of the chains' weights, from 1 to all of them.
         acceptance: mean acceptance probability of the transitions; NaN where T = 1 leaves none.
     """
 
@@ -97,8 +101,8 @@ class Simulated(NamedTuple):
     """Examples drawn from the model.
 
     Attributes:
-        z: from p(z); an exact sample from p(z|x).
-        x: from p(x|z).
+        z: sample of p(z), which is an exact sample of p(z|x).
+        x: sample of p(x|z).
     """
 
     z: Float[Array, "batch latents"]
@@ -106,14 +110,26 @@ class Simulated(NamedTuple):
 
 
 class Sandwich(NamedTuple):
-    """Bounds between which, in expectation, log p(x) lies."""
+    """Bounds on log p(x) from both sides, in expectation.
+
+    Attributes:
+        lower: bound from chains that run forward.
+        upper: bound from chains that run in reverse.
+    """
 
     lower: Annealed
     upper: Annealed
 
 
 def temperatures(num: int, schedule: str) -> Float[Array, " levels"]:
-    """t_0 = 0 to t_T = 1, evenly spaced or as a sigmoid cut at +-4 and stretched."""
+    """Return t_0 = 0 to t_T = 1, evenly spaced or as a sigmoid cut at +-4 and rescaled.
+
+    Example:
+        >>> temperatures(4, "linear").tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+        >>> bool(temperatures(4, "sigmoid")[1] < 0.25)
+        True
+    """
     t = np.linspace(0.0, 1.0, num + 1)
     if schedule == "sigmoid":
         rising = 1.0 / (1.0 + np.exp(-STEEPNESS * (2.0 * t - 1.0)))
@@ -122,43 +138,57 @@ def temperatures(num: int, schedule: str) -> Float[Array, " levels"]:
 
 
 def anneal(
-    t: Float[Array, " levels"], place: Place, transition: Transition, *, is_reversed: bool = False
+    t: Float[Array, " levels"],
+    state: ChainState,
+    transition: Transition,
+    *,
+    is_reversed: bool = False,
 ) -> tuple[Float[Array, "chains batch"], PerExample]:
-    """Log-weights of chains that are led along the path, and their mean acceptance.
+    """Return the log-weights of chains that move along the path, and their mean acceptance.
 
     Args:
         t: temperatures, rising from 0 to 1.
-        place: where the chains begin: samples from the start of the path or, in reverse, its end.
-        transition: leaves f_t at the temperature of the given number invariant.
-        is_reversed: from the target to the start; then E[exp(log-weight)] = 1/p(x).
+        state: initial chains: samples from the start of the path or, in reverse, from its end.
+        transition: transition that leaves f_t at the temperature of the given index invariant.
+        is_reversed: True from the target to the start; then E[exp(log-weight)] = 1/p(x).
+
+    Example:
+        Chains that never move, at a point where both densities are known:
+
+        >>> at = jnp.zeros((2, 1))
+        >>> state = ChainState(at[..., None], at, at - 3.0, at[..., None], at[..., None])
+        >>> t = temperatures(4, "linear")
+        >>> log_w, _ = anneal(t, state, lambda index, state: (state, at + 1.0))
+        >>> log_w.ravel().tolist()  # log_target - log_start
+        [-3.0, -3.0]
     """
     levels = jnp.arange(len(t))[:: -1 if is_reversed else 1]
     widths = jnp.diff(t[levels])
 
-    def body(carry: Chains, level: tuple[Array, Array]) -> tuple[Chains, None]:
-        place, log_w, accepted = carry
-        number, width = level
-        log_w += width * (place.log_target - place.log_start)
-        place, acceptance = transition(number, place)
-        return (place, log_w, accepted + jnp.mean(acceptance, axis=0)), None
+    def body(carry: WeightedChains, level: tuple[Array, Array]) -> tuple[WeightedChains, None]:
+        state, log_w, accepted = carry
+        index, width = level
+        log_w += width * (state.log_target - state.log_start)
+        state, acceptance = transition(index, state)
+        return (state, log_w, accepted + jnp.mean(acceptance, axis=0)), None
 
-    zeros = jnp.zeros_like(place.log_target)
-    carry = (place, zeros, zeros[0])
-    (place, log_w, accepted), _ = jax.lax.scan(body, carry, (levels[1:-1], widths[:-1]))
-    log_w += widths[-1] * (place.log_target - place.log_start)
+    zeros = jnp.zeros_like(state.log_target)
+    carry = (state, zeros, zeros[0])
+    (state, log_w, accepted), _ = jax.lax.scan(body, carry, (levels[1:-1], widths[:-1]))
+    log_w += widths[-1] * (state.log_target - state.log_start)
     return log_w, accepted / (len(t) - 2) if len(t) > 2 else jnp.full_like(accepted, jnp.nan)
 
 
 class EvalBatch(NamedTuple):
-    """What is asked for: log p(x), or log p(x|y), of each example of a batch.
+    """Batch of examples whose log p(x), or log p(x|y), is estimated for one run.
 
     Attributes:
-        hparams: of one run.
-        params: of the model.
-        x: ``[batch, height, width, channels]`` in [0, 1].
-        y: labels of a conditional model.
-        key: of all that is drawn.
-        examples: numbers of the examples, which decide what each of them draws.
+        hparams: hyperparameters of the run.
+        params: parameters of the model.
+        x: images ``[batch, height, width, channels]`` in [0, 1].
+        y: labels of a conditional model, otherwise None.
+        key: key of all noise.
+        examples: indices of the examples, on which their noise depends.
     """
 
     hparams: HParams
@@ -166,26 +196,34 @@ class EvalBatch(NamedTuple):
     x: Images
     y: Labels | None
     key: PRNGKey
-    examples: Examples
+    examples: ExampleIndices
 
 
-def forward(spec: AnnealSpec, question: EvalBatch) -> Annealed:
-    """Lower bounds on log p(x) in expectation."""
-    return _annealed(spec, question, tune(spec, question), None)
+def forward(spec: AnnealSpec, batch: EvalBatch) -> Annealed:
+    """Return lower bounds on log p(x) in expectation.
+
+    Example:
+        >>> model, hparams = VAE((2, 2, 1), max_latents=1), HParams.of(latent_size=1)
+        >>> x, key = jnp.full((3, 2, 2, 1), 0.5), jax.random.key(0)
+        >>> params = jax.jit(model.init)(hparams, x[0])
+        >>> batch = EvalBatch(hparams, params, x, None, key, jnp.arange(3))
+        >>> spec = AnnealSpec(model, num_temperatures=2, num_chains=4)
+        >>> jax.jit(forward, static_argnums=0)(spec, batch).bound.shape
+        (3,)
+    """
+    return _annealed(spec, batch, tune(spec, batch), None)
 
 
-def bidirectional(
-    spec: AnnealSpec, question: EvalBatch, z: Float[Array, "batch latents"]
-) -> Sandwich:
-    """Lower and upper bounds on log p(x) in expectation.
+def bidirectional(spec: AnnealSpec, batch: EvalBatch, z: Float[Array, "batch latents"]) -> Sandwich:
+    """Return lower and upper bounds on log p(x) in expectation.
 
     Args:
-        spec: static.
-        question: about x of :func:`simulate`.
-        z: of the same.
+        spec: static description of annealing.
+        batch: batch of examples x from :func:`simulate`.
+        z: their z, from the same call.
     """
-    steps = tune(spec, question)
-    return Sandwich(*(_annealed(spec, question, steps, end) for end in (None, z)))
+    steps = tune(spec, batch)
+    return Sandwich(*(_annealed(spec, batch, steps, end) for end in (None, z)))
 
 
 def simulate(
@@ -194,9 +232,9 @@ def simulate(
     params: Params,
     y: Labels | None,
     key: PRNGKey,
-    examples: Examples,
+    examples: ExampleIndices,
 ) -> Simulated:
-    """An example of the model for each number, and of its label if there are any."""
+    """Draw an example of the model for each index, given its label if there are any."""
 
     def one(example: Int[Array, ""], y: Labels | None) -> Simulated:
         z_key, x_key = jax.random.split(_key_of(key, SIMULATE, example))
@@ -207,99 +245,102 @@ def simulate(
     return jax.vmap(one)(examples, y)
 
 
-class Begun(NamedTuple):
+class InitialChains(NamedTuple):
     """Chains before their first transition.
 
     Attributes:
-        path: from the prior or q(z|x) to p(x, z).
+        path: path from the prior or q(z|x) to p(x, z).
         t: temperatures.
-        place: where the chains are.
-        draw: what each transition draws, by its number.
+        state: state of the chains.
+        noise_fn: function from the index of a transition to its random numbers.
     """
 
     path: Path
     t: Float[Array, " levels"]
-    place: Place
-    draw: Draw
+    state: ChainState
+    noise_fn: NoiseFn
 
 
-def begin(
+def initial_chains(
     spec: AnnealSpec,
-    question: EvalBatch,
+    batch: EvalBatch,
     role: int,
     num_chains: int,
     end: Float[Array, "batch latents"] | None = None,
-) -> Begun:
-    """Chains at the start of the path or, given exact posterior samples, at its end.
+) -> InitialChains:
+    """Return chains at the start of the path or, given exact posterior samples, at its end.
 
     Args:
-        spec: static; its number of chains is not read.
-        question: what is asked for.
-        role: :data:`PILOT`, :data:`FORWARD` or :data:`REVERSE`, whose noise is independent.
-        num_chains: for each example.
-        end: an exact sample from each posterior, from which all its chains begin.
+        spec: static description of annealing; its number of chains is not read.
+        batch: batch of examples.
+        role: ``PILOT``, ``FORWARD`` or ``REVERSE``, whose noise is independent.
+        num_chains: number of chains for each example.
+        end: an exact sample from each posterior, from which all its chains start.
     """
-    keys = _chain_keys(question, role, num_chains)
-    path, t = _path(spec, question), temperatures(spec.num_temperatures, spec.schedule)
-    draws = _draws(spec.model, question.hparams, keys)
+    keys = _chain_keys(batch, role, num_chains)
+    path, t = _path(spec, batch), temperatures(spec.num_temperatures, spec.schedule)
+    noise_fn = _noise_fn(spec.model, batch.hparams, keys)
     if end is not None:
         z = jnp.broadcast_to(end, (num_chains, *end.shape))
-        return Begun(path, t, hmc.arrive(path, z), draws)
-    z, log_start = _first(spec, question, keys)
-    place = hmc.arrive(path, z)
+        return InitialChains(path, t, hmc.chain_state(path, z), noise_fn)
+    z, log_start = _samples_of_start(spec, batch, keys)
+    state = hmc.chain_state(path, z)
     if log_start is not None:
-        place = place._replace(log_start=log_start)
-    return Begun(path, t, place, draws)
+        state = state._replace(log_start=log_start)
+    return InitialChains(path, t, state, noise_fn)
 
 
-def tune(spec: AnnealSpec, question: EvalBatch) -> Float[Array, "levels batch"]:
-    """Step sizes for each temperature and example, adapted along one way of pilot chains.
+def tune(spec: AnnealSpec, batch: EvalBatch) -> Float[Array, "levels batch"]:
+    """Return step sizes for each temperature and example, adapted on pilot chains.
 
-    They depend on x and the pilot's noise alone, so they are constants to any other chain. Where
-    there are few temperatures, the pilot stays longer at each.
+    They depend on x and the pilot's noise alone, so they are constants to any other chain. The
+    fewer temperatures there are, the more transitions the pilot makes at each.
     """
-    path, t, place, draw = begin(spec, question, PILOT, PILOT_CHAINS)
-    stay = -(-PILOT_TRANSITIONS // spec.num_temperatures)
+    path, t, state, noise_fn = initial_chains(spec, batch, PILOT, PILOT_CHAINS)
+    per_level = -(-PILOT_TRANSITIONS // spec.num_temperatures)
 
     def body(
-        carry: tuple[Place, PerExample], number: Int[Array, ""]
-    ) -> tuple[tuple[Place, PerExample], PerExample]:
-        place, log_step = carry
-        at = t[jnp.maximum((number - PILOT_WARMUP) // stay, 1)]
-        step = _in_each_coordinate(jnp.exp(log_step), place.z)
-        place, acceptance = hmc.transition(path, at, step, spec.num_leapfrog, place, draw(number))
-        return (place, hmc.adapt(log_step, jnp.mean(acceptance, axis=0))), log_step
+        carry: tuple[ChainState, PerExample], index: Int[Array, ""]
+    ) -> tuple[tuple[ChainState, PerExample], PerExample]:
+        state, log_step = carry
+        at = t[jnp.maximum((index - PILOT_WARMUP) // per_level, 1)]
+        step = _in_each_coordinate(jnp.exp(log_step), state.z)
+        noise = noise_fn(index)
+        state, acceptance = hmc.transition(path, at, step, spec.num_leapfrog, state, noise)
+        return (state, hmc.adapt(log_step, jnp.mean(acceptance, axis=0))), log_step
 
-    first = jnp.full(len(question.examples), np.log(FIRST_STEP), default_float())
-    numbers = jnp.arange(PILOT_WARMUP + stay * len(t))
-    _, log_steps = jax.lax.scan(body, (place, first), numbers)
-    return jnp.exp(log_steps[PILOT_WARMUP + stay - 1 :: stay])
+    first = jnp.full(len(batch.examples), np.log(FIRST_STEP), default_float())
+    indices = jnp.arange(PILOT_WARMUP + per_level * len(t))
+    _, log_steps = jax.lax.scan(body, (state, first), indices)
+    return jnp.exp(log_steps[PILOT_WARMUP + per_level - 1 :: per_level])
 
 
 def _annealed(
     spec: AnnealSpec,
-    question: EvalBatch,
+    batch: EvalBatch,
     steps: Float[Array, "levels batch"],
     end: Float[Array, "batch latents"] | None,
 ) -> Annealed:
-    """From the start of the path or, given an exact posterior sample, in reverse from there."""
+    """Return the bound of forward chains or, given exact posterior samples, of reverse chains."""
     role = FORWARD if end is None else REVERSE
-    path, t, place, draw = begin(spec, question, role, spec.num_chains, end)
+    path, t, state, noise_fn = initial_chains(spec, batch, role, spec.num_chains, end)
 
-    def move(number: Int[Array, ""], place: Place) -> tuple[Place, Float[Array, "chains batch"]]:
-        step = _in_each_coordinate(steps[number], place.z)
-        return hmc.transition(path, t[number], step, spec.num_leapfrog, place, draw(number))
+    def move(
+        index: Int[Array, ""], state: ChainState
+    ) -> tuple[ChainState, Float[Array, "chains batch"]]:
+        step, noise = _in_each_coordinate(steps[index], state.z), noise_fn(index)
+        return hmc.transition(path, t[index], step, spec.num_leapfrog, state, noise)
 
-    log_w, acceptance = anneal(t, place, move, is_reversed=end is not None)
+    log_w, acceptance = anneal(t, state, move, is_reversed=end is not None)
     sums = evidence.add_weights(evidence.no_weights(len(log_w), log_w.shape[1:]), log_w)
     bound = evidence.bound(sums, spec.num_chains)
     effective = evidence.effective_sample_size(sums)
     return Annealed(bound if end is None else -bound, effective, acceptance)
 
 
-def _path(spec: AnnealSpec, question: EvalBatch) -> Path:
-    """From the prior or q(z|x) to p(x, z)."""
-    model, (hparams, params, x, y, _, _) = spec.model, question
+def _path(spec: AnnealSpec, batch: EvalBatch) -> Path:
+    """Return the path from the prior or q(z|x) to p(x, z)."""
+    model, (hparams, params, x, y, _, _) = spec.model, batch
     p = model.prior_at(hparams, params, y)
 
     def log_joint(z: Latents) -> Float[Array, "*batch"]:
@@ -311,12 +352,12 @@ def _path(spec: AnnealSpec, question: EvalBatch) -> Path:
     return Path(model.encode(hparams, params, x, y).component().log_prob, log_joint)
 
 
-def _first(
-    spec: AnnealSpec, question: EvalBatch, keys: ChainKeys
+def _samples_of_start(
+    spec: AnnealSpec, batch: EvalBatch, keys: ChainKeys
 ) -> tuple[Float[Array, "chains batch latents"], Float[Array, "chains batch"] | None]:
-    """Samples from the start of the path, with their log-density there where noise gives it."""
-    model, (hparams, params, x, y, _, _) = spec.model, question
-    own = _at(keys, 0)
+    """Draw from the start of the path; return log-densities too where the noise gives them."""
+    model, (hparams, params, x, y, _, _) = spec.model, batch
+    own = _fold_in(keys, 0)
 
     def from_prior(key: PRNGKey, y: Labels | None) -> Latents:
         labels = None if y is None else y[None]
@@ -329,31 +370,31 @@ def _first(
     return apply_mask(model.latent_mask(hparams), z), log_prob
 
 
-def _draws(model: VAE, hparams: HParams, keys: ChainKeys) -> Draw:
-    """What each transition draws, by its number."""
+def _noise_fn(model: VAE, hparams: HParams, keys: ChainKeys) -> NoiseFn:
+    """Return a function from the index of a transition to its random numbers."""
     latent_mask = model.latent_mask(hparams)
 
-    def one(key: PRNGKey) -> Noise:
+    def one(key: PRNGKey) -> TransitionNoise:
         momentum, uniform = jax.random.split(key)
-        return Noise(
+        return TransitionNoise(
             apply_mask(latent_mask, model.noise(momentum)),
             jax.random.uniform(uniform, (), default_float()),
         )
 
-    return lambda number: jax.vmap(jax.vmap(one))(_at(keys, 1 + number))
+    return lambda index: jax.vmap(jax.vmap(one))(_fold_in(keys, 1 + index))
 
 
-def _chain_keys(question: EvalBatch, role: int, num_chains: int) -> ChainKeys:
+def _chain_keys(batch: EvalBatch, role: int, num_chains: int) -> ChainKeys:
     def one(chain: Int[Array, ""], example: Int[Array, ""]) -> PRNGKey:
-        return jax.random.fold_in(_key_of(question.key, role, example), chain)
+        return jax.random.fold_in(_key_of(batch.key, role, example), chain)
 
     chains = jnp.arange(num_chains)
-    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(chains, question.examples)
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(chains, batch.examples)
 
 
-def _at(own: ChainKeys, number: Int[Array, ""] | int) -> ChainKeys:
-    """A key of each chain: 0 for where it starts, then one for each of its transitions."""
-    return jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, number)))(own)
+def _fold_in(keys: ChainKeys, index: Int[Array, ""] | int) -> ChainKeys:
+    """Return a key of each chain: index 0 for its start, then one for each of its transitions."""
+    return jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, index)))(keys)
 
 
 def _key_of(key: PRNGKey, role: int, example: Int[Array, ""]) -> PRNGKey:

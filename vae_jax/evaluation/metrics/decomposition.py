@@ -35,7 +35,7 @@ Samples = Float[Array, "samples latents"]
 
 
 class KLTerms(NamedTuple):
-    """The three terms for each sample; their sum is log q(z|x) - log p(z) of that sample.
+    """Terms of the KL for each sample, in nats; they add up to log q(z|x) - log p(z).
 
     Attributes:
         mutual_information: log q(z|x) - log q(z); its mean is at most ln N.
@@ -55,7 +55,7 @@ def decompose(
     log_prior: Float[Array, " samples"],
     block_size: int = BLOCK_SIZE,
 ) -> KLTerms:
-    """Terms of the KL with the exact aggregate posterior of the examples of `q`.
+    """Return the terms of the KL with the exact aggregate posterior of the examples of `q`.
 
     Time grows with samples x examples x latents, memory with block_size^2 x latents.
 
@@ -67,6 +67,15 @@ def decompose(
         log_prior: log p(z) of those samples over the active latents, whatever the prior.
         block_size: samples, and examples, that are compared at once; no result depends on it but
             by rounding.
+
+    Example:
+        One example alone has no mutual information:
+
+        >>> q, z = Gaussian(jnp.zeros((1, 1)), jnp.zeros((1, 1))), jnp.ones((1, 1))
+        >>> log_prior = jnp.full(1, -0.5 * np.log(2 * np.pi) - 0.5)
+        >>> terms = decompose(q, jnp.ones(1, bool), z, log_prior)
+        >>> [abs(round(float(term[0]), 3)) for term in terms]
+        [0.0, 0.0, 0.0]
     """
     num_samples = len(deviation)
     own = Gaussian(jnp.zeros_like(deviation), q.log_var[:num_samples], latent_mask).log_prob(
@@ -79,7 +88,7 @@ def decompose(
 def _aggregate_log_densities(
     q: Gaussian, latent_mask: LatentMask, deviation: Samples, block_size: int
 ) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
-    """Log q(z) and sum_j log q(z_j) of each sample."""
+    """Return log q(z) and sum_j log q(z_j) of each sample."""
     num_samples, num_examples = len(deviation), len(q.mean)
     means, log_vars = _in_blocks(q.mean, block_size), _in_blocks(q.log_var, block_size)
     is_real = _in_blocks(jnp.ones((num_examples, 1), bool), block_size)
@@ -104,14 +113,14 @@ def _aggregate_log_densities(
 def _log_sums(
     mean: Samples, deviation: Samples, q: Gaussian, is_real: Array, latent_mask: LatentMask
 ) -> tuple[Float[Array, " samples"], Samples]:
-    """Log of the sum over components of their density at z, of all latents and of each."""
+    """Return the log-sum over components of their density at z, jointly and for each latent."""
     each = apply_mask(latent_mask, pairwise_log_density(mean, deviation, q))
     each = jnp.where(jnp.broadcast_to(is_real, each.shape), each, _NOWHERE)
     return jax.nn.logsumexp(jnp.sum(each, axis=-1), axis=1), jax.nn.logsumexp(each, axis=1)
 
 
 def _in_blocks(rows: Array, block_size: int) -> Array:
-    """Rows as `[blocks, block, ...]`, padded with zeros."""
+    """Return rows as `[blocks, block, ...]`, padded with zeros."""
     num_blocks = -(-len(rows) // block_size)
     padding = num_blocks * block_size - len(rows)
     padded = jnp.pad(rows, ((0, padding), (0, 0)))
@@ -119,10 +128,14 @@ def _in_blocks(rows: Array, block_size: int) -> Array:
 
 
 def summarize(terms: KLTerms) -> dict[str, float]:
-    """The mean of each term and its standard error `_se`, in nats, in float64.
+    """Return the mean of each term and its standard error `_se`, in nats, in float64.
 
     The error is that of independent samples. Where every example gives one sample it is an upper
     limit, because the examples themselves were then not drawn.
+
+    Example:
+        >>> summarize(KLTerms(*jnp.array([[1.0, 3.0]] * 3)))["total_correlation_se"]
+        1.0
     """
     row: dict[str, float] = {}
     for name, values in terms._asdict().items():
@@ -133,10 +146,14 @@ def summarize(terms: KLTerms) -> dict[str, float]:
 def gaussian_total_correlation(
     covariance: Float[np.ndarray, "latents latents"],
 ) -> float:
-    """Total correlation of N(m, S): 1/2 (sum_j ln S_jj - ln det S), in nats.
+    """Return the total correlation of N(m, S): 1/2 (sum_j ln S_jj - ln det S), in nats.
 
     A lower estimate of dependence from second moments alone (Locatello et al. 2019);
     zero for a diagonal covariance.
+
+    Example:
+        >>> round(gaussian_total_correlation(np.array([[1.0, 0.6], [0.6, 1.0]])), 4)
+        0.2231
     """
     _, log_determinant = np.linalg.slogdet(covariance.astype(np.float64))
     return float(0.5 * (np.log(np.diag(covariance).astype(np.float64)).sum() - log_determinant))

@@ -1,7 +1,7 @@
-"""All measures of disentanglement of one representation, by the names of their columns."""
+"""Scores of disentanglement of one representation, by the names of their columns."""
 
 from vae_jax.evaluation.metrics.codes import Coded, CodesAt
-from vae_jax.evaluation.metrics.importance import dci
+from vae_jax.evaluation.metrics.dci import dci
 from vae_jax.evaluation.metrics.information import (
     discretize,
     entropies,
@@ -21,15 +21,15 @@ def scores(
     is_ordered: tuple[bool, ...],
     seed: int = 0,
 ) -> dict[str, float]:
-    """Every measure; 1 is best, and each one's function says what it gives at chance.
+    """Return all scores, of which 1 is best; their functions document the values at chance.
 
     Args:
         train: codes on which predictors are fitted; 10,000 are customary.
-        test: held-out codes, which MIG and modularity look at too.
-        codes_at: gives codes of images with the given factors.
+        test: held-out codes, of which MIG and modularity are computed too.
+        codes_at: function from factors to codes of images with these factors.
         sizes: number of values of each factor, as `codes_at` takes them.
-        is_ordered: for each factor, whether its values are quantities and not names.
-        seed: of the draws and of the forests.
+        is_ordered: for each factor, True if its values are quantities and not names.
+        seed: seed of the draws and of the forests.
     """
     information = mutual_information(discretize(test.codes), test.factors)
     importance = dci(train, test, seed)

@@ -1,4 +1,4 @@
-"""A number and how far it may be off."""
+"""Estimates: means with their standard errors."""
 
 from typing import NamedTuple
 
@@ -9,17 +9,31 @@ from vae_jax.evaluation.elbo import standard_error
 
 
 class Estimate(NamedTuple):
-    """A mean and its standard error, NaN where a single value leaves it unknown."""
+    """Mean and its standard error, NaN where a single value leaves it unknown.
+
+    Attributes:
+        mean: mean of the values.
+        se: standard error of the mean.
+
+    Example:
+        >>> Estimate(2.0, 0.5).columns("mmd")
+        {'mmd': 2.0, 'mmd_se': 0.5}
+    """
 
     mean: float
     se: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """The mean as `name` and the error as `name_se`."""
+        """Return the mean as `name` and the error as `name_se`."""
         return {name: self.mean, f"{name}_se": self.se}
 
 
 def mean_of(values: Float[np.ndarray, " n"] | Bool[np.ndarray, " n"]) -> Estimate:
-    """Mean of independent values, s / sqrt(n) its error."""
+    """Return the mean of independent values with its standard error s / sqrt(n).
+
+    Example:
+        >>> mean_of(np.array([1.0, 3.0]))
+        Estimate(mean=2.0, se=1.0)
+    """
     exact = values.astype(np.float64)
     return Estimate(float(exact.mean()), standard_error(exact))

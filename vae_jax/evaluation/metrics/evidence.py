@@ -1,4 +1,4 @@
-r"""What importance weights say of log p(x), and how far to trust them.
+r"""Importance weights: the bound on log p(x) that they give, and how reliable it is.
 
 With weights w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), the bound
 
@@ -22,16 +22,16 @@ from vae_jax.types import default_float
 
 NUM_BLOCKS = 20
 EVIDENCE_PARTICLES = 5000
-"""K of the bounds that stand for log p(x), or beside other bounds, in the evaluations."""
+"""K of the bounds that evaluators take for log p(x) or compare other bounds with."""
 FEWEST_EFFECTIVE = 10.0
-"""Effective samples below which the bias, about 1 / (2 ESS), exceeds 0.05 nats and the weights seen
-so far say little of those not seen."""
+"""Effective samples below which the bias, about 1 / (2 ESS), exceeds 0.05 nats and drawn
+weights tell little about the others."""
 LARGEST_SHARE = 0.1
 """Share of examples that may have fewer effective samples without a warning."""
 
 
 class WeightSums(NamedTuple):
-    """Sums of the weights of each example; particle k counts in block k mod blocks.
+    """Sums of the weights of each example, in logarithms; particle k is in block k mod blocks.
 
     Attributes:
         log_sums: log of the sum of each block's weights.
@@ -43,7 +43,12 @@ class WeightSums(NamedTuple):
 
 
 def no_weights(num_particles: int, batch_shape: tuple[int, ...]) -> WeightSums:
-    """Sums before the first of `num_particles` weights."""
+    """Return the sums before the first of `num_particles` weights.
+
+    Example:
+        >>> no_weights(num_particles=3, batch_shape=(2,)).log_sums.shape
+        (3, 2)
+    """
     num_blocks = min(NUM_BLOCKS, num_particles)
     log_zero = jnp.full(batch_shape, -jnp.inf, default_float())
     return WeightSums(jnp.full((num_blocks, *batch_shape), -jnp.inf, default_float()), log_zero)
@@ -54,12 +59,17 @@ def add_weights(
     log_w: Float[Array, "particles *batch"],
     first_particle: Int[Array, ""] | int = 0,
 ) -> WeightSums:
-    """Sums with more weights; a log-weight of -inf adds nothing, so padding is harmless.
+    """Return the sums with more weights; a log-weight of -inf adds nothing, as for padding.
 
     Args:
-        sums: of the particles before `first_particle`.
+        sums: sums over the particles before `first_particle`.
         log_w: log-weights of the particles from there on, in nats.
-        first_particle: number of the first of them; may be traced.
+        first_particle: index of the first of them; may be traced.
+
+    Example:
+        >>> sums = add_weights(no_weights(2, ()), jnp.log(jnp.array([1.0, 3.0])))
+        >>> round(float(jnp.exp(bound(sums, 2))), 4)  # the mean weight
+        2.0
     """
     num_blocks = len(sums.log_sums)
     block = (first_particle + jnp.arange(len(log_w))) % num_blocks
@@ -75,22 +85,39 @@ def add_weights(
 
 
 def bound(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
-    """L_K, a lower bound on log p(x) in expectation, in nats (Burda et al. 2016, eq. 8)."""
+    """Return L_K, a lower bound on log p(x) in expectation, in nats (Burda et al. 2016, eq. 8).
+
+    Example:
+        >>> sums = add_weights(no_weights(2, ()), jnp.zeros(2))  # two weights of 1
+        >>> abs(float(bound(sums, 2))) < 1e-6
+        True
+    """
     return jax.nn.logsumexp(sums.log_sums, axis=0) - np.log(num_particles)
 
 
 def effective_sample_size(sums: WeightSums) -> Float[Array, "*batch"]:
-    """(sum w)^2 / sum w^2, from 1 (a single weight counts) to K (Kong 1992)."""
+    """Return (sum w)^2 / sum w^2, from 1 (a single weight dominates) to K (Kong 1992).
+
+    Example:
+        >>> sums = add_weights(no_weights(2, ()), jnp.log(jnp.array([1.0, 3.0])))
+        >>> round(float(effective_sample_size(sums)), 4)
+        1.6
+    """
     return jnp.exp(2 * jax.nn.logsumexp(sums.log_sums, axis=0) - sums.log_sum_squares)
 
 
 def jackknife_bias(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
-    """Estimate of E[L_K] - log p(x), in nats; negative where more particles would raise the bound.
+    """Estimate E[L_K] - log p(x), in nats; negative where more particles would raise the bound.
 
     The bounds without one block each have fewer particles; how far they lie below L_K, taken as
     proportional to 1 / particles, gives the rest of the way to infinitely many. With blocks of one
     particle each, L_K minus this is the first-order jackknife estimate (Quenouille 1956; Nowozin
     2018). An underestimate where few weights count. NaN for a single particle.
+
+    Example:
+        >>> sums = add_weights(no_weights(2, ()), jnp.log(jnp.array([1.0, 3.0])))
+        >>> round(float(jackknife_bias(sums, 2)), 4)  # (ln 1 + ln 3) / 2 - ln 2
+        -0.1438
     """
     num_blocks = len(sums.log_sums)
     sizes = np.bincount(np.arange(num_particles) % num_blocks)
@@ -114,22 +141,28 @@ def distrust(
     bias: Float[np.ndarray, " examples"],
     num_particles: int,
 ) -> str:
-    """A sentence when too many examples have too few effective samples, otherwise nothing.
+    """Return a message if too many examples have too few effective samples, otherwise "".
 
     Args:
         effective: effective sample size of each example.
         bias: jackknife estimate of the bound's bias for each example, in nats.
         num_particles: K.
+
+    Example:
+        >>> distrust(np.full(4, 50.0), np.full(4, -0.01), num_particles=100)
+        ''
+        >>> distrust(np.full(4, 2.0), np.full(4, -0.3), num_particles=100)[:50]
+        'On 100% of the examples fewer than 10 of the K = 1'
     """
     share = float(np.mean(effective < FEWEST_EFFECTIVE))
     if share <= LARGEST_SHARE:
         return ""
-    loss, far = -float(np.mean(bias)), "the jackknife says nothing: "
-    if math.isfinite(loss):
-        far = f"the jackknife puts the bound {loss:.2f} nats below log p(x) on average, and "
+    gap, estimate = -float(np.mean(bias)), "the jackknife gives no estimate, and "
+    if math.isfinite(gap):
+        estimate = f"the jackknife puts the bound {gap:.2f} nats below log p(x) on average, and "
     return (
         f"On {share:.0%} of the examples fewer than {FEWEST_EFFECTIVE:.0f} of the "
         f"K = {num_particles:,} importance weights count (median effective sample size "
-        f"{np.median(effective):.1f}): {far}with so few it sees too little; raise "
+        f"{np.median(effective):.1f}): {estimate}with so few it underestimates the gap; raise "
         "--eval_particles or compare with AIS."
     )

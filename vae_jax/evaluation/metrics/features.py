@@ -1,6 +1,6 @@
 """Features of a small classifier trained here, for comparing samples with data.
 
-They see what tells the labels apart and little else, and they differ from data set to data set:
+They represent what distinguishes the labels and little else, and differ from data set to data set:
 numbers made with them are comparable only on the same data.
 """
 
@@ -20,12 +20,12 @@ Pixels = UInt8[np.ndarray, "n height width channels"]
 
 
 class Classifier(NamedTuple):
-    """An MLP 256-64 with ReLUs, without its last layer.
+    """MLP 256-64 with ReLUs, without its last layer.
 
     Attributes:
-        kernels: of the two hidden layers.
-        biases: of the two hidden layers.
-        accuracy: on held-out images; features of a classifier that fails mean little.
+        kernels: kernels of the two hidden layers.
+        biases: biases of the two hidden layers.
+        accuracy: accuracy on held-out images; features of a classifier that fails mean little.
     """
 
     kernels: tuple[Float[np.ndarray, "inputs outputs"], ...]
@@ -33,7 +33,7 @@ class Classifier(NamedTuple):
     accuracy: Estimate
 
     def features(self, pixels: Pixels) -> Float32[np.ndarray, "n features"]:
-        """The 64 activations before the last layer."""
+        """Return the 64 activations before the last layer."""
         hidden = _flat(pixels)
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
             hidden = np.maximum(hidden @ kernel + bias, 0)
@@ -47,7 +47,23 @@ def train_classifier(
     test_labels: Integer[np.ndarray, " m"],
     seed: int = 0,
 ) -> Classifier:
-    """Trains on the first 20,000 images for 10 epochs: Adam at 1e-3, batches of 200."""
+    """Train on the first 20,000 images for 10 epochs: Adam at 1e-3, batches of 200.
+
+    Args:
+        pixels: images, 0 to 255.
+        labels: one each.
+        test_pixels: held-out images, of which the accuracy is measured.
+        test_labels: one each.
+        seed: seed of the initial weights and of the order of the images.
+
+    Example:
+        >>> from vae_jax import data
+        >>> digits = data.load("digits")
+        >>> split = (digits.train, digits.train_labels, digits.test, digits.test_labels)
+        >>> classifier = train_classifier(*split)
+        >>> classifier.features(digits.test).shape[1], classifier.accuracy.mean > 0.5
+        (64, True)
+    """
     model = MLPClassifier(HIDDEN_SIZES, random_state=seed)
     x, y, classes = _flat(pixels[:MOST_IMAGES]), labels[:MOST_IMAGES], np.unique(labels)
     for _ in range(NUM_EPOCHS):

@@ -1,4 +1,4 @@
-r"""The inference gap, split into what the family and what the encoder costs (Cremer et al. 2018).
+r"""Inference gap, the sum of approximation and amortization gap (Cremer et al. 2018).
 
 With q* the member of the posterior's family that is best for one x,
 
@@ -7,8 +7,9 @@ With q* the member of the posterior's family that is best for one x,
     = \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_{\text{approximation}}
     + \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q)}_{\text{amortization}},
 
-q being the encoder's. q* is found by gradient ascent for each example from q on; what is not found
-counts as approximation. log p(x) comes from outside, of AIS or a bound with many particles.
+q being the encoder's. q* is found by gradient ascent for each example, started at q; where that
+falls short, the approximation gap is too large. log p(x) is given: from AIS or a bound with many
+particles.
 """
 
 import functools
@@ -40,13 +41,13 @@ PerExample = Float[Array, " batch"]
 
 @dataclass(frozen=True)
 class RefineSpec:
-    """How q* is sought.
+    """Static description of the search for q*.
 
     Attributes:
-        model: what is evaluated.
-        num_steps: of Adam, with a step size that falls linearly to zero.
+        model: model that is evaluated.
+        num_steps: updates of Adam, with a step size that falls linearly to zero.
         num_particles: samples of z for each gradient.
-        learning_rate: at the start; the parameters are means and log standard deviations.
+        learning_rate: step size at the start; the parameters are means and log standard deviations.
         eval_particles: fresh samples behind each of the two ELBOs, the same for both.
     """
 
@@ -61,8 +62,13 @@ class Elbos(NamedTuple):
     """ELBO of each example, in nats.
 
     Attributes:
-        amortized: with the encoder's q.
-        optimal: with q*.
+        amortized: ELBO with the encoder's q.
+        optimal: ELBO with q*.
+
+    Example:
+        >>> elbos = Elbos(amortized=jnp.array([-90.0]), optimal=jnp.array([-88.0]))
+        >>> float(elbos.amortization_gap[0]), float(elbos.approximation_gap(jnp.array([-85.0]))[0])
+        (2.0, 3.0)
     """
 
     amortized: PerExample
@@ -70,20 +76,25 @@ class Elbos(NamedTuple):
 
     @property
     def amortization_gap(self) -> PerExample:
-        """What a better encoder could give."""
+        """Amortization gap, by which a better encoder could raise the ELBO, in nats."""
         return self.optimal - self.amortized
 
     def approximation_gap(self, log_p: PerExample) -> PerExample:
-        """What a richer family could give, KL(q* || p(z|x)).
+        """Return KL(q* || p(z|x)), by which a richer family could raise the ELBO, in nats.
 
         Args:
-            log_p: log p(x) of each example; for a lower bound on it this is one as well.
+            log_p: log p(x) of each example; with a lower bound on it the result is one as well.
         """
         return log_p - self.optimal
 
 
 def unsupported(family: PosteriorFamily) -> str:
-    """Why the gap cannot be split for a family, in words; nothing where it can."""
+    """Return the reason why the gap cannot be split for a family; "" where it can.
+
+    Example:
+        >>> unsupported(DiagonalGaussian())
+        ''
+    """
     if isinstance(family, DiagonalGaussian | FullGaussian):
         return ""
     if not family.has_density:
@@ -91,36 +102,40 @@ def unsupported(family: PosteriorFamily) -> str:
     return "only Gaussian posteriors have parameters of their own for each example"
 
 
-def refine(spec: RefineSpec, question: EvalBatch) -> Elbos:
-    """ELBOs of the encoder's q and of the best of its family.
+def refine(spec: RefineSpec, batch: EvalBatch) -> Elbos:
+    """Return the ELBOs of the encoder's q and of the best member of its family.
+
+    Args:
+        spec: static description of the search.
+        batch: examples with one run's parameters.
 
     Raises:
         ValueError: the family is :func:`unsupported`.
     """
-    model, (hparams, params, x, y, _, _) = spec.model, question
-    if why_not := unsupported(model.posterior):
-        raise ValueError(why_not)
+    model, (hparams, params, x, y, _, _) = spec.model, batch
+    if reason := unsupported(model.posterior):
+        raise ValueError(reason)
     q = model.encode(hparams, params, x, y)
     assert isinstance(q, LocalGaussian)
     p = model.prior_at(hparams, params, y)
-    best = _ascend(spec, question, p, q)
-    return Elbos(*(_evaluated(spec, question, p, each) for each in (q, best)))
+    best = _ascend(spec, batch, p, q)
+    return Elbos(*(_evaluated(spec, batch, p, each) for each in (q, best)))
 
 
-def _ascend(spec: RefineSpec, question: EvalBatch, p: Prior, q: LocalGaussian) -> LocalGaussian:
-    """q*: Adam on the sum of all examples' ELBOs, which share no parameter."""
+def _ascend(spec: RefineSpec, batch: EvalBatch, p: Prior, q: LocalGaussian) -> LocalGaussian:
+    """Return q*, by Adam on the sum of all examples' ELBOs, which share no parameter."""
     adam = optax.adam(optax.linear_schedule(spec.learning_rate, 0.0, spec.num_steps))
 
     def loss(learned: LocalGaussian, particles: Int[Array, " particles"]) -> Scalar:
         local = _restricted(learned, q)
-        weigh = functools.partial(_log_weight, spec.model, question, p, local)
+        weigh = functools.partial(_log_weight, spec.model, batch, p, local)
         return -jnp.sum(jax.vmap(weigh)(particles)) / spec.num_particles
 
     def step(carry: tuple[Any, Any], index: Int[Array, ""]) -> tuple[tuple[Any, Any], None]:
         learned, state = carry
         first = spec.eval_particles + index * spec.num_particles
-        slope = jax.grad(loss)(learned, first + jnp.arange(spec.num_particles))
-        updates, state = adam.update(slope, state)
+        gradient = jax.grad(loss)(learned, first + jnp.arange(spec.num_particles))
+        updates, state = adam.update(gradient, state)
         return (optax.apply_updates(learned, updates), state), None
 
     start: Any = q._replace(latent_mask=None)
@@ -133,24 +148,25 @@ def _restricted(learned: LocalGaussian, q: LocalGaussian) -> LocalGaussian:
 
 
 def _log_weight(
-    model: VAE, question: EvalBatch, p: Prior, q: Posterior, particle: Int[Array, ""]
+    model: VAE, batch: EvalBatch, p: Prior, q: Posterior, particle: Int[Array, ""]
 ) -> PerExample:
-    """Log p(x, z) - log q(z|x) at one z ~ q; its slope is the path derivative (Roeder et al. 2017).
+    """Return log p(x, z) - log q(z|x) at one z ~ q, in nats.
 
-    Where q is the posterior, both the value and the slope are free of noise.
+    Its gradient is the path derivative (Roeder et al. 2017). Where q is the posterior, both the
+    value and the gradient are free of noise.
     """
-    hparams, params, x, y, key, examples = question
+    hparams, params, x, y, key, examples = batch
     noise = example_noise(model, key, examples, particle)
     z = q.sample(noise)
     log_likelihood = model.decode(hparams, params, z, y).log_prob(x)
     return log_likelihood + p.log_prob(z) - q.path_log_prob(z, noise)
 
 
-def _evaluated(spec: RefineSpec, question: EvalBatch, p: Prior, q: Posterior) -> PerExample:
-    """Mean log-weight over fresh particles, one at a time."""
+def _evaluated(spec: RefineSpec, batch: EvalBatch, p: Prior, q: Posterior) -> PerExample:
+    """Return the mean log-weight over fresh particles, computed one at a time."""
 
     def add(particle: Int[Array, ""], total: PerExample) -> PerExample:
-        return total + _log_weight(spec.model, question, p, q, particle)
+        return total + _log_weight(spec.model, batch, p, q, particle)
 
-    zeros = jnp.zeros_like(_log_weight(spec.model, question, p, q, jnp.int32(0)))
+    zeros = jnp.zeros_like(_log_weight(spec.model, batch, p, q, jnp.int32(0)))
     return jax.lax.fori_loop(0, spec.eval_particles, add, zeros) / spec.eval_particles

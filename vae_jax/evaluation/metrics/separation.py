@@ -12,7 +12,7 @@ _MOST_ITERATIONS = 1000
 
 
 def sap(train: Coded, test: Coded, is_ordered: tuple[bool, ...]) -> float:
-    """Separated attribute predictability (Kumar et al. 2018, section 3), 0 to 1.
+    """Return the separated attribute predictability (Kumar et al. 2018, section 3), 0 to 1.
 
     The mean over factors of (best - second best) score of a single latent. The score of an ordered
     factor is the R^2 of its regression on the latent, that of a named one the balanced accuracy,
@@ -23,7 +23,13 @@ def sap(train: Coded, test: Coded, is_ordered: tuple[bool, ...]) -> float:
     Args:
         train: codes on which predictors are fitted.
         test: held-out codes.
-        is_ordered: for each factor, whether its values are quantities and not names.
+        is_ordered: for each factor, True if its values are quantities and not names.
+
+    Example:
+        >>> factors = np.array([[a, b] for a in range(3) for b in range(3)])
+        >>> perfect = Coded(factors.astype(float), factors)
+        >>> round(sap(perfect, perfect, is_ordered=(True, True)), 4)
+        1.0
     """
     second, first = np.sort(_sap_scores(train, test, is_ordered), axis=0)[-2:]
     return float(np.mean(first - second))
@@ -32,7 +38,10 @@ def sap(train: Coded, test: Coded, is_ordered: tuple[bool, ...]) -> float:
 def _sap_scores(
     train: Coded, test: Coded, is_ordered: tuple[bool, ...]
 ) -> Float64[np.ndarray, "rows factors"]:
-    """Score of each latent for each factor, below that of no latent: zero, or chance for names."""
+    """Return the score of each latent for each factor, after a row of what no latent scores.
+
+    That is zero for ordered factors and chance for named ones.
+    """
     scores = np.zeros((1 + train.codes.shape[1], len(is_ordered)))
     for factor, ordered in enumerate(is_ordered):
         if ordered:
@@ -64,26 +73,36 @@ def _threshold_accuracies(
 
 
 def explicitness(train: Coded, test: Coded) -> float:
-    """Explicitness (Ridgeway & Mozer 2018, section 3), 0.5 at chance to 1.
+    """Return the explicitness (Ridgeway & Mozer 2018, section 3), 0.5 at chance to 1.
 
     The mean over factors and their values of the area under the ROC curve, on `test`, of a
     logistic regression from the standardized code: one multinomial model for each factor, read one
     value against the rest, so that a latent linear in an ordered factor is fully explicit.
+
+    Args:
+        train: codes on which the regressions are fitted.
+        test: held-out codes.
+
+    Example:
+        >>> factors = np.array([[a, b] for a in range(3) for b in range(3)])
+        >>> perfect = Coded(factors.astype(float), factors)
+        >>> round(explicitness(perfect, perfect), 4)
+        1.0
     """
-    fitted, seen = (standardized(codes, train.codes) for codes in (train.codes, test.codes))
+    fitted, held_out = (standardized(codes, train.codes) for codes in (train.codes, test.codes))
     areas = []
-    for known, wanted in zip(train.factors.T, test.factors.T, strict=True):
-        model = LogisticRegression(max_iter=_MOST_ITERATIONS).fit(fitted, known)
-        areas.append(_mean_area(model.classes_, model.predict_proba(seen), wanted))
+    for train_values, test_values in zip(train.factors.T, test.factors.T, strict=True):
+        model = LogisticRegression(max_iter=_MOST_ITERATIONS).fit(fitted, train_values)
+        areas.append(_mean_area(model.classes_, model.predict_proba(held_out), test_values))
     return float(np.mean(areas))
 
 
 def _mean_area(
     values: Integer[np.ndarray, " values"],
     probabilities: Float[np.ndarray, "n values"],
-    wanted: Integer[np.ndarray, " n"],
+    targets: Integer[np.ndarray, " n"],
 ) -> float:
-    """Mean over those values that some but not all test examples have."""
-    is_value = wanted[:, None] == values
+    """Return the mean area over those values that some but not all test examples have."""
+    is_value = targets[:, None] == values
     both = np.flatnonzero(is_value.any(axis=0) & ~is_value.all(axis=0))
     return float(np.mean([roc_auc_score(is_value[:, v], probabilities[:, v]) for v in both]))
