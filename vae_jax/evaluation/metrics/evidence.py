@@ -157,12 +157,15 @@ def distrust(
     share = float(np.mean(effective < FEWEST_EFFECTIVE))
     if share <= LARGEST_SHARE:
         return ""
-    gap, estimate = -float(np.mean(bias)), "the jackknife gives no estimate, and "
+    gap, estimate = -float(np.mean(bias)), "the jackknife gives no estimate of the gap"
     if math.isfinite(gap):
-        estimate = f"the jackknife puts the bound {gap:.2f} nats below log p(x) on average, and "
+        estimate = (
+            f"the jackknife puts the bound {gap:.2f} nats below log p(x) on average, and with so "
+            "few it underestimates the gap"
+        )
     return (
         f"On {share:.0%} of the examples fewer than {FEWEST_EFFECTIVE:.0f} of the "
         f"K = {num_particles:,} importance weights count (median effective sample size "
-        f"{np.median(effective):.1f}): {estimate}with so few it underestimates the gap; raise "
+        f"{np.median(effective):.1f}): {estimate}; raise "
         "--eval_particles or compare with AIS."
     )
