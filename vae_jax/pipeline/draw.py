@@ -53,7 +53,9 @@ def draw_figures(
     shown = figures.ShownImages(images, labels, dataset.class_names)
 
     folder = Path(config.workdir)
-    drawn = figures.draw_study(folder / workdir.FIGURES, models, shown, rows, swept) if swept else []
+    drawn = (
+        figures.draw_study(folder / workdir.FIGURES, models, shown, rows, swept) if swept else []
+    )
     best = table.best(rows)
     if best is None:
         return drawn
