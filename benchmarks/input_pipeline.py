@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 import vae_jax
-from vae_jax.data import Dataset, Record
+from vae_jax.data import Dataset, Provenance
 from vae_jax.training import loop
 
 
@@ -68,7 +68,7 @@ class _Training:
 
     def __init__(self, spec: vae_jax.TrainSpec, images: np.ndarray, on_device: str, steps: int):
         few, hparams = np.array(images[:64]), vae_jax.HParams.of(latent_size=16)
-        record = Record("synthetic", "synthetic", "random numbers", "")
+        record = Provenance("synthetic", "synthetic", "random numbers", "")
         data = Dataset(images, few, few, None, None, None, record)
         intervals = vae_jax.Intervals(2**20, steps, eval_every=2**20, checkpoint_every=2**20)
         state = loop.initial_state(spec, hparams, dataclasses.replace(data, train=few))

@@ -184,7 +184,7 @@ def examples(*shape: int) -> Examples:
 
 def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     """Return the chunk of updates of a study, split over the chips by runs, or by batch for one."""
-    rows = sweeps.rows(command_line.parse(flags))
+    rows = sweeps.configs(command_line.parse(flags))
     common = dataclasses.replace(rows[0], latent_size=max(row.latent_size for row in rows))
     spec, hparams = build.train_spec(common, IMAGE_SHAPE), build.hparams(rows)
     devices = Devices(1, num_chips) if len(rows) == 1 else Devices(num_chips, 1)

@@ -23,7 +23,7 @@ import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
 from vae_jax.config import validation  # noqa: E402
 from vae_jax.config.schema import FIELDS, as_text  # noqa: E402
-from vae_jax.data import Record  # noqa: E402
+from vae_jax.data import Provenance  # noqa: E402
 from vae_jax.evaluation import columns  # noqa: E402
 from vae_jax.evaluation.columns import Column  # noqa: E402
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator  # noqa: E402
@@ -44,7 +44,7 @@ INTERFACES: dict[str, tuple[type, ...]] = {
     "Regularizers": (Regularizer,),
     "Networks": (Network, Decoder),
     "Evaluators": (Evaluator,),
-    "Data": (Record,),
+    "Data": (Provenance,),
 }
 """Base class of each kind of member; the other classes of its module are what a member is given."""
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vae_jax.data import Dataset, Record
+from vae_jax.data import Dataset, Provenance
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from vae_jax.models.networks import MLP
@@ -95,5 +95,5 @@ def tiny_data(num_train: int = 64, shape: tuple[int, int, int] = (3, 4, 1)) -> D
     gray = rng.uniform(size=(num_train + 40, 1, 1, 1)) * rng.uniform(size=(1, *shape))
     pixels = (255 * gray).astype(np.uint8)
     parts = pixels[:num_train], pixels[num_train : num_train + 17], pixels[num_train + 17 :]
-    record = Record("tiny", "tiny", "random numbers", "cut in order")
+    record = Provenance("tiny", "tiny", "random numbers", "cut in order")
     return Dataset(*parts, None, None, None, record)

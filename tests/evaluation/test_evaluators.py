@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 
 from vae_jax import api, rng
-from vae_jax.data import Dataset, Record, sprites
+from vae_jax.data import Dataset, Provenance, sprites
 from vae_jax.evaluation import columns, elbo, scoring
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing
 from vae_jax.evaluation.evaluators import gaps as gaps_evaluator
@@ -52,7 +52,7 @@ def _small_sprites(num_train: int = 120, num_test: int = 13) -> Dataset:
     cuts = [num_train, num_train + num_test]
     images = np.split(sprites.render(factors)[..., None], cuts)
     labels, parts = np.split(factors[:, 0], cuts), np.split(factors, cuts)
-    record = Record("small", "small", "sprites", "cut in order")
+    record = Provenance("small", "small", "sprites", "cut in order")
     return Dataset(*images, *labels, record, *parts)
 
 

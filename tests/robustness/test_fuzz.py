@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.samples import idx_bytes, numbered
 from vae_jax.config import command_line, schema, sweeps, validation
 from vae_jax.config.schema import FIELDS, Config
-from vae_jax.data.dataset import Record
+from vae_jax.data.dataset import Provenance
 from vae_jax.data.idx import read_idx
 from vae_jax.data.npz import read_npz
-from vae_jax.data.registry import build_dataset as build
+from vae_jax.data.registry import build_dataset
 from vae_jax.runtime.errors import InputError
 
 many = settings(
@@ -56,7 +56,7 @@ def test_the_flag_parser_takes_anything(words):
     found = _result_of(lambda: command_line.parse(words))
     if isinstance(found, Config):
         again = command_line.parse(validation.as_lines(found))
-        assert sweeps.rows(again) == sweeps.rows(found)
+        assert sweeps.configs(again) == sweeps.configs(found)
 
 
 def _npz_bytes() -> bytes:
@@ -79,8 +79,8 @@ def _mutations(draw, valid: bytes) -> bytes:
 
 
 def _load(read, path: Path) -> object:
-    record = Record(asked="x", used="x", source="fuzz", splits="")
-    return _result_of(lambda: build(read(path, "--dataset=x"), record, "--dataset=x"))
+    record = Provenance(asked="x", used="x", source="fuzz", splits="")
+    return _result_of(lambda: build_dataset(read(path, "--dataset=x"), record, "--dataset=x"))
 
 
 def _assert_sound(dataset) -> None:

@@ -33,10 +33,10 @@ sys.meta_path.insert(0, Refused())
 PYTHON = """
 import numpy as np
 import vae_jax
-from vae_jax.data import Dataset, Record
+from vae_jax.data import Dataset, Provenance
 
 images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
-data = Dataset(images, images, images, None, None, None, Record("own", "own", "own", ""))
+data = Dataset(images, images, images, None, None, None, Provenance("own", "own", "own", ""))
 spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((3,))), batch_size=8)
 study = vae_jax.ablate(spec, vae_jax.grid(latent_size=2, beta=[1.0, 2.0]), data, num_steps=3)
 assert [row["run"] for row in study.table] == [0, 1]

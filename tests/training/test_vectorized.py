@@ -176,13 +176,13 @@ def test_values_of_a_sweep(text, values):
 )
 def test_a_bad_sweep_is_refused_in_one_line(texts, message):
     with pytest.raises(InputError) as error:
-        sweeps.rows(command_line.parse([f"--sweep={text}" for text in texts]))
+        sweeps.configs(command_line.parse([f"--sweep={text}" for text in texts]))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_rows_are_the_product_with_the_last_sweep_fastest():
-    rows = sweeps.rows(
+    rows = sweeps.configs(
         command_line.parse(["--sweep=network=mlp,conv", "--sweep=seed=0:2", "--channels=8"])
     )
     assert [(row.network, row.seed) for row in rows] == [

@@ -60,7 +60,7 @@ def _texts(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _refuse_flags_without_effect(config: Config, texts: Mapping[str, str]) -> None:
     """Refuse a flag, given or swept, that has no effect in any run."""
-    reasons_by_run = [without_effect(run) for run in sweeps.rows(config)]
+    reasons_by_run = [without_effect(run) for run in sweeps.configs(config)]
     for name in texts.keys() | {axis.name for axis in sweeps.axes(config)}:
         if all(name in reasons for reasons in reasons_by_run):
             value, reason = texts.get(name, "..."), reasons_by_run[0][name]

@@ -291,7 +291,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.met
 """Fields of all flags by name; their metadata are the arguments of ``_flag``."""
 
 
-def setting(name: str) -> Column:
+def flag_column(name: str) -> Column:
     """Return the declaration of a flag as a column of a study's rows.
 
     Example:

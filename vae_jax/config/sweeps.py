@@ -54,7 +54,7 @@ def axes(config: Config) -> list[Axis]:
     return found
 
 
-def rows(config: Config) -> list[Config]:
+def configs(config: Config) -> list[Config]:
     """Return one configuration per run, without ``sweep``; a single one where nothing is swept.
 
     Raises:

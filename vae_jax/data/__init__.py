@@ -12,7 +12,15 @@ numpy. There is one module per source, which only reads and gives a `RawDataset`
 decoded copies.
 """
 
-from vae_jax.data.dataset import Dataset, RawDataset, RawSplit, Record
+from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.registry import DATASETS, DEFAULT_DATA_DIR, load
 
-__all__ = ["DATASETS", "DEFAULT_DATA_DIR", "Dataset", "RawDataset", "RawSplit", "Record", "load"]
+__all__ = [
+    "DATASETS",
+    "DEFAULT_DATA_DIR",
+    "Dataset",
+    "Provenance",
+    "RawDataset",
+    "RawSplit",
+    "load",
+]

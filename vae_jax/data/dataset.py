@@ -48,7 +48,7 @@ class RawDataset(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Record:
+class Provenance:
     """Record of where the data of a run came from, as `results.json` holds it.
 
     Attributes:
@@ -88,7 +88,7 @@ class Dataset:
 
     Example:
         >>> pixels = np.zeros((10, 4, 5, 1), np.uint8)
-        >>> record = Record("mine", "mine", "ten black images", "cut in order")
+        >>> record = Provenance("mine", "mine", "ten black images", "cut in order")
         >>> labels = np.arange(6, dtype=np.int32)
         >>> data = Dataset(pixels[:6], pixels[6:8], pixels[8:], labels, None, None, record)
         >>> data.image_shape, data.num_classes
@@ -101,7 +101,7 @@ class Dataset:
     train_labels: Int32[np.ndarray, " num_train"] | None
     valid_labels: Int32[np.ndarray, " num_valid"] | None
     test_labels: Int32[np.ndarray, " num_test"] | None
-    record: Record
+    record: Provenance
     train_factors: Int32[np.ndarray, "num_train factors"] | None = None
     valid_factors: Int32[np.ndarray, "num_valid factors"] | None = None
     test_factors: Int32[np.ndarray, "num_test factors"] | None = None

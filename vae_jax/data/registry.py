@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vae_jax.data import checks
-from vae_jax.data.dataset import Dataset, RawDataset, RawSplit, Record
+from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.idx import has_idx, read_idx_folder
 from vae_jax.data.image_folder import image_files, read_image_folder
@@ -79,7 +79,7 @@ def load(
     except UnavailableError as error:
         reason = str(error)
     else:
-        record = Record(asked=name, used=name, source=raw.source, splits="")
+        record = Provenance(asked=name, used=name, source=raw.source, splits="")
         return build_dataset(raw, record, flag, num_valid)
     if not offline_dataset:
         raise InputError(
@@ -100,7 +100,7 @@ def _load_substitute(
             f"{flag}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
         ) from None
     sentence = f"--dataset={requested} cannot be had ({reason}); using {flag} instead"
-    record = Record(requested, used, raw.source, splits="", substitution=sentence)
+    record = Provenance(requested, used, raw.source, splits="", substitution=sentence)
     return build_dataset(raw, record, flag, num_valid)
 
 
@@ -146,7 +146,7 @@ def _read_folder(folder: Path, data_dir: Path, flag: str) -> RawDataset:
     return read_image_folder(folder, files, data_dir, flag)
 
 
-def build_dataset(raw: RawDataset, record: Record, flag: str, num_valid: int = 0) -> Dataset:
+def build_dataset(raw: RawDataset, record: Provenance, flag: str, num_valid: int = 0) -> Dataset:
     """Check what a source read, cut the splits that it lacks and return the data set.
 
     Args:

@@ -355,7 +355,7 @@ def without_errors(columns: dict[str, Column]) -> list[Column]:
     return [each for each in columns.values() if each.name not in errors]
 
 
-def lost_in(rows: Sequence[Row], columns: Iterable[Column]) -> dict[str, Column]:
+def counts_not_finite(rows: Sequence[Row], columns: Iterable[Column]) -> dict[str, Column]:
     """Return the columns ``NAME_not_finite`` that any of the rows has, by their names.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from vae_jax.config import build
-from vae_jax.config.schema import Config, as_text, setting
+from vae_jax.config.schema import Config, as_text, flag_column
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns, evaluators
@@ -34,7 +34,7 @@ def describe(
     """
     evaluations = build.evaluations(config)
     known = declared(swept, evaluations)
-    known |= columns.lost_in(rows, known.values())
+    known |= columns.counts_not_finite(rows, known.values())
     splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
     shown = {"image_shape": list(dataset.image_shape), "binarize": config.binarize}
     return {
@@ -118,7 +118,7 @@ def declared(
         >>> declared()["test_elbo"].unit
         'nats per example'
     """
-    settings = columns.by_name(setting(name) for name in _settings(swept))
+    settings = columns.by_name(flag_column(name) for name in _settings(swept))
     return settings | columns.CORE | columns.by_name(evaluators.columns(evaluations))
 
 

@@ -45,7 +45,7 @@ def run(config: Config, stop: Stop) -> None:
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
     clock, folder = Clock(), Path(config.workdir)
-    configs, swept = sweeps.rows(config), [axis.name for axis in sweeps.axes(config)]
+    configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
     with _prepared(config, configs) as dataset:
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
         clock.lap("data")

@@ -70,8 +70,8 @@ def initial_state(
     Example:
         >>> import vae_jax
         >>> images = np.zeros((10, 4, 4, 1), np.uint8)
-        >>> from vae_jax.data import Record
-        >>> data = Dataset(images, images, images, None, None, None, Record("", "", "", ""))
+        >>> from vae_jax.data import Provenance
+        >>> data = Dataset(images, images, images, None, None, None, Provenance("", "", "", ""))
         >>> spec = vae_jax.TrainSpec(vae_jax.VAE((4, 4, 1), 2, vae_jax.MLP((3,))), batch_size=5)
         >>> state = initial_state(spec, vae_jax.grid(latent_size=2, seed=[0, 1]), data)
         >>> state.step.tolist()
