@@ -128,8 +128,8 @@ def ablate(
         >>> study = ablate(spec, vae_jax.grid(latent_size=[1, 2]), data, num_steps=1)
         >>> [(row["run"], row["latent_size"], row["step"]) for row in study.table]
         [(0, 1, 1), (1, 2, 1)]
-        >>> study.take(1).encode(jax.numpy.asarray(data.test[:3]) / 255).center.shape
-        (3, 2)
+        >>> study.take(1).sample(jax.random.key(0), 3).shape
+        (3, 8, 8, 1)
     """
     hparams = grid.as_study()
     state, last = _fit(spec, hparams, data, num_steps, max_parallel_runs)

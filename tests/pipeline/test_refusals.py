@@ -86,4 +86,4 @@ def test_a_substitution_is_reported_everywhere(start, tmp_path, monkeypatch):
     assert f"NOTE: {record['substitution']}" in out.splitlines()[:3]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "These are not the data that were asked for" in page
-    assert "--dataset=mnist cannot be had (" in page
+    assert "--dataset=mnist</code> cannot be had (" in page

@@ -295,7 +295,7 @@ def flag_column(name: str) -> Column:
     """Return the declaration of a flag as a column of a study's rows.
 
     Example:
-        >>> setting("latent_size").title
+        >>> flag_column("latent_size").title
         'latent size'
     """
     metadata = FIELDS[name].metadata

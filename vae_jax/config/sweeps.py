@@ -62,7 +62,7 @@ def configs(config: Config) -> list[Config]:
             go together.
 
     Example:
-        >>> [(run.beta, run.seed) for run in rows(Config(sweep=("beta=1,4", "seed=0:2")))]
+        >>> [(run.beta, run.seed) for run in configs(Config(sweep=("beta=1,4", "seed=0:2")))]
         [(1.0, 0), (1.0, 1), (4.0, 0), (4.0, 1)]
     """
     found = axes(config)

@@ -364,7 +364,7 @@ def counts_not_finite(rows: Sequence[Row], columns: Iterable[Column]) -> dict[st
 
     Example:
         >>> row = {"test_nll": None, "test_nll_not_finite": 3}
-        >>> list(lost_in([row], [CORE["test_elbo"], CORE["test_nll"]]))
+        >>> list(counts_not_finite([row], [CORE["test_elbo"], CORE["test_nll"]]))
         ['test_nll_not_finite']
     """
     own = [each.num_not_finite for each in columns if each.has_error]

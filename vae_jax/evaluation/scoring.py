@@ -121,7 +121,7 @@ def score_examples(
         on_progress((start + block.num_examples) / len(pixels))
     rows = _rows(eval_spec, join(evaluations), hparams.latent_size, split)
     divergence.blank(rows, state)
-    return [row | {"eval_particles": num_particles} for row in rows]
+    return [_without_empty_counts(row) | {"eval_particles": num_particles} for row in rows]
 
 
 def valid_scorer(
@@ -200,6 +200,15 @@ def _rows(
         summarize(eval_spec, vectorized.take(evaluation, run), latent_size, split)
         for run, latent_size in enumerate(mesh.to_host(latent_sizes).tolist())
     ]
+
+
+def _without_empty_counts(row: Row) -> Row:
+    """Return the row without counts of examples that are empty, as of a run that diverged."""
+    return {
+        name: value
+        for name, value in row.items()
+        if value is not None or not name.endswith(columns.NOT_FINITE)
+    }
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "num_examples", "layout"))

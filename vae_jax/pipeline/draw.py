@@ -53,16 +53,15 @@ def draw_figures(
     shown = figures.ShownImages(images, labels, dataset.class_names)
 
     folder = Path(config.workdir)
-    drawn = (
-        figures.draw_study(folder / workdir.FIGURES, models, shown, rows, swept) if swept else []
-    )
+    target = folder / workdir.FIGURES
+    drawn = figures.draw_study(target, models, shown, rows, swept) if swept else []
     best = table.best(rows)
     if best is None:
         return drawn
     model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
-    drawn += figures.draw(folder / workdir.FIGURES, model, shown, metrics, best)
+    drawn += figures.draw(target, model, shown, metrics, best)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
         context = EvalContext(model, dataset, binarize)
-        drawn.append(figures.embedding(folder / workdir.FIGURES, context))
+        drawn.append(figures.embedding(target, context))
     return drawn

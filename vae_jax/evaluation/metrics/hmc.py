@@ -87,7 +87,8 @@ def chain_state(path: Path, z: Latents) -> ChainState:
     Example:
         >>> path = Path(lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -2.0 * jnp.sum(z**2, -1))
         >>> state = chain_state(path, jnp.ones((3, 1)))
-        >>> state.log_density(0.5).tolist(), state.grad(1.0).ravel().tolist()
+        >>> half, one = jnp.float32(0.5), jnp.float32(1.0)
+        >>> state.log_density(half).tolist(), state.grad(one).ravel().tolist()
         ([-1.25, -1.25, -1.25], [-4.0, -4.0, -4.0])
     """
 
@@ -117,9 +118,9 @@ def leapfrog(
 
     Example:
         >>> path = Path(lambda z: -0.5 * jnp.sum(z**2, -1), lambda z: -0.5 * jnp.sum(z**2, -1))
-        >>> z = jnp.ones((1, 1))
-        >>> state, momentum = leapfrog(path, 1.0, 0.1 + 0 * z, 10, chain_state(path, z), 0 * z)
-        >>> back, _ = leapfrog(path, 1.0, 0.1 + 0 * z, 10, state, -momentum)
+        >>> z, one = jnp.ones((1, 1)), jnp.float32(1.0)
+        >>> state, momentum = leapfrog(path, one, 0.1 * z, 10, chain_state(path, z), 0 * z)
+        >>> back, _ = leapfrog(path, one, 0.1 * z, 10, state, -momentum)
         >>> bool(jnp.allclose(back.z, z, atol=1e-5))
         True
     """

@@ -31,7 +31,7 @@ def levels(x: Images) -> Int[Array, "*batch height width channels"]:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> levels(jnp.array([0.0, 0.5, 1.0, 7.0])).tolist()
+        >>> levels(jnp.array([0.0, 0.5, 1.0, 7.0]).reshape(2, 2, 1)).ravel().tolist()
         [0, 128, 255, 255]
     """
     return jnp.clip(jnp.round(MAX_LEVEL * x), 0, MAX_LEVEL).astype(jnp.int32)
