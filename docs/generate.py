@@ -1,6 +1,6 @@
 """Make the reference pages from the code, each time that the site is built (a hook of mkdocs).
 
-Flags come from the schema, columns and members from their registries, streams, modules and classes
+Flags come from their declarations, columns and members from their registries, streams, modules and classes
 from the package. By hand are only the sentences on files of a workdir, which nothing declares. A
 test asserts that no flag, column, file, public name or module is missing.
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))  # mkdocs does not look in the working directory
 import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
 from vae_jax.config import validation  # noqa: E402
-from vae_jax.config.schema import FIELDS, as_text  # noqa: E402
+from vae_jax.config.flags import FIELDS, as_text  # noqa: E402
 from vae_jax.data import Provenance  # noqa: E402
 from vae_jax.evaluation import columns  # noqa: E402
 from vae_jax.evaluation.columns import Column  # noqa: E402
@@ -122,7 +122,7 @@ def flags_page() -> str:
     head = ("flag", "default", "meaning", "must be", "sweep", "read by")
     return (
         "---\nhide: [toc]\n---\n\n# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
-        "`vae_jax/config/schema.py`; `--help` prints the same. Flags of a flagfile come first, "
+        "`vae_jax/config/flags.py`; `--help` prints the same. Flags of a flagfile come first, "
         "later ones win. A flag that has no effect in the chosen combination is an error, never "
         "ignored: "
         "*read by* says which [members](members.md) use it, where not all do.\n\n"
@@ -160,7 +160,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _flags_of(member: Any) -> list[str]:
-    """Return the flags that a member reads, in the order of the schema."""
+    """Return the flags that a member reads, in the order of their declarations."""
     own = validation.fields_of(member) | set(getattr(member, "strengths", ()))
     return [name for name in FIELDS if name in own]
 

@@ -14,7 +14,7 @@ import pytest
 
 import vae_jax
 from tests.test_layout import LEVELS
-from vae_jax.config.schema import FIELDS
+from vae_jax.config.flags import FIELDS
 from vae_jax.data import DATASETS
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.evaluators import EVALUATORS

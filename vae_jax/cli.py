@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from vae_jax.config import command_line, schema
+from vae_jax.config import command_line, flags
 from vae_jax.pipeline import run
 from vae_jax.runtime import distributed, signals
 from vae_jax.runtime.errors import InputError
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         2
     """
     if {"-h", "--help", "--helpfull"} & set(argv):
-        print(schema.help_text())
+        print(flags.help_text())
         return 0
     try:
         with signals.watched() as stop:

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.config.messages import result_or_message
-from vae_jax.config import schema
+from vae_jax.config import flags
 from vae_jax.config.command_line import parse
-from vae_jax.config.schema import FIELDS, Config
+from vae_jax.config.flags import FIELDS, Config
 from vae_jax.runtime.errors import InputError
 
-EXPERIMENTS = Path(schema.__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(flags.__file__).parents[2] / "experiments"
 
 
 @pytest.mark.parametrize(

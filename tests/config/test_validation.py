@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.config.messages import Message, result_or_message
 from vae_jax.config.command_line import parse
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
 from vae_jax.runtime.errors import InputError
 

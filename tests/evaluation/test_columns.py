@@ -12,7 +12,7 @@ import vae_jax
 from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, read_csv, read_json, read_metrics, save_images
 from vae_jax import api, cli
-from vae_jax.config.schema import FIELDS
+from vae_jax.config.flags import FIELDS
 from vae_jax.evaluation import columns, evaluators, scoring
 from vae_jax.evaluation.columns import CORE, MEASURED, SPLITS, Column
 from vae_jax.evaluation.evaluators import EVALUATORS

@@ -13,7 +13,7 @@ import pytest
 from tests.models.test_posteriors import FLOWS, ONE_LAYER, family_of
 from tests.oracles import LinearModel
 from vae_jax.config import build
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.hparams import HParams
 from vae_jax.models import latents
 from vae_jax.models.networks import MLP

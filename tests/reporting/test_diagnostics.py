@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from vae_jax.config.schema import FIELDS
+from vae_jax.config.flags import FIELDS
 from vae_jax.reporting import diagnostics
 
 RUN = {

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.samples import idx_bytes, numbered
-from vae_jax.config import command_line, schema, sweeps, validation
-from vae_jax.config.schema import FIELDS, Config
+from vae_jax.config import command_line, flags, sweeps, validation
+from vae_jax.config.flags import FIELDS, Config
 from vae_jax.data.dataset import Provenance
 from vae_jax.data.idx import read_idx
 from vae_jax.data.npz import read_npz
@@ -117,5 +117,5 @@ def test_the_idx_reader_takes_anything(tmp_path, content):
 @many
 @given(text=st.text(st.characters(categories=["Nd", "Pd", "Zs"]), max_size=6))
 def test_a_count_is_a_count_in_any_script(field, text):
-    value = _result_of(lambda: schema.parse_value(field.name, text))
+    value = _result_of(lambda: flags.parse_value(field.name, text))
     assert value is None or (type(value) is int and value >= 0)

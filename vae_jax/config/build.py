@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.config.validation import penalties
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams

@@ -1,4 +1,7 @@
-"""Command line: from its arguments to a checked ``Config``; the only module that imports absl."""
+"""Command line: from its arguments to a checked ``Config``; the only module that imports absl.
+
+The flags themselves are declared in :mod:`vae_jax.config.flags`.
+"""
 
 import difflib
 import importlib.metadata
@@ -10,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from vae_jax.config import sweeps
-from vae_jax.config.schema import FIELDS, Config, parse_value
+from vae_jax.config.flags import FIELDS, Config, parse_value
 from vae_jax.config.validation import without_effect
 from vae_jax.runtime.errors import InputError
 

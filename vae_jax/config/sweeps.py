@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.config.schema import FIELDS, Config, as_text, parse_value
+from vae_jax.config.flags import FIELDS, Config, as_text, parse_value
 from vae_jax.config.validation import check_combination
 from vae_jax.runtime.errors import InputError
 

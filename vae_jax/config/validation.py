@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from vae_jax.config.schema import FIELDS, Config, as_text
+from vae_jax.config.flags import FIELDS, Config, as_text
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.networks import NETWORKS

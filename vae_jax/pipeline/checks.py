@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vae_jax.config import build
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.models.likelihoods import LIKELIHOODS

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from vae_jax.config import build
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.reporting import table
 from vae_jax.runtime import libraries, provenance

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.evaluators import EvalContext

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from vae_jax.config import build
-from vae_jax.config.schema import Config, as_text
+from vae_jax.config.flags import Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
 from vae_jax.pipeline import loggers, results, workdir

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from vae_jax.config import build
-from vae_jax.config.schema import Config, as_text, flag_column
+from vae_jax.config.flags import Config, as_text, flag_column
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns, evaluators

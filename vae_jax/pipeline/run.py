@@ -11,7 +11,7 @@ import jax
 
 from vae_jax import data
 from vae_jax.config import build, sweeps
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.pipeline import (
     checks,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.config import build
-from vae_jax.config.schema import FIELDS, Config, as_text
+from vae_jax.config.flags import FIELDS, Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax.config import build
-from vae_jax.config.schema import Config
+from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.pipeline import loggers, resume, run_groups, workdir

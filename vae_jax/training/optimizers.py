@@ -1,4 +1,4 @@
-"""Optimizers: optax transformations made from hyperparameters that are arrays.
+"""Adam with its schedules: an optax transformation made from hyperparameters that are arrays.
 
 The transformation is rebuilt inside the step from that step's ``hparams`` (Python at trace time,
 free at run time), so a vmapped learning rate is never captured by a closure that outlives its

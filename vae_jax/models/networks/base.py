@@ -1,4 +1,8 @@
-"""Interface of an architecture: the encoder's body and the decoder that the model is built from."""
+"""Interface of an architecture: the encoder's body and the decoder that the model is built from.
+
+From Python it is given as ``VAE(..., network=...)``; ``NETWORKS`` in the package names those that
+``--network`` knows.
+"""
 
 from typing import Protocol, runtime_checkable
 

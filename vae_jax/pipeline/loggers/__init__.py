@@ -2,6 +2,7 @@
 
 All take the same *rows*: one mapping per run of the study, with ``step``, ``run``, ``seconds`` and
 terms in nats per example (``train_elbo``, ``valid_kl``, ...). :class:`Logger` is their contract.
+To add one, subclass it and open it in ``_open_loggers`` of ``vae_jax/pipeline/train.py``.
 """
 
 from vae_jax.pipeline.loggers.base import Logger

@@ -1,4 +1,7 @@
-"""Contract of the loggers: each writes the rows of a training run somewhere."""
+"""Contract of the loggers: each writes the rows of a training run somewhere.
+
+``_open_loggers`` in ``vae_jax/pipeline/train.py`` opens them.
+"""
 
 import abc
 from collections.abc import Sequence

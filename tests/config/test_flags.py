@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.config.messages import Message, result_or_message
-from vae_jax.config import schema
+from vae_jax.config import flags
 from vae_jax.config.command_line import parse
-from vae_jax.config.schema import FIELDS, as_text, parse_value
+from vae_jax.config.flags import FIELDS, as_text, parse_value
 from vae_jax.runtime.errors import InputError
 
 WHOLE = "must be a whole number from 1 to 2147483647"
@@ -110,7 +110,7 @@ def test_any_text_is_a_value_or_one_line(name, text):
 
 
 def test_help_lists_every_flag_with_its_default():
-    text = schema.help_text()
+    text = flags.help_text()
     assert "--sweep=NAME=" in text
     for field in FIELDS.values():
         assert f"--{field.name}={as_text(field.default)}\n" in text
