@@ -1,8 +1,8 @@
 """Make the reference pages from the code, each time that the site is built (a hook of mkdocs).
 
-Flags come from their declarations, columns and members from their registries, streams, modules and classes
-from the package. By hand are only the sentences on files of a workdir, which nothing declares. A
-test asserts that no flag, column, file, public name or module is missing.
+Flags and columns come from their declarations, members from their registries, streams, modules and
+classes from the package. By hand are only the sentences on files of a workdir, which nothing
+declares. A test asserts that no flag, column, file, public name or module is missing.
 """
 
 import ast
