@@ -23,6 +23,7 @@ from vae_jax.models.posteriors import CholeskyGaussian, Gaussian
 from vae_jax.models.posteriors.planar import _log_det, _log_softplus
 from vae_jax.models.priors import ClassNormal, GaussianMixture, PosteriorMixture
 from vae_jax.objectives.regularizers.total_correlation import stratified, total_correlation
+from vae_jax.runtime import jax_versions
 
 EXTREMES = (-120.0, -90.0, 80.0)
 """Log-variances; beyond +88 the closed-form KL itself leaves float32."""
@@ -64,7 +65,7 @@ def test_log_q_of_an_own_sample_is_that_of_float64(name, log_var):
 
     learned = case.params, case.heads
     found = jax.jit(both)(learned, noise)
-    with jax.enable_x64(True):
+    with jax_versions.enable_x64(True):
         doubled = jax.tree.map(lambda a: jnp.asarray(a, np.float64), (learned, noise))
         exact = jax.jit(both)(*doubled)
     for value, expected in zip(found, exact, strict=True):
@@ -241,7 +242,7 @@ def test_every_likelihood_is_that_of_float64_at_outputs_of_that_size(name, size)
 
     single = jnp.asarray(outputs, jnp.float32), jnp.asarray(x, jnp.float32)
     value, slope = jax.value_and_grad(log_prob)(*single)
-    with jax.enable_x64(True):
+    with jax_versions.enable_x64(True):
         exact = jax.jit(log_prob)(jnp.asarray(outputs), jnp.asarray(x))
     assert float(value) == pytest.approx(float(exact), rel=1e-4)
     assert _are_finite(slope)
