@@ -30,17 +30,8 @@ ROOT = {"types", "rng", "settings", "hparams", "api", "cli", "__main__"}
 """Modules in the root of the package, which may import those of their own level."""
 
 PURE = (
-    *(
-        "types",
-        "rng",
-        "settings",
-        "hparams",
-        "models",
-        "objectives",
-        "training.step",
-        "training.vectorized",
-    ),
-    *("training.batches", "training.optimizers", "evaluation.elbo"),
+    *("types", "rng", "settings", "hparams", "models", "objectives", "training.step"),
+    *("training.vectorized", "training.batches", "training.optimizers", "evaluation.elbo"),
     *("evaluation.metrics.evidence", "evaluation.metrics.hmc", "evaluation.metrics.ais"),
     *("evaluation.metrics.gaps", "evaluation.metrics.decomposition"),
 )

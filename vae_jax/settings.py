@@ -121,13 +121,25 @@ def one_of(*names: str) -> ValueType:
 
 
 def key_of(registry: Mapping[str, Any]) -> ValueType:
-    """Return the type of the names in a registry, also of those that are added later.
+    """Return the type of the names in a registry, and of ``MODULE:CLASS`` for one from outside.
 
     Example:
         >>> key_of({"elbo": None, "iwae": None}).description
         'one of elbo, iwae'
     """
-    return ValueType(str, lambda value: value in registry, "one of " + ", ".join(registry))
+    return ValueType(str, lambda value: is_name(registry, value), "one of " + ", ".join(registry))
+
+
+def is_name(registry: Mapping[str, Any], text: str) -> bool:
+    """Return whether a text names a member: as the registry does, or as ``MODULE:CLASS``.
+
+    Example:
+        >>> [is_name({"elbo": None}, text) for text in ("elbo", "my.bounds:Mine", "my.bounds")]
+        [True, True, False]
+    """
+    module, colon, name = text.partition(":")
+    is_path = bool(colon) and all(map(str.isidentifier, (*module.split("."), name)))
+    return text in registry or is_path
 
 
 def some_of(*names: str) -> ValueType:

@@ -11,8 +11,8 @@ from vae_jax.config.flags import FLAGS, Config, help_text
 from vae_jax.config.members import KINDS
 from vae_jax.config.validation import as_flags, without_effect
 from vae_jax.hparams import HParam
-from vae_jax.models.likelihoods import LIKELIHOODS, GaussianLikelihood
-from vae_jax.models.networks import NETWORKS
+from vae_jax.models.likelihoods import GaussianLikelihood
+from vae_jax.models.networks import MLP
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.pipeline import results
 from vae_jax.runtime.errors import InputError
@@ -31,12 +31,8 @@ class Heavy(GaussianLikelihood):
     )
 
 
-@pytest.fixture(autouse=True)
-def heavy(monkeypatch):
-    monkeypatch.setitem(LIKELIHOODS, "heavy", Heavy)
-
-
-CHOSEN = "--likelihood=heavy"
+HEAVY = f"{__name__}:Heavy"
+CHOSEN = f"--likelihood={HEAVY}"
 
 
 def test_its_declarations_are_flags_with_help_range_and_default():
@@ -72,49 +68,52 @@ def test_it_sweeps_in_one_program_and_is_a_column():
     assert "degrees" in results.header(swept, [])
     assert results.settings_of(runs[2], swept)["degrees"] == 30.0
     columns = results.declared([*config.arrays], [], config.flags)
-    assert (columns["degrees"].meaning, columns["degrees"].unit) == (
-        "degrees of freedom",
-        "degrees",
-    )
+    assert columns["degrees"].meaning == "degrees of freedom"
 
 
 def test_what_it_declares_under_a_known_name_holds_where_it_is_chosen():
     assert parse([CHOSEN, "--scale=0"]).scale == 0.0
     with pytest.raises(InputError, match="--scale=0: must be a finite number above 0"):
         parse(["--likelihood=gaussian", "--scale=0"])
-    runs = sweeps.configs(parse(["--sweep=likelihood=gaussian,heavy"]))
+    runs = sweeps.configs(parse([f"--sweep=likelihood=gaussian,{HEAVY}"]))
     assert [run.scale for run in runs] == [1.0, 0.5]
     with pytest.raises(InputError, match="--scale=0: must be a finite number above 0"):
-        parse(["--sweep=likelihood=gaussian,heavy", "--scale=0"])
+        parse([f"--sweep=likelihood=gaussian,{HEAVY}", "--scale=0"])
 
 
 def test_a_flag_that_only_some_runs_of_a_study_read_is_given_for_those():
-    runs = sweeps.configs(parse(["--sweep=likelihood=bernoulli,heavy", "--degrees=3"]))
+    runs = sweeps.configs(parse([f"--sweep=likelihood=bernoulli,{HEAVY}", "--degrees=3"]))
     assert [run.degrees for run in runs] == [3.0, 3.0]
     assert without_effect(runs[0])["degrees"] == "with --likelihood=bernoulli"
     assert "degrees" not in without_effect(runs[1])
 
 
-def test_two_members_of_a_run_may_not_disagree_about_a_flag(monkeypatch):
-    @dataclass(frozen=True)
-    class Clashing(NETWORKS["mlp"]):
-        degrees: int = setting(1, whole(1), "degrees of a polynomial")
+@dataclass(frozen=True)
+class Clashing(MLP):
+    """Network with a setting of the name that the likelihood's hyperparameter has."""
 
-    monkeypatch.setitem(NETWORKS, "clashing", Clashing)
-    with pytest.raises(InputError, match="--degrees: .* declares it with another default"):
-        parse([CHOSEN, "--network=clashing"])
-    assert parse(["--network=clashing"]).degrees == 1
+    degrees: int = setting(1, whole(1), "degrees of a polynomial")
+
+
+def test_two_members_of_a_run_may_not_disagree_about_a_flag():
+    with pytest.raises(InputError, match=r"--degrees: .* declares it with another default"):
+        parse([CHOSEN, f"--network={__name__}:Clashing"])
+    assert parse([f"--network={__name__}:Clashing"]).degrees == 1
 
 
 def test_python_and_the_command_line_have_one_default_for_one_thing():
     for kind, registry in KINDS.items():
         for name, member in registry.items():
-            if kind in ("regularizer", "evaluate"):
-                config = Config()
-            else:
-                config = Config(**{kind: name})
+            is_named = kind not in ("regularizer", "evaluate")
+            config = Config(**{kind: name} if is_named else {})
             assert build.member(member, config) == member(), name
     assert set(REGULARIZERS.values()) <= {member for _, member in Config().members}
+
+
+@pytest.mark.parametrize("name", ["tests.absent:Heavy", f"{__name__}:Absent"])
+def test_what_cannot_be_imported_is_refused_in_one_line(name):
+    with pytest.raises(InputError, match=f"--likelihood={name}: cannot be imported"):
+        parse([f"--likelihood={name}"])
 
 
 @pytest.mark.parametrize(
