@@ -24,7 +24,7 @@ def fields_of(member: type) -> frozenset[str]:
     """Return the names of the flags that a member of a registry reads.
 
     Example:
-        >>> sorted(fields_of(NETWORKS["mlp"]))
+        >>> sorted(fields_of(KINDS["network"]["mlp"]))
         ['activation', 'hidden_sizes', 'weight_norm']
     """
     return frozenset(each.name for each in declarations(member))
