@@ -39,7 +39,7 @@ def rows_of(table: str) -> list[list[str]]:
 
 @pytest.fixture
 def accelerator(monkeypatch):
-    """Return the benchmark as a module; its commands run in this process, which has imported all."""
+    """Return the benchmark as a module, whose commands run in this process."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.chdir(ROOT)
     module = importlib.import_module("accelerator")

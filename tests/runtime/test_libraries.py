@@ -52,7 +52,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory) -> tuple[Path, str]:
-    """Return workdir and output of a process without the libraries: arrays in Python, then a run."""
+    """Train on arrays, then run the command without the libraries; return workdir and output."""
     folder = tmp_path_factory.mktemp("bare")
     flags = [f"--dataset={save_images(folder)}", f"--workdir={folder / 'run'}", *SHORT]
     command = [sys.executable, "-c", BARE + PYTHON + RUN, *flags]
