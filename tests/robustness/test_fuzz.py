@@ -114,7 +114,7 @@ def test_the_idx_reader_takes_anything(tmp_path, content):
 
 
 @pytest.mark.parametrize("field", [f for f in FIELDS.values() if f.metadata["type"].parse is int])
-@many
+@settings(many, max_examples=40)  # for each of so many flags of one type
 @given(text=st.text(st.characters(categories=["Nd", "Pd", "Zs"]), max_size=6))
 def test_a_count_is_a_count_in_any_script(field, text):
     value = _result_of(lambda: flags.parse_value(field.name, text))
