@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from vae_jax.config.flags import FIELDS, Config, as_text
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
+from vae_jax.models.combinations import Spelling, enumeration, names_with, refused_priors
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.networks import NETWORKS
-from vae_jax.models.posteriors import POSTERIORS
-from vae_jax.models.priors import PRIORS
+from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily, Stacked
+from vae_jax.models.priors import PRIORS, PriorFamily, StackedPrior
 from vae_jax.objectives import OBJECTIVES
+from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
 
@@ -158,7 +160,6 @@ def check_combination(config: Config) -> None:
         _refused_members,
         _refused_data_on_device,
         _refused_objectives,
-        _refused_kl,
         _refused_penalties,
         _refused_evaluations,
     )
@@ -189,17 +190,26 @@ def _refused_processes(config: Config) -> Iterator[str]:
 
 
 def _refused_members(config: Config) -> Iterator[str]:
-    if "channels" in fields_of(NETWORKS[config.network]) and not config.hidden_sizes:
+    network, posterior = NETWORKS[config.network], POSTERIORS[config.posterior]
+    if network.needs_hidden_sizes and not config.hidden_sizes:
         yield (
             f"--hidden_sizes=: must name a size with --network={config.network}, for example 256"
         )
     if PRIORS[config.prior].needs_labels and not config.conditional:
         yield f"--prior={config.prior}: needs labels; give --conditional as well"
-    if config.top_latent_size and config.posterior != "gaussian":
+    if config.top_latent_size and not posterior.can_be_stacked:
+        families = enumeration(names_with(POSTERIORS, "can_be_stacked"))
         yield (
-            f"--top_latent_size={config.top_latent_size}: needs --posterior=gaussian, not "
+            f"--top_latent_size={config.top_latent_size}: needs --posterior={families}, not "
             f"{config.posterior}; leave one of them out"
         )
+    modes = LIKELIHOODS[config.likelihood].scale_modes
+    if modes and config.scale_mode not in modes:
+        yield (
+            f"--scale_mode={config.scale_mode}: is no mode of --likelihood={config.likelihood}; "
+            f"give one of {', '.join(modes)}"
+        )
+    yield from refused_priors(posterior, PRIORS[config.prior], _spelling(config))
 
 
 def _refused_data_on_device(config: Config) -> Iterator[str]:
@@ -211,37 +221,37 @@ def _refused_data_on_device(config: Config) -> Iterator[str]:
 
 
 def _refused_objectives(config: Config) -> Iterator[str]:
-    has_density = POSTERIORS[config.posterior].has_density
-    if not has_density and config.objective != "elbo":
+    objective = OBJECTIVES[config.objective]
+    yield from refused_objectives(_posterior(config), _prior(config), objective, _spelling(config))
+    if config.estimator != "dreg":
+        return
+    if not objective.has_weights:
         yield (
-            f"--objective={config.objective}: needs a density, which --posterior="
-            f"{config.posterior} does not have; leave it out to train a plain autoencoder"
+            f"--estimator=dreg: equals stl for --objective={config.objective}, whose particles "
+            "have equal weights; give --estimator=stl, or --objective="
+            f"{enumeration(names_with(OBJECTIVES, 'has_weights'))} with --num_particles above 1"
         )
-    if config.objective == "elbo" and config.estimator == "dreg":
-        yield (
-            "--estimator=dreg: equals stl for the elbo, whose particles have equal weights; give "
-            "--estimator=stl, or --objective=iwae with --num_particles above 1"
-        )
-    if config.objective != "elbo" and config.num_particles == 1 and config.estimator == "dreg":
+    elif config.num_particles == 1:
         yield "--estimator=dreg: equals stl with --num_particles=1; give more particles, or stl"
 
 
-def _refused_kl(config: Config) -> Iterator[str]:
-    if config.estimator != "standard" and config.kl == "analytic":
-        yield (
-            f"--estimator={config.estimator}: needs a sampled KL term, which --kl=analytic "
-            "does not have; give --kl=monte_carlo or leave it out"
-        )
-    is_gaussian = POSTERIORS[config.posterior].is_gaussian
-    is_closed = is_gaussian and PRIORS[config.prior].has_gaussian_kl
-    if config.kl == "analytic" and (not is_closed or config.top_latent_size):
-        yield (
-            f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
-            f"--prior={config.prior}; give --kl=auto"
-        )
+def _spelling(config: Config) -> Spelling:
+    """Return how messages of the command line write a flag with its value."""
+    return Spelling(vars(config), "--")
+
+
+def _posterior(config: Config) -> type[PosteriorFamily]:
+    """Return the class of the family of q(z|x), all layers together."""
+    return Stacked if config.top_latent_size else POSTERIORS[config.posterior]
+
+
+def _prior(config: Config) -> type[PriorFamily]:
+    """Return the class of the family of p(z), all layers together."""
+    return StackedPrior if config.top_latent_size else PRIORS[config.prior]
 
 
 def _refused_penalties(config: Config) -> Iterator[str]:
+    spell = _spelling(config)
     used = {
         strength: family
         for family in penalties(config).values()
@@ -249,22 +259,10 @@ def _refused_penalties(config: Config) -> Iterator[str]:
         if getattr(config, strength)
     }
     for name, family in sorted(used.items()):
-        if family.needs_gaussian and not _has_latent_densities(config):
-            yield (
-                f"--{name}={getattr(config, name):g}: needs the variances of --posterior=gaussian "
-                "with one stochastic layer; leave one of them out"
-            )
+        yield from refused_regularizer(_posterior(config), family, spell(name), spell)
     if used and config.batch_size < 2:
         name = min(used)
-        yield (
-            f"--{name}={getattr(config, name):g}: compares the codes of a batch; give "
-            "--batch_size of at least 2"
-        )
-
-
-def _has_latent_densities(config: Config) -> bool:
-    """Return whether q(z|x) factorizes into densities of single latents."""
-    return config.posterior == "gaussian" and not config.top_latent_size
+        yield (f"{spell(name)}: compares the codes of a batch; give --batch_size of at least 2")
 
 
 def _refused_evaluations(config: Config) -> Iterator[str]:
@@ -277,29 +275,12 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
 
 def _unmet_needs(config: Config) -> dict[str, str]:
     """Return the needs of evaluators that the model does not meet, each with an explanation."""
-    unmet = {}
-    has_density = POSTERIORS[config.posterior].has_density
-    if not has_density:
-        unmet["density"] = f"a density, which --posterior={config.posterior} does not have"
-    if not _has_latent_densities(config):
-        unmet["gaussian"] = (
-            "the densities of single latents, of --posterior=gaussian with one stochastic layer"
-        )
-    if config.posterior not in ("gaussian", "full_gaussian") or config.top_latent_size:
-        unmet["local"] = (
-            "parameters of q(z|x) for each x, as --posterior=gaussian and full_gaussian have with "
-            "one stochastic layer"
-        )
-    if not has_density and not config.mmd_weight:
-        unmet["prior"] = (
-            f"codes that are trained to follow the prior, as with --posterior={config.posterior} "
-            "only --mmd_weight does"
-        )
-    if config.conditional:
-        unmet["unconditional"] = (
-            "codes that do not depend on the label, unlike those of --conditional"
-        )
-    return unmet
+    return needs.unmet(
+        _posterior(config),
+        _spelling(config),
+        follows_prior=any(family.is_of_prior for family in penalties(config).values()),
+        is_conditional=config.conditional,
+    )
 
 
 def as_flags(config: Config) -> dict[str, str]:

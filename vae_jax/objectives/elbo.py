@@ -10,6 +10,7 @@ from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
     ElboTerms,
     Noise,
+    Objective,
     ObjectiveOutput,
     PosteriorSamples,
     kl_weight,
@@ -27,7 +28,7 @@ KL_PENALTIES = ("beta", "free_bits", "capacity")
 
 
 @dataclass(frozen=True)
-class Elbo:
+class Elbo(Objective):
     """Objective E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
     The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4). With a
@@ -93,7 +94,8 @@ class Elbo:
     ) -> Float[Array, " batch"]:
         """Return the factor of beta: the KL, or its penalty by free bits or by a capacity."""
         if self.kl_penalty == "free_bits":
-            per_latent = samples.p.kl(samples.q)
+            closed = samples.p.kl(samples.q)
+            per_latent = None if closed is None else closed.per_latent
             groups = kl[:, None] if per_latent is None else per_latent
             free = jnp.sum(jnp.maximum(jnp.mean(groups, axis=0), hparams.free_bits))
             return jnp.broadcast_to(free, kl.shape)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
     Noise,
+    Objective,
     ObjectiveOutput,
     kl_weight,
     sample_posterior,
@@ -41,7 +43,7 @@ def importance_weighted_bound(
 
 
 @dataclass(frozen=True)
-class ImportanceWeighted:
+class ImportanceWeighted(Objective):
     """Mean of M bounds log (1/K sum_k w_k), each of K particles.
 
     IWAE for M = 1 (Burda et al. 2016, eq. 8), MIWAE otherwise (Rainforth et al. 2018, eq. 9). For
@@ -65,6 +67,9 @@ class ImportanceWeighted:
         >>> iwae(model, hparams, params, x, noise, jnp.int32(0)).objective.shape
         (3,)
     """
+
+    needs_density: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
 
     num_particles: int = 1
     num_bounds: int = 1

@@ -50,7 +50,7 @@ class _Annealing(PerRunEvaluator):
     ais_start: str = "prior"
     ais_examples: int = 100
 
-    needs: ClassVar[frozenset[str]] = frozenset({"density"})
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "reals"})
 
     def _spec(self, model: VAE) -> AnnealSpec:
         steps = self.ais_steps, self.ais_chains, self.ais_leapfrog

@@ -48,7 +48,7 @@ class Decomposition(PerRunEvaluator):
 
     decomposition_examples: int = 10_000
 
-    needs: ClassVar[frozenset[str]] = frozenset({"density", "gaussian"})
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "latent_densities"})
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
             "mutual_information",

@@ -37,7 +37,9 @@ class Disentanglement(PerRunEvaluator):
 
     factor_values: int = 16
 
-    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional", "sklearn"})
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"coordinates", "factors", "unconditional", "sklearn"}
+    )
     columns: ClassVar[tuple[Column, ...]] = (
         _score(
             "mig",

@@ -60,6 +60,17 @@ class Likelihood(Protocol[D]):
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is the probability of an 8-bit image, so ``bits_per_dim`` applies."""
+    is_binary: ClassVar[bool] = False
+    """Flag: x is 0 or 1; of a gray x ``log_prob`` is a cross-entropy and no log-probability, and
+    no sample is gray."""
+    encodings: ClassVar[tuple[str, ...]] = ("pixels",)
+    """Encodings of the data that it takes."""
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of axes of the x that it takes; None for any."""
+    has_scale: ClassVar[bool] = False
+    """Flag: it reads ``hparams.scale``."""
+    scale_modes: ClassVar[tuple[str, ...]] = ()
+    """Sources of the scale that it has, of ``SCALE_MODES``."""
 
     @property
     def num_outputs(self) -> int:

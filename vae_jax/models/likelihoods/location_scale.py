@@ -8,14 +8,15 @@ running average of those optima, kept in ``params`` by :meth:`LocationScale.upda
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods.base import Bias, DataMean, Distribution, Likelihood, Outputs
-from vae_jax.models.likelihoods.scales import ScaleMode, bounded_log_ratio
+from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode, bounded_log_ratio
+from vae_jax.runtime.errors import InputError
 from vae_jax.types import Images, Params, default_float
 
 LogScales = Float[Array, "*batch #height #width #channels"]
@@ -62,7 +63,25 @@ class LocationScale(Likelihood[L]):
             and its running average, initially ``hparams.scale``, in evaluation.
     """
 
+    encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
+    has_scale: ClassVar[bool] = True
+    scale_modes: ClassVar[tuple[str, ...]] = SCALE_MODES
+
     scale_mode: ScaleMode = "fixed"
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that the family does not have.
+
+        Raises:
+            InputError: naming the modes that it has.
+        """
+        if self.scale_mode not in self.scale_modes:
+            raise InputError(
+                setting="scale_mode",
+                value=self.scale_mode,
+                problem=f"is no mode of {type(self).__name__}",
+                advice=f"give one of {', '.join(self.scale_modes)}",
+            )
 
     @property
     def num_outputs(self) -> int:

@@ -4,7 +4,7 @@ Burda et al. 2016, section 5; the corresponding prior is in ``priors.stacked``.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +103,8 @@ class Stacked(PosteriorFamily):
         >>> model.encode(hparams, params, jnp.zeros((3, 4, 4, 1))).center.shape  # 48 + 48 columns
         (3, 96)
     """
+
+    distribution: ClassVar[type] = TwoLayers
 
     base: PosteriorFamily = DiagonalGaussian()
     top_width: int = 48

@@ -34,7 +34,7 @@ class DIP(Regularizer):
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("dip_offdiagonal", "dip_diagonal")
-    needs_gaussian: ClassVar[bool] = True
+    needs_latent_densities: ClassVar[bool] = True
 
     dip_of: str = "means"
 

@@ -43,7 +43,7 @@ class FactorVAE(Regularizer):
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("factor_weight",)
-    needs_gaussian: ClassVar[bool] = False
+    needs_coordinates: ClassVar[bool] = True
 
     def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
         """Return the initial weights of the discriminator."""

@@ -41,7 +41,7 @@ class MMD(Regularizer):
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("mmd_weight",)
-    needs_gaussian: ClassVar[bool] = False
+    is_of_prior: ClassVar[bool] = True
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context

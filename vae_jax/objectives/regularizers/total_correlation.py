@@ -79,7 +79,7 @@ class TotalCorrelation(Regularizer):
     """
 
     strengths: ClassVar[tuple[str, ...]] = ("tc_weight",)
-    needs_gaussian: ClassVar[bool] = True
+    needs_latent_densities: ClassVar[bool] = True
 
     tc_estimator: str = "weighted"
 
