@@ -36,7 +36,8 @@ def refused_objectives(
             "leave it out to train a plain autoencoder"
         )
     estimator, kl = (spell.values.get(name) for name in ("estimator", "kl"))
-    if estimator not in (None, "standard") and not posterior.is_reparameterized:
+    has_path = posterior.has_density and posterior.is_reparameterized
+    if estimator not in (None, "standard") and not has_path:
         yield (
             f"{spell('estimator')}: needs the derivative of log q(z|x) along z, which "
             f"{spell('posterior')} does not have; give {spell('estimator', 'standard')}"
