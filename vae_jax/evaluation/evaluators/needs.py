@@ -9,7 +9,7 @@ PRIOR_STRENGTHS = [
     strength
     for family in REGULARIZERS.values()
     if family.is_of_prior
-    for strength in family.strengths
+    for strength in family.strengths()
 ]
 """Weights of the penalties that draw the codes to the prior."""
 

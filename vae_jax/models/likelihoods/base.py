@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.types import Images, Params, PRNGKey
 
 Outputs = Float[Array, "*batch height width channels outputs"]
@@ -56,6 +56,8 @@ class Likelihood(Protocol[D]):
     beside the decoder.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     is_discrete: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
@@ -67,10 +69,6 @@ class Likelihood(Protocol[D]):
     """Encodings of the data that it takes."""
     event_ranks: ClassVar[tuple[int, ...] | None] = None
     """Numbers of axes of the x that it takes; None for any."""
-    has_scale: ClassVar[bool] = False
-    """Flag: it reads ``hparams.scale``."""
-    scale_modes: ClassVar[tuple[str, ...]] = ()
-    """Sources of the scale that it has, of ``SCALE_MODES``."""
 
     @property
     def num_outputs(self) -> int:

@@ -13,10 +13,10 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.likelihoods.base import Bias, DataMean, Distribution, Likelihood, Outputs
 from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode, bounded_log_ratio
-from vae_jax.runtime.errors import InputError
+from vae_jax.settings import one_of, real, setting
 from vae_jax.types import Images, Params, default_float
 
 LogScales = Float[Array, "*batch #height #width #channels"]
@@ -64,24 +64,17 @@ class LocationScale(Likelihood[L]):
     """
 
     encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
-    has_scale: ClassVar[bool] = True
-    scale_modes: ClassVar[tuple[str, ...]] = SCALE_MODES
 
-    scale_mode: ScaleMode = "fixed"
+    scale_mode: ScaleMode = setting("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
 
-    def __post_init__(self) -> None:
-        """Refuse a mode that the family does not have.
-
-        Raises:
-            InputError: naming the modes that it has.
-        """
-        if self.scale_mode not in self.scale_modes:
-            raise InputError(
-                setting="scale_mode",
-                value=self.scale_mode,
-                problem=f"is no mode of {type(self).__name__}",
-                advice=f"give one of {', '.join(self.scale_modes)}",
-            )
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "scale",
+            1.0,
+            real(0.0, is_open=True),
+            "scale of p(x|z), or initial value of a learned one",
+        ),
+    )
 
     @property
     def num_outputs(self) -> int:

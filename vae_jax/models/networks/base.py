@@ -23,8 +23,6 @@ class Network(Protocol):
 
     event_ranks: ClassVar[tuple[int, ...] | None] = None
     """Numbers of axes of the x that it takes, 3 for images; None for any."""
-    needs_hidden_sizes: ClassVar[bool] = False
-    """Flag: at least one hidden layer must be given."""
 
     @property
     def dtype(self) -> str | None:

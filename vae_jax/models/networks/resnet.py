@@ -27,9 +27,19 @@ from vae_jax.models.networks.conv import (
     ConvEncoder,
     FeatureMaps,
     add_bias,
+    channels_setting,
+    hidden_sizes_setting,
     pad,
 )
-from vae_jax.models.networks.layers import ACTIVATIONS, Decoder, ImageShape, optional_weight_norm
+from vae_jax.models.networks.layers import (
+    ACTIVATIONS,
+    Decoder,
+    ImageShape,
+    activation_setting,
+    optional_weight_norm,
+    weight_norm_setting,
+)
+from vae_jax.settings import MOST_LAYERS, setting, whole
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,14 @@ class ResNet(Network):
     """
 
     event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
-    needs_hidden_sizes: ClassVar[bool] = True
 
-    channels: tuple[int, ...] = (32, 64)
-    num_blocks: int = 1
-    hidden_sizes: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    channels: tuple[int, ...] = channels_setting()
+    num_blocks: int = setting(
+        1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
+    )
+    hidden_sizes: tuple[int, ...] = hidden_sizes_setting()
+    activation: str = activation_setting()
+    weight_norm: bool = weight_norm_setting()
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models import latents
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 
@@ -121,6 +121,8 @@ class PosteriorFamily(Protocol):
     enters the decoder as a whole.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     support: ClassVar[str] = "reals"
     """Set in which z lies: ``reals`` for R^n, or the name of another set, as ``sphere`` or
     ``grid``; a prior of another support is refused, and what walks in R^n is left out."""

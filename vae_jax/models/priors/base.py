@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.posteriors import Posterior
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
@@ -90,6 +90,8 @@ class PriorFamily(Protocol):
     The default bodies are those of a family without parameters, labels or examples.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     support: ClassVar[str] = "reals"
     """Set in which z lies, by its name; that of the posterior must be the same."""
     closed_form_kl: ClassVar[tuple[type, ...]] = ()
