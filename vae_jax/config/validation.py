@@ -7,14 +7,15 @@ Both are reported in one line before anything is compiled.
 import functools
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import CHOICES, KINDS, SPECS, find
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
 from vae_jax.hparams import declarations
 from vae_jax.models.combinations import Spelling, enumeration, names_with, refused_priors
-from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily, Stacked
-from vae_jax.models.priors import PriorFamily, StackedPrior
+from vae_jax.models.posteriors import POSTERIORS, Stacked
+from vae_jax.models.priors import StackedPrior
 from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
@@ -213,12 +214,12 @@ def _spelling(config: Config) -> Spelling:
     return Spelling(vars(config), "--")
 
 
-def _posterior(config: Config) -> type[PosteriorFamily]:
+def _posterior(config: Config) -> type[Any]:
     """Return the class of the family of q(z|x), all layers together."""
     return Stacked if config.top_latent_size else find("posterior", config.posterior)
 
 
-def _prior(config: Config) -> type[PriorFamily]:
+def _prior(config: Config) -> type[Any]:
     """Return the class of the family of p(z), all layers together."""
     return StackedPrior if config.top_latent_size else find("prior", config.prior)
 

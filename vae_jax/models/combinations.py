@@ -47,15 +47,15 @@ def names_with(registry: Mapping[str, Any], trait: str, value: Any = True) -> li
     return [name for name, family in registry.items() if getattr(family, trait) == value]
 
 
-def enumeration(names: list[str]) -> str:
-    """Return the names as they are listed in a sentence.
+def enumeration(names: list[str], word: str = "or") -> str:
+    """Return the names as they are listed in a sentence, with a word before the last.
 
     Example:
         >>> enumeration(["a", "b", "c"])
         'a, b or c'
     """
     *first, last = names
-    return f"{', '.join(first)} or {last}" if first else last
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def has_closed_form_kl(

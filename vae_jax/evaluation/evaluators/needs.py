@@ -49,9 +49,9 @@ def unmet(
             "stochastic layer"
         )
     if not (posterior.is_local and posterior.has_density):
-        families = enumeration(names_with(POSTERIORS, "is_local"))
+        families = enumeration(names_with(POSTERIORS, "is_local"), "and")
         reasons["local"] = (
-            f"parameters of q(z|x) for each x, as {spell('posterior', families)} with one "
+            f"parameters of q(z|x) for each x, as {spell('posterior', families)} have with one "
             "stochastic layer"
         )
     if not (posterior.has_density or follows_prior):

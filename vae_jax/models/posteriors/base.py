@@ -143,8 +143,8 @@ class PosteriorFamily(Protocol):
     """Flag: each latent can vary whatever the others are, so that a traversal of one, its
     dependence on the others and its match with a factor of variation have a meaning."""
     is_local: ClassVar[bool] = False
-    """Flag: all parameters of q(z|x) are heads, so each x has its own and the best ones for it can
-    be sought."""
+    """Flag: all parameters of q(z|x) are heads, so each x has its own, and its density and path
+    derivative are cheap enough that the best ones for each x can be sought."""
     can_be_stacked: ClassVar[bool] = False
     """Flag: an upper stochastic layer is supported (``Stacked``)."""
 
