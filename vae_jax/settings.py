@@ -64,7 +64,7 @@ def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> Val
     description = f"a finite number {'above' if is_open else 'of at least'} {low:g}"
     description += ", or inf" if or_infinite else ""
 
-    def is_valid(value: float) -> bool:
+    def is_valid(value: int | float) -> bool:
         is_above = value > low if is_open else value >= low
         return is_above and (value <= LARGEST_REAL or (or_infinite and math.isinf(value)))
 
@@ -197,14 +197,14 @@ def setting(
         >>> @dataclass(frozen=True)
         ... class Student:
         ...     num_modes: int = setting(1, whole(1), "modes of each pixel")
-        >>> Student().num_modes, settings_of(Student)[0].type.description
+        >>> Student().num_modes, static_settings(Student)[0].type.description
         (1, 'a whole number from 1 to 2147483647')
     """
     metadata = {"type": value_type, "doc": doc, "unit": unit, "only_with": only_with}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def settings_of(member: Any) -> tuple[Setting, ...]:
+def static_settings(member: Any) -> tuple[Setting, ...]:
     """Return the static settings of a member, a frozen dataclass, in the order of its fields."""
     fields = dataclasses.fields(member) if dataclasses.is_dataclass(member) else ()
     return tuple(Setting(f.name, f.default, **f.metadata) for f in fields if "doc" in f.metadata)

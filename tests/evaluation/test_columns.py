@@ -12,7 +12,7 @@ import vae_jax
 from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, read_csv, read_json, read_metrics, save_images
 from vae_jax import api, cli
-from vae_jax.config.flags import FIELDS
+from vae_jax.config.flags import FLAGS
 from vae_jax.evaluation import columns, evaluators, scoring
 from vae_jax.evaluation.columns import CORE, MEASURED, SPLITS, Column
 from vae_jax.evaluation.evaluators import EVALUATORS
@@ -139,7 +139,7 @@ def test_whatever_reads_a_row_asks_for_columns_that_are_declared():
     documents |= {"asked", "used", "binarize", "substitution", "warnings", "image_shape"}
     asked = {*gets, *terms} - documents
     assert len(asked) > 20
-    assert asked <= ALL.keys() | FIELDS.keys()
+    assert asked <= ALL.keys() | FLAGS.keys()
 
 
 @pytest.mark.parametrize("split", SPLITS)
