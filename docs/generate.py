@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # mkdocs looks in neither
 
-import combinations  # noqa: E402
+import what_combines  # noqa: E402
 
 import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
@@ -199,7 +199,7 @@ def members_page() -> str:
         "independently. What cannot go together is refused in one line, by the traits that the "
         "members declare. All penalties may be added to any objective.\n\n## What combines\n"
     ]
-    for introduction, (head, rows) in combinations.tables().items():
+    for introduction, (head, rows) in what_combines.tables().items():
         parts.append(f"{introduction}\n\n{table(head, rows)}")
     for title, (chosen_by, members) in _registries().items():
         rows = [

@@ -20,11 +20,18 @@ from vae_jax.evaluation.metrics.ais import AnnealSpec
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, pad_latents, prepend_axes
 from vae_jax.models.networks import MLP
-from vae_jax.models.posteriors import Head, PosteriorFamily, SampleAndLogProb
+from vae_jax.models.posteriors import (
+    POSTERIORS,
+    Gaussian,
+    Head,
+    PosteriorFamily,
+    SampleAndLogProb,
+)
 from vae_jax.models.priors import KL, PriorFamily, StandardNormal, VampPrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.objectives.regularizers import MMD, FactorVAE, TotalCorrelation
+from vae_jax.reporting import diagnostics, figures
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches
 from vae_jax.training import step as training_step
@@ -383,3 +390,43 @@ def test_evaluators_that_need_coordinates_or_r_n_are_left_out():
     unmet = needs.unmet_by(TrainSpec(CIRCLE)).keys()
     left_out = {name for name, evaluator in EVALUATORS.items() if evaluator.needs & unmet}
     assert left_out == {"decomposition", "ais", "bdmc", "disentanglement"}
+
+
+def test_figures_that_walk_in_r_n_are_left_out_with_the_reason():
+    assert set(figures.left_out(CIRCLE)) == {"traversals", "interpolations"}
+    assert "posterior=Circle" in figures.left_out(CIRCLE)["traversals"]
+    assert figures.left_out(VAE((3, 4, 1), 2)) == {}
+
+
+def test_paths_on_a_sphere_stay_on_it_and_their_steps_are_equal():
+    rng = np.random.default_rng(0)
+    ends = rng.normal(size=(5, 2, 4))
+    ends /= np.linalg.norm(ends, axis=-1, keepdims=True)
+    ends[0, 1] = ends[0, 0]
+    path = np.asarray(figures.great_circles(jnp.asarray(ends, jnp.float32), 7))
+    np.testing.assert_allclose(path[:, [0, -1]], ends, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(path, axis=-1), 1, atol=1e-5)
+    steps = np.linalg.norm(np.diff(path, axis=1), axis=-1)
+    np.testing.assert_allclose(steps, steps[:, :1] * np.ones(6), atol=1e-5)
+
+
+def test_no_prior_is_advised_that_the_posterior_refuses():
+    run = {"precision_pixels": 0.1, "precision_aggregate": 0.9}
+    for posterior, is_advised in (("gaussian", True), ("delta", False)):
+        (found,) = diagnostics.diagnose_run(run | {"posterior": posterior, "prior": "normal"}, [])
+        assert ("--prior=vamp" in found.message) == is_advised
+        assert "--prior=flow" in found.message
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_what_a_posterior_declares_of_its_noise_and_distribution_is_true(name):
+    family = POSTERIORS[name]()
+    default = family.noise.__func__ is PosteriorFamily.noise
+    assert default != family.has_own_noise
+    latent_mask = jnp.ones(48, bool)
+    params = jax.eval_shape(lambda: family.init(jax.random.key(0), HPARAMS, latent_mask))
+    heads = {head.name: jnp.zeros((2, *head.shape)) for head in family.heads(48)}
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
+    q = family(HPARAMS, params, heads, latent_mask)
+    assert isinstance(q, family.distribution)
+    assert family.has_latent_densities == isinstance(q, Gaussian)
