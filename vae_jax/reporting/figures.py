@@ -103,8 +103,10 @@ def left_out(model: VAE) -> dict[str, str]:
     family, reasons = model.posterior, {}
     if family.support not in PATHS:
         reasons["interpolations"] = f"no path between two points of {family.support} is known"
-    if family.support != "reals" or not family.has_coordinates:
-        reasons["traversals"] = "they move latents in R^n one by one"
+    if family.support not in TRAVERSALS:
+        reasons["traversals"] = f"it is not known how latents move in {family.support}"
+    elif family.support == "reals" and not family.has_coordinates:
+        reasons["traversals"] = "they move latents one by one"
     return {name: f"{reason} ({model.spelling('posterior')})" for name, reason in reasons.items()}
 
 
@@ -224,15 +226,41 @@ def great_circles(
         True
     """
     start, end = ends[:, :1], ends[:, 1:]
-    cosine = jnp.clip(jnp.sum(start * end, axis=-1, keepdims=True), -1.0, 1.0)
+    cosine = jnp.sum(start * end, axis=-1, keepdims=True)
     away = end - cosine * start
     norm = jnp.linalg.norm(away, axis=-1, keepdims=True)
     direction = away / jnp.where(norm > 0, norm, 1.0)
     shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    angles = shares * jnp.arccos(cosine)
+    angles = shares * jnp.arctan2(norm, cosine)
     return jnp.cos(angles) * start + jnp.sin(angles) * direction
 
 
+def along_great_circles(
+    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
+) -> Float[Array, "rows columns latents"]:
+    """Return points at each angle from one code, in row i on the circle towards axis i.
+
+    Example:
+        >>> angles = np.array([0.0, np.pi / 2])
+        >>> z = along_great_circles(jnp.array([1.0, 0.0]), np.array([1]), angles)
+        >>> np.abs(z).round(3).tolist()
+        [[[1.0, 0.0], [0.0, 1.0]]]
+    """
+    code = np.asarray(start, np.float64)
+    axes = np.eye(len(code))[latents]
+    away = axes - (axes @ code)[:, None] * code
+    norms = np.linalg.norm(away, axis=-1, keepdims=True)
+    directions = away / np.where(norms > 0, norms, 1.0)
+    z = np.cos(values)[None, :, None] * code + np.sin(values)[None, :, None] * directions[:, None]
+    return jnp.asarray(z, start.dtype)
+
+
+TRAVERSALS: dict[str, Callable[[Array, np.ndarray, np.ndarray], Array]] = {
+    "reals": along_axes,
+    "sphere": along_great_circles,
+}
+"""Moves of a code by single latents, by the support of the posterior; the values are distances or
+angles."""
 PATHS: dict[str, Callable[[Array, int], Array]] = {
     "reals": straight_paths,
     "sphere": great_circles,
@@ -315,8 +343,9 @@ def _walks(
     kl: np.ndarray | None,
 ) -> Iterator[Figure]:
     """Draw what walks through the latents, as far as they allow it."""
-    missing, conditional = left_out(trained.model), trained.model.num_classes > 0
-    if "traversals" not in missing and trained.hparams.latent_size == 2 and not conditional:
+    missing, is_plane = left_out(trained.model), trained.hparams.latent_size == 2
+    is_plane &= trained.model.posterior.support == "reals" and not trained.model.num_classes
+    if "traversals" not in missing and is_plane:
         yield _manifold(folder, trained)
     elif "traversals" not in missing:
         yield _traversals(folder, trained, shown, variance, kl)
@@ -344,7 +373,8 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    z = along_axes(_codes(trained, first)[0], latents, TRAVERSAL)
+    move = TRAVERSALS[trained.model.posterior.support]
+    z = move(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
     plots.traversals(path, images, latents, TRAVERSAL, kl)
     caption = "The most informative latents, moved one at a time from the code of a test image."
