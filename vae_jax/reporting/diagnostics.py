@@ -150,7 +150,7 @@ def _try(run: Row, *remedies: str) -> str:
 def _fits(run: Row, remedy: str) -> bool:
     """Return whether the posterior or prior that a remedy names goes with the other of the run."""
     name, _, member = remedy.removeprefix("--").partition("=")
-    chosen = {each: run.get(each) for each in ("posterior", "prior")} | {name: member}
+    chosen = {each: str(run.get(each)) for each in ("posterior", "prior")} | {name: member}
     posterior, prior = POSTERIORS.get(chosen["posterior"]), PRIORS.get(chosen["prior"])
     if posterior is None or prior is None:
         return True

@@ -24,10 +24,8 @@ class Network(Protocol):
     event_ranks: ClassVar[tuple[int, ...] | None] = None
     """Numbers of axes of the x that it takes, 3 for images; None for any."""
 
-    @property
-    def dtype(self) -> str | None:
-        """Type of the computation inside the network; None follows the parameters."""
-        ...
+    dtype: str | None = None
+    """Type of the computation inside the network; None follows the parameters."""
 
     def encoder_body(self) -> nn.Module:
         """Build the module from images to features."""
