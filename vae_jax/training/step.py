@@ -7,6 +7,7 @@ A run whose objective or gradient is not finite diverges: ``train_step`` stores 
 update and freezes the run, so that its state stays the one before it (``divergence.py`` explains).
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -18,11 +19,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
 from vae_jax.hparams import HParam, HParams
+from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
 from vae_jax.objectives.base import Noise
+from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
 from vae_jax.settings import one_of, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
@@ -71,13 +75,30 @@ class TrainSpec:
         ),
     )
 
+    def __post_init__(self) -> None:
+        """Refuse an objective or a regularizer that the posterior does not allow.
+
+        Raises:
+            InputError: their traits do not fit, see :mod:`vae_jax.objectives.combinations`.
+        """
+        posterior, objective = self.model.posterior, self.objective
+        own = {"objective": type(objective).__name__} | vars(objective)
+        spell = Spelling(own | dict(self.model.spelling.values))
+        refused = refused_objectives(posterior, self.model.prior, objective, spell)
+        penalties = (
+            refused_regularizer(posterior, each, f"regularizers={type(each).__name__}", spell)
+            for each in self.regularizers
+        )
+        for message in itertools.chain(refused, *penalties):
+            raise InputError(message)
+
 
 class Batch(NamedTuple):
     """Examples and randomness of one update.
 
     Attributes:
         x: images in [0, 1].
-        noise: standard draws of the reparameterization, which become samples of z.
+        noise: the posterior's noise, of which samples of z are made.
         key: key of the regularisers.
         y: labels, for a conditional model only.
     """
@@ -226,6 +247,7 @@ def train_step(
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     params = _update_likelihood(spec, params, value, batch.x, diverged)
+    params = _update_posterior(spec, hparams, params, value, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged), terms
 
 
@@ -239,7 +261,8 @@ def regularized_objective(
 ) -> tuple[Scalar, ObjectiveOutput]:
     """Return the objective less all penalties, and the objective's output for each example.
 
-    ``mean_n(objective(x_n)) - sum_r penalty_r``, in nats per example.
+    ``mean_n(objective(x_n)) - mean_n(loss_n) - sum_r penalty_r``, in nats per example, with the
+    posterior's own loss where it has one.
 
     Args:
         spec: model and training.
@@ -252,6 +275,11 @@ def regularized_objective(
     value = spec.objective(spec.model, hparams, params, batch.x, batch.noise, step, batch.y)
     objective = jnp.mean(value.objective)
     context = Context(spec.model.latent_mask(hparams), num_examples, batch.key)
+    own = spec.model.posterior.loss(
+        hparams, params.get("posterior", {}), value.samples.q, value.samples.z
+    )
+    if own is not None:
+        objective -= jnp.mean(own)
     for regularizer in spec.regularizers:
         learned = params.get(type(regularizer).__name__, {})
         objective -= regularizer(hparams, learned, value.samples, context)
@@ -271,10 +299,31 @@ def _update_likelihood(
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
     moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
-    kept = jax.tree.map(
-        lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
-    )
-    return params | {"likelihood": kept}
+    return params | {"likelihood": _unless_diverged(diverged, moved, params["likelihood"])}
+
+
+def _update_posterior(
+    spec: TrainSpec,
+    hparams: HParams,
+    params: Params,
+    value: ObjectiveOutput,
+    diverged: Int[Array, ""],
+) -> Params:
+    """Return the parameters after the update of those that the posterior computes by itself.
+
+    A codebook's moving average for example. A diverged run keeps its own; a family that moves
+    nothing adds nothing to the program.
+    """
+    old = params.get("posterior", {})
+    moved = spec.model.posterior.update(hparams, old, value.samples.q, value.samples.z)
+    if moved is old:
+        return params
+    return params | {"posterior": _unless_diverged(diverged, moved, old)}
+
+
+def _unless_diverged(diverged: Int[Array, ""], new: Params, old: Params) -> Params:
+    """Return the new parameters, or the old ones of a run that diverged."""
+    return jax.tree.map(lambda new, old: jnp.where(diverged < 0, new, old), new, old)
 
 
 def _are_finite(tree: Any) -> Bool[Array, ""]:
