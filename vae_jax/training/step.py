@@ -7,6 +7,7 @@ A run whose objective or gradient is not finite diverges: ``train_step`` stores 
 update and freezes the run, so that its state stays the one before it (``divergence.py`` explains).
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -23,10 +24,10 @@ from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
 from vae_jax.objectives.base import Noise
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
-from vae_jax.settings import one_of, setting, whole
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
-from vae_jax.training.optimizers import Adam
+from vae_jax.training.optimizers import Adam, Optimizer
 from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, default_float
 
 
@@ -43,6 +44,8 @@ class TrainSpec:
         optimizer: optimizer of all parameters.
         batch_size: examples per update.
         binarize: mode by which gray pixels become binary, one of ``batches.BINARIZATIONS``.
+        is_averaged: True to keep a moving average of the parameters, which evaluation uses; set it
+            with :meth:`specialized`.
 
     Example:
         >>> import vae_jax
@@ -55,13 +58,20 @@ class TrainSpec:
     model: VAE
     objective: Objective = Elbo()
     regularizers: tuple[Regularizer, ...] = ()
-    optimizer: Adam = Adam()
+    optimizer: Optimizer = Adam()
     batch_size: int = setting(128, whole(1), "examples per update")
     binarize: str = setting(
         "none", one_of(*batches.BINARIZATIONS), "method by which gray pixels become binary"
     )
+    is_averaged: bool = False
 
     hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "ema",
+            0.0,
+            real(0.0, below=1.0),
+            "decay of the moving average of the parameters that evaluation uses; 0: none",
+        ),
         HParam(
             "seed",
             0,
@@ -70,6 +80,19 @@ class TrainSpec:
             dtype="uint32",
         ),
     )
+
+    def specialized(self, hparams: HParams) -> "TrainSpec":
+        """Return the specification with the parts that these hyperparameters need, and no others.
+
+        These are the average of the parameters and the parts of the optimizer, see
+        :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
+
+        Args:
+            hparams: hyperparameters of all runs, with known values.
+        """
+        is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
+        optimizer = self.optimizer.specialized(hparams)
+        return dataclasses.replace(self, optimizer=optimizer, is_averaged=is_averaged)
 
 
 class Batch(NamedTuple):
@@ -126,11 +149,13 @@ class TrainTerms(NamedTuple):
         objective: objective that is maximised, penalties subtracted.
         log_likelihood: reconstruction term E_q[log p(x|z)].
         kl: divergence KL(q(z|x) || p(z)).
+        skipped: share of the updates that were left out; None where the optimizer skips none.
     """
 
     objective: Float[Array, "*runs"]
     log_likelihood: Float[Array, "*runs"]
     kl: Float[Array, "*runs"]
+    skipped: Float[Array, "*runs"] | None = None
 
 
 class TrainState(NamedTuple):
@@ -141,6 +166,7 @@ class TrainState(NamedTuple):
         params: parameters of the model, and of regularisers that learn.
         opt_state: state of the optimizer.
         diverged: first update whose objective or gradient was not finite; -1 while there is none.
+        average: moving average of the parameters, where ``TrainSpec.is_averaged``; else empty.
 
     Example:
         >>> import vae_jax
@@ -154,6 +180,12 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     diverged: Int[Array, "*runs"]
+    average: Params = ()
+
+    @property
+    def eval_params(self) -> Params:
+        """Parameters that evaluation uses: the average, or the parameters where there is none."""
+        return self.average or self.params
 
 
 def init(
@@ -177,7 +209,8 @@ def init(
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
-    return TrainState(zero, params, opt_state, zero - 1)
+    average = jax.tree.map(jnp.copy, params) if spec.is_averaged else ()
+    return TrainState(zero, params, opt_state, zero - 1, average)
 
 
 def train_step(
@@ -222,11 +255,17 @@ def train_step(
     gradient = jax.lax.optimization_barrier(gradient)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
     diverged = jnp.where(is_first, state.step, state.diverged)
-    transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
+    is_held = diverged >= 0
+    if spec.optimizer.skips:
+        is_skipped = spec.optimizer.is_skipped(hparams, gradient)
+        is_held |= is_skipped
+        terms = terms._replace(skipped=is_skipped.astype(default_float()))
+    transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     params = _update_likelihood(spec, params, value, batch.x, diverged)
-    return TrainState(state.step + 1, params, opt_state, diverged), terms
+    average = _update_average(spec, hparams, state, params, diverged)
+    return TrainState(state.step + 1, params, opt_state, diverged, average), terms
 
 
 def regularized_objective(
@@ -275,6 +314,27 @@ def _update_likelihood(
         lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
     )
     return params | {"likelihood": kept}
+
+
+def _update_average(
+    spec: TrainSpec, hparams: HParams, state: TrainState, params: Params, diverged: Int[Array, ""]
+) -> Params:
+    """Return the moving average of the parameters after an update, empty where none is kept.
+
+    a' = d a + (1 - d) p with d = min(ema, (1 + t) / (10 + t)) after t updates: while there are few,
+    the average covers about a tenth of them and forgets the initial parameters. With ``ema`` 0 it
+    is p itself. A diverged run keeps its own.
+    """
+    if not spec.is_averaged:
+        return ()
+    done = state.step.astype(default_float())
+    share = 1.0 - jnp.minimum(hparams.ema, (1.0 + done) / (10.0 + done))
+
+    def moved(old: Array, new: Array) -> Array:
+        mean = jnp.where(hparams.ema > 0, old + share * (new - old), new)
+        return jnp.where(diverged < 0, mean, old)
+
+    return jax.tree.map(moved, state.average, params)
 
 
 def _are_finite(tree: Any) -> Bool[Array, ""]:
@@ -330,7 +390,7 @@ def train_chunk(
         return state, jax.tree.map(jnp.add, sums, terms)
 
     zero = jnp.zeros((), default_float())
-    start = (state, TrainTerms(zero, zero, zero))
+    start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
     state, sums = jax.lax.fori_loop(0, num_steps, body, start)
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 
