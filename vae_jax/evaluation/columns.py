@@ -297,6 +297,13 @@ CORE = by_name(
             "train objective",
         ),
         Column(
+            "train_skipped",
+            "updates left out because the norm of the gradient exceeded skip_norm, since the "
+            "evaluation before",
+            NUMBER,
+            "skipped updates",
+        ),
+        Column(
             "eval_particles",
             "K, importance samples behind the NLL",
             NUMBER,

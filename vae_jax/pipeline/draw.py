@@ -42,7 +42,7 @@ def draw_figures(
 
     models = {
         run: TrainedVAE(
-            done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
+            done.spec.model, *vectorized.take((done.group.hparams, done.state.eval_params), i)
         )
         for done in trained
         for i, run in enumerate(done.group.runs)

@@ -71,7 +71,7 @@ class Runs(NamedTuple):
 
     def context(self, run: int) -> "EvalContext":
         """Return one run with its data."""
-        hparams, params = vectorized.take((self.hparams, self.state.params), run)
+        hparams, params = vectorized.take((self.hparams, self.state.eval_params), run)
         return EvalContext(
             TrainedVAE(self.spec.model, hparams, params), self.data, self.spec.binarize
         )
