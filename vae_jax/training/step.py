@@ -350,8 +350,8 @@ def _update_posterior(
 ) -> Params:
     """Return the parameters after the update of those that the posterior computes by itself.
 
-    A codebook's moving average for example. A run whose update is held keeps its own; a family that moves
-    nothing adds nothing to the program.
+    A codebook's moving average for example. A run whose update is held keeps its own; a family that
+    moves nothing adds nothing to the program.
     """
     old = params.get("posterior", {})
     moved = spec.model.posterior.update(hparams, old, value.samples.q, value.samples.z)
