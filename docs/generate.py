@@ -17,7 +17,9 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # mkdocs does not look in the working directory
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # mkdocs looks in neither
+
+import what_combines  # noqa: E402
 
 import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
@@ -195,8 +197,10 @@ def members_page() -> str:
     parts = [
         "# Members\n\nPosterior, prior, likelihood, objective and network are chosen "
         "independently. What cannot go together is refused in one line, by the traits that the "
-        "members declare. All penalties may be added to any objective.\n"
+        "members declare. All penalties may be added to any objective.\n\n## What combines\n"
     ]
+    for introduction, (head, rows) in what_combines.tables().items():
+        parts.append(f"{introduction}\n\n{table(head, rows)}")
     for title, (chosen_by, members) in _registries().items():
         rows = [
             (

@@ -47,26 +47,33 @@ class ValueType:
         return self.parse in (int, float)
 
 
-def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> ValueType:
+def real(
+    low: float, *, is_open: bool = False, or_infinite: bool = False, below: float = math.inf
+) -> ValueType:
     """Return the type of real numbers from ``low`` on.
 
     Args:
         low: smallest value.
         is_open: exclude ``low`` itself.
         or_infinite: include infinity.
+        below: bound that the values stay below.
 
     Example:
         >>> real(0.0).description
         'a finite number of at least 0'
         >>> real(0.0, is_open=True).is_valid(0.0)
         False
+        >>> real(0.0, below=1.0).description
+        'a finite number of at least 0 and below 1'
     """
     description = f"a finite number {'above' if is_open else 'of at least'} {low:g}"
+    description += f" and below {below:g}" if below < math.inf else ""
     description += ", or inf" if or_infinite else ""
 
     def is_valid(value: int | float) -> bool:
         is_above = value > low if is_open else value >= low
-        return is_above and (value <= LARGEST_REAL or (or_infinite and math.isinf(value)))
+        is_finite = value <= LARGEST_REAL and value < below
+        return is_above and (is_finite or (or_infinite and math.isinf(value)))
 
     return ValueType(float, is_valid, description)
 

@@ -114,7 +114,7 @@ def test_the_idx_reader_takes_anything(tmp_path, content):
 
 
 @pytest.mark.parametrize("flag", [f for f in FLAGS.values() if f.type.parse is int])
-@many
+@settings(many, max_examples=40)  # for each of so many flags of one type
 @given(text=st.text(st.characters(categories=["Nd", "Pd", "Zs"]), max_size=6))
 def test_a_count_is_a_count_in_any_script(flag, text):
     value = _result_of(lambda: flag.parse(text))

@@ -16,7 +16,6 @@ from vae_jax.models.vae import VAE
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.settings import static_settings
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
 
 T = TypeVar("T")
@@ -52,12 +51,10 @@ def train_spec(
         model,
         chosen("objective", config),
         regularizers(config),
-        member(
-            Adam, config, num_steps=config.num_steps, is_clipped=config.clip_norm < float("inf")
-        ),
+        chosen("optimizer", config, num_steps=config.num_steps),
         config.batch_size,
         config.binarize,
-    )
+    ).specialized(hparams([config]))
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:

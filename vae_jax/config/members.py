@@ -64,7 +64,8 @@ def chosen(values: Mapping[str, Any]) -> Chosen:
 
     Example:
         >>> names = dict(network="mlp", posterior="iaf", prior="normal", likelihood="bernoulli")
-        >>> members = chosen(names | dict(objective="elbo", evaluate=("nll",)))
+        >>> names |= dict(objective="elbo", optimizer="adam", evaluate=("nll",))
+        >>> members = chosen(names)
         >>> [member.__name__ for kind, member in members if kind == "posterior"]
         ['InverseAutoregressive']
     """
