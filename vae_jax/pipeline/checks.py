@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
-from vae_jax.config.members import find
+from vae_jax.config.members import KINDS, find
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.models.combinations import enumeration, names_with
@@ -61,7 +61,7 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
         yield (
             f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
             f"{config.likelihood}; give --binarize=none, or --likelihood="
-            f"{enumeration(names_with(LIKELIHOODS, 'is_binary'))}"
+            f"{enumeration(names_with(KINDS['likelihood'], 'is_binary'))}"
         )
 
 
