@@ -241,7 +241,7 @@ def declarations(member: Any) -> tuple[Setting, ...]:
 
     Example:
         >>> import vae_jax
-        >>> [each.name for each in declarations(vae_jax.Adam)]
-        ['schedule', 'learning_rate', 'warmup_steps', 'clip_norm']
+        >>> [each.name for each in declarations(vae_jax.ImportanceWeighted)]
+        ['num_particles', 'num_bounds', 'estimator', 'beta', 'kl_warmup_steps']
     """
     return (*static_settings(member), *getattr(member, "hparams", ()))
