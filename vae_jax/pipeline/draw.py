@@ -54,6 +54,8 @@ def draw_figures(
     if best is None:
         return drawn
     model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
+    for name, reason in figures.left_out(model.model).items():
+        print(f"NOTE: no figure of {name}: {reason}", flush=True)
     drawn += figures.draw(target, model, shown, metrics, best)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
@@ -64,7 +66,7 @@ def draw_figures(
 
 def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
     """Return the models of a group by the numbers of their runs, with arrays on the host."""
-    arrays = jax.device_get((done.group.hparams, done.state.params))
+    arrays = jax.device_get((done.group.hparams, done.state.eval_params))
     return {
         run: TrainedVAE(done.spec.model, *vectorized.take(arrays, i))
         for i, run in enumerate(done.group.runs)

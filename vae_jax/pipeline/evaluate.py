@@ -135,7 +135,7 @@ class _Evaluation:
     @functools.cached_property
     def _model(self) -> tuple[HParams, Params]:
         """Hyperparameters and parameters of all runs of the group, on the host."""
-        return jax.device_get((self._runs.hparams, self._runs.state.params))
+        return jax.device_get((self._runs.hparams, self._runs.state.eval_params))
 
     @property
     def _indices(self) -> list[int]:
