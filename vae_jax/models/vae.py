@@ -283,7 +283,8 @@ class VAE:
 class TrainedVAE(NamedTuple):
     """A trained model: the static description with the hyperparameters and parameters of one run.
 
-    Its methods are those of :class:`VAE` without the first two arguments.
+    Its methods are those of :class:`VAE` without the first two arguments, each one compiled
+    program for all runs of a model: one primitive at a time, an accelerator would compile twenty.
 
     Attributes:
         model: static description.
@@ -308,17 +309,23 @@ class TrainedVAE(NamedTuple):
 
     def encode(self, x: Images, y: Labels | None = None) -> Posterior:
         """Return q(z|x), or q(z|x, y)."""
-        return self.model.encode(self.hparams, self.params, x, y)
+        return _encode(self.model, self.hparams, self.params, x, y)
 
     def generate(self, z: Latents, y: SharedLabels | None = None) -> Images:
         """Return the mean images E[x|z] for given z."""
-        return self.model.generate(self.hparams, self.params, z, y)
+        return _generate(self.model, self.hparams, self.params, z, y)
 
     def reconstruct(self, x: Images, y: Labels | None = None) -> Images:
         """Return the mean images E[x'|z] at z = the center of q(z|x)."""
-        return self.model.reconstruct(self.hparams, self.params, x, y)
+        return _reconstruct(self.model, self.hparams, self.params, x, y)
 
     def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Images:
         """Return the mean images E[x|z] of ``num`` latents z drawn from the prior."""
-        z = self.model.sample_prior(self.hparams, self.params, key, num, y)
+        z = _sample_prior(self.model, self.hparams, self.params, key, num, y)
         return self.generate(z, y)
+
+
+_encode = jax.jit(VAE.encode, static_argnums=0)
+_generate = jax.jit(VAE.generate, static_argnums=0)
+_reconstruct = jax.jit(VAE.reconstruct, static_argnums=0)
+_sample_prior = jax.jit(VAE.sample_prior, static_argnums=(0, 4))
