@@ -91,7 +91,7 @@ def _rows(name, runs):
 
 
 def _images(pixels):
-    return batches.as_images(jnp.asarray(pixels))
+    return batches.as_observations(jnp.asarray(pixels))
 
 
 def _codes(runs, pixels):

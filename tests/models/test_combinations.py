@@ -72,7 +72,7 @@ def _sampled(count: int) -> list[tuple[str, ...]]:
 
 def _objectives(spec: TrainSpec, hparams: HParams) -> np.ndarray:
     """Return the objectives of three updates, ``[updates, runs]``, all runs under one vmap."""
-    images = batches.as_images(jnp.asarray(DATA.train[:8]))
+    images = batches.as_observations(jnp.asarray(DATA.train[:8]))
 
     def start(hparams: HParams) -> TrainState:
         return training_step.init(spec, hparams, images.mean(axis=0), images)

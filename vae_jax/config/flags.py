@@ -20,6 +20,7 @@ from vae_jax.config.flag_types import (
     some_of,
     whole,
 )
+from vae_jax.data.encodings import CHOICES as ENCODING_CHOICES
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import AIS_STARTS, EVALUATORS
@@ -101,6 +102,12 @@ class Config:
         whole(0),
         "images held out for valid where the source has no valid split; 0: a sixth or a tenth",
         is_sweepable=False,
+    )
+    encoding: str = _flag(
+        "auto",
+        one_of(*ENCODING_CHOICES),
+        "meaning of the numbers of --dataset; auto: recognised, and said",
+        changes_run=False,
     )
     data_on_device: str = _flag(
         "auto",

@@ -48,7 +48,7 @@ def draw_figures(
         for i, run in enumerate(done.group.runs)
     }
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
     labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
     shown = figures.ShownImages(images, labels, dataset.class_names)
 

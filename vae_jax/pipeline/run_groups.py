@@ -63,7 +63,7 @@ class RunGroup:
             top_latent_size=max(config.top_latent_size for config in self.configs),
             clip_norm=min(config.clip_norm for config in self.configs),
         )
-        return build.train_spec(common, dataset.image_shape, dataset.num_classes)
+        return build.train_spec(common, dataset.event_shape, dataset.num_classes)
 
     def layout(self, spec: TrainSpec) -> Layout:
         """Return the arrangement of the runs on the devices."""

@@ -4,11 +4,11 @@ From Python it is given as ``VAE(..., network=...)``; ``NETWORKS`` in the packag
 ``--network`` knows.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 
-from vae_jax.models.networks.layers import Decoder, ImageShape
+from vae_jax.models.networks.layers import Decoder, EventShape
 
 
 @runtime_checkable
@@ -16,8 +16,11 @@ class Network(Protocol):
     """Architecture of encoder and decoder: a frozen dataclass that builds their linen modules.
 
     It depends neither on the posterior, which defines the heads of the encoder, nor on the
-    likelihood, which defines the number of outputs per pixel.
+    likelihood, which defines the number of outputs for each dimension of x.
     """
+
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of axes that an x may have: (3,) for images alone, None for any."""
 
     @property
     def dtype(self) -> str | None:
@@ -25,13 +28,13 @@ class Network(Protocol):
         ...
 
     def encoder_body(self) -> nn.Module:
-        """Build the module from images to features."""
+        """Build the module from x to features."""
         ...
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
-        """Build the module from (z, latent_mask) to outputs, up to the per-pixel bias.
+    def decoder(self, event_shape: EventShape) -> Decoder:
+        """Build the module from (z, latent_mask) to outputs, up to the bias of each dimension.
 
         Args:
-            image_shape: height, width and outputs per pixel.
+            event_shape: shape of one x, its last axis times the outputs for each dimension.
         """
         ...

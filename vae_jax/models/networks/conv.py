@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
     Dense,
-    ImageShape,
+    EventShape,
     optional_weight_norm,
 )
 
@@ -66,13 +66,15 @@ class Conv:
     weight_norm: bool = False
     dtype: str | None = None
 
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
+
     def encoder_body(self) -> nn.Module:
         """Build the module: pixels -> channels -> hidden_sizes."""
         return ConvEncoder(self)
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
+    def decoder(self, event_shape: EventShape) -> Decoder:
         """Build the module: z -> reversed hidden_sizes -> reversed channels -> pixels."""
-        return Decoder(self.hidden_sizes[-1], ConvDecoder(self, image_shape), dtype=self.dtype)
+        return Decoder(self.hidden_sizes[-1], ConvDecoder(self, event_shape), dtype=self.dtype)
 
 
 class ConvEncoder(nn.Module):
@@ -113,11 +115,11 @@ class ConvDecoder(nn.Module):
 
     Attributes:
         spec: architecture; the last of its hidden sizes belongs to the layer before this body.
-        image_shape: shape of one output.
+        event_shape: shape of one output.
     """
 
     spec: Conv
-    image_shape: ImageShape
+    event_shape: EventShape
 
     @nn.compact
     def __call__(
@@ -125,7 +127,7 @@ class ConvDecoder(nn.Module):
     ) -> Float[Array, "*batch height width outputs"]:
         """Return the outputs without a bias, which the model adds per pixel."""
         spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
-        *image_size, outputs = self.image_shape
+        *image_size, outputs = self.event_shape
         sizes = _sizes(image_size, len(spec.channels))
         smallest = (*sizes[-1], spec.channels[-1])
         for size in (*spec.hidden_sizes[-2::-1], math.prod(smallest)):

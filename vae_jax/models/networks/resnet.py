@@ -13,7 +13,7 @@ with weight normalization or without (SkipInit, De & Smith 2020).
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from vae_jax.models.networks.conv import (
     add_bias,
     pad,
 )
-from vae_jax.models.networks.layers import ACTIVATIONS, Decoder, ImageShape, optional_weight_norm
+from vae_jax.models.networks.layers import ACTIVATIONS, Decoder, EventShape, optional_weight_norm
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,15 @@ class ResNet:
     weight_norm: bool = False
     dtype: str | None = None
 
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
+
     def encoder_body(self) -> nn.Module:
         """Build the module: pixels -> channels, each refined by num_blocks -> hidden_sizes."""
         return ResNetEncoder(self._without_blocks(), self.num_blocks)
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
+    def decoder(self, event_shape: EventShape) -> Decoder:
         """Build the module: z -> reversed hidden_sizes -> reversed channels, refined -> pixels."""
-        body = ResNetDecoder(self._without_blocks(), image_shape, self.num_blocks)
+        body = ResNetDecoder(self._without_blocks(), event_shape, self.num_blocks)
         return Decoder(self.hidden_sizes[-1], body, dtype=self.dtype)
 
     def _without_blocks(self) -> Conv:

@@ -68,6 +68,8 @@ class PriorFamily(Protocol):
 
     needs_labels: ClassVar[bool] = False
     """Flag: the prior is p(z|y), so the model must be class-conditional."""
+    encodings: ClassVar[tuple[str, ...] | None] = None
+    """Encodings of data that the prior can be learned from; None for any."""
     has_gaussian_kl: ClassVar[bool] = False
     """Flag: the KL from a Gaussian posterior to the prior is known in closed form."""
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +84,8 @@ class VampPrior(PriorFamily):
         >>> model.prior_at(hparams, params).components.mean.shape  # 48 columns, 2 of them used
         (3, 48)
     """
+
+    encodings: ClassVar[tuple[str, ...] | None] = ("pixels",)
 
     num_components: int = 10
     pseudo_inputs: str = "data"
