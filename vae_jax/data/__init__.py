@@ -4,7 +4,7 @@
 numpy. There is one module per source, which only reads and gives a `RawDataset`:
 
 * `packaged`: digits inside Python packages; `sprites`: images that are drawn here;
-* `npz`, `idx`, `image_folder`: files of the user;
+* `npz`, `arrays`, `table`, `idx`, `image_folder`: files of the user;
 * `tfds`: data sets that tensorflow-datasets knows by name; `download`: those of them that can be
   fetched and decoded without TensorFlow.
 

@@ -143,6 +143,11 @@ class Dataset:
         return getattr(self, f"{split}_labels")
 
     @property
+    def classes(self) -> tuple[int, ...]:
+        """Classes that occur in train, in order; none without labels."""
+        return () if self.train_labels is None else tuple(np.unique(self.train_labels).tolist())
+
+    @property
     def num_classes(self) -> int:
         """Number of classes: one more than the largest label of any split, 0 without labels."""
         labels = (self.train_labels, self.valid_labels, self.test_labels)

@@ -92,7 +92,13 @@ def encode(arrays: Mapping[str, np.ndarray], choice: str, flag: str) -> Encoded:
     if encoding == "counts":
         return _counts(arrays, facts, flag)
     stored = {split: array.astype(np.float32) for split, array in arrays.items()}
-    return Encoded(stored, encoding, f"real numbers from {facts.low:g} to {facts.high:g}, kept")
+    kept = {
+        "auto": "kept as they are",
+        "reals": "kept as they are",
+        "standardized": "standardized by train's mean and deviation of each dimension",
+        "standardized_overall": "standardized by train's mean and deviation of all dimensions",
+    }[choice]
+    return Encoded(stored, encoding, f"real numbers from {facts.low:g} to {facts.high:g}, {kept}")
 
 
 def standardize(

@@ -3,7 +3,7 @@
 A name belongs to the first source that knows it:
 
 1. `DATASETS`, which need neither files nor a network; `sprites/N` is one of them too;
-2. a path: an `.npz` file, a folder of IDX files or a folder of images;
+2. a path: a file of arrays or a table (`READERS`), a folder of IDX files or of images;
 3. tensorflow-datasets (`tfds`): a set that it prepared, or one of `DOWNLOADABLE`.
 
 A new data set is a function that returns a `RawDataset` and a row in `DATASETS`.
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vae_jax.data import checks, encodings
+from vae_jax.data.arrays import read_hdf5, read_mat, read_npy
 from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.encodings import Standardization
@@ -26,6 +27,7 @@ from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
 from vae_jax.data.splits import with_all_splits
 from vae_jax.data.sprites import is_sprites, read_sprites
+from vae_jax.data.table import read_table
 from vae_jax.data.tfds import read_named
 from vae_jax.runtime.errors import InputError
 
@@ -42,6 +44,18 @@ Each function takes `--name=value`, the setting that names the data, with which 
 """
 
 
+READERS: dict[str, Callable[[Path, str], RawDataset]] = {
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".mat": read_mat,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+}
+"""Readers of files by their suffix."""
+
+
 def load(
     name: str,
     *,
@@ -55,8 +69,8 @@ def load(
     Args:
         name: `mnist_5k`, `digits`, `sprites` (`sprites/N` for another number of training images),
             the name of an image data set of tensorflow-datasets (`mnist`, `cifar10`,
-            `emnist/letters`, ...), or the path of an `.npz` file, a folder of IDX files or a
-            folder of images. For a folder called like a data set write `./mnist`.
+            `emnist/letters`, ...), or the path of a file of arrays (`READERS`), a folder of IDX
+            files or a folder of images. For a folder called like a data set write `./mnist`.
         data_dir: folder of prepared data sets, downloads and decoded copies.
         offline_dataset: data set to use if `name` has to be downloaded and cannot be.
         num_valid: images to hold out of train where the source has no valid split; 0 for the
@@ -120,7 +134,7 @@ def _read(name: str, data_dir: Path, flag: str) -> RawDataset:
 
 def _is_path(name: str) -> bool:
     """Return whether a name is one of a file or folder: it exists, or it is written like a path."""
-    if name.startswith((".", "/", "~")) or name.endswith((".npz", "/")):
+    if name.startswith((".", "/", "~")) or name.endswith((*READERS, "/")):
         return True
     return name == "" or os.path.exists(name)  # unlike Path.exists it accepts any name
 
@@ -134,9 +148,13 @@ def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
         )
     if path.is_dir():
         return _read_folder(path, data_dir, flag)
-    if path.suffix != ".npz" or not path.is_file():
-        raise InputError(f"{flag}: neither .npz nor a folder; save the arrays with numpy.savez")
-    return read_npz(path, flag)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None or not path.is_file():
+        raise InputError(
+            f"{flag}: neither a folder nor a file of {', '.join(READERS)}; save the arrays with "
+            "numpy.savez(path, x_train=...)"
+        )
+    return reader(path, flag)
 
 
 def _read_folder(folder: Path, data_dir: Path, flag: str) -> RawDataset:

@@ -69,17 +69,17 @@ def data_problems(spec: TrainSpec, data: Dataset, spell: Spell) -> Iterator[str]
         encodings = getattr(member, "encodings", None)
         if encodings is not None and data.encoding not in encodings:
             remedy = _others(setting, "encodings", data.encoding, spell)
-            asked = f"{spell('encoding', encodings[0])} where the numbers are {encodings[0]}"
+            asked = f"or {spell('encoding', encodings[0])} if they are {encodings[0]}"
             yield (
                 f"{spell(setting, name)}: takes {' or '.join(encodings)}, but the data are "
-                f"{data.encoding}; give {remedy}or {asked}"
+                f"{data.encoding}; give {remedy}{asked}"
             )
         ranks = getattr(member, "event_ranks", None)
         if ranks is not None and rank not in ranks:
-            remedy = _others(setting, "event_ranks", rank, spell) or "another one "
+            remedy = _others(setting, "event_ranks", rank, spell) or "another one"
             yield (
                 f"{spell(setting, name)}: takes examples of {' or '.join(map(str, ranks))} axes, "
-                f"but those of the data have the shape {data.event_shape}; give {remedy.strip()}"
+                f"but those of the data have the shape {data.event_shape}; give {remedy.strip(', ')}"
             )
     if spec.binarize != "none" and data.encoding != "pixels":
         yield (

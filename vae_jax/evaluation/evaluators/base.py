@@ -153,7 +153,7 @@ class EvalContext(NamedTuple):
     def codes(
         self, subset: ExampleSubset, on_progress: OnProgress = lambda share: None
     ) -> Float[np.ndarray, "n latents"]:
-        """Return the centers of the posteriors q(z|x) of examples, in the latents that the run uses.
+        """Return the centers of q(z|x) of examples, in the latents that the run uses.
 
         Args:
             subset: examples.
