@@ -4,13 +4,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Int32, Shaped
 
 from vae_jax.data.encodings import Standardization
-
-Array = np.ndarray
-Stored = UInt8[Array, "n *event"] | Float32[Array, "n *event"] | Int32[Array, "n *event"]
-"""Examples of a split as they are stored, see :mod:`vae_jax.data.encodings`."""
 
 
 class RawSplit(NamedTuple):
@@ -109,9 +105,9 @@ class Dataset:
         ((4, 5, 1), 'pixels', 6)
     """
 
-    train: Stored
-    valid: Stored
-    test: Stored
+    train: Shaped[np.ndarray, "num_train *event"]
+    valid: Shaped[np.ndarray, "num_valid *event"]
+    test: Shaped[np.ndarray, "num_test *event"]
     train_labels: Int32[np.ndarray, " num_train"] | None
     valid_labels: Int32[np.ndarray, " num_valid"] | None
     test_labels: Int32[np.ndarray, " num_test"] | None

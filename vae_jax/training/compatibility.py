@@ -77,9 +77,10 @@ def data_problems(spec: TrainSpec, data: Dataset, spell: Spell) -> Iterator[str]
         ranks = getattr(member, "event_ranks", None)
         if ranks is not None and rank not in ranks:
             remedy = _others(setting, "event_ranks", rank, spell) or "another one"
+            taken, shape = " or ".join(map(str, ranks)), data.event_shape
             yield (
-                f"{spell(setting, name)}: takes examples of {' or '.join(map(str, ranks))} axes, "
-                f"but those of the data have the shape {data.event_shape}; give {remedy.strip(', ')}"
+                f"{spell(setting, name)}: takes examples of {taken} axes, but those of the data "
+                f"have the shape {shape}; give {remedy.strip(', ')}"
             )
     if spec.binarize != "none" and data.encoding != "pixels":
         yield (
