@@ -11,6 +11,7 @@ from tests.oracles import LinearModel
 from vae_jax.data import encodings
 from vae_jax.data.dataset import Provenance, RawDataset, RawSplit
 from vae_jax.data.registry import build_dataset
+from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.training import loop
 from vae_jax.training.step import TrainSpec
 
@@ -72,7 +73,7 @@ def test_training_on_vectors_of_reals_starts_at_their_mean_and_improves(wine):
         wine.event_shape,
         NUM_LATENTS,
         vae_jax.MLP(()),
-        likelihood=vae_jax.GaussianLikelihood("learned"),
+        likelihood=GaussianLikelihood("learned"),
     )
     hparams = vae_jax.HParams.of(latent_size=NUM_LATENTS, learning_rate=0.02)
     spec = TrainSpec(model, batch_size=71)

@@ -201,7 +201,9 @@ def binarize(key: PRNGKey, pixels: Pixels, event_rank: int = 3) -> Bool[Array, "
     return _random_uint16(key, pixels.shape, event_rank) < threshold
 
 
-def _random_uint16(key: PRNGKey, shape: tuple[int, ...], event_rank: int) -> UInt32[Array, "..."]:
+def _random_uint16(
+    key: PRNGKey, shape: tuple[int, ...], event_rank: int = 3
+) -> UInt32[Array, "..."]:
     """Return integers below 2^16: the upper halves of each example's random words, then the lower.
 
     Each example has a row of words of its own: halves of one flat array take three times as long to
