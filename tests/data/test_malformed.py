@@ -2,7 +2,9 @@
 
 import gzip
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,20 @@ def broken_png(folder: Path) -> Path:
     save_image(folder / "images" / "a.png", RNG.integers(0, 256, (30, 30), np.uint8))
     (folder / "images" / "b.png").write_bytes((folder / "images" / "a.png").read_bytes()[:300])
     return folder / "images"
+
+
+def deep_colours(folder: Path) -> Path:
+    """Write a PNG of 16-bit RGB, which Pillow opens as if it had 8 bits."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.full((4, 5, 3), 4095, ">u2"))
+    parts = {b"IHDR": struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows)}
+    chunks = b"".join(
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in (*parts.items(), (b"IEND", b""))
+    )
+    return write_files(folder / "images", {"a.png": b"\x89PNG\r\n\x1a\n" + chunks})
 
 
 def empty_folder(folder: Path) -> Path:
@@ -99,6 +115,7 @@ def text_file(folder: Path) -> Path:
 
 
 NAN = np.full((9, 4, 5), np.nan)
+DEEP = np.arange(20, dtype=np.uint16).reshape(4, 5) * 600
 HALF = np.full((9, 4, 5), 0.3)
 GRAY, SMALL = np.zeros((4, 5), np.uint8), np.zeros((3, 5), np.uint8)
 COLOUR = np.zeros((4, 5, 3), np.uint8)
@@ -162,18 +179,21 @@ MALFORMED = {
         "both a-train-images-idx3-ubyte and b-train-images-idx3-ubyte",
         "keep one",
     ),
-    "no images": (empty_folder, "no PNG, JPEG or IDX", "give another"),
+    "no images": (empty_folder, "no PNG, JPEG, TIFF or IDX", "give another"),
     "broken image": (broken_png, "b.png cannot be decoded", "remove it"),
-    "16 bits": (folder_of(a=GRAY.astype(np.uint16)), "a.png is not an 8-bit", "convert"),
+    "16 bits": (folder_of(a=DEEP, b=DEEP), "integers from 0 to 1", "--encoding=reals"),
     "image pipe": (pipe("images", "a.png"), "a.png is not a file", "remove it"),
     "dangling link": (linked("b.png", "no.png"), "b.png is not a file", "remove it"),
     "link out": (linked("b.png", "../secret.png"), "b.png is a link out of", "put the file itself"),
-    "link round": (linked("b", "."), "b is a link to a folder", "put the folder itself"),
+    "link round": (linked("b", "."), "b is a link to a folder that holds it", "remove"),
     "folder link": (linked("train", ".."), "train is a link to a folder", "put the folder itself"),
     "a program": (program_by_the_name_of_an_image, "a.png cannot be decoded", "remove it"),
     "image sizes": (folder_of(a=GRAY, b=SMALL), "a.png has shape (4, 5, 1) but b.png", "bring"),
     "image channels": (folder_of(a=GRAY, b=COLOUR), "(4, 5, 1) but b.png (4, 5, 3)", "channels"),
     "stray image": (folder_of(a__x=GRAY, y=GRAY), "y.png lies beside folders of classes", "move"),
+    "two depths": (folder_of(a=DEEP, b=GRAY), "a.png and b.png have different depths", "convert"),
+    "no train": (folder_of(test__x=GRAY), "has a folder test but none called train", "add one"),
+    "colours of 16 bits": (deep_colours, "a.png is not an 8-bit gray or RGB", "convert"),
     "stray split": (folder_of(train__x=GRAY, other__y=GRAY), "other/y.png lies beside", "use only"),
 }  # fmt: skip
 

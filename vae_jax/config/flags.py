@@ -11,6 +11,7 @@ from typing import Any
 
 from vae_jax.config.flag_types import (
     BOOLEAN,
+    IMAGE_SIZE,
     NON_EMPTY,
     TEXT,
     FlagType,
@@ -21,6 +22,7 @@ from vae_jax.config.flag_types import (
     whole,
 )
 from vae_jax.data.encodings import CHOICES as ENCODING_CHOICES
+from vae_jax.data.image_folder import IMAGE_MODES
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import AIS_STARTS, EVALUATORS
@@ -107,6 +109,18 @@ class Config:
         "auto",
         one_of(*ENCODING_CHOICES),
         "meaning of the numbers of --dataset; auto: recognised, and said",
+        changes_run=False,
+    )
+    resize: tuple[int, ...] = _flag(
+        (),
+        IMAGE_SIZE,
+        "size that the images of a folder are scaled to cover, the rest cut off",
+        changes_run=False,
+    )
+    image_mode: str = _flag(
+        "as_is",
+        one_of(*IMAGE_MODES),
+        "channels of the images of a folder",
         changes_run=False,
     )
     data_on_device: str = _flag(
@@ -285,6 +299,7 @@ class Config:
     restart: bool = _flag(
         False,
         BOOLEAN,
+        IMAGE_SIZE,
         "train again from the start what no checkpoint can restore",
         changes_run=False,
     )

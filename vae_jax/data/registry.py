@@ -21,7 +21,7 @@ from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.encodings import Standardization
 from vae_jax.data.idx import has_idx, read_idx_folder
-from vae_jax.data.image_folder import image_files, read_image_folder
+from vae_jax.data.image_folder import AS_IS, Preparation, image_files, read_image_folder
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
@@ -63,6 +63,8 @@ def load(
     offline_dataset: str = "",
     num_valid: int = 0,
     encoding: str = "auto",
+    resize: tuple[int, int] | None = None,
+    image_mode: str = "as_is",
 ) -> Dataset:
     """Load a data set by name or path.
 
@@ -76,6 +78,8 @@ def load(
         num_valid: images to hold out of train where the source has no valid split; 0 for the
             customary share (a sixth, or a tenth where there is no test split either).
         encoding: what the numbers mean, one of `encodings.CHOICES`; ``auto`` recognises it.
+        resize: height and width of the images of a folder; None for their own.
+        image_mode: channels of the images of a folder, one of `image_folder.IMAGE_MODES`.
 
     Returns:
         The three splits; `record` says where they came from and whether they were substituted.
@@ -91,8 +95,9 @@ def load(
         '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
     """
     folder, flag = Path(os.path.expanduser(data_dir)), f"--dataset={name}"
+    prepare = Preparation(resize, image_mode)
     try:
-        raw = _read(name, folder, flag)
+        raw = _read(name, folder, flag, prepare)
     except UnavailableError as error:
         reason = str(error)
     else:
@@ -121,14 +126,21 @@ def _load_substitute(
     return build_dataset(raw, record, flag, num_valid, encoding)
 
 
-def _read(name: str, data_dir: Path, flag: str) -> RawDataset:
+def _read(name: str, data_dir: Path, flag: str, prepare: Preparation = AS_IS) -> RawDataset:
     """Read a data set from the first source that knows its name."""
+    if prepare != AS_IS and not os.path.isdir(os.path.expanduser(name)):
+        setting = (
+            f"--resize={'x'.join(map(str, prepare.size))}"
+            if prepare.size
+            else (f"--image_mode={prepare.mode}")
+        )
+        raise InputError(f"{setting}: has no effect on {flag}, no folder of images; leave it out")
     if name in DATASETS:
         return DATASETS[name](flag)
     if is_sprites(name):
         return read_sprites(name, flag)
     if name not in DOWNLOADABLE and _is_path(name):
-        return _read_path(name, data_dir, flag)
+        return _read_path(name, data_dir, flag, prepare)
     return read_named(name, data_dir, flag, list(DATASETS))
 
 
@@ -139,7 +151,7 @@ def _is_path(name: str) -> bool:
     return name == "" or os.path.exists(name)  # unlike Path.exists it accepts any name
 
 
-def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
+def _read_path(name: str, data_dir: Path, flag: str, prepare: Preparation) -> RawDataset:
     path = Path(os.path.expanduser(name))
     if not name or not os.path.exists(path):
         raise InputError(
@@ -147,7 +159,7 @@ def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
             f"({', '.join([*DATASETS, *DOWNLOADABLE])})"
         )
     if path.is_dir():
-        return _read_folder(path, data_dir, flag)
+        return _read_folder(path, data_dir, flag, prepare)
     reader = READERS.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise InputError(
@@ -157,14 +169,14 @@ def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
     return reader(path, flag)
 
 
-def _read_folder(folder: Path, data_dir: Path, flag: str) -> RawDataset:
+def _read_folder(folder: Path, data_dir: Path, flag: str, prepare: Preparation) -> RawDataset:
     try:
         if has_idx(folder):
             return read_idx_folder(folder, flag)
-        files = image_files(folder, flag)
+        files, passed = image_files(folder, flag)
     except OSError as error:
         raise InputError(f"{flag}: cannot be read ({error.strerror}); give another one") from None
-    return read_image_folder(folder, files, data_dir, flag)
+    return read_image_folder(folder, files, data_dir, flag, prepare, passed)
 
 
 def build_dataset(
