@@ -299,7 +299,6 @@ class Config:
     restart: bool = _flag(
         False,
         BOOLEAN,
-        IMAGE_SIZE,
         "train again from the start what no checkpoint can restore",
         changes_run=False,
     )

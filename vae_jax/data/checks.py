@@ -103,7 +103,7 @@ def warnings(splits: dict[str, RawSplit]) -> tuple[str, ...]:
     """Return a sentence for each thing that is allowed but suspicious in checked splits."""
     is_pixels = splits["train"].images.dtype == np.uint8
     scales = _dark_images(splits) if is_pixels else _uneven_numbers(splits)
-    return _repeated_images(splits) + _unknown_labels(splits) + scales
+    return _repeated_images(splits) + _unknown_labels(splits) + _label_gaps(splits) + scales
 
 
 def _repeated_images(splits: dict[str, RawSplit]) -> tuple[str, ...]:
@@ -129,6 +129,24 @@ def _unknown_labels(splits: dict[str, RawSplit]) -> tuple[str, ...]:
         "image has"
         for split, count in unknown.items()
         if count
+    )
+
+
+def _label_gaps(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    """Return a sentence when numbers below the largest label are the label of no training image."""
+    own = splits["train"].labels
+    if own is None:
+        return ()
+    largest = max(int(part.labels.max()) for part in splits.values() if part.labels is not None)
+    held = np.unique(own).tolist()
+    missing = [label for label in range(largest + 1) if label not in set(held)]
+    if not missing or largest == 0:
+        return ()
+    shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    return (
+        f"labels go from 0 to {largest}, but of {shown} ({len(missing):,} of {largest + 1:,}) "
+        "train has no example: --conditional counts them as classes; number the labels from 0 "
+        "without gaps",
     )
 
 
