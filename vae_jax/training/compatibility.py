@@ -54,18 +54,21 @@ def check_data(spec: TrainSpec, data: Dataset) -> None:
         raise InputError(problem)
 
 
-def data_problems(spec: TrainSpec, data: Dataset, spell: Spell) -> Iterator[str]:
+def data_problems(
+    spec: TrainSpec, data: Dataset, spell: Spell, names: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Yield the reasons why a model cannot be trained on data, each with a remedy.
 
     Args:
         spec: model and training; the shape of an example is taken from the data.
         data: data set.
         spell: way to write a setting.
+        names: names of the members as they were given; by default those of their registries.
     """
     model, rank = spec.model, len(data.event_shape)
     members = {"likelihood": model.likelihood, "network": model.network, "prior": model.prior}
     for setting, member in members.items():
-        name = _name_of(setting, member)
+        name = (names or {}).get(setting) or _name_of(setting, member)
         encodings = getattr(member, "encodings", None)
         if encodings is not None and data.encoding not in encodings:
             remedy = _others(setting, "encodings", data.encoding, spell)

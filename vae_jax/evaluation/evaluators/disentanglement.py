@@ -13,6 +13,7 @@ from vae_jax.evaluation.evaluators.base import (
     OnProgress,
     PerRunEvaluator,
 )
+from vae_jax.settings import setting, whole
 from vae_jax.training.batches import SPLITS
 from vae_jax.types import Row
 
@@ -38,9 +39,13 @@ class Disentanglement(PerRunEvaluator):
         factor_values: largest number of values of each factor in the grid.
     """
 
-    factor_values: int = 16
+    factor_values: int = setting(
+        16, whole(2), "most values of each factor on the grid (disentanglement)"
+    )
 
-    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional", "sklearn"})
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"coordinates", "factors", "unconditional", "sklearn"}
+    )
     columns: ClassVar[tuple[Column, ...]] = (
         _score(
             "mig",

@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.types import EventAxes, Observations, Params, PRNGKey, event_axes
 
 Outputs = Float[Array, "... outputs"]
@@ -59,10 +59,15 @@ class Likelihood(Protocol[D]):
     nothing beside the decoder, and the default traits those of a family of images.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     is_discrete: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is the probability of an 8-bit image, so ``bits_per_dim`` applies."""
+    is_binary: ClassVar[bool] = False
+    """Flag: x is 0 or 1; of a gray x ``log_prob`` is a cross-entropy and no log-probability, and
+    no sample is gray."""
     encodings: ClassVar[tuple[str, ...]] = ("pixels",)
     """Encodings of data (``vae_jax.data.ENCODINGS``) on which ``log_prob`` is what it claims."""
     event_ranks: ClassVar[tuple[int, ...] | None] = (3,)

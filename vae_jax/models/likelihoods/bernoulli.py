@@ -67,6 +67,7 @@ class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
 
     is_discrete: ClassVar[bool] = True
     event_ranks: ClassVar[tuple[int, ...] | None] = None
+    is_binary: ClassVar[bool] = True
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
         """Return the logit of the data mean, clipped to [0.001, 0.999] (Burda et al. 2016)."""

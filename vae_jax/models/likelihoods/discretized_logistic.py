@@ -24,6 +24,7 @@ from vae_jax.models.likelihoods.base import (
 from vae_jax.models.likelihoods.eight_bit import MAX_LEVEL, levels
 from vae_jax.models.likelihoods.inversion import invert
 from vae_jax.models.likelihoods.scales import bounded_log_ratio
+from vae_jax.settings import setting, whole
 from vae_jax.types import EventAxes, Observations, Params, PRNGKey
 
 Components = Float[Array, "... logistics"]
@@ -97,7 +98,9 @@ class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
         ((1, 1, 1, 1, 9), 0.25)
     """
 
-    num_logistics: int = 1
+    num_logistics: int = setting(
+        1, whole(1), "logistic components of a pixel (discretized_logistic)"
+    )
 
     is_discrete: ClassVar[bool] = True
     is_eight_bit: ClassVar[bool] = True

@@ -15,17 +15,17 @@ from vae_jax.models.networks.layers import Decoder, EventShape
 class Network(Protocol):
     """Architecture of encoder and decoder: a frozen dataclass that builds their linen modules.
 
+    It inherits from this class.
+
     It depends neither on the posterior, which defines the heads of the encoder, nor on the
     likelihood, which defines the number of outputs for each dimension of x.
     """
 
     event_ranks: ClassVar[tuple[int, ...] | None] = None
-    """Numbers of axes that an x may have: (3,) for images alone, None for any."""
+    """Numbers of axes of the x that it takes, 3 for images; None for any."""
 
-    @property
-    def dtype(self) -> str | None:
-        """Type of the computation inside the network; None follows the parameters."""
-        ...
+    dtype: str | None = None
+    """Type of the computation inside the network; None follows the parameters."""
 
     def encoder_body(self) -> nn.Module:
         """Build the module from x to features."""
