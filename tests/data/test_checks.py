@@ -44,7 +44,24 @@ def test_training_images_among_the_test_images_are_counted(tmp_path, read):
 
 def test_labels_that_training_lacks_are_counted_and_are_classes_too(tmp_path, read):
     images = {"x_train": numbered(9), "x_valid": numbered(3, 9), "x_test": numbered(4, 12)}
-    labels = {"y_train": np.arange(9) % 3, "y_valid": np.zeros(3), "y_test": np.array([0, 3, 2, 5])}
+    labels = {"y_train": np.arange(9) % 3, "y_valid": np.zeros(3), "y_test": np.array([0, 3, 2, 4])}
     data = read(str(save_npz(tmp_path, **images, **labels)))
     assert data.record.warnings == ("2 of 4 test images have labels that no training image has",)
-    assert data.num_classes == 6
+    assert data.num_classes == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "missing"),
+    [
+        (np.arange(9) % 3 + 1, "of 0 (1 of 4)"),
+        (np.array([0, 3, 17, 250, 1000])[np.arange(9) % 5], "of 1, 2, 4, 5, 6, ... (996 of 1,001)"),
+    ],
+    ids=["from 1", "sparse"],
+)
+def test_numbers_below_the_largest_label_that_label_nothing_are_named(
+    labels, missing, tmp_path, read
+):
+    images = {"x_train": numbered(9), "x_valid": numbered(3, 9), "x_test": numbered(4, 12)}
+    data = read(str(save_npz(tmp_path, **images, y_train=labels)))
+    assert missing in data.record.warnings[0]
+    assert data.classes == tuple(np.unique(labels).tolist())

@@ -133,20 +133,19 @@ def _unknown_labels(splits: dict[str, RawSplit]) -> tuple[str, ...]:
 
 
 def _label_gaps(splits: dict[str, RawSplit]) -> tuple[str, ...]:
-    """Return a sentence when numbers below the largest label are the label of no training image."""
-    own = splits["train"].labels
-    if own is None:
+    """Return a sentence when numbers below the largest label are the label of no example."""
+    labels = [part.labels for part in splits.values() if part.labels is not None]
+    held = np.unique(np.concatenate(labels)) if labels else np.empty(0, int)
+    if not len(held):
         return ()
-    largest = max(int(part.labels.max()) for part in splits.values() if part.labels is not None)
-    held = np.unique(own).tolist()
-    missing = [label for label in range(largest + 1) if label not in set(held)]
-    if not missing or largest == 0:
+    size = int(held[-1]) + 1
+    missing = np.setdiff1d(np.arange(size), held).tolist()
+    if not missing:
         return ()
     shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
     return (
-        f"labels go from 0 to {largest}, but of {shown} ({len(missing):,} of {largest + 1:,}) "
-        "train has no example: --conditional counts them as classes; number the labels from 0 "
-        "without gaps",
+        f"labels go up to {size - 1}, but there is no example of {shown} ({len(missing):,} of "
+        f"{size:,}): --conditional counts them as classes; number the labels from 0 without gaps",
     )
 
 
