@@ -38,7 +38,7 @@ from vae_jax.training import step as training_step
 from vae_jax.training.step import Batch, TrainSpec, TrainState
 
 DATA = tiny_data()
-X = batches.as_images(jnp.asarray(DATA.train[:8]))
+X = batches.as_observations(jnp.asarray(DATA.train[:8]))
 LOG_2PI = np.log(2 * np.pi)
 
 
