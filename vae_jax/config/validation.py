@@ -243,7 +243,7 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
     """Yield a message for each need of an evaluator that the model does not meet."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
-        for need in sorted(EVALUATORS[name].needs & unmet.keys()):
+        for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
 
 
