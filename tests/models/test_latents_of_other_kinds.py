@@ -419,11 +419,11 @@ def test_paths_on_a_sphere_stay_on_it_and_their_steps_are_equal():
 
 def test_no_prior_is_advised_that_the_posterior_refuses():
     run = {"test_elbo": -9.0, "precision_pixels": 0.1, "precision_aggregate": 0.9}
-    for posterior, is_advised in (("gaussian", True), ("delta", False)):
+    for posterior, is_advised in (("gaussian", True), ("delta", False), ("my:Own", False)):
         all_found = diagnostics.diagnose_run(run | {"posterior": posterior, "prior": "normal"}, [])
         message = next(each.message for each in all_found if each.problem == "prior holes")
         assert ("--prior=vamp" in message) == is_advised
-        assert "--prior=flow" in message
+        assert ("--prior=flow" in message) == (posterior != "my:Own")
 
 
 @pytest.mark.parametrize("name", POSTERIORS)
