@@ -33,7 +33,7 @@ def fields_of(member: type) -> frozenset[str]:
     """Return the names of the flags that a member of a registry reads.
 
     Example:
-        >>> sorted(fields_of(NETWORKS["mlp"]))
+        >>> sorted(fields_of(KINDS["network"]["mlp"]))
         ['activation', 'hidden_sizes', 'weight_norm']
     """
     return frozenset(each.name for each in declarations(member))
@@ -250,7 +250,7 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
     """Yield a message for each need of an evaluator that the model does not meet."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
-        for need in sorted(EVALUATORS[name].needs & unmet.keys()):
+        for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
 
 
