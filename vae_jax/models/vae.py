@@ -13,6 +13,7 @@ the means E[x|z] of the decoder's distribution; for x with its noise, call
 ``decode(...).sample(key)``.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -23,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from vae_jax import rng
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models import latents
-from vae_jax.models.combinations import Spelling, refused_priors
+from vae_jax.models.combinations import Spelling, refused_priors, refused_size
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
@@ -89,12 +90,14 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a prior that cannot be that of the posterior.
+        """Refuse a prior, or a number of latents, that the posterior cannot have.
 
         Raises:
             InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
         """
-        for message in refused_priors(self.posterior, self.prior, self.spelling):
+        priors = refused_priors(self.posterior, self.prior, self.spelling)
+        sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
+        for message in itertools.chain(priors, sizes):
             raise InputError(message)
 
     @property
