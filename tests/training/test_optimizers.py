@@ -185,3 +185,18 @@ def test_evaluation_uses_the_average_where_it_is_kept():
 def test_decay_of_one_is_refused():
     with pytest.raises(InputError, match=r"b1=1.*below 1"):
         HParams.of(b1=1.0)
+
+
+def test_a_schedule_without_updates_is_refused():
+    with pytest.raises(InputError, match=r"num_steps=0: schedule=cosine"):
+        _fit(OPTIMIZERS["adam"]("cosine"), 1)
+
+
+def test_a_spec_refuses_what_it_cannot_use():
+    spec = TrainSpec(tiny_vae(4))
+    with pytest.raises(InputError, match=r"latent_size=5: the model has max_latents=4"):
+        spec.specialized(HParams.of(latent_size=[2, 5]))
+    with pytest.raises(InputError, match=r"tc_weight=6.0: no member .* reads it"):
+        spec.specialized(HParams.of(latent_size=2, tc_weight=6.0))
+    with pytest.raises(InputError, match=r"binarize=sometimes: must be one of"):
+        TrainSpec(tiny_vae(4), binarize="sometimes")
