@@ -150,8 +150,10 @@ def test_updates_above_the_norm_are_skipped_and_counted():
 
 def test_parts_that_no_run_needs_are_left_out():
     spec = TrainSpec(tiny_vae())
-    assert spec.specialized(HParams.of()) == spec
-    needed = spec.specialized(HParams.of(skip_norm=[1.0, jnp.inf], b1=[0.9, 0.5], ema=[0.0, 0.9]))
+    assert spec.specialized(HParams.of(latent_size=2)) == spec
+    needed = spec.specialized(
+        HParams.of(latent_size=2, skip_norm=[1.0, jnp.inf], b1=[0.9, 0.5], ema=[0.0, 0.9])
+    )
     assert (needed.optimizer.skips, needed.optimizer.reads_rule, needed.is_averaged) == (True,) * 3
     assert not needed.optimizer.is_clipped
 
