@@ -12,7 +12,7 @@ import vae_jax
 from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, read_csv, read_json, read_metrics, save_images
 from vae_jax import api, cli
-from vae_jax.config.flags import FIELDS
+from vae_jax.config.flags import FLAGS
 from vae_jax.evaluation import columns, evaluators, scoring
 from vae_jax.evaluation.columns import CORE, MEASURED, SPLITS, Column
 from vae_jax.evaluation.evaluators import EVALUATORS
@@ -137,9 +137,10 @@ def test_whatever_reads_a_row_asks_for_columns_that_are_declared():
     documents = {"swept", "columns", "evaluations", "dataset", "flags", "diagnosis", "reading"}
     documents |= {"kl_per_latent", "title", "command", "notes", "seconds", "versions", "splits"}
     documents |= {"asked", "used", "binarize", "substitution", "warnings", "image_shape"}
+    documents |= {"event_shape", "encoding", "recognised"}
     asked = {*gets, *terms} - documents
     assert len(asked) > 20
-    assert asked <= ALL.keys() | FIELDS.keys()
+    assert asked <= ALL.keys() | FLAGS.keys()
 
 
 @pytest.mark.parametrize("split", SPLITS)

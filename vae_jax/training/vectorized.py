@@ -20,7 +20,7 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import step
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
-from vae_jax.types import Images
+from vae_jax.types import Observations
 
 T = TypeVar("T")
 
@@ -49,10 +49,11 @@ class Layout:
         return Devices(self.run_devices, self.batch_devices)
 
 
-def grid(**values: Any) -> HParams:
+def grid(*readers: Any, **values: Any) -> HParams:
     """Return hyperparameters ``[runs]`` of all combinations; the last name varies fastest.
 
     Args:
+        *readers: members from outside of the package, as in ``HParams.of``.
         **values: a list, or a number for a list of one, for each name of
             :class:`vae_jax.hparams.HParams` whose default is not wanted.
 
@@ -63,7 +64,7 @@ def grid(**values: Any) -> HParams:
     """
     lists = [v if hasattr(v, "__iter__") else [v] for v in values.values()]
     columns = zip(*itertools.product(*lists), strict=True)
-    return HParams.of(**dict(zip(values, map(list, columns), strict=True)))
+    return HParams.of(*readers, **dict(zip(values, map(list, columns), strict=True)))
 
 
 def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
@@ -96,14 +97,14 @@ def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
 def init(
     spec: TrainSpec,
     hparams: HParams,
-    data_mean: Float[Array, "height width channels"],
-    examples: Images | None = None,
+    data_mean: Float[Array, "*event"],
+    examples: Observations | None = None,
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
     """Return :func:`vae_jax.training.step.init` of all runs; every array is ``[runs, ...]``."""
 
-    def start(shared: tuple[Array, Images | None], hparams: HParams) -> TrainState:
+    def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
         return step.init(spec, hparams, *shared)
 
     return over_runs(start, layout)((data_mean, examples), hparams)

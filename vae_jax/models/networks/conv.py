@@ -14,33 +14,47 @@ adds overlapping windows up. Both do no more multiplications than the convolutio
 over kernels; matrix products have neither weakness (``benchmarks/README.md``).
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
     Dense,
-    ImageShape,
+    EventShape,
+    activation_setting,
     optional_weight_norm,
+    weight_norm_setting,
 )
+from vae_jax.settings import setting, sizes
 
 FeatureMaps = Float[Array, "*batch height width channels"]
 """Hidden units that are arranged as an image."""
+
+channels_setting = functools.partial(
+    setting, (32, 64), sizes(1), "channels of the convolutions of stride 2 (conv, resnet)"
+)
+"""Field of a convolutional network: features after each convolution."""
+hidden_sizes_setting = functools.partial(
+    setting, (400,), sizes(1), "units of the dense layers, mirrored in the decoder"
+)
+"""Field of a convolutional network: sizes of its dense layers, at least one."""
 
 _QUADRANTS = tuple(itertools.product((0, 1), repeat=2))
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Network):
     """Convolutions 4x4 of stride 2, then dense layers; mirrored in the decoder.
 
     Attributes:
@@ -60,19 +74,21 @@ class Conv:
         [(4, 4, 1, 4), (4, 4, 4, 8)]
     """
 
-    channels: tuple[int, ...] = (32, 64)
-    hidden_sizes: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
+
+    channels: tuple[int, ...] = channels_setting()
+    hidden_sizes: tuple[int, ...] = hidden_sizes_setting()
+    activation: str = activation_setting()
+    weight_norm: bool = weight_norm_setting()
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:
         """Build the module: pixels -> channels -> hidden_sizes."""
         return ConvEncoder(self)
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
+    def decoder(self, event_shape: EventShape) -> Decoder:
         """Build the module: z -> reversed hidden_sizes -> reversed channels -> pixels."""
-        return Decoder(self.hidden_sizes[-1], ConvDecoder(self, image_shape), dtype=self.dtype)
+        return Decoder(self.hidden_sizes[-1], ConvDecoder(self, event_shape), dtype=self.dtype)
 
 
 class ConvEncoder(nn.Module):
@@ -113,11 +129,11 @@ class ConvDecoder(nn.Module):
 
     Attributes:
         spec: architecture; the last of its hidden sizes belongs to the layer before this body.
-        image_shape: shape of one output.
+        event_shape: shape of one output.
     """
 
     spec: Conv
-    image_shape: ImageShape
+    event_shape: EventShape
 
     @nn.compact
     def __call__(
@@ -125,7 +141,7 @@ class ConvDecoder(nn.Module):
     ) -> Float[Array, "*batch height width outputs"]:
         """Return the outputs without a bias, which the model adds per pixel."""
         spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
-        *image_size, outputs = self.image_shape
+        *image_size, outputs = self.event_shape
         sizes = _sizes(image_size, len(spec.channels))
         smallest = (*sizes[-1], spec.channels[-1])
         for size in (*spec.hidden_sizes[-2::-1], math.prod(smallest)):

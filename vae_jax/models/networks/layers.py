@@ -18,10 +18,11 @@ from jaxtyping import Array, Float
 
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Head
+from vae_jax.settings import BOOLEAN, one_of, setting
 from vae_jax.types import LatentMask, Latents, PRNGKey
 
-ImageShape = tuple[int, int, int]
-"""Height, width and channels; of a decoder, height, width and outputs per pixel."""
+EventShape = tuple[int, ...]
+"""Shape of one x; of a decoder, with the last axis times the outputs for each dimension of x."""
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": nn.elu,
@@ -33,6 +34,15 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": nn.tanh,
 }
 """Nonlinearities by the names that ``--activation`` takes."""
+
+activation_setting = functools.partial(
+    setting, "relu", one_of(*ACTIVATIONS), "activation function between the layers"
+)
+"""Field of a network: name of its nonlinearity."""
+weight_norm_setting = functools.partial(
+    setting, False, BOOLEAN, "weight normalization of the hidden layers"
+)
+"""Field of a network: whether its layers are weight-normalized."""
 
 Dense = functools.partial(nn.Dense, param_dtype=float)
 """Linen's dense layer with parameters in the default float (float64 in x64 mode)."""
@@ -67,7 +77,7 @@ class Encoder(nn.Module):
     """Encoder: x (and labels) -> body -> one linear head per parameter of the posterior.
 
     Attributes:
-        body: module from images to features.
+        body: module from x to features.
         heads: names and shapes of the posterior's parameters.
         dtype: type of the computation; None follows the parameters.
     """
@@ -79,12 +89,12 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch height width channels"],
+        x: Float[Array, "batch *event"],
         labels: Float[Array, "batch classes"] | None = None,
     ) -> dict[str, Float[Array, "batch *shape"]]:
         """Return the outputs of the heads by name.
 
-        A label adds a learned image to x, zero at the start. For a dense first layer this acts
+        A label adds a learned array to x, zero at the start. For a dense first layer this acts
         like a one-hot label beside the pixels, and it suits every architecture.
         """
         if labels is not None:
@@ -136,11 +146,11 @@ class LatentDense(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decoder: z -> :class:`LatentDense` -> body -> likelihood outputs without per-pixel bias.
+    """Decoder: z -> :class:`LatentDense` -> body -> likelihood outputs without the bias of x.
 
     Attributes:
         width: features of the first layer.
-        body: module from those features to ``[*batch, height, width, channels]``.
+        body: module from those features to ``[batch, *event]``.
         use_bias: whether the first layer has a bias (a linear decoder needs none).
         dtype: type of the computation; None follows the parameters.
     """
@@ -156,8 +166,8 @@ class Decoder(nn.Module):
         z: Latents,
         latent_mask: LatentMask,
         labels: Float[Array, "batch classes"] | None = None,
-    ) -> Float[Array, "*batch height width channels"]:
-        """Return the outputs before the per-pixel bias.
+    ) -> Float[Array, "..."]:
+        """Return the outputs before the bias of each dimension.
 
         A label adds learned features, zero at the start, to those of z.
         """

@@ -3,19 +3,31 @@
 Burda et al. 2016, section 5; the corresponding prior is in ``priors.stacked``.
 """
 
+import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import split_layers
 from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.gaussian import DiagonalGaussian, Gaussian
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import setting, sizes, whole
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey
+
+top_hidden_sizes_setting = functools.partial(
+    setting,
+    (100, 100),
+    sizes(1),
+    "units of the dense layers between the stochastic layers",
+    only_with="top_latent_size",
+)
+"""Field of a family with a second layer: sizes of the layers that join both."""
 
 
 class TwoLayers(NamedTuple):
@@ -104,9 +116,33 @@ class Stacked(PosteriorFamily):
         (3, 96)
     """
 
+    distribution: ClassVar[type] = TwoLayers
+
     base: PosteriorFamily = DiagonalGaussian()
     top_width: int = 48
-    top_hidden_sizes: tuple[int, ...] = (100, 100)
+    top_hidden_sizes: tuple[int, ...] = top_hidden_sizes_setting()
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "top_latent_size",
+            0,
+            whole(0),
+            "coordinates of a second stochastic layer above z; 0: none",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a lower layer that no Gaussian layer can stand on.
+
+        Raises:
+            InputError: q(z1|x) has no density, is not on R^n, or has noise of its own.
+        """
+        base = self.base
+        if not base.has_density or base.support != "reals" or base.has_own_noise:
+            raise InputError(
+                f"base={type(base).__name__}: an upper layer needs a density on R^n that is "
+                "sampled from standard normal noise; give another base"
+            )
 
     @property
     def extra_width(self) -> int:
