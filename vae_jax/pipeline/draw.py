@@ -39,13 +39,17 @@ def draw_figures(
     """
     if not libraries.is_installed("matplotlib"):
         return []
-    from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
+    from vae_jax.reporting import (
+        figures,
+        plots,
+    )  # bring matplotlib, for which no training need wait
 
     models = {run: model for done in trained for run, model in _models(done).items()}
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
     labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
-    shown = figures.ShownImages(images, labels, dataset.class_names)
+    view = plots.View.of(images, is_unit=dataset.encoding == "pixels")
+    shown = figures.ShownImages(images, labels, dataset.class_names, view, dataset.classes)
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES

@@ -18,8 +18,9 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
+from vae_jax.config.members import find
 from vae_jax.data import Dataset
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
+from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
@@ -84,7 +85,7 @@ class _Evaluation:
     """One evaluation of one group of runs.
 
     Attributes:
-        name: key of :data:`EVALUATORS`.
+        name: name that ``--evaluate`` takes.
         config: flags of the study.
         done: the group.
         dataset: data that it was trained on.
@@ -123,7 +124,7 @@ class _Evaluation:
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
-        return build.member(EVALUATORS[self.name], self.config)
+        return build.member(find("evaluate", self.name), self.config)
 
     @functools.cached_property
     def _runs(self) -> Runs:
