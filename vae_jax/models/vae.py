@@ -30,7 +30,7 @@ from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import whole
+from vae_jax.settings import check_settings, whole
 from vae_jax.types import (
     Labels,
     LatentMask,
@@ -90,11 +90,12 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a prior, or a number of latents, that the posterior cannot have.
+        """Refuse settings out of range, and a prior or a size that the posterior cannot have.
 
         Raises:
             InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
         """
+        check_settings(self.network, self.posterior, self.prior, self.likelihood)
         priors = refused_priors(self.posterior, self.prior, self.spelling)
         sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
         for message in itertools.chain(priors, sizes):
