@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from vae_jax import api, rng
 from vae_jax.data import Dataset, Provenance, sprites
 from vae_jax.evaluation import columns, elbo, scoring
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing, base
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing, base, nll
 from vae_jax.evaluation.evaluators import gaps as gaps_evaluator
 from vae_jax.evaluation.evaluators.base import ExampleSubset
 from vae_jax.evaluation.evaluators.samples import aggregate_samples, prior_samples
@@ -144,6 +144,19 @@ def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
     (few,) = scoring.score(runs.spec, hparams, state, runs.data, num_particles=2)
     assert row["eval_particles"] == 3
     assert row["nll_gap"] == pytest.approx(few["test_nll"] - row["train_nll"], abs=1e-2)
+
+
+def test_the_images_behind_the_nll_are_drawn_once_for_all_runs(runs, monkeypatch):
+    drawn = []
+
+    def draw(binarize, split, data):
+        drawn.append(split)
+        return base.fixed_pixels(binarize, split, data)
+
+    monkeypatch.setattr(nll, "fixed_pixels", draw)
+    _rows("nll", runs)
+    assert runs.layout.max_parallel_runs < runs.num_runs
+    assert sorted(drawn) == ["test", "train"]
 
 
 def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):

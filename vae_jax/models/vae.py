@@ -13,6 +13,7 @@ the means E[x|z] of the decoder's distribution; for x with its noise, call
 ``decode(...).sample(key)``.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -23,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from vae_jax import rng
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models import latents
-from vae_jax.models.combinations import Spelling, refused_priors
+from vae_jax.models.combinations import Spelling, refused_priors, refused_size
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
@@ -89,12 +90,14 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a prior that cannot be that of the posterior.
+        """Refuse a prior, or a number of latents, that the posterior cannot have.
 
         Raises:
             InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
         """
-        for message in refused_priors(self.posterior, self.prior, self.spelling):
+        priors = refused_priors(self.posterior, self.prior, self.spelling)
+        sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
+        for message in itertools.chain(priors, sizes):
             raise InputError(message)
 
     @property
@@ -305,7 +308,8 @@ class VAE:
 class TrainedVAE(NamedTuple):
     """A trained model: the static description with the hyperparameters and parameters of one run.
 
-    Its methods are those of :class:`VAE` without the first two arguments.
+    Its methods are those of :class:`VAE` without the first two arguments, each one compiled
+    program for all runs of a model: one primitive at a time, an accelerator would compile twenty.
 
     Attributes:
         model: static description.
@@ -330,17 +334,23 @@ class TrainedVAE(NamedTuple):
 
     def encode(self, x: Observations, y: Labels | None = None) -> Posterior:
         """Return q(z|x), or q(z|x, y)."""
-        return self.model.encode(self.hparams, self.params, x, y)
+        return _encode(self.model, self.hparams, self.params, x, y)
 
     def generate(self, z: Latents, y: SharedLabels | None = None) -> Observations:
         """Return the means E[x|z] for given z."""
-        return self.model.generate(self.hparams, self.params, z, y)
+        return _generate(self.model, self.hparams, self.params, z, y)
 
     def reconstruct(self, x: Observations, y: Labels | None = None) -> Observations:
         """Return the means E[x'|z] at z = the center of q(z|x)."""
-        return self.model.reconstruct(self.hparams, self.params, x, y)
+        return _reconstruct(self.model, self.hparams, self.params, x, y)
 
     def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Observations:
         """Return the means E[x|z] of ``num`` latents z drawn from the prior."""
-        z = self.model.sample_prior(self.hparams, self.params, key, num, y)
+        z = _sample_prior(self.model, self.hparams, self.params, key, num, y)
         return self.generate(z, y)
+
+
+_encode = jax.jit(VAE.encode, static_argnums=0)
+_generate = jax.jit(VAE.generate, static_argnums=0)
+_reconstruct = jax.jit(VAE.reconstruct, static_argnums=0)
+_sample_prior = jax.jit(VAE.sample_prior, static_argnums=(0, 4))

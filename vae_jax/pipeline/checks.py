@@ -6,10 +6,10 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
+from vae_jax.config.members import KINDS, find
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.models.combinations import enumeration, names_with
-from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches, compatibility
@@ -66,11 +66,11 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
             f"--conditional: --dataset={config.dataset} has no labels of {', '.join(unlabeled)}; "
             "leave it out, or give a data set with labels"
         )
-    if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
+    if config.binarize != "none" and find("likelihood", config.likelihood).is_eight_bit:
         yield (
             f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
             f"{config.likelihood}; give --binarize=none, or --likelihood="
-            f"{enumeration(names_with(LIKELIHOODS, 'is_binary'))}"
+            f"{enumeration(names_with(KINDS['likelihood'], 'is_binary'))}"
         )
 
 

@@ -9,13 +9,13 @@ import jax
 
 from vae_jax.config import build
 from vae_jax.config.flags import FLAGS, Config, Flag, as_text
+from vae_jax.config.members import find
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
-from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.pipeline import checks, workdir
 from vae_jax.runtime import files, provenance
 from vae_jax.training import batches
@@ -92,7 +92,7 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
         >>> len(notes("none", "bernoulli", is_binary=False))
         1
     """
-    if LIKELIHOODS[likelihood].is_binary and binarize == "none" and not is_binary:
+    if find("likelihood", likelihood).is_binary and binarize == "none" and not is_binary:
         return [
             f"The targets are gray, and a {likelihood.capitalize()} likelihood of gray pixels is a "
             "cross-entropy, not a probability: test_nll and test_elbo compare only with runs of "

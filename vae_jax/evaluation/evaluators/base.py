@@ -66,7 +66,10 @@ class Runs(NamedTuple):
 
     def take(self, runs: slice | Integer[np.ndarray, " _"]) -> "Runs":
         """Return some of the runs, by their indices."""
-        hparams, state = jax.tree.map(lambda a: a[runs], (self.hparams, self.state))
+        indices = np.arange(self.num_runs)[runs]
+        if np.array_equal(indices, np.arange(len(self.state.step))):
+            return self  # which may be half of a device's memory
+        hparams, state = _gather((self.hparams, self.state), indices)
         return self._replace(hparams=hparams, state=state)
 
     def context(self, run: int) -> "EvalContext":
@@ -75,6 +78,11 @@ class Runs(NamedTuple):
         return EvalContext(
             TrainedVAE(self.spec.model, hparams, params), self.data, self.spec.binarize
         )
+
+
+@jax.jit
+def _gather(tree: Any, indices: Int[np.ndarray, " _"] | Int[Array, " _"]) -> Any:
+    return jax.tree.map(lambda a: a[indices], tree)
 
 
 class ExampleSubset(NamedTuple):
