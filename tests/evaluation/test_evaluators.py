@@ -377,10 +377,12 @@ def test_own_factors_on_a_full_grid_give_the_measures_of_drawn_factors(runs):
     record = Provenance("own", "own", "own", "cut")
     data = Dataset(*parts, None, None, None, record, *own)
     context = runs.context(0)._replace(data=data)
-    examples, sizes = disentanglement.Disentanglement(factor_values=2)._grid(context)
+    examples, sizes = EVALUATORS["disentanglement"](factor_values=2)._grid(context)
     assert sizes == (2, 2, 2)
     kept = factors[(factors[:, 1] != 2) & (factors[:, 2] % 2 == 0)]
     expected = np.ravel_multi_index(tuple(kept.T), (2, 3, 4)) * 10
     np.testing.assert_array_equal(examples[:, 0], expected)
     broken = dataclasses.replace(data, test=parts[2][:0], test_factors=None)
-    assert disentanglement.Disentanglement(4)._grid(context._replace(data=broken)) is None
+    assert (
+        EVALUATORS["disentanglement"](factor_values=4)._grid(context._replace(data=broken)) is None
+    )
