@@ -188,11 +188,11 @@ TERMS = {
         ),
         Column(
             "ess_low_share",
-            "share of examples whose effective sample size is below 10, where the bias of the "
-            "NLL, about 1 / (2 ESS), exceeds 0.05 nats",
+            "share of examples whose effective sample size is so small that the bias of the NLL, "
+            "about (1/ESS - 1/K) / 2, exceeds 0.05 nats: below 10 for a large K",
             NUMBER,
             "share of small effective sample sizes",
-            "Kong 1992",
+            "Kong 1992; Nowozin 2018",
             "lower",
         ),
         Column(

@@ -241,7 +241,7 @@ def example_terms(
         total / num_particles,
         kl,
         evidence.bound(sums, num_particles),
-        evidence.effective_sample_size(sums),
+        evidence.effective_sample_size(sums, num_particles),
         evidence.jackknife_bias(sums, num_particles),
     )
 
@@ -370,7 +370,7 @@ def _weight_columns(terms: ExampleTerms, num_particles: int, has_weights: bool) 
     return {
         "ess_median": float(np.median(effective)),
         "ess_min": float(effective.min()),
-        "ess_low_share": float(np.mean(effective < evidence.FEWEST_EFFECTIVE)),
+        "ess_low_share": evidence.share_of_doubtful(effective, num_particles),
         "nll_distrust": evidence.distrust(effective, bias, num_particles),
     }
 
