@@ -27,8 +27,8 @@ def unpadded(monkeypatch):
     monkeypatch.setattr(latents, "padded_width", lambda max_latents: max_latents)
 
 
-def _vae(posterior=DiagonalGaussian(), prior=StandardNormal()) -> VAE:
-    return VAE((1, 2, 1), 1, MLP((3,), "tanh"), posterior=posterior, prior=prior)
+def _vae(**families) -> VAE:
+    return VAE((1, 2, 1), 1, MLP((3,), "tanh"), **families)
 
 
 def _nodes(num_nodes: int, num_dimensions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,9 @@ def test_dreg_is_unbiased_for_every_beta(float64, unpadded, model, num_bounds, b
 
 def test_dreg_is_unbiased_with_two_stochastic_layers(float64, unpadded):
     layer = 1, (3,)
-    model = _vae(Stacked(DiagonalGaussian(), *layer), StackedPrior(StandardNormal(), *layer))
+    model = _vae(
+        posterior=Stacked(DiagonalGaussian(), *layer), prior=StackedPrior(StandardNormal(), *layer)
+    )
     hparams = HParams.of(latent_size=1, top_latent_size=1, beta=0.5)
     assert _relative_bias(model, ImportanceWeighted(2), hparams, num_nodes=8) < 1e-3
 

@@ -80,6 +80,8 @@ def _fields_of_other_members(config: Config) -> dict[str, str]:
         reasons |= dict.fromkeys(unread, f"with --{choice}={name}")
     if "scale_mode" in reasons:  # the scale itself is a hyperparameter and no field of a member
         reasons["scale"] = reasons["scale_mode"]
+    elif config.scale_mode == "optimal":
+        reasons["scale"] = "with --scale_mode=optimal, which computes it"
     return reasons
 
 
@@ -124,11 +126,13 @@ def _fields_of_absent_processes(config: Config) -> dict[str, str]:
 
 def _fields_of_the_unused_kl(config: Config) -> dict[str, str]:
     """Return the flags of terms that the KL does not have, or of the KL where there is none."""
-    reasons = {}
-    if config.kl_penalty != "free_bits" or config.objective != "elbo":
-        reasons["free_bits"] = "without --kl_penalty=free_bits"
-    if config.kl_penalty != "capacity" or config.objective != "elbo":
-        reasons |= dict.fromkeys(("capacity", "capacity_steps"), "without --kl_penalty=capacity")
+    reasons, of_penalties = {}, {"free_bits": ("free_bits",)}
+    of_penalties["capacity"] = ("capacity", "capacity_steps")
+    for penalty, names in of_penalties.items():
+        if config.objective != "elbo":
+            reasons |= dict.fromkeys(names, f"with --objective={config.objective}")
+        elif config.kl_penalty != penalty:
+            reasons |= dict.fromkeys(names, f"without --kl_penalty={penalty}")
     if not POSTERIORS[config.posterior].has_density:
         names = ("kl", "kl_penalty", "estimator", "beta", "kl_warmup_steps", "free_bits")
         names += ("capacity", "capacity_steps", "num_particles")
@@ -159,6 +163,8 @@ def check_combination(config: Config) -> None:
         _refused_data_on_device,
         _refused_objectives,
         _refused_kl,
+        _refused_free_bits,
+        _refused_bounds,
         _refused_penalties,
         _refused_evaluations,
     )
@@ -238,6 +244,26 @@ def _refused_kl(config: Config) -> Iterator[str]:
         yield (
             f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
             f"--prior={config.prior}; give --kl=auto"
+        )
+
+
+def _refused_free_bits(config: Config) -> Iterator[str]:
+    is_closed = POSTERIORS[config.posterior].is_gaussian and PRIORS[config.prior].has_gaussian_kl
+    is_sampled = config.kl == "monte_carlo" or config.estimator != "standard"
+    has_effect = config.kl_penalty == "free_bits" and config.objective == "elbo"
+    if has_effect and is_sampled and is_closed and not config.top_latent_size:
+        name = "kl" if config.kl == "monte_carlo" else "estimator"
+        yield (
+            f"--{name}={getattr(config, name)}: has no effect with --kl_penalty=free_bits, which "
+            "takes the KL of each latent in closed form; leave one of them out"
+        )
+
+
+def _refused_bounds(config: Config) -> Iterator[str]:
+    if config.objective == "iwae" and config.num_bounds > 1:
+        yield (
+            f"--num_bounds={config.num_bounds}: the mean of several bounds is miwae, and not iwae; "
+            "give --objective=miwae"
         )
 
 

@@ -212,7 +212,7 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, diverged)
+    params = _update_likelihood(spec, params, value, batch.x, state.step, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged), terms
 
 
@@ -246,7 +246,12 @@ def regularized_objective(
 
 
 def _update_likelihood(
-    spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, diverged: Int[Array, ""]
+    spec: TrainSpec,
+    params: Params,
+    value: ObjectiveOutput,
+    x: Images,
+    step: Int[Array, ""],
+    diverged: Int[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
 
@@ -257,7 +262,7 @@ def _update_likelihood(
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
-    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
+    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated, step)
     kept = jax.tree.map(
         lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
     )

@@ -117,7 +117,7 @@ def streamed(log_w):
 
 @pytest.mark.parametrize("level", [-100.0, -5_000.0, -50_000.0])
 def test_float32_sums_are_exact_at_any_level(level):
-    """The effective sample size of equal weights is K and never above; the jackknife is float64's."""
+    """Equal weights are K effective ones and never more; the jackknife is that of float64."""
     num = 2000
     equal = streamed(jnp.full((num, 4), level, jnp.float32))
     size = float(evidence.effective_sample_size(equal, num).max())
@@ -150,7 +150,7 @@ def test_no_warning_where_nine_in_ten_examples_have_enough():
 
 
 def test_few_weights_are_trusted_where_they_are_equal():
-    """With the exact posterior K = 5 or 10 weights leave no bias, although they are fewer than 10."""
+    """With the exact posterior 5 or 10 weights leave no bias."""
     for num, size in ((5, 5.0), (10, 9.98), (12, 6.0)):
         assert evidence.distrust(np.full(4, size), np.full(4, -3e-4), num) == ""
     assert evidence.distrust(np.full(4, 1.2), np.full(4, -1.0), 5)

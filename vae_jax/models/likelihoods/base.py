@@ -11,7 +11,7 @@ methods of :class:`Distribution`, which it does not inherit from.
 from abc import abstractmethod
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParams
 from vae_jax.types import Images, Params, PRNGKey
@@ -102,15 +102,16 @@ class Likelihood(Protocol[D]):
         del x
         return distribution
 
-    def update(self, params: Params, distribution: D, x: Images) -> Params:
+    def update(self, params: Params, distribution: D, x: Images, step: Int[Array, ""]) -> Params:
         """Return the parameters with those that have no gradient moved to the batch's optimum.
 
         Args:
             params: parameters from :meth:`init`, after the optimizer's update.
             distribution: distribution p(x|z) of the batch, with or without the optimal scale.
             x: batch of images.
+            step: number of updates before this one.
         """
-        del distribution, x
+        del distribution, x, step
         return params
 
 
