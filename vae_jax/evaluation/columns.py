@@ -149,6 +149,16 @@ TERMS = {
             has_error=True,
         ),
         Column(
+            "bound_gain",
+            "by how much the bound with K = eval_particles lies above the ELBO of the same "
+            "examples, paired: a lower bound on KL(q(z|x) || p(z|x)) in expectation",
+            NATS,
+            "inference gap at least",
+            "Burda et al. 2016",
+            "lower",
+            has_error=True,
+        ),
+        Column(
             "bits_per_dim",
             "minus the ELBO over D log 2, D being pixels times channels: an upper bound on the "
             "bits of a pixel; only of probabilities of 8-bit pixels (--likelihood="

@@ -333,6 +333,7 @@ def summarize(
     has_density = model.posterior.has_density
     with np.errstate(invalid="ignore"):
         elbo = terms.log_likelihood - terms.kl
+        gain = terms.bound - elbo
     has_weights = has_density and num_particles > 1
     examples = {
         "elbo": (elbo, has_density),
@@ -343,6 +344,7 @@ def summarize(
             bits_per_dim(elbo, model.image_shape),
             has_density and model.likelihood.is_eight_bit,
         ),
+        "bound_gain": (gain, has_density),
         "nll_bias": (-terms.bias, has_weights),
     }
     row: Row = {}

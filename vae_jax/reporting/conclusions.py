@@ -1,5 +1,6 @@
 """Conclusions of a finished run or study: what is wrong with each run, and what the study shows."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     """Return the sentences that ``results.json`` holds as ``diagnosis`` and ``reading``.
 
     Args:
-        results: contents of ``results.json`` with ``runs``, ``flags`` and ``swept``.
+        results: contents of ``results.json`` with ``runs``, ``flags``, ``dataset`` and
+            ``swept``.
         metrics: rows of ``metrics.jsonl``.
 
     Returns:
@@ -21,8 +23,9 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     """
     rows = results["runs"]
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    facts = results["flags"] | {"num_values": math.prod(results["dataset"]["image_shape"])}
     found = [
-        diagnostics.diagnose_run(results["flags"] | row, history)
+        diagnostics.diagnose_run(facts | row, history)
         for row, history in zip(rows, histories, strict=True)
     ]
     reading = []

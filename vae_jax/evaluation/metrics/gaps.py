@@ -47,7 +47,7 @@ class RefineSpec:
         model: model that is evaluated.
         num_steps: updates of Adam, with a step size that falls linearly to zero.
         num_particles: samples of z for each gradient.
-        learning_rate: step size at the start; the parameters are means and log standard deviations.
+        learning_rate: step size at the start; the parameters are means and log variances.
         eval_particles: fresh samples behind each of the two ELBOs, the same for both.
     """
 

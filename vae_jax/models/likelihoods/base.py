@@ -9,7 +9,7 @@ methods of :class:`Distribution`, which it does not inherit from.
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int
 
@@ -43,6 +43,18 @@ class Distribution(Protocol):
     def sample(self, key: PRNGKey) -> Images:
         """Draw images from p(x|z), one for each z."""
         ...
+
+
+class BestScale(NamedTuple):
+    """Scale under which p(x|z) is most likely, the locations held, and what it would give.
+
+    Attributes:
+        scale: scale.
+        log_likelihood: log p(x|z) with it, in nats.
+    """
+
+    scale: float
+    log_likelihood: float
 
 
 D = TypeVar("D", bound=Distribution)
@@ -86,6 +98,18 @@ class Likelihood(Protocol[D]):
             outputs: outputs of the decoder, bias included.
         """
         ...
+
+    @classmethod
+    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale | None:
+        """Return the best scale, given a mean log-likelihood under a fixed one; None without scale.
+
+        Args:
+            log_likelihood: mean of log p(x|z) with ``scale``, in nats.
+            scale: scale of all pixels.
+            num_values: pixels times channels.
+        """
+        del log_likelihood, scale, num_values
+        return None
 
     def with_optimal_scale(self, distribution: D, x: Images) -> D:
         """Return the distribution whose ``log_prob`` is trained; by default ``distribution``.
