@@ -238,20 +238,28 @@ def _refused_kl(config: Config) -> Iterator[str]:
             f"--estimator={config.estimator}: needs a sampled KL term, which --kl=analytic "
             "does not have; give --kl=monte_carlo or leave it out"
         )
-    is_gaussian = POSTERIORS[config.posterior].is_gaussian
-    is_closed = is_gaussian and PRIORS[config.prior].has_gaussian_kl
-    if config.kl == "analytic" and (not is_closed or config.top_latent_size):
+    if config.kl == "analytic" and not has_closed_form(config):
         yield (
             f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
             f"--prior={config.prior}; give --kl=auto"
         )
 
 
+def has_closed_form(config: Config) -> bool:
+    """Return whether the KL of posterior and prior has a closed form.
+
+    Example:
+        >>> has_closed_form(Config()), has_closed_form(Config(prior="vamp"))
+        (True, False)
+    """
+    is_gaussian = POSTERIORS[config.posterior].is_gaussian
+    return is_gaussian and PRIORS[config.prior].has_gaussian_kl and not config.top_latent_size
+
+
 def _refused_free_bits(config: Config) -> Iterator[str]:
-    is_closed = POSTERIORS[config.posterior].is_gaussian and PRIORS[config.prior].has_gaussian_kl
     is_sampled = config.kl == "monte_carlo" or config.estimator != "standard"
     has_effect = config.kl_penalty == "free_bits" and config.objective == "elbo"
-    if has_effect and is_sampled and is_closed and not config.top_latent_size:
+    if has_effect and is_sampled and has_closed_form(config):
         name = "kl" if config.kl == "monte_carlo" else "estimator"
         yield (
             f"--{name}={getattr(config, name)}: has no effect with --kl_penalty=free_bits, which "
