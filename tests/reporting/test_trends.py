@@ -51,3 +51,8 @@ def test_a_rise_that_is_small_beside_the_error_is_none():
     assert trends.trend(range(5), rise, 0.1).is_rise
     assert not trends.trend(range(5), rise, 1.0).is_rise
     assert trends.trend(range(2), rise[:2], 0.1) is None
+
+
+def test_a_curve_that_has_bent_to_its_end_is_no_rise():
+    assert not trends.trend(range(4), [-150.0, -100.0, -99.9, -99.89], 1.0).is_rise
+    assert trends.trend(range(4), [-150.0, -100.0, -92.0, -91.0], 1.0).is_rise

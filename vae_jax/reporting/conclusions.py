@@ -23,7 +23,9 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     """
     rows = results["runs"]
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
-    facts = results["flags"] | {"num_values": math.prod(results["dataset"]["image_shape"])}
+    facts = results["flags"] | {
+        diagnostics.NUM_VALUES: math.prod(results["dataset"]["image_shape"])
+    }
     found = [
         diagnostics.diagnose_run(facts | row, history)
         for row, history in zip(rows, histories, strict=True)

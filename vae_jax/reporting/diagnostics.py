@@ -33,6 +33,9 @@ LARGEST_LOSS = 0.05
 LARGEST_MISFIT = 2.0
 """Factor by which a fixed scale may differ from the deviation of the reconstructions."""
 
+NUM_VALUES = "num_values"
+"""Key of pixels times channels, a fact of the data that stands beside a run's columns."""
+
 _MOST_NAMED = 6  # latents or runs that are named one by one
 
 
@@ -60,7 +63,7 @@ def diagnose_run(run: Row, history: Sequence[Row]) -> list[Diagnostic]:
 
     Args:
         run: row of results, with ``kl_per_latent`` and ``variance_per_latent``, the flags as text
-            (what is in force already is not advised) and ``num_values``, pixels times channels.
+            (what is in force already is not advised) and, under :data:`NUM_VALUES`, the size of x.
         history: the run's rows of ``metrics.jsonl``.
 
     Example:
@@ -218,7 +221,7 @@ def _since(history: Sequence[Row]) -> str:
 def _misfit(run: Row) -> tuple[float, float] | None:
     """Return the scale that fits and the nats that the fixed one loses, if they differ widely."""
     family, scale = LIKELIHOODS.get(str(run.get("likelihood"))), _number(run, "scale")
-    num, log_likelihood = run.get("num_values"), run.get("test_log_likelihood")
+    num, log_likelihood = run.get(NUM_VALUES), run.get("test_log_likelihood")
     is_known = family is not None and scale > 0 and num and log_likelihood is not None
     if run.get("scale_mode") != "fixed" or not is_known:
         return None

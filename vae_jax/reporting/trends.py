@@ -62,7 +62,8 @@ def trend(
 
     A rise is a slope that exceeds its error by Student's t at :data:`CONFIDENCE`. Of a smooth but
     bent curve of a few points the line fits badly; there it is enough that every point is above
-    the one before, and the last above the first by two standard errors over the examples.
+    the one before, the last above the first by two standard errors over the examples, and above
+    the last but one by more than is too small to matter.
 
     Args:
         steps: steps of the points, rising.
@@ -83,6 +84,7 @@ def trend(
     is_steep = change > stdtrit(len(y) - 2, CONFIDENCE) * change_error
     climbs = error is not None and bool(np.all(np.diff(y) > 0))
     climbs = climbs and y[-1] - y[0] > MANY_ERRORS * (error or 0.0)
+    climbs = climbs and y[-1] - y[-2] > SMALLEST_SHARE * (error or 0.0)
     return Trend(float(change), float(change_error), bool(is_large and (is_steep or climbs)))
 
 
