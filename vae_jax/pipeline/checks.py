@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
-from vae_jax.config.validation import fields_of
+from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.models.likelihoods import LIKELIHOODS
@@ -46,8 +46,8 @@ def scale_note(config: Config, dataset: Dataset) -> str:
     A density that wide leaves little to gain over the mean image, which is what is then learned.
     """
     is_swept = any(text.startswith(("scale=", "scale_mode=")) for text in config.sweep)
-    has_scale = "scale_mode" in fields_of(LIKELIHOODS[config.likelihood])
-    if not has_scale or config.scale_mode != "fixed" or is_swept or dataset.train.dtype != np.uint8:
+    is_fixed = "scale_mode" not in without_effect(config) and config.scale_mode == "fixed"
+    if not is_fixed or is_swept or dataset.train.dtype != np.uint8:
         return ""
     some = dataset.train[:1000] / 255.0
     deviation = float(np.sqrt(np.mean((some - some.mean(axis=0)) ** 2)))

@@ -191,7 +191,7 @@ def _trained_for(run: Row) -> str:
     objective, penalty = run.get("objective", "elbo"), run.get("kl_penalty", "beta")
     if objective != "elbo":
         return f"--objective={objective}"
-    strengths = [name for family in REGULARIZERS.values() for name in family.strengths]
+    strengths = [name for family in REGULARIZERS.values() for name in family.strengths()]
     others = [f"--kl_penalty={penalty}"] if penalty != "beta" else []
     others += [f"--{name}={_number(run, name):g}" for name in strengths if _number(run, name)]
     beta = _number(run, "beta", 1.0)

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.types import Images, Params, PRNGKey
 
 Outputs = Float[Array, "*batch height width channels outputs"]
@@ -68,6 +68,8 @@ class Likelihood(Protocol[D]):
     beside the decoder.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     is_discrete: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
