@@ -20,7 +20,7 @@ from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
 
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import Setting, settings_of
+from vae_jax.settings import Setting, static_settings
 from vae_jax.types import default_float
 
 Values = ArrayLike | Sequence[float | int]
@@ -83,7 +83,7 @@ class HParam(Setting):
                 problem=f"must be {self.type.description}",
             )
 
-    def _is_in_range(self, value: float) -> bool:
+    def _is_in_range(self, value: int | float) -> bool:
         is_kind = self.type.parse is not int or isinstance(value, int) or value.is_integer()
         return is_kind and self.type.is_valid(value)
 
@@ -242,4 +242,4 @@ def declarations(member: Any) -> tuple[Setting, ...]:
         >>> [each.name for each in declarations(vae_jax.Adam)]
         ['schedule', 'learning_rate', 'warmup_steps', 'clip_norm']
     """
-    return (*settings_of(member), *getattr(member, "hparams", ()))
+    return (*static_settings(member), *getattr(member, "hparams", ()))

@@ -14,9 +14,8 @@ from vae_jax.models.posteriors import PosteriorFamily, Stacked
 from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.regularizers import Regularizer
-from vae_jax.settings import settings_of
+from vae_jax.settings import static_settings
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
 
 T = TypeVar("T")
@@ -52,12 +51,10 @@ def train_spec(
         model,
         chosen("objective", config),
         regularizers(config),
-        member(
-            Adam, config, num_steps=config.num_steps, is_clipped=config.clip_norm < float("inf")
-        ),
+        chosen("optimizer", config, num_steps=config.num_steps),
         config.batch_size,
         config.binarize,
-    )
+    ).specialized(hparams([config]))
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
@@ -82,7 +79,7 @@ def member(family: type[T], config: Config, **more: object) -> T:
         >>> member(find("posterior", "iaf"), Config(num_flows=3)).num_flows
         3
     """
-    own = {each.name: getattr(config, each.name) for each in settings_of(family)}
+    own = {each.name: getattr(config, each.name) for each in static_settings(family)}
     return family(**own | more)
 
 

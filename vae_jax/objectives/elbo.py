@@ -13,6 +13,7 @@ from vae_jax.objectives.base import (
     KL_WEIGHT,
     ElboTerms,
     Noise,
+    Objective,
     ObjectiveOutput,
     PosteriorSamples,
     estimator_setting,
@@ -23,7 +24,6 @@ from vae_jax.objectives.base import (
     terms_from_samples,
 )
 from vae_jax.objectives.gradient_estimators import Estimator
-from vae_jax.runtime.errors import InputError
 from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Images, Labels, LatentMask, Params, Scalar
 
@@ -34,7 +34,7 @@ KL_PENALTIES = ("beta", "free_bits", "capacity")
 
 
 @dataclass(frozen=True)
-class Elbo:
+class Elbo(Objective):
     """Objective E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
     The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4). With a
@@ -150,21 +150,9 @@ class Elbo:
         kl: Float[Array, " batch"],
         latent_mask: LatentMask,
     ) -> Scalar:
-        """Return sum_j max(mean KL_j, free_bits) over the used latents, or of the total KL.
-
-        Raises:
-            InputError: a sampled KL was asked for where the closed form of each latent is taken.
-        """
-        per_latent = samples.p.kl(samples.q)
-        if per_latent is None:
+        """Return sum_j max(mean KL_j, free_bits) over the used latents, or of the total KL."""
+        closed = samples.p.kl(samples.q)
+        if closed is None or closed.per_latent is None:
             return jnp.maximum(jnp.mean(kl), hparams.free_bits)
-        if self.kl == "monte_carlo" or self.estimator != "standard":
-            raise InputError(
-                setting="kl_penalty",
-                value="free_bits",
-                problem="takes the KL of each latent in closed form, so that "
-                f"kl={self.kl} and estimator={self.estimator} change nothing",
-                advice="leave kl and estimator out",
-            )
-        floored = jnp.maximum(jnp.mean(per_latent, axis=0), hparams.free_bits)
+        floored = jnp.maximum(jnp.mean(closed.per_latent, axis=0), hparams.free_bits)
         return jnp.sum(apply_mask(latent_mask, floored))

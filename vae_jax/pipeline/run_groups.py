@@ -58,13 +58,13 @@ class RunGroup:
     most_steps: int | None = None
 
     def spec(self, dataset: Dataset) -> TrainSpec:
-        """Return the common specification: the widest latent space, clipping if any run clips."""
+        """Return the common specification: the widest latent space, and what any run needs."""
         common = self.configs[0].replace(
             latent_size=max(config.latent_size for config in self.configs),
             top_latent_size=max(config.top_latent_size for config in self.configs),
-            clip_norm=min(config.clip_norm for config in self.configs),
         )
-        return build.train_spec(common, dataset.image_shape, dataset.num_classes)
+        spec = build.train_spec(common, dataset.image_shape, dataset.num_classes)
+        return spec.specialized(self.hparams)
 
     def layout(self, spec: TrainSpec) -> Layout:
         """Return the arrangement of the runs on the devices."""

@@ -14,7 +14,10 @@ from typing import NamedTuple
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES, LARGEST_SHARE
+from vae_jax.models.combinations import Spelling, refused_priors
 from vae_jax.models.likelihoods import LIKELIHOODS
+from vae_jax.models.posteriors import POSTERIORS
+from vae_jax.models.priors import PRIORS
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.reporting import format, table, trends
 from vae_jax.reporting.trends import MANY_ERRORS
@@ -158,7 +161,7 @@ def _try(run: Row, *remedies: str) -> str:
 
 
 def _is_open(run: Row, remedy: str) -> bool:
-    """Return whether a remedy would change anything of this run."""
+    """Return whether a remedy would change anything of this run, and goes with its members."""
     _, _, setting = remedy.partition("--")
     name, _, value = setting.partition("=")
     is_elbo = run.get("objective", "elbo") == "elbo"
@@ -172,7 +175,17 @@ def _is_open(run: Row, remedy: str) -> bool:
     is_of_kl = name in ("beta", "kl_warmup_steps", "kl_penalty", "posterior", "objective")
     has_kl = not ("test_elbo" in run and run["test_elbo"] is None)
     is_given = bool(value) and str(run.get(name)) == value
-    return needed.get(name, True) and (has_kl or not is_of_kl) and not is_given
+    is_allowed = needed.get(name, True) and (has_kl or not is_of_kl) and not is_given
+    return is_allowed and _fits(run, name, value)
+
+
+def _fits(run: Row, name: str, member: str) -> bool:
+    """Return whether the posterior or prior that a remedy names goes with the other of the run."""
+    chosen = {each: str(run.get(each)) for each in ("posterior", "prior")} | {name: member}
+    posterior, prior = POSTERIORS.get(chosen["posterior"]), PRIORS.get(chosen["prior"])
+    if posterior is None or prior is None:
+        return True
+    return not list(refused_priors(posterior, prior, Spelling(chosen)))
 
 
 def _number(run: Row, name: str, default: float = 0.0) -> float:

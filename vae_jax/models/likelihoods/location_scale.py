@@ -64,6 +64,8 @@ class LocationScale(Likelihood[L]):
             and its running average in evaluation; ``hparams.scale`` is not read.
     """
 
+    encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
+
     scale_mode: ScaleMode = setting("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
 
     hparams: ClassVar[tuple[HParam, ...]] = (
