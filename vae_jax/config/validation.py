@@ -19,6 +19,7 @@ from vae_jax.models.combinations import (
     has_closed_form_kl,
     names_with,
     refused_priors,
+    refused_size,
 )
 from vae_jax.models.posteriors import POSTERIORS, Stacked
 from vae_jax.models.priors import StackedPrior
@@ -33,7 +34,7 @@ def fields_of(member: type) -> frozenset[str]:
     """Return the names of the flags that a member of a registry reads.
 
     Example:
-        >>> sorted(fields_of(NETWORKS["mlp"]))
+        >>> sorted(fields_of(KINDS["network"]["mlp"]))
         ['activation', 'hidden_sizes', 'weight_norm']
     """
     return frozenset(each.name for each in declarations(member))
@@ -193,6 +194,7 @@ def _refused_members(config: Config) -> Iterator[str]:
             f"{config.posterior}; leave one of them out"
         )
     yield from refused_priors(posterior, find("prior", config.prior), _spelling(config))
+    yield from refused_size(posterior, "latent_size", config.latent_size, _spelling(config))
 
 
 def _refused_data_on_device(config: Config) -> Iterator[str]:
@@ -270,7 +272,7 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
     """Yield a message for each need of an evaluator that the model does not meet."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
-        for need in sorted(EVALUATORS[name].needs & unmet.keys()):
+        for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
 
 

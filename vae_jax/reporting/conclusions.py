@@ -24,7 +24,7 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     rows = results["runs"]
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
     facts = results["flags"] | {
-        diagnostics.NUM_VALUES: math.prod(results["dataset"]["image_shape"])
+        diagnostics.NUM_VALUES: math.prod(results["dataset"]["event_shape"])
     }
     found = [
         diagnostics.diagnose_run(facts | row, history)
