@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from vae_jax.reporting import diagnostics, summary
-from vae_jax.runtime import files
+from vae_jax.reporting import diagnostics, summary, table
 from vae_jax.types import Row
 
 
@@ -32,6 +31,7 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     ]
     reading = []
     if results["swept"]:
-        reading = summary.summarize_study(files.finite(rows), results["swept"])
+        own = table.finite(rows, results["swept"])
+        reading = summary.summarize_study(own, results["swept"])
     reading += diagnostics.diagnose_study(rows, found) if len(rows) > 1 else []
     return {"diagnosis": [diagnostics.as_sentences(own) for own in found], "reading": reading}
