@@ -237,8 +237,9 @@ def _misfit(run: Row) -> tuple[float, float] | None:
     """Return the scale that fits and the nats that the fixed one loses, if they differ widely."""
     family, scale = LIKELIHOODS.get(str(run.get("likelihood"))), _number(run, "scale")
     num, log_likelihood = run.get(NUM_VALUES), run.get("test_log_likelihood")
-    is_known = family is not None and scale > 0 and num and log_likelihood is not None
-    if run.get("scale_mode") != "fixed" or not is_known:
+    if run.get("scale_mode") != "fixed" or family is None or scale <= 0:
+        return None
+    if not num or log_likelihood is None:
         return None
     best = family.best_scale(log_likelihood, scale, num)
     if best is None or abs(math.log(scale / best.scale)) <= math.log(LARGEST_MISFIT):
@@ -314,8 +315,8 @@ def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | N
     if gap <= MANY_ERRORS * error and fall <= MANY_ERRORS * own.error:
         return None
     train = {row["step"]: row.get("train_elbo") for row in history}
-    before, now = train.get(own.steps[peak]), train.get(own.steps[-1])
-    if table.is_number(before) and table.is_number(now) and now < before:
+    both = [train.get(own.steps[peak]), train.get(own.steps[-1])]
+    if all(map(table.is_number, both)) and both != sorted(both):
         return None
     since = format.count(own.steps[peak])
     return f"the valid ELBO has fallen by {format.nats(fall)} since step {since}"
@@ -510,23 +511,19 @@ def _curve(run: Row, history: Sequence[Row]) -> _Curve | None:
     """
     begin = max(int(_number(run, name)) for name in _RAMPS)
     rows = [row for row in history if row["step"] >= begin]
-    beta, title = _number(run, "beta", 1.0), "ELBO"
-    names = ("valid_log_likelihood", "valid_kl")
-    values = {row["step"]: row.get("valid_elbo") for row in rows}
-    if not any(map(table.is_number, values.values())):
-        title, values = "log-likelihood", {row["step"]: row.get(names[0]) for row in rows}
+    beta, title, terms = _number(run, "beta", 1.0), "ELBO", {"valid_elbo": 1.0}
+    if not any(table.is_number(row.get("valid_elbo")) for row in rows):
+        title, terms = "log-likelihood", {"valid_log_likelihood": 1.0}
     elif _trained_for(run) == f"beta = {beta:g}":
-        both = {row["step"]: [row.get(name) for name in names] for row in rows}
         title = f"log-likelihood - {beta:g} KL"
-        values = {
-            step: terms[0] - beta * terms[1] if all(map(table.is_number, terms)) else None
-            for step, terms in both.items()
-        }
-    known = {step: value for step, value in values.items() if table.is_number(value)}
+        terms = {"valid_log_likelihood": 1.0, "valid_kl": -beta}
+    known = [row for row in rows if all(table.is_number(row.get(name)) for name in terms)]
     if not known:
         return None
-    error = rows[-1].get("valid_elbo_se")
-    return _Curve(title, [*known], [*known.values()], error if table.is_number(error) else None)
+    values = [sum(weight * row[name] for name, weight in terms.items()) for row in known]
+    error = known[-1].get("valid_elbo_se")
+    is_known = table.is_number(error)
+    return _Curve(title, [row["step"] for row in known], values, error if is_known else None)
 
 
 _CHECKS: dict[str, Callable[[Row, Sequence[Row]], Diagnostic | None]] = {
