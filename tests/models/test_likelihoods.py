@@ -210,7 +210,7 @@ def test_only_the_optimal_mode_changes_distribution_and_parameters(family):
     def is_untouched(outputs: jax.Array, x: jax.Array) -> jax.Array:
         params, distribution = family.init(_hparams(), SHAPE), _make(family, outputs)
         untouched.append(family.with_optimal_scale(distribution, x) is distribution)
-        untouched.append(family.update(params, distribution, x) is params)
+        untouched.append(family.update(params, distribution, x, jnp.int32(0)) is params)
         return x
 
     untouched = []
@@ -361,22 +361,28 @@ def test_the_optimal_scale_is_the_most_likely_one(family, float64):
 
 
 @OPTIMAL
-def test_evaluation_uses_a_running_average_that_converges_to_the_optimum(family, float64):
+def test_evaluation_uses_a_running_average_that_forgets_its_start(family, float64):
+    """After t updates it is the average of the t optima with the weights d^(t-i), as in Adam."""
+
     @jax.jit
-    def follow(params: dict, outputs: jax.Array, x: jax.Array) -> tuple:
+    def follow(params: dict, outputs: jax.Array, x: jax.Array, step: int) -> tuple:
         distribution = family(_hparams(), params, outputs)
         best = family.with_optimal_scale(distribution, x)
-        after = family.update(params, distribution, x), family.update(params, best, x)
-        return after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
+        after = (family.update(params, of, x, jnp.asarray(step)) for of in (distribution, best))
+        return *after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
 
-    batch = _outputs(family, 4), _gray(4)
-    (once, again), best, before, optimal = follow({"log_scale": np.log(1000.0)}, *batch)
-    assert once == again
-    assert float(once["log_scale"]) == pytest.approx(
-        0.99 * np.log(1000) + 0.01 * float(best), rel=1e-12
-    )
-    assert not np.allclose(before, optimal)
-    _, _, settled, _ = follow({"log_scale": np.asarray(best)}, *batch)
+    params, optima = {"log_scale": np.log(1000.0)}, []
+    for step in range(5):
+        batch = _outputs(family, 4) * (1 + step), _gray(4)
+        once, again, best, before, optimal = follow(params, *batch, step)
+        assert once == again
+        assert not np.allclose(before, optimal)
+        params, optima = once, [*optima, float(best)]
+        weights = 0.99 ** np.arange(step, -1, -1)
+        expected = np.sum(weights * optima) / weights.sum()
+        assert float(params["log_scale"]) == pytest.approx(expected, rel=1e-12)
+    assert np.ptp(optima) > 0.5
+    _, _, _, settled, optimal = follow({"log_scale": np.asarray(best)}, *batch, 0)
     np.testing.assert_allclose(settled, optimal, rtol=1e-12)
 
 

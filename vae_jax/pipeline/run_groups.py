@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from vae_jax.config import build
@@ -20,6 +21,7 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
+from vae_jax.models.latents import padded_width
 from vae_jax.pipeline.workdir import CHECKPOINTS, METRICS_FILE, RESULTS_TABLE
 from vae_jax.runtime import checksums, files, mesh
 from vae_jax.runtime.errors import InputError, LostError
@@ -176,10 +178,19 @@ def _names(runs: tuple[int, ...]) -> str:
 
 
 def _structure(config: Config) -> Identity:
-    """Return the parts of a program that exist or not depending on whether a weight is zero."""
+    """Return the parts of a program that depend on the values of hyperparameters.
+
+    A penalty exists or not depending on whether its weight is zero. On a CPU, where a row is the
+    run alone to the last bit, so do the width of z and the clipping: in a wider z the products sum
+    in another order, and beside a norm of the gradient XLA rounds its moments differently.
+    """
     penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
     layers = "2" if config.top_latent_size else "1"
-    return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+    parts = {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+    if jax.default_backend() != "cpu":
+        return parts
+    widths = padded_width(config.latent_size), padded_width(config.top_latent_size)
+    return parts | {"(widths)": as_text(widths), "(clips)": str(config.clip_norm < math.inf)}
 
 
 def _write(group: RunGroup, fingerprint: str) -> None:

@@ -307,7 +307,7 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, is_held)
+    params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
     params = _update_posterior(spec, hparams, params, value, is_held)
     average = _update_average(spec, hparams, state, params, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged, average), terms
@@ -353,6 +353,7 @@ def _update_likelihood(
     params: Params,
     value: ObjectiveOutput,
     x: Observations,
+    step: Int[Array, ""],
     is_held: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
@@ -364,7 +365,7 @@ def _update_likelihood(
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
-    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
+    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated, step)
     return params | {"likelihood": _unless_held(is_held, moved, params["likelihood"])}
 
 

@@ -15,7 +15,10 @@ from vae_jax.types import Row
 
 _SPLITS: tuple[Split, ...] = ("test", "train")
 MOST_PARTICLES = 100
-"""Largest K at which train and test are compared; the bounds' gaps to log p(x) are alike there."""
+"""Largest K at which train and test are compared, which would else take as long as the NLL.
+
+Where the encoder overfits, the bound of test is looser than that of train, and less so for a larger
+K (183 nats at 100, 164 at 5,000 in an extreme case)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class ImportanceWeightedNLL:
         Column(
             "nll_gap",
             "NLL of test minus that of train, both on as many examples and with K = eval_particles "
-            "or 100 if that is less",
+            "or 100 if that is less; where that K leaves the bounds loose, it counts what the "
+            "encoder loses on new images too",
             NATS,
             "NLL of test - train",
             "Burda et al. 2016",
