@@ -12,7 +12,7 @@ which are the means E[x|z] of the decoder's distribution; for images with pixel 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
 from vae_jax.hparams import HParams
-from vae_jax.models import latents
+from vae_jax.models import inputs, latents
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
@@ -255,7 +255,9 @@ class VAE:
 class TrainedVAE(NamedTuple):
     """A trained model: the static description with the hyperparameters and parameters of one run.
 
-    Its methods are those of :class:`VAE` without the first two arguments.
+    Its methods are those of :class:`VAE` without the first two arguments. They check what they are
+    given (:mod:`vae_jax.models.inputs`): x may be uint8 pixels or floats in [0, 1], and z has
+    ``latent_size`` columns, or those of a sample of q or p.
 
     Attributes:
         model: static description.
@@ -278,19 +280,35 @@ class TrainedVAE(NamedTuple):
     hparams: HParams
     params: Params
 
-    def encode(self, x: Images, y: Labels | None = None) -> Posterior:
+    def encode(self, x: Any, y: Any = None) -> Posterior:
         """Return q(z|x), or q(z|x, y)."""
+        x = inputs.as_x(x, self.model.image_shape)
+        y = inputs.as_y(y, self.model.num_classes, x.shape[:-3])
         return self.model.encode(self.hparams, self.params, x, y)
 
-    def generate(self, z: Latents, y: SharedLabels | None = None) -> Images:
+    def decode(self, z: Any, y: Any = None) -> Distribution:
+        """Return p(x|z), or p(x|z, y)."""
+        z = inputs.as_z(z, self._widths)
+        y = inputs.as_y(y, self.model.num_classes, z.shape[:-1])
+        return self.model.decode(self.hparams, self.params, z, y)
+
+    def generate(self, z: Any, y: Any = None) -> Images:
         """Return the mean images E[x|z] for given z."""
-        return self.model.generate(self.hparams, self.params, z, y)
+        return self.decode(z, y).mean()
 
-    def reconstruct(self, x: Images, y: Labels | None = None) -> Images:
+    def reconstruct(self, x: Any, y: Any = None) -> Images:
         """Return the mean images E[x'|z] at z = the center of q(z|x)."""
-        return self.model.reconstruct(self.hparams, self.params, x, y)
+        return self.generate(self.encode(x, y).center, y)
 
-    def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Images:
+    def sample(self, key: PRNGKey, num: int, y: Any = None) -> Images:
         """Return the mean images E[x|z] of ``num`` latents z drawn from the prior."""
+        y = inputs.as_y(y, self.model.num_classes, (num,))
         z = self.model.sample_prior(self.hparams, self.params, key, num, y)
         return self.generate(z, y)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Numbers of columns that z may have: the latents in use, or those of samples of q and p."""
+        padded = self.model.decoder_width, self.model.width
+        used = self.hparams.latent_size
+        return padded if isinstance(used, jax.core.Tracer) else (int(used), *padded)

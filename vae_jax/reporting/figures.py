@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
 
 from vae_jax import rng
 from vae_jax.evaluation import columns, evaluators
@@ -19,6 +18,7 @@ from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
+from vae_jax.models import paths
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.reporting import format, plots, table
 from vae_jax.reporting.html import Figure
@@ -174,34 +174,6 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     return Figure(path, "Map of the test set", caption)
 
 
-def along_axes(
-    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
-) -> Float[Array, "rows columns latents"]:
-    """Return copies of one code ``[rows, columns, latents]``, row i with latent i at each value.
-
-    Example:
-        >>> along_axes(jnp.zeros(3), np.array([2]), np.array([-1.0, 1.0])).tolist()
-        [[[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]]
-    """
-    z = np.broadcast_to(start, (len(latents), len(values), len(start))).copy()
-    for row, latent in enumerate(latents):
-        z[row, :, latent] = values
-    return jnp.asarray(z)
-
-
-def straight_paths(
-    ends: Float[Array, "pairs 2 latents"], num_steps: int
-) -> Float[Array, "pairs steps latents"]:
-    """Return points ``[pairs, steps, latents]`` on the lines between ends ``[pairs, 2, latents]``.
-
-    Example:
-        >>> straight_paths(jnp.array([[[0.0], [2.0]]]), 3).tolist()
-        [[[0.0], [1.0], [2.0]]]
-    """
-    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
-
-
 def _labels(trained: TrainedVAE, labels: np.ndarray | None) -> Labels | None:
     """Return the labels where the model needs them."""
     return jnp.asarray(labels) if trained.model.num_classes else None
@@ -289,7 +261,7 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    z = along_axes(_codes(trained, first)[0], latents, TRAVERSAL)
+    z = paths.along_axes(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
     plots.traversals(path, images, latents, TRAVERSAL, kl)
     caption = "The most informative latents, moved one at a time from the code of a test image."
@@ -301,7 +273,8 @@ def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Fi
     ends = shown.take(np.resize(np.arange(len(shown.images)), 2 * NUM_PAIRS))
     starts = None if ends.labels is None else ends.labels[::2, None]
     codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
-    images = _decode(trained, straight_paths(codes, PATH_STEPS), starts)
+    path_codes = paths.straight(codes[:, 0], codes[:, 1], PATH_STEPS)
+    images = _decode(trained, path_codes, starts)
     plots.interpolations(path, images, ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:]))
     return Figure(path, "Interpolations", "E[x|z] on the line between the codes of two images.")
 
