@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vae_jax.config.flags import Config
-from vae_jax.config.validation import penalties
+from vae_jax.config.validation import CHOICES, fields_of, penalties
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
@@ -16,9 +16,11 @@ from vae_jax.models.priors import PRIORS, PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.regularizers import Regularizer
+from vae_jax.runtime.errors import InputError
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
+from vae_jax.types import default_float
 
 T = TypeVar("T")
 
@@ -57,6 +59,84 @@ def train_spec(
         config.batch_size,
         config.binarize,
     )
+
+
+def configs_of(
+    spec: TrainSpec, settings: Sequence[dict[str, Any]], num_classes: int, **more: Any
+) -> tuple[Config, ...]:
+    """Return the flags of runs of one program: what :func:`train_spec` and :func:`hparams` undo.
+
+    Args:
+        spec: specification that the runs share.
+        settings: values of the hyperparameters of each run.
+        num_classes: classes of the data.
+        **more: flags that neither of them holds.
+
+    Raises:
+        InputError: no flags give this specification, as where a member comes from outside.
+
+    Example:
+        >>> spec = train_spec(Config(latent_size=2, hidden_sizes=(16,)), (8, 8, 1))
+        >>> (config,) = configs_of(spec, [{"latent_size": 2, "beta": 4.0}], 0)
+        >>> config.hidden_sizes, config.beta
+        ((16,), 4.0)
+    """
+    model, posterior = spec.model, spec.model.posterior
+    flags: dict[str, Any] = {"batch_size": spec.batch_size, "binarize": spec.binarize} | more
+    flags |= {
+        "conditional": model.num_classes > 0,
+        "output_bias": "data_mean" if model.starts_at_mean else "zeros",
+        "schedule": spec.optimizer.schedule,
+        "compute_dtype": "bfloat16" if model.network.dtype == "bfloat16" else _real(),
+    }
+    if isinstance(posterior, Stacked):
+        flags |= {"top_hidden_sizes": posterior.top_hidden_sizes}
+        posterior = posterior.base
+    prior = model.prior.base if isinstance(model.prior, StackedPrior) else model.prior
+    chosen = {
+        **{"network": model.network, "likelihood": model.likelihood, "posterior": posterior},
+        **{"prior": prior, "objective": spec.objective},
+    }
+    for choice, member in chosen.items():
+        flags |= {choice: _name_of(choice, member)} | _values_of(member)
+    for regularizer in spec.regularizers:
+        flags |= _values_of(regularizer)
+    if spec.optimizer.schedule != "constant":
+        flags["num_steps"] = spec.optimizer.num_steps
+    configs = tuple(Config(**flags | own) for own in settings)
+    widest = {"latent_size": model.max_latents}
+    again = train_spec(dataclasses.replace(configs[0], **widest), model.image_shape, num_classes)
+    optimizer = dataclasses.replace(again.optimizer, **dataclasses.asdict(spec.optimizer))
+    if dataclasses.replace(again, optimizer=optimizer) != spec:
+        raise InputError(
+            setting="spec",
+            value=type(spec).__name__,
+            problem="no flags describe it",
+            advice="build it of the members that flags can name, or keep run.save(...) instead",
+        )
+    return configs
+
+
+def _real() -> str:
+    return str(default_float())
+
+
+def _name_of(choice: str, member: object) -> str:
+    """Return the name under which a member is registered; of several the first."""
+    names = [name for name, family in CHOICES[choice].items() if family is type(member)]
+    if not names:
+        raise InputError(
+            setting=choice,
+            value=type(member).__name__,
+            problem="comes from outside and has no name for a flag",
+            advice="use one of " + ", ".join(CHOICES[choice]),
+        )
+    return names[0]
+
+
+def _values_of(member: Any) -> dict[str, Any]:
+    """Return the fields of a member that are flags."""
+    return {name: getattr(member, name) for name in fields_of(type(member))}
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:

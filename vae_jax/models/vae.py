@@ -308,7 +308,9 @@ class TrainedVAE(NamedTuple):
 
     @property
     def _widths(self) -> tuple[int, ...]:
-        """Numbers of columns that z may have: the latents in use, or those of samples of q and p."""
+        """Numbers of columns that z may have: the latents in use, or those of a sample."""
         padded = self.model.decoder_width, self.model.width
-        used = self.hparams.latent_size
-        return padded if isinstance(used, jax.core.Tracer) else (int(used), *padded)
+        used, upper = self.hparams.latent_size, self.hparams.top_latent_size
+        if isinstance(used, jax.core.Tracer):
+            return padded
+        return int(used), int(used) + int(upper), *padded

@@ -1,6 +1,7 @@
 """Figures of a run or study: those of all runs together, then those of the best run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,9 @@ from vae_jax.reporting.html import Figure
 from vae_jax.runtime import libraries
 from vae_jax.training import batches, vectorized
 from vae_jax.types import Row
+
+if TYPE_CHECKING:
+    from vae_jax.reporting.figures import ShownImages
 
 NUM_IMAGES = 100
 """Test images from which the figures choose."""
@@ -47,10 +51,7 @@ def draw_figures(
         for done in trained
         for i, run in enumerate(done.group.runs)
     }
-    pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
-    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
-    shown = figures.ShownImages(images, labels, dataset.class_names)
+    shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
@@ -65,3 +66,18 @@ def draw_figures(
         context = EvalContext(model, dataset, binarize)
         drawn.append(figures.embedding(target, context))
     return drawn
+
+
+def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":
+    """Return the test images from which figures choose, as the model sees them.
+
+    Args:
+        binarize: binarization of the pixels.
+        dataset: data set that the model was trained on.
+    """
+    from vae_jax.reporting import figures
+
+    pixels = batches.stored_pixels(binarize, "test", dataset.test[:NUM_IMAGES])
+    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
+    return figures.ShownImages(images, labels, dataset.class_names)

@@ -118,7 +118,7 @@ def plan(
     first = sum(len(group.runs) for group in old)
     new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
     for group in new:
-        _write(group, fingerprint, _shapes(dataset))
+        record(group, dataset)
     return [*old, *new]
 
 
@@ -237,15 +237,16 @@ def _structure(config: Config) -> Identity:
     return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
 
 
-def _write(group: RunGroup, fingerprint: str, shapes: dict[str, Any]) -> None:
+def record(group: RunGroup, dataset: Dataset) -> None:
     """Record a group in its ``group.json``."""
+    fingerprint = _fingerprint(dataset)
     rows = [
         {"run": run, "flags": identity(config, fingerprint)}
         for run, config in zip(group.runs, group.configs, strict=True)
     ]
     facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
     facts |= {"max_parallel_runs": group.max_parallel_runs, "most_steps": group.most_steps}
-    facts |= {"shapes": shapes}
+    facts |= {"shapes": _shapes(dataset)}
     files.write_json(group.folder / GROUP_FILE, checksums.with_checksum(facts))
 
 
