@@ -106,8 +106,8 @@ def one_of(*names: str) -> FlagType:
     return FlagType(str, lambda value: value in names, "one of " + ", ".join(names))
 
 
-def some_of(*names: str) -> FlagType:
-    """Return the type of tuples of names, at least one and each once.
+def some_of(*names: str, or_none: bool = False) -> FlagType:
+    """Return the type of tuples of names, each once, at least one unless ``or_none``.
 
     Example:
         >>> both = some_of("nll", "ais")
@@ -116,10 +116,14 @@ def some_of(*names: str) -> FlagType:
     """
 
     def is_valid(value: tuple[str, ...]) -> bool:
-        return 0 < len(value) == len(set(value)) and set(value) <= set(names)
+        is_long_enough = or_none or len(value) > 0
+        return is_long_enough and len(value) == len(set(value)) and set(value) <= set(names)
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(text.split(",")) if text or not or_none else ()
 
     description = "separated by commas, each once, some of " + ", ".join(names)
-    return FlagType(lambda text: tuple(text.split(",")), is_valid, description)
+    return FlagType(parse, is_valid, description + (" (or nothing)" if or_none else ""))
 
 
 def _is_plain(value: str) -> bool:

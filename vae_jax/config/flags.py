@@ -37,6 +37,8 @@ from vae_jax.training.optimizers import SCHEDULES
 
 MATMUL_PRECISIONS = ("default", "high", "highest")
 """Precisions of JAX's matrix products that a flag may name."""
+EXPORTS = ("codes", "weights", "stablehlo", "latents")
+"""Files that ``--export`` names; ``vae_jax.pipeline.export`` writes them."""
 MOST_LAYERS = 1000  # each is compiled by itself
 
 
@@ -271,6 +273,15 @@ class Config:
     )
     num_samples: int = _flag(
         5000, whole(10), "samples compared with test images", changes_run=False
+    )
+    export: tuple[str, ...] = _flag(
+        (),
+        some_of(*EXPORTS, or_none=True),
+        "files for other programs, in exports/: codes, weights, functions, statistics of latents",
+        changes_run=False,
+    )
+    export_runs: str = _flag(
+        "best", one_of("best", "all"), "runs of which files are exported", changes_run=False
     )
     compilation_cache: str = _flag(
         "", TEXT, "folder of compiled programs, or none", changes_run=False

@@ -67,6 +67,7 @@ def without_effect(config: Config) -> dict[str, str]:
         | _fields_of_absent_layers(config)
         | _fields_of_absent_processes(config)
         | _fields_of_the_unused_kl(config)
+        | ({} if config.export else {"export_runs": "without --export"})
     )
 
 

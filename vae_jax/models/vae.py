@@ -186,7 +186,7 @@ class VAE:
             *arguments, self._decoder_mask(self.latent_mask(hparams)), self._one_hot(labels)
         )
         bias = params["output_bias"]
-        flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
+        flat = jnp.asarray(outputs, default_float()).reshape(outputs.shape[0], -1)
         flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
         likelihood_params = params.get("likelihood", {})
         return self.likelihood(hparams, likelihood_params, flat.reshape(*batch, *bias.shape))

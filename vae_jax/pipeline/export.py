@@ -28,22 +28,53 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.config.flags import EXPORTS, Config
+from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators.base import BATCH_SIZE, fixed_pixels, index_batches
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE, TrainedVAE
+from vae_jax.pipeline import workdir
+from vae_jax.pipeline.train import TrainedGroup
+from vae_jax.reporting import table
 from vae_jax.runtime import files, safetensors
-from vae_jax.training import batches
+from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import SPLITS
 from vae_jax.types import Labels, Params, Pixels, Row, default_float
 
 Function: TypeAlias = Literal["encode", "decode", "sample"]
 FUNCTIONS: tuple[Function, ...] = ("encode", "decode", "sample")
 """Functions of a run that can be exported."""
-KINDS = ("codes", "weights", "stablehlo", "latents")
-"""Values of ``--export``."""
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Platforms for which the functions are lowered."""
+
+
+def export(
+    config: Config, trained: Sequence[TrainedGroup], data: Dataset, rows: Sequence[Row]
+) -> list[Path]:
+    """Write what ``--export`` names of the best run, or of all that did not diverge.
+
+    Args:
+        config: flags of the study.
+        trained: all groups.
+        data: data that they were trained on.
+        rows: rows of ``results.csv``.
+
+    Returns:
+        The files that were written.
+    """
+    ranked = table.ranking(rows) if config.export else []
+    chosen = {row["run"]: row for row in (ranked if config.export_runs == "all" else ranked[:1])}
+    written = []
+    for done in trained:
+        for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
+            if run in chosen:
+                one = vectorized.take((done.group.hparams, done.state.params), i)
+                folder = Path(config.workdir) / workdir.EXPORTS / str(run)
+                model, flags = TrainedVAE(done.spec.model, *one), as_flags(own)
+                binarize = done.spec.binarize
+                written += write(folder, config.export, model, data, binarize, flags, chosen[run])
+    return written
 
 
 def write(
@@ -59,7 +90,7 @@ def write(
 
     Args:
         folder: folder of the run's files.
-        kinds: some of :data:`KINDS`.
+        kinds: some of :data:`vae_jax.config.flags.EXPORTS`.
         trained: model of the run.
         data: data set that it was trained on.
         binarize: binarization of the pixels.
@@ -74,7 +105,7 @@ def write(
         ],
         "latents": lambda: [write_latents(folder / "latents.json", trained, data, binarize)],
     }
-    return [path for kind in KINDS if kind in kinds for path in writers[kind]()]
+    return [path for kind in EXPORTS if kind in kinds for path in writers[kind]()]
 
 
 def write_codes(path: Path, trained: TrainedVAE, data: Dataset, binarize: str) -> Path:
