@@ -44,7 +44,7 @@ def spherical(start: Latents, end: Latents, num_steps: int) -> Float[Array, "*ba
     ``sin((1 - t) a) / sin(a) * start + sin(t a) / sin(a) * end`` of the directions, where a is the
     angle between them (Shoemake 1985), times the length at t. A straight line between draws from a
     normal prior of many dimensions passes where no such draw lies; this path does not. Ends of
-    equal or opposite direction, which determine no circle, are joined by a straight line.
+    equal or opposite direction, or at the origin, determine no circle and are joined by a line.
 
     Example:
         >>> path = spherical(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]]), 3)
@@ -60,7 +60,7 @@ def spherical(start: Latents, end: Latents, num_steps: int) -> Float[Array, "*ba
     angle, first, last, length0, length1 = (
         values[..., None, :] for values in (angle, first, last, *lengths)
     )
-    has_circle = jnp.sin(angle) > 1e-4
+    has_circle = (jnp.sin(angle) > 1e-4) & (length0 * length1 > 0)
     sine = jnp.where(has_circle, jnp.sin(angle), 1.0)
     direction = (jnp.sin((1 - t) * angle) * first + jnp.sin(t * angle) * last) / sine
     circle = ((1 - t) * length0 + t * length1) * direction

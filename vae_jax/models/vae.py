@@ -11,6 +11,7 @@ which are the means E[x|z] of the decoder's distribution; for images with pixel 
 ``decode(...).sample(key)``.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -282,29 +283,36 @@ class TrainedVAE(NamedTuple):
 
     def encode(self, x: Any, y: Any = None) -> Posterior:
         """Return q(z|x), or q(z|x, y)."""
-        x = inputs.as_x(x, self.model.image_shape)
-        y = inputs.as_y(y, self.model.num_classes, x.shape[:-3])
-        return self.model.encode(self.hparams, self.params, x, y)
+        return self.model.encode(self.hparams, self.params, *self._given_x(x, y))
+
+    def center(self, x: Any, y: Any = None) -> Latents:
+        """Return the centers of q(z|x), with the columns that the run does not use."""
+        return _center(*self, *self._given_x(x, y))
 
     def decode(self, z: Any, y: Any = None) -> Distribution:
         """Return p(x|z), or p(x|z, y)."""
-        z = inputs.as_z(z, self._widths)
-        y = inputs.as_y(y, self.model.num_classes, z.shape[:-1])
-        return self.model.decode(self.hparams, self.params, z, y)
+        return self.model.decode(self.hparams, self.params, *self._given_z(z, y))
 
     def generate(self, z: Any, y: Any = None) -> Images:
         """Return the mean images E[x|z] for given z."""
-        return self.decode(z, y).mean()
+        return _generate(*self, *self._given_z(z, y))
 
     def reconstruct(self, x: Any, y: Any = None) -> Images:
         """Return the mean images E[x'|z] at z = the center of q(z|x)."""
-        return self.generate(self.encode(x, y).center, y)
+        return _reconstruct(*self, *self._given_x(x, y))
 
     def sample(self, key: PRNGKey, num: int, y: Any = None) -> Images:
         """Return the mean images E[x|z] of ``num`` latents z drawn from the prior."""
         y = inputs.as_y(y, self.model.num_classes, (num,))
-        z = self.model.sample_prior(self.hparams, self.params, key, num, y)
-        return self.generate(z, y)
+        return _sample(*self, key, num, y)
+
+    def _given_x(self, x: Any, y: Any) -> tuple[Images, Labels | None]:
+        x = inputs.as_x(x, self.model.image_shape)
+        return x, inputs.as_y(y, self.model.num_classes, x.shape[: -len(self.model.image_shape)])
+
+    def _given_z(self, z: Any, y: Any) -> tuple[Latents, Labels | None]:
+        z = inputs.as_z(z, self._widths)
+        return z, inputs.as_y(y, self.model.num_classes, z.shape[:-1])
 
     @property
     def _widths(self) -> tuple[int, ...]:
@@ -314,3 +322,29 @@ class TrainedVAE(NamedTuple):
         if isinstance(used, jax.core.Tracer):
             return padded
         return int(used), int(used) + int(upper), *padded
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _center(model: VAE, hparams: HParams, params: Params, x: Images, y: Labels | None) -> Latents:
+    return model.encode(hparams, params, x, y).center
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _generate(
+    model: VAE, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None
+) -> Images:
+    return model.generate(hparams, params, z, y)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _reconstruct(
+    model: VAE, hparams: HParams, params: Params, x: Images, y: Labels | None
+) -> Images:
+    return model.reconstruct(hparams, params, x, y)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "num"))
+def _sample(
+    model: VAE, hparams: HParams, params: Params, key: PRNGKey, num: int, y: Labels | None
+) -> Images:
+    return model.generate(hparams, params, model.sample_prior(hparams, params, key, num, y), y)

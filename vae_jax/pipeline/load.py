@@ -16,7 +16,8 @@ from vae_jax.config.flags import FIELDS, Config, parse_value
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import Recorded
-from vae_jax.pipeline.study import Study, StudyPart
+from vae_jax.pipeline.study import Study
+from vae_jax.pipeline.study_part import StudyPart
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint, loop, memory

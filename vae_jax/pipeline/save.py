@@ -4,40 +4,25 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config, as_text
 from vae_jax.data import Dataset
-from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
+from vae_jax.pipeline.study_part import StudyPart
 from vae_jax.reporting import conclusions, table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.checkpoint import Checkpoints
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
-
-
-class Part(Protocol):
-    """Runs of one program, as :class:`vae_jax.pipeline.study.StudyPart` holds them."""
-
-    @property
-    def runs(self) -> tuple[int, ...]: ...  # noqa: D102
-
-    @property
-    def spec(self) -> TrainSpec: ...  # noqa: D102
-
-    @property
-    def hparams(self) -> HParams: ...  # noqa: D102
-
-    def read_state(self, data: Dataset, /) -> TrainState: ...  # noqa: D102
 
 
 def write(
     folder: Path,
-    parts: Sequence[Part],
+    parts: Sequence[StudyPart],
     rows: Sequence[Row],
     metrics: Sequence[Row],
     swept: Sequence[str],
@@ -85,7 +70,7 @@ def write(
     return folder
 
 
-def _configs(part: Part, step: int, folder: Path, data: Dataset) -> tuple[Config, ...]:
+def _configs(part: StudyPart, step: int, folder: Path, data: Dataset) -> tuple[Config, ...]:
     """Return the flags of each run of a part."""
     facts: dict[str, Any] = {
         "workdir": str(folder),

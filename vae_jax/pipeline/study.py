@@ -22,6 +22,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import fitting, notebook, results, save
 from vae_jax.pipeline.fitting import OnProgress
+from vae_jax.pipeline.study_part import StudyPart, settings_of
 from vae_jax.pipeline.study_plots import StudyPlots
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.reporting import table
@@ -30,37 +31,6 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.training import memory, vectorized
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.types import Row
-
-
-@dataclass(frozen=True, eq=False)
-class StudyPart:
-    """Runs of a study that share one compiled program.
-
-    Attributes:
-        runs: numbers of the runs in the study.
-        spec: specification that they share.
-        hparams: hyperparameters ``[runs]``.
-        read_weights: returns their state, without that of the optimizer where it is read from a
-            workdir; it is called when weights are first asked for.
-        read_state: returns the whole state, with which training can go on.
-        flags: flags of each run that decide what is trained; empty where they are not known.
-    """
-
-    runs: tuple[int, ...]
-    spec: TrainSpec
-    hparams: HParams
-    read_weights: Callable[[], TrainState]
-    read_state: Callable[[Dataset], TrainState]
-    flags: tuple[dict[str, Any], ...] = ()
-
-    @functools.cached_property
-    def state(self) -> TrainState:
-        """State of the runs; every array leads with ``runs``."""
-        return self.read_weights()
-
-    def with_state(self, state: TrainState) -> "StudyPart":
-        """Return the same runs in another state."""
-        return dataclasses.replace(self, read_weights=lambda: state, read_state=lambda data: state)
 
 
 class Curve(NamedTuple):
@@ -403,15 +373,6 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
     swept = [name for name in HParams._fields if len({row[name] for row in rows}) > 1]
     table = [results.table_row(own, _not_begun(own["run"]), {}, -1) for own in rows]
     return Study((part,), table, [], tuple(swept), data.record.used, read_data=lambda: data)
-
-
-def settings_of(part: StudyPart) -> list[Row]:
-    """Return the number and the hyperparameters of each run of a part, as Python numbers."""
-    arrays = mesh.to_host(part.hparams)._asdict()
-    return [
-        {"run": run} | {name: values[i].item() for name, values in arrays.items()}
-        for i, run in enumerate(part.runs)
-    ]
 
 
 def _not_begun(run: int) -> Row:

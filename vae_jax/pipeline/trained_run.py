@@ -153,7 +153,7 @@ class TrainedRun:
             y: labels of a conditional model.
         """
         walk = paths.spherical if is_spherical else paths.straight
-        z = walk(self.trained.encode(x0, y).center, self.trained.encode(x1, y).center, num)
+        z = walk(self.trained.center(x0, y), self.trained.center(x1, y), num)
         return self.generate(z, y if np.ndim(y) == 0 else np.asarray(y)[..., None])
 
     def traverse(
@@ -177,7 +177,7 @@ class TrainedRun:
         """
         chosen = self.informative_latents if latents is None else self._checked(latents)
         origin = jnp.zeros(self.latent_size)
-        center = origin if x is None else self.trained.encode(x, y).center
+        center = origin if x is None else self.trained.center(x, y)
         if center.ndim > 1:
             shape = self.model.image_shape
             raise InputError(
@@ -274,7 +274,7 @@ class TrainedRun:
         if isinstance(data, Dataset):
             context = EvalContext(self.trained, data, self.binarize)
             return context.codes(context.subset(split))
-        center = self.trained.encode(data, y).center
+        center = self.trained.center(data, y)
         return np.asarray(center)[..., np.asarray(self.model.latent_mask(self.hparams))]
 
     def save(self, path: str | Path) -> Path:
