@@ -92,7 +92,7 @@ def configs_of(
     if isinstance(posterior, Stacked):
         flags |= {"top_hidden_sizes": posterior.top_hidden_sizes}
         posterior = posterior.base
-    prior = model.prior.base if isinstance(model.prior, StackedPrior) else model.prior
+    prior = model.prior.top if isinstance(model.prior, StackedPrior) else model.prior
     chosen = {
         **{"network": model.network, "likelihood": model.likelihood, "posterior": posterior},
         **{"prior": prior, "objective": spec.objective},

@@ -44,7 +44,7 @@ def as_html(name: str, rows: Sequence[Row], swept: Sequence[str], plot: Callable
         plot: returns its figures.
     """
     names, lines = _cells(rows, swept)
-    best = table.best(rows)
+    best = table.leading(rows)
     weight = "font-weight:600"
     shown = _shown(rows)
     body = "".join(
@@ -63,7 +63,7 @@ def as_html(name: str, rows: Sequence[Row], swept: Sequence[str], plot: Callable
 
 
 def _headline(name: str, rows: Sequence[Row], swept: Sequence[str]) -> str:
-    best, runs = table.best(rows), format.count(len(rows), "run")
+    best, runs = table.leading(rows), format.count(len(rows), "run")
     if best is None:
         return f"{name}: {runs}, none has a result yet"
     setting = format.settings(best, swept) if swept else ""

@@ -152,12 +152,12 @@ class Study:
 
     @property
     def best(self) -> TrainedRun:
-        """Run of the highest ELBO on valid, or on test where a run has none on valid.
+        """Run of the highest ELBO on valid, or on test where some run has none on valid.
 
         Raises:
             InputError: every run diverged.
         """
-        row = self.best_row
+        row = table.leading(self.table)
         if row is None:
             raise InputError(
                 setting="best",
@@ -166,11 +166,6 @@ class Study:
                 advice="take one by its number",
             )
         return self[row["run"]]
-
-    @property
-    def best_row(self) -> Row | None:
-        """Row of the best run; None where every run diverged or none has a result yet."""
-        return table.best(self.table)
 
     def curve(self, term: str, run: int | None = None) -> Curve:
         """Return the learning curve of a term: ``valid_elbo``, ``train_kl``, ...

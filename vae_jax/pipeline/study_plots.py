@@ -94,7 +94,7 @@ class StudyPlots:
 
     def curves(self, run: int | None = None) -> "Figure":
         """Draw ELBO, log-likelihood and KL of one run against the step, train and valid."""
-        number = run if run is not None else (table.best(self.rows) or self.rows[0])["run"]
+        number = run if run is not None else (table.leading(self.rows) or self.rows[0])["run"]
         return _plots().training_curves(None, self.metrics, number)
 
     def heat(self, across: str, down: str, term: str = "test_elbo") -> "Figure":
