@@ -37,7 +37,7 @@ from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
-from vae_jax.runtime import files, safetensors
+from vae_jax.runtime import files, libraries, safetensors
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import SPLITS
 from vae_jax.types import Labels, Params, Pixels, Row, default_float
@@ -155,6 +155,7 @@ def named_arrays(params: Params) -> dict[str, np.ndarray]:
 
 def write_function(path: Path, trained: TrainedVAE, name: Function) -> Path:
     """Write one function of a run as a serialized ``jax.export`` artifact."""
+    libraries.require("flatbuffers", f"export={name}")
     files.write_bytes(path, bytes(exported(trained, name).serialize()))
     return path
 

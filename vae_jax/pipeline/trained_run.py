@@ -304,9 +304,9 @@ class TrainedRun:
         model = self.model
         if not model.posterior.has_density:
             raise InputError(
-                setting="x",
-                value="...",
-                problem="the posterior has no density, so there is no bound on log p(x)",
+                setting="posterior",
+                value=type(model.posterior).__name__,
+                problem="has no density, so there is no bound on log p(x)",
                 advice="train with another posterior",
             )
         x = inputs.as_x(x, model.image_shape)
