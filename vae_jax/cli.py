@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         2
     """
     if {"-h", "--help", "--helpfull"} & set(argv):
-        print(flags.help_text())
+        print(flags.help_text(command_line.known_flags(argv)))
         return 0
     try:
         with signals.watched() as stop:

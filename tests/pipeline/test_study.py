@@ -107,7 +107,7 @@ SPECS = [
 def test_flags_give_the_specification_and_it_gives_the_flags(argv):
     config = command_line.parse(argv)
     spec = build.train_spec(config, SHAPE, num_classes=3)
-    settings = {name: getattr(config, name) for name in vae_jax.HParams._fields}
+    settings = {name: getattr(config, name) for name in config.arrays}
     (again,) = build.configs_of(spec, [settings], 3, workdir=config.workdir)
     assert build.train_spec(again, SHAPE, num_classes=3) == spec
 

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from vae_jax.config.flags import Config
-from vae_jax.config.validation import CHOICES, fields_of, penalties
+from vae_jax.config.members import KINDS, find
+from vae_jax.config.validation import penalties
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
-from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.networks import NETWORKS, Network
-from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily, Stacked
-from vae_jax.models.priors import PRIORS, PriorFamily, StackedPrior
+from vae_jax.models.networks import Network
+from vae_jax.models.posteriors import PosteriorFamily, Stacked
+from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
-from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import settings_of
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
@@ -47,15 +47,17 @@ def train_spec(
         network=network(config),
         posterior=posterior,
         prior=prior,
-        likelihood=member(LIKELIHOODS[config.likelihood], config),
+        likelihood=chosen("likelihood", config),
         starts_at_mean=config.output_bias == "data_mean",
         num_classes=num_classes if config.conditional else 0,
     )
     return TrainSpec(
         model,
-        member(OBJECTIVES[config.objective], config),
+        chosen("objective", config),
         regularizers(config),
-        Adam(config.schedule, config.num_steps, is_clipped=config.clip_norm < float("inf")),
+        member(
+            Adam, config, num_steps=config.num_steps, is_clipped=config.clip_norm < float("inf")
+        ),
         config.batch_size,
         config.binarize,
     )
@@ -86,26 +88,25 @@ def configs_of(
     flags |= {
         "conditional": model.num_classes > 0,
         "output_bias": "data_mean" if model.starts_at_mean else "zeros",
-        "schedule": spec.optimizer.schedule,
         "compute_dtype": "bfloat16" if model.network.dtype == "bfloat16" else _real(),
     }
     if isinstance(posterior, Stacked):
         flags |= {"top_hidden_sizes": posterior.top_hidden_sizes}
         posterior = posterior.base
     prior = model.prior.top if isinstance(model.prior, StackedPrior) else model.prior
-    chosen = {
+    members = {
         **{"network": model.network, "likelihood": model.likelihood, "posterior": posterior},
         **{"prior": prior, "objective": spec.objective},
     }
-    for choice, member in chosen.items():
-        flags |= {choice: _name_of(choice, member)} | _values_of(member)
-    for regularizer in spec.regularizers:
-        flags |= _values_of(regularizer)
+    for kind, own in members.items():
+        flags |= {kind: _name_of(kind, own)} | _values_of(own)
+    for other in (spec.optimizer, *spec.regularizers):
+        flags |= _values_of(other)
     if spec.optimizer.schedule != "constant":
         flags["num_steps"] = spec.optimizer.num_steps
     configs = tuple(Config(**flags | own) for own in settings)
-    widest = {"latent_size": model.max_latents}
-    again = train_spec(dataclasses.replace(configs[0], **widest), model.image_shape, num_classes)
+    widest = configs[0].replace(latent_size=model.max_latents)
+    again = train_spec(widest, model.image_shape, num_classes)
     optimizer = dataclasses.replace(again.optimizer, **dataclasses.asdict(spec.optimizer))
     if dataclasses.replace(again, optimizer=optimizer) != spec:
         raise InputError(
@@ -121,28 +122,28 @@ def _real() -> str:
     return str(default_float())
 
 
-def _name_of(choice: str, member: object) -> str:
+def _name_of(kind: str, own: object) -> str:
     """Return the name under which a member is registered; of several the first."""
-    names = [name for name, family in CHOICES[choice].items() if family is type(member)]
+    names = [name for name, family in KINDS[kind].items() if family is type(own)]
     if not names:
         raise InputError(
-            setting=choice,
-            value=type(member).__name__,
+            setting=kind,
+            value=type(own).__name__,
             problem="comes from outside and has no name for a flag",
-            advice="use one of " + ", ".join(CHOICES[choice]),
+            advice="use one of " + ", ".join(KINDS[kind]),
         )
     return names[0]
 
 
-def _values_of(member: Any) -> dict[str, Any]:
-    """Return the fields of a member that are flags."""
-    return {name: getattr(member, name) for name in fields_of(type(member))}
+def _values_of(own: Any) -> dict[str, Any]:
+    """Return the settings of a member by their names."""
+    return {each.name: getattr(own, each.name) for each in settings_of(own)}
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
     """Return the families of q(z|x) and p(z), with a second stochastic layer where there is one."""
-    posterior = member(POSTERIORS[config.posterior], config)
-    prior = member(PRIORS[config.prior], config)
+    posterior = chosen("posterior", config)
+    prior = chosen("prior", config)
     if not config.top_latent_size:
         return posterior, prior
     layer = padded_width(config.top_latent_size), config.top_hidden_sizes
@@ -150,26 +151,35 @@ def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
 
 
 def member(family: type[T], config: Config, **more: object) -> T:
-    """Return a member of a registry; its dataclass fields are the flags of the same names.
+    """Return a member of a registry, its settings as the flags say.
 
     Args:
         family: class of the member, a frozen dataclass.
         config: values of the flags.
-        **more: fields that are not taken from flags.
+        **more: fields that are not taken from flags of their names.
 
     Example:
-        >>> member(POSTERIORS["iaf"], Config(num_flows=3)).num_flows
+        >>> member(find("posterior", "iaf"), Config(num_flows=3)).num_flows
         3
     """
-    fields = {field.name for field in dataclasses.fields(family)}  # pyright: ignore[reportArgumentType]
-    own = {name: getattr(config, name) for name in fields - more.keys()}
-    return family(**own, **more)
+    own = {each.name: getattr(config, each.name) for each in settings_of(family)}
+    return family(**own | more)
+
+
+def chosen(kind: str, config: Config, **more: object) -> Any:
+    """Return the member of a kind that the flags choose, see :func:`member`.
+
+    Example:
+        >>> chosen("network", Config(hidden_sizes=(16,))).hidden_sizes
+        (16,)
+    """
+    return member(find(kind, getattr(config, kind)), config, **more)
 
 
 def network(config: Config) -> Network:
     """Return the architecture that the flags name."""
     dtype = "bfloat16" if config.compute_dtype == "bfloat16" else None
-    return member(NETWORKS[config.network], config, dtype=dtype)
+    return chosen("network", config, dtype=dtype)
 
 
 def matmul_precision(config: Config, platform: str) -> str:
@@ -199,9 +209,9 @@ def hparams(configs: Sequence[Config]) -> HParams:
         >>> hparams([Config(beta=1.0), Config(beta=4.0)]).beta.tolist()
         [1.0, 4.0]
     """
-    return HParams.of(
-        **{name: [getattr(config, name) for config in configs] for name in HParams._fields}
-    )
+    members = (member for _, member in configs[0].members)
+    values = {name: [getattr(each, name) for each in configs] for name in configs[0].arrays}
+    return HParams.of(*members, **values)
 
 
 def intervals(config: Config) -> Intervals:

@@ -20,13 +20,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vae_jax.settings import NUMBER
 from vae_jax.training.batches import SPLITS, Split
 from vae_jax.types import Row
 
 NATS = "nats per example"
 BITS = "bits per dim"
-NUMBER = "1"
-"""Unit of counts, shares and scores, as in the SI."""
 TEXT = ""
 """Unit of values that are text."""
 NOT_FINITE = "_not_finite"

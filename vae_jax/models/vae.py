@@ -13,19 +13,20 @@ which are the means E[x|z] of the decoder's distribution; for images with pixel 
 
 import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models import inputs, latents
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
+from vae_jax.settings import whole
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 SharedLabels = Int[Array, "..."]
@@ -70,6 +71,10 @@ class VAE:
     likelihood: Likelihood = BernoulliLikelihood()
     starts_at_mean: bool = True
     num_classes: int = 0
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam("latent_size", 20, whole(1), "coordinates of z that the run uses"),
+    )
 
     @property
     def decoder_width(self) -> int:

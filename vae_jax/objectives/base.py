@@ -10,23 +10,46 @@ The mean of log w over samples is an ELBO, the log of the mean of K weights a ti
 is better; the sign is changed once, in ``vae_jax/training/step.py``.
 """
 
+import functools
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.likelihoods import Distribution
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.gradient_estimators import Estimator, with_token
+from vae_jax.objectives.gradient_estimators import ESTIMATORS, Estimator, with_token
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Images, Labels, Params, Scalar, default_float
 
 Noise = Float[Array, "particles batch latents"]
 """Standard normal noise of which samples of z are made, as ``VAE.noise`` draws it."""
 PerExample = Float[Array, "*batch"]
 """One value per example, in nats."""
+
+KL_WEIGHT = (
+    HParam("beta", 1.0, real(0.0), "weight of the KL term", source="Higgins et al. 2017, eq. 4"),
+    HParam(
+        "kl_warmup_steps",
+        0,
+        whole(0),
+        "updates over which the weight of the KL term rises to beta",
+        unit="updates",
+        source="Bowman et al. 2016; Sonderby et al. 2016",
+    ),
+)
+"""Hyperparameters of :func:`kl_weight`."""
+num_particles_setting = functools.partial(
+    setting, 1, whole(1), "samples of z per example in a bound"
+)
+"""Field of an objective: samples of z per example."""
+estimator_setting = functools.partial(
+    setting, "standard", one_of(*ESTIMATORS), "estimator of the gradient"
+)
+"""Field of an objective: name of a gradient estimator."""
 
 
 class ElboTerms(NamedTuple):

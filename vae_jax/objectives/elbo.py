@@ -1,23 +1,28 @@
 """ELBO with a KL term that is weighted (beta), has free bits, or is drawn to a capacity."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
+    KL_WEIGHT,
     ElboTerms,
     Noise,
     ObjectiveOutput,
     PosteriorSamples,
+    estimator_setting,
     kl_weight,
+    num_particles_setting,
     ramp,
     sample_posterior,
     terms_from_samples,
 )
 from vae_jax.objectives.gradient_estimators import Estimator
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Images, Labels, Params
 
 KL_MODES = ("auto", "analytic", "monte_carlo")
@@ -54,10 +59,42 @@ class Elbo:
         True
     """
 
-    num_particles: int = 1
-    kl: str = "auto"
-    estimator: Estimator = "standard"
-    kl_penalty: str = "beta"
+    num_particles: int = num_particles_setting()
+    kl: str = setting("auto", one_of(*KL_MODES), "computation of the KL term (elbo)")
+    estimator: Estimator = estimator_setting()
+    kl_penalty: str = setting(
+        "beta", one_of(*KL_PENALTIES), "form of the KL term in the objective (elbo)"
+    )
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        *KL_WEIGHT,
+        HParam(
+            "free_bits",
+            0.0,
+            real(0.0),
+            "nats of each latent's KL that cost nothing",
+            unit="nats",
+            only_with="kl_penalty=free_bits",
+            source="Kingma et al. 2016, eq. 15",
+        ),
+        HParam(
+            "capacity",
+            0.0,
+            real(0.0),
+            "nats that the KL is to reach at the end",
+            unit="nats",
+            only_with="kl_penalty=capacity",
+            source="Burgess et al. 2018, eq. 8",
+        ),
+        HParam(
+            "capacity_steps",
+            0,
+            whole(0),
+            "updates over which the capacity rises from 0",
+            unit="updates",
+            only_with="kl_penalty=capacity",
+        ),
+    )
 
     @property
     def num_draws(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vae_jax import data
 from vae_jax.config import build
-from vae_jax.config.flags import FIELDS, Config, parse_value
+from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import Recorded
@@ -82,7 +82,7 @@ def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
     spec = run_groups.common_spec(configs, *_shapes(group, configs[0]))
     hparams = build.hparams(configs)
     flags = tuple(
-        {name: getattr(config, name) for name in texts if name in FIELDS}
+        {name: getattr(config, name) for name in texts if name != "data"}
         for config, texts in zip(configs, group.flags, strict=True)
     )
 
@@ -193,12 +193,14 @@ def _lines(folder: Path) -> list[tuple[str, str]]:
 
 
 def _flags(folder: Path) -> dict[str, Any]:
-    """Return the flags of the study; values of unknown ones are text."""
-    return {
-        name: parse_value(name, text) if name in FIELDS else text
-        for name, text in _lines(folder)
-        if name != "sweep"
-    }
+    """Return the flags of the study; all as text where this version does not know one of them."""
+    texts = {name: text for name, text in _lines(folder) if name != "sweep"}
+    sweep = tuple(text for name, text in _lines(folder) if name == "sweep")
+    try:
+        config = Config.of_texts(texts, sweep)
+    except (InputError, KeyError):
+        return texts
+    return {name: getattr(config, name) for name in texts}
 
 
 def _swept(folder: Path) -> tuple[str, ...]:
@@ -211,15 +213,16 @@ def _config(texts: dict[str, str]) -> Config:
     Raises:
         InputError: a flag that this version does not know.
     """
-    unknown = sorted(texts.keys() - FIELDS.keys() - {"data"})
-    if unknown:
+    try:
+        return Config.of_texts({name: text for name, text in texts.items() if name != "data"})
+    except KeyError as error:
+        (name,) = error.args
         raise InputError(
-            setting=unknown[0],
-            value=texts[unknown[0]],
+            setting=name,
+            value=texts.get(name, ""),
             problem="no flag of this version of vae_jax",
             advice="open the workdir with the version that wrote it",
-        )
-    return Config(**{n: parse_value(n, text) for n, text in texts.items() if n in FIELDS})
+        ) from None
 
 
 def _load_data(folder: Path, flags: dict[str, Any]) -> Dataset:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.config import build
-from vae_jax.config.flags import FIELDS, Config, as_text
+from vae_jax.config.flags import Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
@@ -85,8 +85,7 @@ def common_spec(
         event_shape: shape of one x.
         num_classes: classes of the data.
     """
-    common = dataclasses.replace(
-        configs[0],
+    common = configs[0].replace(
         latent_size=max(config.latent_size for config in configs),
         top_latent_size=max(config.top_latent_size for config in configs),
         clip_norm=min(config.clip_norm for config in configs),
@@ -167,12 +166,10 @@ def identity(config: Config, fingerprint: str) -> Identity:
         fingerprint: name and checksum of the training images.
     """
     flags = as_flags(config)
-    deciding = {name for name, field in FIELDS.items() if field.metadata["changes_run"]}
+    deciding = {name for name, flag in config.flags.items() if flag.changes_run}
     if config.schedule != "constant":
         deciding.add("num_steps")
-    return {name: flags[name] for name in FIELDS if name in flags and name in deciding} | {
-        "data": fingerprint
-    }
+    return {name: flags[name] for name in flags if name in deciding} | {"data": fingerprint}
 
 
 def _fingerprint(dataset: Dataset) -> str:
@@ -198,7 +195,7 @@ def _grouped(
     for run, config in enumerate(configs, first_run):
         flags = identity(config, "")
         program = _key(
-            {n: v for n, v in flags.items() if n not in HParams._fields} | _structure(config)
+            {n: v for n, v in flags.items() if n not in config.arrays} | _structure(config)
         )
         members.setdefault(program, []).append((run, config))
     groups = []

@@ -1,6 +1,5 @@
 """Writing of a study that was trained from Python, as a workdir like those of the command line."""
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +100,7 @@ def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | N
     """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
     values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
     texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
-    config = dataclasses.replace(configs[0], sweep=texts)
+    config = configs[0].replace(sweep=texts)
     try:
         return config if sweeps.configs(config) == list(configs) else None
     except InputError:

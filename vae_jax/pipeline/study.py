@@ -365,7 +365,7 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
     numbers = tuple(range(len(hparams.seed)))
     part = StudyPart(numbers, spec, hparams, lambda: state(data), state)
     rows = settings_of(part)
-    swept = [name for name in HParams._fields if len({row[name] for row in rows}) > 1]
+    swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
     table = [results.table_row(own, _not_begun(own["run"]), {}, -1) for own in rows]
     return Study((part,), table, [], tuple(swept), data.record.used, read_data=lambda: data)
 

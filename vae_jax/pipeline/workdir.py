@@ -1,7 +1,6 @@
 """The workdir of a run: names of its files, the flags that describe it, errors of its disk."""
 
 import contextlib
-import dataclasses
 import errno
 import os
 import shutil
@@ -77,7 +76,7 @@ def writing(workdir: Path) -> Iterator[None]:
 
 def write_flags(workdir: Path, config: Config) -> None:
     """Write ``flags.txt``, the flags that repeat the run or study."""
-    lines = as_lines(dataclasses.replace(config, **_ONE_OFF))
+    lines = as_lines(config.replace(**_ONE_OFF))
     files.write_text(workdir / FLAGS_FILE, "\n".join(lines) + "\n")
 
 

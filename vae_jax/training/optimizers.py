@@ -6,14 +6,17 @@ trace. A run that diverged is frozen here: ``is_frozen`` keeps the moments and m
 zero.
 """
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Bool, Scalar, default_float
 
 SCHEDULES = ("constant", "cosine")
@@ -71,9 +74,26 @@ class Adam:
         True
     """
 
-    schedule: str = "constant"
+    schedule: str = setting("constant", one_of(*SCHEDULES), "learning rate after the warm-up")
     num_steps: int = 0
     is_clipped: bool = False
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam("learning_rate", 1e-3, real(0.0, is_open=True), "Adam's step size, at its peak"),
+        HParam(
+            "warmup_steps",
+            0,
+            whole(0),
+            "updates over which the learning rate rises",
+            unit="updates",
+        ),
+        HParam(
+            "clip_norm",
+            math.inf,
+            real(0.0, is_open=True, or_infinite=True),
+            "largest norm of the gradient",
+        ),
+    )
 
     def transformation(
         self, hparams: HParams, step: Int[Array, ""], is_frozen: Bool[Array, ""] | None = None

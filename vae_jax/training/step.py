@@ -9,7 +9,7 @@ update and freezes the run, so that its state stays the one before it (``diverge
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
 from vae_jax.objectives.base import Noise
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
+from vae_jax.settings import one_of, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.optimizers import Adam
@@ -55,8 +56,20 @@ class TrainSpec:
     objective: Objective = Elbo()
     regularizers: tuple[Regularizer, ...] = ()
     optimizer: Adam = Adam()
-    batch_size: int = 128
-    binarize: str = "none"
+    batch_size: int = setting(128, whole(1), "examples per update")
+    binarize: str = setting(
+        "none", one_of(*batches.BINARIZATIONS), "method by which gray pixels become binary"
+    )
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "seed",
+            0,
+            whole(0),
+            "seed of weights, order of examples, binarized pixels and noise",
+            dtype="uint32",
+        ),
+    )
 
 
 class Batch(NamedTuple):

@@ -24,6 +24,7 @@ from vae_jax.evaluation.evaluators.base import (
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import BernoulliLikelihood
 from vae_jax.models.vae import VAE
+from vae_jax.settings import setting, whole
 from vae_jax.training import batches
 from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
 
@@ -111,7 +112,7 @@ class Samples(PerRunEvaluator):
         num_samples: number of samples, and of the first test images.
     """
 
-    num_samples: int = 5000
+    num_samples: int = setting(5000, whole(10), "samples compared with test images")
 
     needs: ClassVar[frozenset[str]] = frozenset({"prior", "sklearn"})
     columns: ClassVar[tuple[Column, ...]] = (

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.types import Images, Params, PRNGKey
 
 Outputs = Float[Array, "*batch height width channels outputs"]
@@ -56,6 +56,8 @@ class Likelihood(Protocol[D]):
     beside the decoder.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     is_discrete: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False

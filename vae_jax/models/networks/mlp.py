@@ -11,8 +11,11 @@ from vae_jax.models.networks.layers import (
     Decoder,
     Dense,
     ImageShape,
+    activation_setting,
     optional_weight_norm,
+    weight_norm_setting,
 )
+from vae_jax.settings import setting, sizes
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,11 @@ class MLP:
         [(784, 64), (64, 32)]
     """
 
-    hidden_sizes: tuple[int, ...] = (400,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    hidden_sizes: tuple[int, ...] = setting(
+        (400,), sizes(0), "units of the dense layers, mirrored in the decoder"
+    )
+    activation: str = activation_setting(only_with="hidden_sizes")
+    weight_norm: bool = weight_norm_setting(only_with="hidden_sizes")
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:

@@ -26,9 +26,19 @@ from vae_jax.models.networks.conv import (
     ConvEncoder,
     FeatureMaps,
     add_bias,
+    channels_setting,
+    hidden_sizes_setting,
     pad,
 )
-from vae_jax.models.networks.layers import ACTIVATIONS, Decoder, ImageShape, optional_weight_norm
+from vae_jax.models.networks.layers import (
+    ACTIVATIONS,
+    Decoder,
+    ImageShape,
+    activation_setting,
+    optional_weight_norm,
+    weight_norm_setting,
+)
+from vae_jax.settings import MOST_LAYERS, setting, whole
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,13 @@ class ResNet:
         ['Conv_0', 'Dense_0', 'Residual_0', 'Residual_1']
     """
 
-    channels: tuple[int, ...] = (32, 64)
-    num_blocks: int = 1
-    hidden_sizes: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    channels: tuple[int, ...] = channels_setting()
+    num_blocks: int = setting(
+        1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
+    )
+    hidden_sizes: tuple[int, ...] = hidden_sizes_setting()
+    activation: str = activation_setting()
+    weight_norm: bool = weight_norm_setting()
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:

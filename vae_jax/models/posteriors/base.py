@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 
 
@@ -118,6 +118,8 @@ class PosteriorFamily(Protocol):
     enters the decoder as a whole.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     has_density: ClassVar[bool] = True
     """Flag: q(z|x) has a density. A deterministic code has none: no KL, no ELBO and no NLL."""
     is_gaussian: ClassVar[bool] = False

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.posteriors import Posterior
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
@@ -66,6 +66,8 @@ class PriorFamily(Protocol):
     The default bodies are those of a family without parameters, labels or examples.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     needs_labels: ClassVar[bool] = False
     """Flag: the prior is p(z|y), so the model must be class-conditional."""
     has_gaussian_kl: ClassVar[bool] = False

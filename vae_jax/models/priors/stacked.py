@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, split_layers
 from vae_jax.models.posteriors import ConditionalGaussian, Posterior, TwoLayers, init_conditional
+from vae_jax.models.posteriors.stacked import top_hidden_sizes_setting
 from vae_jax.models.priors.base import Encode, Prior, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import StandardNormal
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
@@ -76,7 +77,7 @@ class StackedPrior(PriorFamily):
 
     top: PriorFamily = StandardNormal()
     top_width: int = 48
-    top_hidden_sizes: tuple[int, ...] = (100, 100)
+    top_hidden_sizes: tuple[int, ...] = top_hidden_sizes_setting()
 
     @property
     def num_examples(self) -> int:

@@ -12,7 +12,8 @@ from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
-from vae_jax.models.priors.mixture import GaussianMixture
+from vae_jax.models.priors.mixture import GaussianMixture, num_components_setting
+from vae_jax.settings import one_of, setting
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 _MIN_GRAY = 0.01
@@ -85,8 +86,10 @@ class VampPrior(PriorFamily):
         (3, 48)
     """
 
-    num_components: int = 10
-    pseudo_inputs: str = "data"
+    num_components: int = num_components_setting()
+    pseudo_inputs: str = setting(
+        "data", one_of("data", "noise"), "initial values of the pseudo-inputs (vamp)"
+    )
 
     @property
     def num_examples(self) -> int:
