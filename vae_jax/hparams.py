@@ -83,7 +83,7 @@ class HParam(Setting):
                 problem=f"must be {self.type.description}",
             )
 
-    def _is_in_range(self, value: float) -> bool:
+    def _is_in_range(self, value: int | float) -> bool:
         is_kind = self.type.parse is not int or isinstance(value, int) or value.is_integer()
         return is_kind and self.type.is_valid(value)
 
