@@ -309,7 +309,7 @@ class TrainedVAE(NamedTuple):
     def sample(self, key: PRNGKey, num: int, y: Any = None) -> Images:
         """Return the mean images E[x|z] of ``num`` latents z drawn from the prior."""
         y = inputs.as_y(y, self.model.num_classes, (num,))
-        return _sample(*self, key, num, y)
+        return self.generate(_prior_sample(*self, key, num, y), y)
 
     def _given_x(self, x: Any, y: Any) -> tuple[Images, Labels | None]:
         x = inputs.as_x(x, self.model.image_shape)
@@ -349,7 +349,7 @@ def _reconstruct(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "num"))
-def _sample(
+def _prior_sample(
     model: VAE, hparams: HParams, params: Params, key: PRNGKey, num: int, y: Labels | None
-) -> Images:
-    return model.generate(hparams, params, model.sample_prior(hparams, params, key, num, y), y)
+) -> Latents:
+    return model.sample_prior(hparams, params, key, num, y)

@@ -21,7 +21,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.types import Row
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from vae_jax.reporting.plots.style import Figure
 
 NUM_SHOWN = 20
 

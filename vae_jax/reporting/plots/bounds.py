@@ -51,4 +51,5 @@ def bounds(path: Path | None, panels: Mapping[str, Sequence[Bound]]) -> Figure:
         axes.grid(axis="x")
         axes.set_xlabel(columns.NATS)
         axes.set_title(title)
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure

@@ -50,7 +50,8 @@ def curves_over_axis(
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     _key(panels[len(shown)], cells[0])
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 def _scale(panel: Axes, values: Sequence[Any]) -> Float[np.ndarray, " values"]:

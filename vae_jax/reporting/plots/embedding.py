@@ -46,4 +46,5 @@ def embedding(
             axes.text(x, y, name, ha="center", va="center", fontsize=9, bbox=frame)
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure

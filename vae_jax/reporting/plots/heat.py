@@ -49,7 +49,8 @@ def heat_maps(
         _frame_best(panel, rows, cells, (down, across))
         panel.set(title=term.title, xlabel=format.axis(across), ylabel=format.axis(down))
     _key(panels[len(terms)], drawn[0])
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 def _panels(num_across: int, num_down: int, count: int) -> tuple[Figure, list[Axes]]:

@@ -30,7 +30,8 @@ def reconstructions(path: Path | None, images: Images, reconstructions: Images) 
     figure, axes = mosaic.figure(grid, row_breaks=range(2, len(grid), 2))
     mosaic.label_rows(axes, ["test image", "reconstruction"] * (len(grid) // 2))
     axes.set_title("Test images and their reconstructions")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -38,7 +39,8 @@ def samples(path: Path | None, images: Images) -> Figure:
     """Draw images in a square grid, row by row."""
     figure, axes = mosaic.figure(mosaic.lines(images, int(np.ceil(np.sqrt(len(images))))))
     axes.set_title("Samples from the prior, shown as means of the likelihood")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -62,7 +64,8 @@ def manifold(
     axes.set_xlabel("z1")
     axes.set_ylabel("z2", rotation=0, labelpad=10)
     axes.set_title("Decoder means over the two latents")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -91,7 +94,8 @@ def traversals(
     mosaic.label_columns(axes, [format.rounded(float(value)) for value in values])
     axes.set_xlabel("value of the latent")
     axes.set_title("One latent moved at a time")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -117,7 +121,8 @@ def interpolations(
     figure, axes = mosaic.figure(images, column_breaks=breaks)
     mosaic.label_columns(axes, labels)
     axes.set_title("Straight paths in latent space between two test images")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -126,7 +131,8 @@ def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> F
     figure, axes = mosaic.figure(images)
     mosaic.label_rows(axes, names)
     axes.set_title("Samples of each class, shown as means of the likelihood")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -166,7 +172,8 @@ def grid_of_images(
     axes.set_xlabel(format.axis(across))
     axes.set_ylabel(format.axis(down))
     axes.set_title(title, pad=10)
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 def _joined(

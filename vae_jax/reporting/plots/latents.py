@@ -34,4 +34,5 @@ def kl_per_latent(
     axes.set_xticks(shown, [format.latent(i) for i in order[shown].tolist()])
     axes.set_ylabel(f"KL ({columns.NATS})")
     axes.set_title(f"KL per latent: {active.sum()} of {len(kl)} active")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure

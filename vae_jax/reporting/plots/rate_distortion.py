@@ -60,7 +60,8 @@ def rate_distortion(path: Path | None, rows: Sequence[Row], by: str = "") -> Fig
     if by:
         look = {"frameon": True, "framealpha": 1.0, "edgecolor": "white"}
         axes.legend(title=format.axis(by), alignment="left", loc="upper right", **look)
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 def _draw_curve(axes: Axes, curve: _Curve, label: str) -> None:

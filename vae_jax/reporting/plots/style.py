@@ -56,11 +56,10 @@ class Figure(matplotlib.figure.Figure):
         return as_png(self)
 
 
-def finish(figure: Figure, path: Path | None) -> Figure:
-    """Return the figure, written to a PNG file where there is one to write."""
+def save(figure: Figure, path: Path | None) -> None:
+    """Write a PNG file, unless there is no path."""
     if path is not None:
         files.write_bytes(path, as_png(figure))
-    return figure
 
 
 def as_png(figure: Figure) -> bytes:

@@ -35,7 +35,8 @@ def training_curves(path: Path | None, metrics: Sequence[Row], run: int = 0) -> 
         _curves_panel(axes, rows, term.name)
         axes.set_title(f"{term.label} ({term.unit})")
         axes.set_xlabel("training step")
-    return style.finish(figure, path)
+    style.save(figure, path)
+    return figure
 
 
 def _curves_panel(axes: Axes, rows: Sequence[Row], term: str) -> None:
