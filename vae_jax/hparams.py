@@ -20,7 +20,7 @@ from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
 
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import Setting, settings_of
+from vae_jax.settings import Setting, static_settings
 from vae_jax.types import default_float
 
 Values = ArrayLike | Sequence[float | int]
@@ -242,4 +242,4 @@ def declarations(member: Any) -> tuple[Setting, ...]:
         >>> [each.name for each in declarations(vae_jax.Adam)]
         ['schedule', 'learning_rate', 'warmup_steps', 'clip_norm']
     """
-    return (*settings_of(member), *getattr(member, "hparams", ()))
+    return (*static_settings(member), *getattr(member, "hparams", ()))

@@ -47,26 +47,33 @@ class ValueType:
         return self.parse in (int, float)
 
 
-def real(low: float, *, is_open: bool = False, or_infinite: bool = False) -> ValueType:
+def real(
+    low: float, *, is_open: bool = False, or_infinite: bool = False, below: float = math.inf
+) -> ValueType:
     """Return the type of real numbers from ``low`` on.
 
     Args:
         low: smallest value.
         is_open: exclude ``low`` itself.
         or_infinite: include infinity.
+        below: bound that the values stay below.
 
     Example:
         >>> real(0.0).description
         'a finite number of at least 0'
         >>> real(0.0, is_open=True).is_valid(0.0)
         False
+        >>> real(0.0, below=1.0).description
+        'a finite number of at least 0 and below 1'
     """
     description = f"a finite number {'above' if is_open else 'of at least'} {low:g}"
+    description += f" and below {below:g}" if below < math.inf else ""
     description += ", or inf" if or_infinite else ""
 
-    def is_valid(value: float) -> bool:
+    def is_valid(value: int | float) -> bool:
         is_above = value > low if is_open else value >= low
-        return is_above and (value <= LARGEST_REAL or (or_infinite and math.isinf(value)))
+        is_finite = value <= LARGEST_REAL and value < below
+        return is_above and (is_finite or (or_infinite and math.isinf(value)))
 
     return ValueType(float, is_valid, description)
 
@@ -121,13 +128,25 @@ def one_of(*names: str) -> ValueType:
 
 
 def key_of(registry: Mapping[str, Any]) -> ValueType:
-    """Return the type of the names in a registry, also of those that are added later.
+    """Return the type of the names in a registry, and of ``MODULE:CLASS`` for one from outside.
 
     Example:
         >>> key_of({"elbo": None, "iwae": None}).description
         'one of elbo, iwae'
     """
-    return ValueType(str, lambda value: value in registry, "one of " + ", ".join(registry))
+    return ValueType(str, lambda value: is_name(registry, value), "one of " + ", ".join(registry))
+
+
+def is_name(registry: Mapping[str, Any], text: str) -> bool:
+    """Return whether a text names a member: as the registry does, or as ``MODULE:CLASS``.
+
+    Example:
+        >>> [is_name({"elbo": None}, text) for text in ("elbo", "my.bounds:Mine", "my.bounds")]
+        [True, True, False]
+    """
+    module, colon, name = text.partition(":")
+    is_path = bool(colon) and all(map(str.isidentifier, (*module.split("."), name)))
+    return text in registry or is_path
 
 
 def some_of(*names: str, or_none: bool = False) -> ValueType:
@@ -201,14 +220,14 @@ def setting(
         >>> @dataclass(frozen=True)
         ... class Student:
         ...     num_modes: int = setting(1, whole(1), "modes of each pixel")
-        >>> Student().num_modes, settings_of(Student)[0].type.description
+        >>> Student().num_modes, static_settings(Student)[0].type.description
         (1, 'a whole number from 1 to 2147483647')
     """
     metadata = {"type": value_type, "doc": doc, "unit": unit, "only_with": only_with}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def settings_of(member: Any) -> tuple[Setting, ...]:
+def static_settings(member: Any) -> tuple[Setting, ...]:
     """Return the static settings of a member, a frozen dataclass, in the order of its fields."""
     fields = dataclasses.fields(member) if dataclasses.is_dataclass(member) else ()
     return tuple(Setting(f.name, f.default, **f.metadata) for f in fields if "doc" in f.metadata)

@@ -16,9 +16,8 @@ from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import settings_of
+from vae_jax.settings import static_settings
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
 from vae_jax.types import default_float
 
@@ -55,12 +54,10 @@ def train_spec(
         model,
         chosen("objective", config),
         regularizers(config),
-        member(
-            Adam, config, num_steps=config.num_steps, is_clipped=config.clip_norm < float("inf")
-        ),
+        chosen("optimizer", config, num_steps=config.num_steps),
         config.batch_size,
         config.binarize,
-    )
+    ).specialized(hparams([config]))
 
 
 def configs_of(
@@ -96,19 +93,19 @@ def configs_of(
     prior = model.prior.top if isinstance(model.prior, StackedPrior) else model.prior
     members = {
         **{"network": model.network, "likelihood": model.likelihood, "posterior": posterior},
-        **{"prior": prior, "objective": spec.objective},
+        **{"prior": prior, "objective": spec.objective, "optimizer": spec.optimizer},
     }
     for kind, own in members.items():
         flags |= {kind: _name_of(kind, own)} | _values_of(own)
-    for other in (spec.optimizer, *spec.regularizers):
-        flags |= _values_of(other)
-    if spec.optimizer.schedule != "constant":
+    for regularizer in spec.regularizers:
+        flags |= _values_of(regularizer)
+    if flags.get("schedule", "constant") != "constant":
         flags["num_steps"] = spec.optimizer.num_steps
     configs = tuple(Config(**flags | own) for own in settings)
     widest = configs[0].replace(latent_size=model.max_latents)
     again = train_spec(widest, model.image_shape, num_classes)
-    optimizer = dataclasses.replace(again.optimizer, **dataclasses.asdict(spec.optimizer))
-    if dataclasses.replace(again, optimizer=optimizer) != spec:
+    special = {"optimizer": spec.optimizer, "is_averaged": spec.is_averaged}
+    if dataclasses.replace(again, **special) != spec:  # what the hyperparameters need follows them
         raise InputError(
             setting="spec",
             value=type(spec).__name__,
@@ -137,7 +134,7 @@ def _name_of(kind: str, own: object) -> str:
 
 def _values_of(own: Any) -> dict[str, Any]:
     """Return the settings of a member by their names."""
-    return {each.name: getattr(own, each.name) for each in settings_of(own)}
+    return {each.name: getattr(own, each.name) for each in static_settings(own)}
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
@@ -162,7 +159,7 @@ def member(family: type[T], config: Config, **more: object) -> T:
         >>> member(find("posterior", "iaf"), Config(num_flows=3)).num_flows
         3
     """
-    own = {each.name: getattr(config, each.name) for each in settings_of(family)}
+    own = {each.name: getattr(config, each.name) for each in static_settings(family)}
     return family(**own | more)
 
 

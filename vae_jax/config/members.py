@@ -1,9 +1,13 @@
 """Members that flags name: the registry of each kind, and those that a command line chooses."""
 
+import functools
+import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import is_name
 from vae_jax.training.members import REGISTRIES, SPECS
 
 __all__ = ["CHOICES", "KINDS", "SPECS", "Chosen", "chosen", "find", "swept"]
@@ -24,13 +28,32 @@ def find(kind: str, name: str) -> type:
 
     Args:
         kind: one of :data:`KINDS`.
-        name: name in its registry.
+        name: name in its registry, or ``MODULE:CLASS`` for one from outside.
+
+    Raises:
+        InputError: there is no such module or class.
 
     Example:
         >>> find("posterior", "iaf").__name__
         'InverseAutoregressive'
+        >>> find("posterior", "vae_jax.models.posteriors:Planar").__name__
+        'Planar'
     """
-    return KINDS[kind][name]
+    registry = KINDS[kind]
+    return registry[name] if name in registry else _from_outside(kind, name)
+
+
+@functools.cache
+def _from_outside(kind: str, name: str) -> type:
+    """Return the class that ``MODULE:CLASS`` names; its module is imported."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"--{kind}={name}: cannot be imported ({error}); give one of "
+            f"{', '.join(KINDS[kind])}, or MODULE:CLASS"
+        ) from None
 
 
 def chosen(values: Mapping[str, Any]) -> Chosen:
@@ -41,7 +64,8 @@ def chosen(values: Mapping[str, Any]) -> Chosen:
 
     Example:
         >>> names = dict(network="mlp", posterior="iaf", prior="normal", likelihood="bernoulli")
-        >>> members = chosen(names | dict(objective="elbo", evaluate=("nll",)))
+        >>> names |= dict(objective="elbo", optimizer="adam", evaluate=("nll",))
+        >>> members = chosen(names)
         >>> [member.__name__ for kind, member in members if kind == "posterior"]
         ['InverseAutoregressive']
     """
@@ -60,4 +84,5 @@ def swept(texts: Iterable[str]) -> Chosen:
     """
     named = (text.partition("=") for text in texts)
     pairs = ((kind, name) for kind, _, names in named for name in names.split(","))
-    return tuple((kind, find(kind, name)) for kind, name in pairs if name in KINDS.get(kind, ()))
+    known = ((kind, name) for kind, name in pairs if is_name(KINDS.get(kind, {}), name))
+    return tuple((kind, find(kind, name)) for kind, name in known if kind in CHOICES)

@@ -1,6 +1,6 @@
 """Paths in the latent space: along single coordinates, straight lines, and great circles."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +24,28 @@ def along_axes(
     for row, latent in enumerate(latents):
         z[row, :, latent] = values
     return jnp.asarray(z)
+
+
+def along_great_circles(
+    start: Float[Array, " latents"],
+    latents: Sequence[int] | Int[np.ndarray, " rows"],
+    values: Float[np.ndarray, " columns"],
+) -> Float[Array, "rows columns latents"]:
+    """Return points at each angle from one code, in row i on the circle towards axis i.
+
+    Example:
+        >>> angles = np.array([0.0, np.pi / 2])
+        >>> z = along_great_circles(jnp.array([1.0, 0.0]), np.array([1]), angles)
+        >>> np.abs(z).round(3).tolist()
+        [[[1.0, 0.0], [0.0, 1.0]]]
+    """
+    code = np.asarray(start, np.float64)
+    axes = np.eye(len(code))[np.asarray(latents)]
+    away = axes - (axes @ code)[:, None] * code
+    norms = np.linalg.norm(away, axis=-1, keepdims=True)
+    directions = away / np.where(norms > 0, norms, 1.0)
+    z = np.cos(values)[None, :, None] * code + np.sin(values)[None, :, None] * directions[:, None]
+    return jnp.asarray(z, start.dtype)
 
 
 def straight(start: Latents, end: Latents, num_steps: int) -> Float[Array, "*batch steps latents"]:
@@ -65,3 +87,16 @@ def spherical(start: Latents, end: Latents, num_steps: int) -> Float[Array, "*ba
     direction = (jnp.sin((1 - t) * angle) * first + jnp.sin(t * angle) * last) / sine
     circle = ((1 - t) * length0 + t * length1) * direction
     return jnp.where(has_circle, circle, straight(start, end, num_steps))
+
+
+TRAVERSALS: dict[str, Callable[..., Array]] = {
+    "reals": along_axes,
+    "sphere": along_great_circles,
+}
+"""Moves of a code by single latents, by the support of the posterior; the values are distances or
+angles."""
+PATHS: dict[str, Callable[[Latents, Latents, int], Array]] = {
+    "reals": straight,
+    "sphere": spherical,
+}
+"""Shortest paths between two codes by the support of the posterior; of others there are none."""

@@ -12,6 +12,7 @@ from vae_jax.objectives.base import (
     KL_WEIGHT,
     ElboTerms,
     Noise,
+    Objective,
     ObjectiveOutput,
     PosteriorSamples,
     estimator_setting,
@@ -32,7 +33,7 @@ KL_PENALTIES = ("beta", "free_bits", "capacity")
 
 
 @dataclass(frozen=True)
-class Elbo:
+class Elbo(Objective):
     """Objective E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
     The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4). With a
@@ -130,7 +131,8 @@ class Elbo:
     ) -> Float[Array, " batch"]:
         """Return the factor of beta: the KL, or its penalty by free bits or by a capacity."""
         if self.kl_penalty == "free_bits":
-            per_latent = samples.p.kl(samples.q)
+            closed = samples.p.kl(samples.q)
+            per_latent = None if closed is None else closed.per_latent
             groups = kl[:, None] if per_latent is None else per_latent
             free = jnp.sum(jnp.maximum(jnp.mean(groups, axis=0), hparams.free_bits))
             return jnp.broadcast_to(free, kl.shape)

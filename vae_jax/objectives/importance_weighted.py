@@ -13,6 +13,7 @@ from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
     KL_WEIGHT,
     Noise,
+    Objective,
     ObjectiveOutput,
     estimator_setting,
     kl_weight,
@@ -46,7 +47,7 @@ def importance_weighted_bound(
 
 
 @dataclass(frozen=True)
-class ImportanceWeighted:
+class ImportanceWeighted(Objective):
     """Mean of M bounds log (1/K sum_k w_k), each of K particles.
 
     IWAE for M = 1 (Burda et al. 2016, eq. 8), MIWAE otherwise (Rainforth et al. 2018, eq. 9). For
@@ -70,6 +71,9 @@ class ImportanceWeighted:
         >>> iwae(model, hparams, params, x, noise, jnp.int32(0)).objective.shape
         (3,)
     """
+
+    needs_density: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
 
     num_particles: int = num_particles_setting()
     num_bounds: int = setting(1, whole(1), "bounds that are averaged (miwae)")

@@ -46,7 +46,7 @@ def draw_figures(
 
     models = {
         run: TrainedVAE(
-            done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
+            done.spec.model, *vectorized.take((done.group.hparams, done.state.eval_params), i)
         )
         for done in trained
         for i, run in enumerate(done.group.runs)
@@ -60,6 +60,8 @@ def draw_figures(
     if best is None:
         return drawn
     model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
+    for name, reason in figures.left_out(model.model).items():
+        print(f"NOTE: no figure of {name}: {reason}", flush=True)
     drawn += figures.draw(target, model, shown, metrics, best)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)

@@ -160,7 +160,7 @@ class _Evaluation:
     def _dependencies(self, i: int) -> Dependencies:
         """Return the facts on which the numbers of a run depend."""
         values = dataclasses.asdict(self._evaluator)  # pyright: ignore[reportArgumentType]
-        run = self._runs.hparams, self._runs.state.params
+        run = self._runs.hparams, self._runs.state.eval_params
         return {
             "format": FORMAT,
             "evaluation": self.name,

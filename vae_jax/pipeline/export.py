@@ -69,7 +69,7 @@ def export(
     for done in trained:
         for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
             if run in chosen:
-                one = vectorized.take((done.group.hparams, done.state.params), i)
+                one = vectorized.take((done.group.hparams, done.state.eval_params), i)
                 folder = Path(config.workdir) / workdir.EXPORTS / str(run)
                 model, flags = TrainedVAE(done.spec.model, *one), as_flags(own)
                 binarize = done.spec.binarize
@@ -192,7 +192,8 @@ def _encode(trained: TrainedVAE, x: Any, y: Labels | None = None) -> Any:
     model, hparams, params = trained
     q, used = model.encode(hparams, params, x, y), _used(trained)
     center = q.center[..., used]
-    return (center, q.log_var[..., used]) if _is_product(q) else center
+    has_variances = model.posterior.has_latent_densities
+    return (center, q.log_var[..., used]) if has_variances else center
 
 
 def _decode(trained: TrainedVAE, z: Any, y: Labels | None = None) -> Any:
@@ -205,11 +206,6 @@ def _sample(trained: TrainedVAE, key: Any, noise: Any, y: Labels | None = None) 
     wide = jnp.zeros((noise.shape[0], model.width), noise.dtype).at[:, _used(trained)].set(noise)
     z = model.prior_at(hparams, params, y).sample(jax.random.wrap_key_data(key), wide)
     return model.generate(hparams, params, z, y)
-
-
-def _is_product(q: Any) -> bool:
-    """Return whether q(z|x) is a product of Gaussians of single latents."""
-    return hasattr(q, "first")
 
 
 def _used(trained: TrainedVAE) -> np.ndarray:
@@ -271,8 +267,7 @@ def _encoded(
     model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None
 ) -> dict[str, Any]:
     q = model.encode(hparams, params, batches.as_images(pixels), y)
-    found = {"codes": q.center} | ({"log_var": q.log_var} if _is_product(q) else {})
-    if model.posterior.has_density:
-        kl = model.prior_at(hparams, params, y).kl(q)
-        found |= {} if kl is None else {"kl": kl}
-    return found
+    has_variances = model.posterior.has_latent_densities
+    found = {"codes": q.center} | ({"log_var": q.log_var} if has_variances else {})
+    kl = model.prior_at(hparams, params, y).kl(q) if model.posterior.has_density else None
+    return found | ({} if kl is None or kl.per_latent is None else {"kl": kl.per_latent})

@@ -15,6 +15,7 @@ from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
+from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.pipeline import checks, workdir
 from vae_jax.runtime import files, provenance
 from vae_jax.training import batches
@@ -85,11 +86,11 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
         >>> len(notes("none", "bernoulli", is_binary=False))
         1
     """
-    if likelihood == "bernoulli" and binarize == "none" and not is_binary:
+    if LIKELIHOODS[likelihood].is_binary and binarize == "none" and not is_binary:
         return [
-            "The targets are gray, and a Bernoulli likelihood of gray pixels is a cross-entropy, "
-            "not a probability: test_nll and test_elbo compare only with runs of the same kind "
-            "and cannot fall below the entropy of the pixels."
+            f"The targets are gray, and a {likelihood.capitalize()} likelihood of gray pixels is a "
+            "cross-entropy, not a probability: test_nll and test_elbo compare only with runs of "
+            "the same kind and cannot fall below the entropy of the pixels."
         ]
     return []
 

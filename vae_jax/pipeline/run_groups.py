@@ -78,7 +78,7 @@ class RunGroup:
 def common_spec(
     configs: Sequence[Config], event_shape: tuple[int, ...], num_classes: int
 ) -> TrainSpec:
-    """Return what runs of one program share: the widest latent space, clipping if any run clips.
+    """Return what runs of one program share: the widest latent space, and what any run needs.
 
     Args:
         configs: flags of each run.
@@ -88,10 +88,10 @@ def common_spec(
     common = configs[0].replace(
         latent_size=max(config.latent_size for config in configs),
         top_latent_size=max(config.top_latent_size for config in configs),
-        clip_norm=min(config.clip_norm for config in configs),
     )
     height, width, channels = event_shape
-    return build.train_spec(common, (height, width, channels), num_classes)
+    spec = build.train_spec(common, (height, width, channels), num_classes)
+    return spec.specialized(build.hparams(configs))
 
 
 def plan(

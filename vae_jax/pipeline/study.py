@@ -106,7 +106,7 @@ class Study:
             )
         part = next(part for part in self.parts if index in part.runs)
         i, state = part.runs.index(index), part.state
-        hparams, params = vectorized.take((part.hparams, state.params), i)
+        hparams, params = vectorized.take((part.hparams, state.eval_params), i)
         return TrainedRun(
             run=index,
             trained=TrainedVAE(part.spec.model, hparams, params),
@@ -358,6 +358,7 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
     """
     hparams = hparams.as_study()
     fitting.check(spec, hparams, data)
+    spec = spec.specialized(hparams)
 
     def state(data: Dataset) -> TrainState:
         return fitting.initial_state(spec, hparams, data)

@@ -5,10 +5,10 @@ Everything here reads; a run is the same before and after. x may be uint8 pixels
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,15 @@ from vae_jax.evaluation.evaluators.base import concatenate_batches, fixed_pixels
 from vae_jax.hparams import HParams
 from vae_jax.models import inputs, paths
 from vae_jax.models.likelihoods import Distribution
-from vae_jax.models.posteriors import Posterior
+from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
 from vae_jax.types import Images, Labels, Params, PRNGKey, Row
+
+T = TypeVar("T")
 
 TRAVERSED = tuple(np.linspace(-2.5, 2.5, 11).tolist())
 """Values of a latent along which a traversal moves it."""
@@ -107,7 +109,10 @@ class TrainedRun:
             InputError: another shape, scale or dtype.
         """
         q = self.trained.encode(x, y)
-        return q.first(self.latent_size) if hasattr(q, "first") else q
+        if not self.model.posterior.has_latent_densities:
+            return q
+        assert isinstance(q, Gaussian)
+        return q.first(self.latent_size)
 
     def decode(self, z: Any, y: Any = None) -> Distribution:
         """Return p(x|z); ``.mean()`` are the images, ``.sample(key)`` has their pixel noise.
@@ -152,7 +157,8 @@ class TrainedRun:
                 prior of many dimensions passes where few codes lie.
             y: labels of a conditional model.
         """
-        walk = paths.spherical if is_spherical else paths.straight
+        walk = self._of_support(paths.PATHS)
+        walk = paths.spherical if is_spherical else walk
         z = walk(self.trained.center(x0, y), self.trained.center(x1, y), num)
         return self.generate(z, y if np.ndim(y) == 0 else np.asarray(y)[..., None])
 
@@ -175,7 +181,12 @@ class TrainedRun:
         Raises:
             InputError: there is no such latent, or several images.
         """
+        move = self._of_support(paths.TRAVERSALS)
         chosen = self.informative_latents if latents is None else self._checked(latents)
+        if x is None and move is not paths.along_axes:
+            raise InputError(
+                setting="x", value=None, problem="z = 0 is no code", advice="give an example"
+            )
         origin = jnp.zeros(self.latent_size)
         center = origin if x is None else self.trained.center(x, y)
         if center.ndim > 1:
@@ -186,8 +197,20 @@ class TrainedRun:
                 problem="a traversal starts from one example",
                 advice=f"give one of shape {shape}",
             )
-        z = paths.along_axes(center, chosen, np.asarray(values, np.float64))
+        z = move(center, chosen, np.asarray(values, np.float64))
         return self.generate(z, y)
+
+    def _of_support(self, known: Mapping[str, T]) -> T:
+        """Return what is known for the set in which z lies."""
+        support = self.model.posterior.support
+        if support not in known:
+            raise InputError(
+                setting="posterior",
+                value=type(self.model.posterior).__name__,
+                problem=f"its z is on a {support}, where there is no path between two codes",
+                advice="use decode and sample",
+            )
+        return known[support]
 
     @property
     def informative_latents(self) -> list[int]:

@@ -4,7 +4,7 @@ The arrays that a trained model gives are drawn to files by `vae_jax.reporting.p
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models import paths
-from vae_jax.models.vae import TrainedVAE
+from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format, plots, table
 from vae_jax.reporting.html import Figure
 from vae_jax.reporting.plots.terms import RATE, Term
@@ -81,20 +81,33 @@ def draw(
     kl = np.asarray(row["kl_per_latent"], float)
     has_kl = bool(np.isfinite(kl).all())
     conditional = trained.model.num_classes > 0
-    is_plane = trained.hparams.latent_size == 2 and not conditional
     bounds = _bounds_of(row)
     return [
         _training_curves(folder, metrics, row["run"]),
         _reconstructions(folder, trained, shown.take(slice(NUM_RECONSTRUCTIONS))),
         *([_samples(folder, trained)] if trained.model.posterior.has_density else []),
         *([_samples_by_class(folder, trained, shown)] if conditional else []),
-        _manifold(folder, trained)
-        if is_plane
-        else _traversals(folder, trained, shown, variance, kl if has_kl else None),
-        _interpolations(folder, trained, shown),
+        *_walks(folder, trained, shown, variance, kl if has_kl else None),
         *([_bounds(folder, bounds)] if bounds else []),
         *([_kl_per_latent(folder, kl, variance)] if has_kl else []),
     ]
+
+
+def left_out(model: VAE) -> dict[str, str]:
+    """Return the figures that a model's latents do not allow, each with the reason.
+
+    Example:
+        >>> left_out(VAE((4, 4, 1), max_latents=2))
+        {}
+    """
+    family, reasons = model.posterior, {}
+    if family.support not in paths.PATHS:
+        reasons["interpolations"] = f"no path between two points of {family.support} is known"
+    if family.support not in paths.TRAVERSALS:
+        reasons["traversals"] = f"it is not known how latents move in {family.support}"
+    elif family.support == "reals" and not family.has_coordinates:
+        reasons["traversals"] = "they move latents one by one"
+    return {name: f"{reason} ({model.spelling('posterior')})" for name, reason in reasons.items()}
 
 
 def draw_study(
@@ -241,6 +254,24 @@ def _samples_by_class(folder: Path, trained: TrainedVAE, shown: ShownImages) -> 
     return Figure(path, "Samples of each class", caption)
 
 
+def _walks(
+    folder: Path,
+    trained: TrainedVAE,
+    shown: ShownImages,
+    variance: np.ndarray,
+    kl: np.ndarray | None,
+) -> Iterator[Figure]:
+    """Draw what walks through the latents, as far as they allow it."""
+    missing, is_plane = left_out(trained.model), trained.hparams.latent_size == 2
+    is_plane &= trained.model.posterior.support == "reals" and not trained.model.num_classes
+    if "traversals" not in missing and is_plane:
+        yield _manifold(folder, trained)
+    elif "traversals" not in missing:
+        yield _traversals(folder, trained, shown, variance, kl)
+    if "interpolations" not in missing:
+        yield _interpolations(folder, trained, shown)
+
+
 def _manifold(folder: Path, trained: TrainedVAE) -> Figure:
     path = folder / "manifold.png"
     shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
@@ -261,7 +292,8 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    z = paths.along_axes(_codes(trained, first)[0], latents, TRAVERSAL)
+    move = paths.TRAVERSALS[trained.model.posterior.support]
+    z = move(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
     plots.traversals(path, images, latents, TRAVERSAL, kl)
     caption = "The most informative latents, moved one at a time from the code of a test image."
@@ -273,10 +305,10 @@ def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Fi
     ends = shown.take(np.resize(np.arange(len(shown.images)), 2 * NUM_PAIRS))
     starts = None if ends.labels is None else ends.labels[::2, None]
     codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
-    path_codes = paths.straight(codes[:, 0], codes[:, 1], PATH_STEPS)
-    images = _decode(trained, path_codes, starts)
+    walk = paths.PATHS[trained.model.posterior.support]
+    images = _decode(trained, walk(codes[:, 0], codes[:, 1], PATH_STEPS), starts)
     plots.interpolations(path, images, ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:]))
-    return Figure(path, "Interpolations", "E[x|z] on the line between the codes of two images.")
+    return Figure(path, "Interpolations", "E[x|z] on the shortest path between two codes.")
 
 
 def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:

@@ -59,17 +59,19 @@ def restore_weights(folder: Path, step: int) -> TrainState:
             written.
     """
     checksums.verify(folder / str(step))
-    path, names = (folder / str(step) / _STATE).absolute(), ("step", "params", "diverged")
+    path = (folder / str(step) / _STATE).absolute()
+    names = ("step", "params", "diverged", "average")
     with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         stored = reader.metadata(path).item_metadata.tree
-        wanted = {name: stored[name] for name in names}
+        wanted = {name: stored[name] for name in names if jax.tree.leaves(stored.get(name))}
         args = ocp.args.PyTreeRestore(
             item=jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted),
             restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted),
             partial_restore=True,
         )
         found = reader.restore(path, args=args)
-    return TrainState(found["step"], found["params"], (), found["diverged"])
+    average = found.get("average", ())
+    return TrainState(found["step"], found["params"], (), found["diverged"], average)
 
 
 def event_shape(folder: Path, step: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from vae_jax.models.priors import PRIORS
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.regularizers import REGULARIZERS
-from vae_jax.training.optimizers import Adam
+from vae_jax.training.optimizers import OPTIMIZERS
 from vae_jax.training.step import TrainSpec
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
@@ -23,10 +23,11 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "posterior": POSTERIORS,
     "prior": PRIORS,
     "likelihood": LIKELIHOODS,
+    "optimizer": OPTIMIZERS,
 }
 """Members of a training by kind and name."""
 
-SPECS: tuple[type, ...] = (VAE, Stacked, Adam, TrainSpec)
+SPECS: tuple[type, ...] = (VAE, Stacked, TrainSpec)
 """Specs with settings of their own, which no choice names."""
 
 READERS: tuple[type, ...] = (
@@ -37,6 +38,7 @@ READERS: tuple[type, ...] = (
     *POSTERIORS.values(),
     *PRIORS.values(),
     *LIKELIHOODS.values(),
-    *(Adam, TrainSpec),
+    *OPTIMIZERS.values(),
+    TrainSpec,
 )
 """All that declare hyperparameters, in the order that ``HParams`` has their arrays in."""

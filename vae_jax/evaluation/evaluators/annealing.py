@@ -53,7 +53,7 @@ class _Annealing(PerRunEvaluator):
     )
     ais_examples: int = setting(100, whole(1), "test examples, or samples of the model (ais, bdmc)")
 
-    needs: ClassVar[frozenset[str]] = frozenset({"density"})
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "reals"})
 
     def _spec(self, model: VAE) -> AnnealSpec:
         steps = self.ais_steps, self.ais_chains, self.ais_leapfrog

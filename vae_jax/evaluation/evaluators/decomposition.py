@@ -51,7 +51,7 @@ class Decomposition(PerRunEvaluator):
         10_000, whole(2), "test examples in the aggregate posterior"
     )
 
-    needs: ClassVar[frozenset[str]] = frozenset({"density", "gaussian"})
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "latent_densities"})
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
             "mutual_information",

@@ -40,7 +40,9 @@ class Disentanglement(PerRunEvaluator):
         16, whole(2), "most values of each factor on the grid (disentanglement)"
     )
 
-    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional", "sklearn"})
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"coordinates", "factors", "unconditional", "sklearn"}
+    )
     columns: ClassVar[tuple[Column, ...]] = (
         _score(
             "mig",

@@ -62,6 +62,13 @@ class Likelihood(Protocol[D]):
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is the probability of an 8-bit image, so ``bits_per_dim`` applies."""
+    is_binary: ClassVar[bool] = False
+    """Flag: x is 0 or 1; of a gray x ``log_prob`` is a cross-entropy and no log-probability, and
+    no sample is gray."""
+    encodings: ClassVar[tuple[str, ...]] = ("pixels",)
+    """Encodings of the data that it takes."""
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of axes of the x that it takes; None for any."""
 
     @property
     def num_outputs(self) -> int:

@@ -63,6 +63,8 @@ class LocationScale(Likelihood[L]):
             and its running average, initially ``hparams.scale``, in evaluation.
     """
 
+    encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
+
     scale_mode: ScaleMode = setting("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
 
     hparams: ClassVar[tuple[HParam, ...]] = (

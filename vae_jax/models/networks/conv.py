@@ -19,13 +19,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
@@ -53,7 +54,7 @@ _QUADRANTS = tuple(itertools.product((0, 1), repeat=2))
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Network):
     """Convolutions 4x4 of stride 2, then dense layers; mirrored in the decoder.
 
     Attributes:
@@ -72,6 +73,8 @@ class Conv:
         >>> [params["encoder"]["body"][f"Conv_{i}"]["kernel"].shape for i in range(2)]
         [(4, 4, 1, 4), (4, 4, 4, 8)]
     """
+
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
 
     channels: tuple[int, ...] = channels_setting()
     hidden_sizes: tuple[int, ...] = hidden_sizes_setting()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
@@ -19,7 +20,7 @@ from vae_jax.settings import setting, sizes
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Network):
     """Dense layers of the given sizes, mirrored in the decoder; without any, a linear model.
 
     Attributes:

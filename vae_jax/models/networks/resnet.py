@@ -13,13 +13,14 @@ with weight normalization or without (SkipInit, De & Smith 2020).
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.conv import (
     Conv,
     ConvDecoder,
@@ -42,7 +43,7 @@ from vae_jax.settings import MOST_LAYERS, setting, whole
 
 
 @dataclass(frozen=True)
-class ResNet:
+class ResNet(Network):
     """Convolutions of :class:`Conv` with residual blocks of 3x3 convolutions behind each.
 
     Attributes:
@@ -62,6 +63,8 @@ class ResNet:
         >>> sorted(params["encoder"]["body"])
         ['Conv_0', 'Dense_0', 'Residual_0', 'Residual_1']
     """
+
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
 
     channels: tuple[int, ...] = channels_setting()
     num_blocks: int = setting(

@@ -9,6 +9,7 @@ are prefix-stable. A run therefore does not depend on the padding that wider run
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,8 @@ class InverseAutoregressive(PosteriorFamily):
         >>> family(hparams, params, heads, mask).sample(jnp.ones((5, 3)))[0].tolist()
         [1.0, 1.0, 1.0]
     """
+
+    distribution: ClassVar[type] = Flow
 
     num_flows: int = num_flows_setting()
     flow_hidden_size: int = setting(64, whole(1), "hidden units of a step of the posterior's flow")

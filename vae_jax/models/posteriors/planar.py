@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,8 @@ class Planar(PosteriorFamily):
         >>> q.sample(jnp.ones((5, 2)))[0].tolist()
         [1.0, 1.0]
     """
+
+    distribution: ClassVar[type] = Flow
 
     num_flows: int = num_flows_setting()
 

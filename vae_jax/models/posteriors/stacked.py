@@ -115,6 +115,8 @@ class Stacked(PosteriorFamily):
         (3, 96)
     """
 
+    distribution: ClassVar[type] = TwoLayers
+
     base: PosteriorFamily = DiagonalGaussian()
     top_width: int = 48
     top_hidden_sizes: tuple[int, ...] = top_hidden_sizes_setting()

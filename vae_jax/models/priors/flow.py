@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors import Posterior
-from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
+from vae_jax.models.priors.base import KL, Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import UnitNormal
 from vae_jax.models.soft_clamp import soft_clamp
 from vae_jax.settings import MOST_LAYERS, setting, whole
@@ -118,7 +118,7 @@ class CouplingFlow(NamedTuple):
         del key
         return self.from_noise(noise)
 
-    def kl(self, q: Posterior) -> Latents | None:
+    def kl(self, q: Posterior) -> KL | None:
         """Return None: no closed form is known."""
         del q
 

@@ -13,7 +13,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.posteriors.gaussian import LOG_2PI
-from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
+from vae_jax.models.priors.base import KL, Encode, PriorFamily, PriorInit
 from vae_jax.settings import setting, whole
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
@@ -60,7 +60,7 @@ class GaussianMixture(NamedTuple):
         component = Gaussian(self.components.mean[chosen], self.components.log_var[chosen])
         return apply_mask(self.latent_mask, component.sample(noise))
 
-    def kl(self, q: Posterior) -> Latents | None:
+    def kl(self, q: Posterior) -> KL | None:
         """Return None: no closed form is known."""
         del q
 

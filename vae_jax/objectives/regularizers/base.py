@@ -29,14 +29,18 @@ class Context(NamedTuple):
 class Regularizer:
     """Penalty on a batch; subclasses are frozen dataclasses, which hash by value.
 
-    A subclass defines ``hparams``, ``needs_gaussian`` and ``__call__``, and ``init`` where it has
-    parameters of its own.
+    A subclass defines ``hparams`` and ``__call__``, its traits where they are true, and ``init``
+    where it has parameters of its own.
     """
 
     hparams: ClassVar[tuple[HParam, ...]] = ()
     """Hyperparameters that weigh the penalty; where all are zero, it is left out."""
-    needs_gaussian: ClassVar[bool]
-    """True where the penalty needs mean and variance of a diagonal Gaussian posterior."""
+    needs_latent_densities: ClassVar[bool] = False
+    """Flag: it needs the mean and variance of each latent, so a posterior that has them."""
+    needs_coordinates: ClassVar[bool] = False
+    """Flag: it compares single latents, so a posterior whose latents can vary one by one."""
+    is_of_prior: ClassVar[bool] = False
+    """Flag: it draws the codes to the prior, so that samples of a deterministic code make sense."""
 
     @classmethod
     def strengths(cls) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ class DIP(Regularizer):
             source="Kumar et al. 2018, eqs. 6 and 7",
         ),
     )
-    needs_gaussian: ClassVar[bool] = True
+    needs_latent_densities: ClassVar[bool] = True
 
     dip_of: str = setting(
         "means",

@@ -52,7 +52,7 @@ class FactorVAE(Regularizer):
             source="Kim & Mnih 2018, eq. 2",
         ),
     )
-    needs_gaussian: ClassVar[bool] = False
+    needs_coordinates: ClassVar[bool] = True
 
     def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
         """Return the initial weights of the discriminator."""

@@ -44,7 +44,7 @@ class MMD(Regularizer):
     hparams: ClassVar[tuple[HParam, ...]] = (
         HParam("mmd_weight", 0.0, real(0.0), "weight of the MMD between q(z) and p(z)"),
     )
-    needs_gaussian: ClassVar[bool] = False
+    is_of_prior: ClassVar[bool] = True
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context

@@ -88,7 +88,7 @@ class TotalCorrelation(Regularizer):
             source="Chen et al. 2018, eq. 4",
         ),
     )
-    needs_gaussian: ClassVar[bool] = True
+    needs_latent_densities: ClassVar[bool] = True
 
     tc_estimator: str = setting(
         "weighted", one_of(*TC_ESTIMATORS), "minibatch estimate of log q(z)"
