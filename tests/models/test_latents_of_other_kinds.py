@@ -18,6 +18,7 @@ from vae_jax.evaluation.elbo import EvalSpec, evaluate, in_batches, summarize
 from vae_jax.evaluation.evaluators import EVALUATORS, needs
 from vae_jax.evaluation.metrics.ais import AnnealSpec
 from vae_jax.hparams import HParams
+from vae_jax.models import paths
 from vae_jax.models.latents import apply_mask, pad_latents, prepend_axes
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import (
