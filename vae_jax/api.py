@@ -52,7 +52,7 @@ def fit(
     Example:
         >>> import vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2)
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2)
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> study = fit(spec, vae_jax.HParams.of(latent_size=2), data, num_steps=1)
         >>> study.state.step.tolist(), study.best.run
@@ -100,7 +100,7 @@ def ablate(
     Example:
         >>> import jax, vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2)
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2)
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> study = ablate(spec, vae_jax.grid(latent_size=[1, 2]), data, num_steps=1)
         >>> [(row["run"], row["latent_size"], row["step"]) for row in study.table]

@@ -20,12 +20,12 @@ PIXELS = np.arange(12, dtype=np.uint8).reshape(2, *EVENT) * 20
     ids=["uint8", "float64", "float32", "jax"],
 )
 def test_pixels_are_divided_once_whatever_their_type(x):
-    np.testing.assert_allclose(inputs.as_x(x, EVENT), PIXELS / 255, rtol=1e-6)
+    np.testing.assert_allclose(inputs.as_x(x, EVENT, "pixels"), PIXELS / 255, rtol=1e-6)
 
 
 def test_one_example_needs_no_batch_and_truth_values_are_binary_pixels():
-    assert inputs.as_x(PIXELS[0], EVENT).shape == EVENT
-    assert set(inputs.as_x(PIXELS > 100, EVENT).ravel().tolist()) == {0.0, 1.0}
+    assert inputs.as_x(PIXELS[0], EVENT, "pixels").shape == EVENT
+    assert set(inputs.as_x(PIXELS > 100, EVENT, "pixels").ravel().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,27 @@ def test_one_example_needs_no_batch_and_truth_values_are_binary_pixels():
 )
 def test_x_of_another_scale_type_or_shape_is_refused(x, value, remedy):
     with pytest.raises(InputError) as caught:
-        inputs.as_x(x, EVENT)
+        inputs.as_x(x, EVENT, "pixels")
     assert caught.value.setting == "x"
     assert value in str(caught.value.value)
     assert remedy in caught.value.advice
+
+
+@pytest.mark.parametrize("encoding", ["reals", "standardized"])
+def test_real_numbers_stay_as_they_are_and_pixels_are_none(encoding):
+    x = np.random.default_rng(0).normal(scale=300, size=(5, 2)).astype(np.float32)
+    np.testing.assert_array_equal(inputs.as_x(x, (2,), encoding), x)
+    for wrong in (x.astype(np.uint8), x.astype(int), np.full((1, 2), np.inf)):
+        with pytest.raises(InputError) as caught:
+            inputs.as_x(wrong, (2,), encoding)
+        assert caught.value.setting == "x"
+
+
+@pytest.mark.parametrize("x", [np.array([-1, 2]), np.array([0.5, 2.0])])
+def test_counts_are_whole_numbers_from_zero_on(x):
+    assert inputs.as_x(np.array([0, 300]), (2,), "counts").tolist() == [0, 300]
+    with pytest.raises(InputError, match="whole numbers from 0 on"):
+        inputs.as_x(x, (2,), "counts")
 
 
 @pytest.mark.parametrize("columns", [1, 2, 4, 47, 49])

@@ -201,7 +201,8 @@ def test_a_record_without_shapes_takes_them_from_the_weights(workdir, tmp_path):
     copy = _copy(workdir, tmp_path)
     path = copy / "checkpoints" / "000" / "group.json"
     facts = checksums.read(path)
-    assert facts.pop("shapes") == {"event_shape": [4, 5, 1], "num_classes": 3}
+    shapes = {"event_shape": [4, 5, 1], "encoding": "pixels", "num_classes": 3}
+    assert facts.pop("shapes") == shapes
     path.write_text(json.dumps(checksums.with_checksum(facts)))
     assert vae_jax.load_run(copy)[0].model == vae_jax.load_run(workdir)[0].model
 

@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 
 import vae_jax
+import vae_jax.data
 from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, read_csv
 from vae_jax import cli
 from vae_jax.config import build, command_line
+from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.posteriors import FullGaussian
 from vae_jax.pipeline.loggers import NotebookProgress
 from vae_jax.reporting import figures
 from vae_jax.runtime.errors import InputError
 
 DATA = tiny_data(80)
-SHAPE = DATA.image_shape
+SHAPE = DATA.event_shape
 SPEC = vae_jax.TrainSpec(vae_jax.VAE(SHAPE, 3, vae_jax.MLP((8,))), batch_size=16, binarize="static")
 GRID = vae_jax.grid(beta=[0.1, 4.0], latent_size=3)
 
@@ -126,7 +128,7 @@ def test_a_member_from_outside_cannot_be_saved_as_flags(short, tmp_path):
     [
         (vae_jax.grid(beta=[1.0]), SPEC, "latent_size"),
         (vae_jax.grid(latent_size=[2, 4]), SPEC, "latent_size"),
-        (GRID, vae_jax.TrainSpec(vae_jax.VAE((9, 9, 1), 3), batch_size=16), "image_shape"),
+        (GRID, vae_jax.TrainSpec(vae_jax.VAE((9, 9, 1), 3), batch_size=16), "event_shape"),
         (GRID, vae_jax.TrainSpec(SPEC.model, batch_size=81), "batch_size"),
     ],
     ids=["default above max_latents", "above max_latents", "shape", "batch"],
@@ -195,3 +197,22 @@ def test_the_report_is_a_page_with_all_figures(scored, tmp_path):
     page = scored.plot.report(tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") >= 8
     assert "The best is run" in page
+
+
+def test_vectors_of_real_numbers_are_trained_saved_asked_and_drawn(tmp_path):
+    x = np.random.default_rng(0).normal(2, 3, size=(40, 5)).astype(np.float32)
+    record = vae_jax.data.Provenance("vectors", "vectors", "draws", "cut in order")
+    data = vae_jax.Dataset(x, x[:9], x[:9], None, None, None, record)
+    model = vae_jax.VAE(
+        (5,), 2, vae_jax.MLP((4,)), likelihood=LIKELIHOODS["gaussian"](), num_classes=0
+    )
+    study = vae_jax.fit(
+        vae_jax.TrainSpec(model, batch_size=8), vae_jax.grid(latent_size=2), data, 2
+    )
+    run = vae_jax.load_run(study.save(tmp_path / "run"))[0]
+    assert run.encoding == "reals"
+    np.testing.assert_allclose(run.codes(data, "test"), run.encode(x[:9]).mean, atol=1e-5)
+    assert run.elbo(x[0], jax.random.key(0)).shape == ()
+    with pytest.raises(InputError, match="the data are reals"):
+        run.encode(x.astype(np.uint8))
+    assert study.plot.reconstructions()._repr_png_().startswith(b"\x89PNG")

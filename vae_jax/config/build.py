@@ -24,14 +24,12 @@ from vae_jax.types import default_float
 T = TypeVar("T")
 
 
-def train_spec(
-    config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
-) -> TrainSpec:
+def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 0) -> TrainSpec:
     """Return the static spec: all that changes shapes or code, as the flags say.
 
     Args:
         config: values of the flags.
-        image_shape: height, width and channels of the data.
+        event_shape: shape of one example of the data.
         num_classes: classes of the data; only conditional models use them.
 
     Example:
@@ -41,7 +39,7 @@ def train_spec(
     """
     posterior, prior = posterior_and_prior(config)
     model = VAE(
-        image_shape=image_shape,
+        event_shape=event_shape,
         max_latents=config.latent_size,
         network=network(config),
         posterior=posterior,
@@ -103,7 +101,7 @@ def configs_of(
         flags["num_steps"] = spec.optimizer.num_steps
     configs = tuple(Config(**flags | own) for own in settings)
     widest = configs[0].replace(latent_size=model.max_latents)
-    again = train_spec(widest, model.image_shape, num_classes)
+    again = train_spec(widest, model.event_shape, num_classes)
     special = {"optimizer": spec.optimizer, "is_averaged": spec.is_averaged}
     if dataclasses.replace(again, **special) != spec:  # what the hyperparameters need follows them
         raise InputError(

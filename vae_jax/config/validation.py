@@ -13,7 +13,13 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import CHOICES, KINDS, SPECS, find
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
 from vae_jax.hparams import declarations
-from vae_jax.models.combinations import Spelling, enumeration, names_with, refused_priors
+from vae_jax.models.combinations import (
+    Spelling,
+    enumeration,
+    names_with,
+    refused_priors,
+    refused_size,
+)
 from vae_jax.models.posteriors import POSTERIORS, Stacked
 from vae_jax.models.priors import StackedPrior
 from vae_jax.objectives import OBJECTIVES
@@ -27,7 +33,7 @@ def fields_of(member: type) -> frozenset[str]:
     """Return the names of the flags that a member of a registry reads.
 
     Example:
-        >>> sorted(fields_of(NETWORKS["mlp"]))
+        >>> sorted(fields_of(KINDS["network"]["mlp"]))
         ['activation', 'hidden_sizes', 'weight_norm']
     """
     return frozenset(each.name for each in declarations(member))
@@ -184,6 +190,7 @@ def _refused_members(config: Config) -> Iterator[str]:
             f"{config.posterior}; leave one of them out"
         )
     yield from refused_priors(posterior, find("prior", config.prior), _spelling(config))
+    yield from refused_size(posterior, "latent_size", config.latent_size, _spelling(config))
 
 
 def _refused_data_on_device(config: Config) -> Iterator[str]:
@@ -243,7 +250,7 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
     """Yield a message for each need of an evaluator that the model does not meet."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
-        for need in sorted(EVALUATORS[name].needs & unmet.keys()):
+        for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
 
 

@@ -5,6 +5,7 @@ Shapes and dtypes are checked always, values where they are known (not inside ``
 the one place that knows how stored values become the x of a model.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,25 +14,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.runtime.errors import InputError
-from vae_jax.types import Images, Labels, Latents, default_float
+from vae_jax.types import Labels, Latents, Observations, default_float
 
 _ROUNDING = 1e-6  # floats may leave [0, 1] by so much
 
 
-def as_x(x: Any, event_shape: Sequence[int]) -> Images:
-    """Return x as a model takes it: uint8 pixels become ``x / 255``, floats stay as they are.
+def as_x(x: Any, event_shape: Sequence[int], encoding: str = "") -> Observations:
+    """Return x as a model takes it: uint8 pixels become ``x / 255``, all else stays as it is.
 
     Args:
-        x: uint8 pixels, truth values, or floats in [0, 1], ``[*batch, *event]``.
+        x: examples ``[*batch, *event]`` as the data of that encoding hold them, or as the model
+            takes them: pixels as uint8 or floats in [0, 1], real numbers and those that were
+            standardized as floats, counts as whole numbers; binary ones as truth values too.
         event_shape: shape of one example.
+        encoding: encoding of the data; empty where it is not known.
 
     Raises:
-        InputError: another shape or dtype, values outside of [0, 1], or not finite.
+        InputError: another shape or dtype, values outside of the encoding's, or not finite.
 
     Example:
         >>> as_x(np.full((2, 1, 1, 1), 255, np.uint8), (1, 1, 1)).ravel().tolist()
         [1.0, 1.0]
-        >>> as_x(np.full((2, 1, 1, 1), 255.0), (1, 1, 1))
+        >>> as_x(np.full((2, 1, 1, 1), 255.0), (1, 1, 1), "pixels")
         Traceback (most recent call last):
         vae_jax.runtime.errors.InputError: x=floats from 255 to 255: outside of [0, 1]; give uint8
         pixels, or divide by 255 once
@@ -44,32 +48,46 @@ def as_x(x: Any, event_shape: Sequence[int]) -> Images:
             problem=f"the model's x has the shape {wanted}",
             advice=f"give [*batch, {', '.join(map(str, wanted))}]",
         )
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 and encoding in ("pixels", ""):
         return jnp.asarray(x, default_float()) / 255
-    if x.dtype != np.bool_:
-        _check_floats(x)
+    if x.dtype != np.bool_ or encoding not in ("pixels", ""):
+        _check_numbers(x, encoding)
     return jnp.asarray(x, default_float())
 
 
-def _check_floats(x: Any) -> None:
-    """Refuse whole numbers, whose scale is not known, and values outside of [0, 1]."""
-    if not jnp.issubdtype(x.dtype, jnp.floating):
+_TAKEN = {
+    "pixels": "uint8 from 0 to 255, or floats in [0, 1]",
+    "reals": "floats, as the data hold them",
+    "standardized": "floats, standardized as the data are",
+    "counts": "whole numbers from 0 on",
+    "": "uint8 pixels, or floats as the data hold them",
+}
+
+
+def _check_numbers(x: Any, encoding: str) -> None:
+    """Refuse numbers that data of an encoding do not hold."""
+    is_float, is_count = jnp.issubdtype(x.dtype, jnp.floating), encoding == "counts"
+    if not is_float and not (is_count and jnp.issubdtype(x.dtype, jnp.integer)):
         raise InputError(
             setting="x",
             value=f"array of {x.dtype}",
-            problem="neither uint8 pixels nor floats",
-            advice="give uint8 from 0 to 255, or floats in [0, 1]",
+            problem=f"the data are {encoding or 'pixels or real numbers'}",
+            advice=f"give {_TAKEN[encoding]}",
         )
     if isinstance(x, jax.core.Tracer) or not x.size:
         return
     low, high = float(x.min()), float(x.max())
-    if not -_ROUNDING <= low <= high <= 1 + _ROUNDING:  # NaN fails too
-        raise InputError(
-            setting="x",
-            value=f"floats from {low:g} to {high:g}",
-            problem="outside of [0, 1]",
-            advice="give uint8 pixels, or divide by 255 once",
-        )
+    problem, advice = "not finite", f"give {_TAKEN[encoding]}"
+    is_valid = math.isfinite(low) and math.isfinite(high)
+    if encoding == "pixels":
+        problem, advice = "outside of [0, 1]", "give uint8 pixels, or divide by 255 once"
+        is_valid = -_ROUNDING <= low <= high <= 1 + _ROUNDING  # NaN fails too
+    elif is_count and is_valid:
+        problem, is_valid = "no counts", low >= 0 and bool((x == np.round(x)).all())
+    if not is_valid:
+        kind = "floats" if is_float else "numbers"
+        value = f"{kind} from {low:g} to {high:g}"
+        raise InputError(setting="x", value=value, problem=problem, advice=advice)
 
 
 def as_z(z: Any, widths: Collection[int]) -> Latents:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -44,13 +45,7 @@ def draw_figures(
         return []
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
-    models = {
-        run: TrainedVAE(
-            done.spec.model, *vectorized.take((done.group.hparams, done.state.eval_params), i)
-        )
-        for done in trained
-        for i, run in enumerate(done.group.runs)
-    }
+    models = {run: model for done in trained for run, model in _models(done).items()}
     shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
@@ -70,6 +65,15 @@ def draw_figures(
     return drawn
 
 
+def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
+    """Return the models of a group by the numbers of their runs, with arrays on the host."""
+    arrays = jax.device_get((done.group.hparams, done.state.eval_params))
+    return {
+        run: TrainedVAE(done.spec.model, *vectorized.take(arrays, i))
+        for i, run in enumerate(done.group.runs)
+    }
+
+
 def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":
     """Return the test images from which figures choose, as the model sees them.
 
@@ -77,9 +81,10 @@ def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":
         binarize: binarization of the pixels.
         dataset: data set that the model was trained on.
     """
-    from vae_jax.reporting import figures
+    from vae_jax.reporting import figures, plots
 
     pixels = batches.stored_pixels(binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
     labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
-    return figures.ShownImages(images, labels, dataset.class_names)
+    view = plots.View.of(images, is_unit=dataset.encoding == "pixels")
+    return figures.ShownImages(images, labels, dataset.class_names, view, dataset.classes)

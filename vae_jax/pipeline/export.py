@@ -40,7 +40,7 @@ from vae_jax.reporting import table
 from vae_jax.runtime import files, libraries, safetensors
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import SPLITS
-from vae_jax.types import Labels, Params, Pixels, Row, default_float
+from vae_jax.types import Labels, Params, Row, Stored, default_float
 
 Function: TypeAlias = Literal["encode", "decode", "sample"]
 FUNCTIONS: tuple[Function, ...] = ("encode", "decode", "sample")
@@ -175,7 +175,7 @@ def exported(trained: TrainedVAE, name: Function) -> jax.export.Exported:
     noise_width = int(np.sum(model.latent_mask(trained.hparams)))
     real = functools.partial(jax.ShapeDtypeStruct, dtype=default_float())
     arguments = {
-        "encode": [real((n, *model.image_shape))],
+        "encode": [real((n, *model.event_shape))],
         "decode": [real((n, latent_size))],
         "sample": [jax.ShapeDtypeStruct((2,), jnp.uint32), real((n, noise_width))],
     }[name]
@@ -264,9 +264,9 @@ def encode_pixels(
 
 @functools.partial(jax.jit, static_argnames="model")
 def _encoded(
-    model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None
+    model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> dict[str, Any]:
-    q = model.encode(hparams, params, batches.as_images(pixels), y)
+    q = model.encode(hparams, params, batches.as_observations(pixels), y)
     has_variances = model.posterior.has_latent_densities
     found = {"codes": q.center} | ({"log_var": q.log_var} if has_variances else {})
     kl = model.prior_at(hparams, params, y).kl(q) if model.posterior.has_density else None

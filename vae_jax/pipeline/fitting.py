@@ -13,7 +13,7 @@ from vae_jax.hparams import HParams
 from vae_jax.pipeline.loggers import NotebookProgress, TrainingProgress, progress_bar
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import loop, memory
+from vae_jax.training import compatibility, loop, memory
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import TrainingProgram
 from vae_jax.training.step import TrainSpec, TrainState
@@ -43,13 +43,7 @@ def check(spec: TrainSpec, hparams: HParams, data: Dataset) -> None:
             problem=f"exceeds the model's max_latents={model.max_latents}",
             advice=f"give at most {model.max_latents} (the default is 20), or a wider model",
         )
-    if tuple(model.image_shape) != tuple(data.image_shape):
-        raise InputError(
-            setting="image_shape",
-            value=model.image_shape,
-            problem=f"the data have the shape {data.image_shape}",
-            advice="give data.image_shape to the model",
-        )
+    compatibility.check_data(spec, data)
     if spec.batch_size > len(data.train):
         raise InputError(
             setting="batch_size",

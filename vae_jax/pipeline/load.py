@@ -43,7 +43,7 @@ def load_run(folder: str | Path) -> Study:
     Example:
         >>> import tempfile, vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> study = vae_jax.fit(spec, vae_jax.grid(latent_size=2, beta=[1.0, 4.0]), data, 1)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -89,9 +89,9 @@ def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
     def read_state(dataset: Dataset) -> TrainState:
         return _whole_state(group, spec, build.hparams(configs), dataset)
 
-    return StudyPart(
-        group.runs, spec, hparams, functools.partial(_newest_weights, group), read_state, flags
-    )
+    encoding = group.shapes.get("encoding", "pixels")  # older versions knew no other
+    read_weights = functools.partial(_newest_weights, group)
+    return StudyPart(group.runs, spec, hparams, read_weights, read_state, flags, encoding)
 
 
 def _shapes(group: Recorded, config: Config) -> tuple[tuple[int, ...], int]:

@@ -58,7 +58,7 @@ class RunGroup:
 
     def spec(self, dataset: Dataset) -> TrainSpec:
         """Return the specification that the runs share."""
-        return common_spec(self.configs, dataset.image_shape, dataset.num_classes)
+        return common_spec(self.configs, dataset.event_shape, dataset.num_classes)
 
     def layout(self, spec: TrainSpec) -> Layout:
         """Return the arrangement of the runs on the devices."""
@@ -89,8 +89,7 @@ def common_spec(
         latent_size=max(config.latent_size for config in configs),
         top_latent_size=max(config.top_latent_size for config in configs),
     )
-    height, width, channels = event_shape
-    spec = build.train_spec(common, (height, width, channels), num_classes)
+    spec = build.train_spec(common, event_shape, num_classes)
     return spec.specialized(build.hparams(configs))
 
 
@@ -155,7 +154,8 @@ def recorded(workdir: Path) -> list[Recorded]:
 
 def _shapes(dataset: Dataset) -> dict[str, Any]:
     """Return what the model takes from the data, so that it can be opened without them."""
-    return {"event_shape": list(dataset.image_shape), "num_classes": dataset.num_classes}
+    shape, encoding = list(dataset.event_shape), dataset.encoding
+    return {"event_shape": shape, "encoding": encoding, "num_classes": dataset.num_classes}
 
 
 def identity(config: Config, fingerprint: str) -> Identity:

@@ -67,7 +67,7 @@ class Study:
     Example:
         >>> import vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> study = vae_jax.ablate(spec, vae_jax.grid(latent_size=[1, 2]), data, num_steps=2)
         >>> len(study), study.select(latent_size=2).run, study.curve("valid_elbo").step.tolist()
@@ -111,6 +111,7 @@ class Study:
             run=index,
             trained=TrainedVAE(part.spec.model, hparams, params),
             binarize=part.spec.binarize,
+            encoding=part.encoding,
             row=self.table[numbers.index(index)],
             flags=part.flags[i] if part.flags else {},
             step=int(state.step[i]),
@@ -364,7 +365,7 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
         return fitting.initial_state(spec, hparams, data)
 
     numbers = tuple(range(len(hparams.seed)))
-    part = StudyPart(numbers, spec, hparams, lambda: state(data), state)
+    part = StudyPart(numbers, spec, hparams, lambda: state(data), state, encoding=data.encoding)
     rows = settings_of(part)
     swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
     table = [results.table_row(own, _not_begun(own["run"]), {}, -1) for own in rows]

@@ -25,6 +25,7 @@ class StudyPart:
             workdir; it is called when weights are first asked for.
         read_state: returns the whole state, with which training can go on.
         flags: flags of each run that decide what is trained; empty where they are not known.
+        encoding: encoding of the data.
     """
 
     runs: tuple[int, ...]
@@ -33,6 +34,7 @@ class StudyPart:
     read_weights: Callable[[], TrainState]
     read_state: Callable[[Dataset], TrainState]
     flags: tuple[dict[str, Any], ...] = ()
+    encoding: str = "pixels"
 
     @functools.cached_property
     def state(self) -> TrainState:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vae_jax import rng
 from vae_jax.data import Dataset
+from vae_jax.models import inputs
 from vae_jax.pipeline import draw, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
 from vae_jax.reporting import conclusions, report, table
@@ -54,13 +55,14 @@ class StudyPlots:
         if one.model.num_classes and y is None:
             y = np.arange(num) % one.model.num_classes
         key = rng.stream(one.hparams.seed, "generate")
-        return _plots().samples(None, np.asarray(one.sample(key, num, y)))
+        return _plots().samples(None, _pictures(one, one.sample(key, num, y)))
 
     def reconstructions(self, x: Any = None, run: int | None = None, y: Any = None) -> "Figure":
         """Draw images above their reconstructions: x, or the first ones of test."""
         one = self._run(run)
         x, y = self._shown(one, x, y, NUM_SHOWN)
-        return _plots().reconstructions(None, np.asarray(x), np.asarray(one.reconstruct(x, y)))
+        shown = _pictures(one, x), _pictures(one, one.reconstruct(x, y))
+        return _plots().reconstructions(None, *shown)
 
     def traversals(
         self,
@@ -78,7 +80,7 @@ class StudyPlots:
         kl = one.row.get("kl_per_latent")
         known = None if kl is None or None in kl else np.asarray(kl, float)
         return _plots().traversals(
-            None, np.asarray(images), np.asarray(latents), np.asarray(values, float), known
+            None, _pictures(one, images), np.asarray(latents), np.asarray(values, float), known
         )
 
     def interpolations(
@@ -87,10 +89,10 @@ class StudyPlots:
         """Draw paths between the codes of neighbouring images, the first with the second, ..."""
         one = self._run(run)
         x, y = self._shown(one, x, y, 12)
-        ends = np.asarray(x)[: len(x) // 2 * 2].reshape(-1, 2, *one.model.image_shape)
+        ends = np.asarray(x)[: len(x) // 2 * 2].reshape(-1, 2, *one.model.event_shape)
         labels = None if y is None else np.asarray(y)[: 2 * len(ends) : 2]
         images = one.interpolate(ends[:, 0], ends[:, 1], is_spherical=is_spherical, y=labels)
-        return _plots().interpolations(None, np.asarray(images), ends)
+        return _plots().interpolations(None, _pictures(one, images), _pictures(one, ends))
 
     def curves(self, run: int | None = None) -> "Figure":
         """Draw ELBO, log-likelihood and KL of one run against the step, train and valid."""
@@ -156,13 +158,20 @@ class StudyPlots:
     def _shown(self, one: TrainedRun, x: Any, y: Any, num: int) -> tuple[Any, Any]:
         """Return the images to show with their labels: the given ones, or the first of test."""
         if x is not None:
-            event = one.model.image_shape
+            event = one.model.event_shape
             x = np.asarray(x)
             x = x[None] if x.shape == tuple(event) else x
-            x = x / np.float32(255) if x.dtype == np.uint8 else x
+            x = np.asarray(inputs.as_x(x, event, one.encoding))
             return x[:num], None if y is None else np.broadcast_to(y, len(x))[:num]
         shown = draw.shown_images(one.binarize, self.data()).take(slice(num))
         return shown.images, shown.labels if one.model.num_classes else None
+
+
+def _pictures(one: TrainedRun, images: Any) -> np.ndarray:
+    """Return x of any kind as pictures that a figure draws."""
+    images = np.asarray(images)
+    flat = images.reshape(-1, *one.model.event_shape)
+    return _plots().View.of(flat, is_unit=one.encoding == "pixels").pictures(images)
 
 
 def _plots() -> Any:

@@ -1,7 +1,7 @@
 """One trained run to be asked: codes, images, bounds on log p(x), and files to take away.
 
-Everything here reads; a run is the same before and after. x may be uint8 pixels or floats in
-[0, 1], one example or any batch of them.
+Everything here reads; a run is the same before and after. x is one example or any batch, as the
+data hold them or as the model takes them: uint8 pixels or floats in [0, 1], for example.
 """
 
 import functools
@@ -30,7 +30,7 @@ from vae_jax.pipeline import export
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
-from vae_jax.types import Images, Labels, Params, PRNGKey, Row
+from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ class TrainedRun:
         run: number of the run in its study.
         trained: model with its hyperparameters and parameters, for pure functions of your own.
         binarize: binarization of the pixels that it was trained on.
+        encoding: encoding of the data, which says what x may be (:mod:`vae_jax.models.inputs`).
         row: row of the study's table.
         flags: flags that decided what was trained; empty where they are not known.
         step: number of updates of these weights.
@@ -54,7 +55,7 @@ class TrainedRun:
     Example:
         >>> import vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> run = vae_jax.fit(spec, vae_jax.HParams.of(latent_size=2), data, num_steps=1)[0]
         >>> run.codes(data, "test").shape, run.reconstruct(data.test[0]).shape
@@ -66,6 +67,7 @@ class TrainedRun:
     run: int
     trained: TrainedVAE
     binarize: str = "none"
+    encoding: str = "pixels"
     row: Row = field(default_factory=dict, repr=False)
     flags: dict[str, Any] = field(default_factory=dict, repr=False)
     step: int = 0
@@ -75,7 +77,7 @@ class TrainedRun:
         model, state = self.model, f"diverged at update {self.diverged:,}, " * (self.diverged >= 0)
         return (
             f"TrainedRun(run={self.run}, {state}{self.step:,} updates, {self.latent_size} latents, "
-            f"x of shape {model.image_shape})"
+            f"x of shape {model.event_shape})"
         )
 
     @property
@@ -108,7 +110,7 @@ class TrainedRun:
         Raises:
             InputError: another shape, scale or dtype.
         """
-        q = self.trained.encode(x, y)
+        q = self.trained.encode(self._x(x), y)
         if not self.model.posterior.has_latent_densities:
             return q
         assert isinstance(q, Gaussian)
@@ -126,15 +128,15 @@ class TrainedRun:
         """
         return self.trained.decode(z, y)
 
-    def generate(self, z: Any, y: Any = None) -> Images:
+    def generate(self, z: Any, y: Any = None) -> Observations:
         """Return the mean images E[x|z]."""
         return self.trained.generate(z, y)
 
-    def reconstruct(self, x: Any, y: Any = None) -> Images:
+    def reconstruct(self, x: Any, y: Any = None) -> Observations:
         """Return the mean images E[x'|z] at z = the center of q(z|x)."""
-        return self.trained.reconstruct(x, y)
+        return self.trained.reconstruct(self._x(x), y)
 
-    def sample(self, key: PRNGKey, num: int, y: Any = None) -> Images:
+    def sample(self, key: PRNGKey, num: int, y: Any = None) -> Observations:
         """Return the mean images E[x|z] of ``num`` latents drawn from the prior.
 
         Args:
@@ -146,7 +148,7 @@ class TrainedRun:
 
     def interpolate(
         self, x0: Any, x1: Any, num: int = 9, *, is_spherical: bool = False, y: Any = None
-    ) -> Images:
+    ) -> Observations:
         """Return the mean images along a path between the codes of two images, both included.
 
         Args:
@@ -159,7 +161,7 @@ class TrainedRun:
         """
         walk = self._of_support(paths.PATHS)
         walk = paths.spherical if is_spherical else walk
-        z = walk(self.trained.center(x0, y), self.trained.center(x1, y), num)
+        z = walk(self._center(x0, y), self._center(x1, y), num)
         return self.generate(z, y if np.ndim(y) == 0 else np.asarray(y)[..., None])
 
     def traverse(
@@ -168,7 +170,7 @@ class TrainedRun:
         latents: Sequence[int] | None = None,
         values: Sequence[float] = TRAVERSED,
         y: Any = None,
-    ) -> Images:
+    ) -> Observations:
         """Return the mean images with one latent at a time moved, the others as in the code of x.
 
         Args:
@@ -188,9 +190,9 @@ class TrainedRun:
                 setting="x", value=None, problem="z = 0 is no code", advice="give an example"
             )
         origin = jnp.zeros(self.latent_size)
-        center = origin if x is None else self.trained.center(x, y)
+        center = origin if x is None else self._center(x, y)
         if center.ndim > 1:
-            shape = self.model.image_shape
+            shape = self.model.event_shape
             raise InputError(
                 setting="x",
                 value=f"array of shape {np.shape(x)}",
@@ -276,12 +278,12 @@ class TrainedRun:
         """Key with which the numbers of ``results.csv`` were computed."""
         return rng.stream(self.hparams.seed, "evaluate")
 
-    def inputs(self, data: Dataset, split: Split = "test") -> Images:
+    def inputs(self, data: Dataset, split: Split = "test") -> Observations:
         """Return a split as the run is evaluated on it: binary where it was trained on binary.
 
         Where training drew the pixels anew at each update, they are drawn once.
         """
-        return batches.as_images(jnp.asarray(fixed_pixels(self.binarize, split, data)))
+        return batches.as_observations(jnp.asarray(fixed_pixels(self.binarize, split, data)))
 
     def codes(
         self, data: Any, split: Split = "test", y: Any = None
@@ -297,7 +299,7 @@ class TrainedRun:
         if isinstance(data, Dataset):
             context = EvalContext(self.trained, data, self.binarize)
             return context.codes(context.subset(split))
-        center = self.trained.center(data, y)
+        center = self._center(data, y)
         return np.asarray(center)[..., np.asarray(self.model.latent_mask(self.hparams))]
 
     def save(self, path: str | Path) -> Path:
@@ -322,6 +324,14 @@ class TrainedRun:
         """
         return export.write_function(Path(path), self.trained, function)
 
+    def _x(self, x: Any) -> Observations:
+        """Return x as the model takes it, checked."""
+        return inputs.as_x(x, self.model.event_shape, self.encoding)
+
+    def _center(self, x: Any, y: Any) -> Latents:
+        """Return the centers of q(z|x), with the columns that the run does not use."""
+        return self.trained.encode(self._x(x), y).center
+
     def _terms(self, x: Any, key: PRNGKey, y: Any, num_particles: int) -> ExampleTerms:
         """Return the terms of each example, computed in batches."""
         model = self.model
@@ -332,11 +342,11 @@ class TrainedRun:
                 problem="has no density, so there is no bound on log p(x)",
                 advice="train with another posterior",
             )
-        x = inputs.as_x(x, model.image_shape)
-        batch = x.shape[: -len(model.image_shape)]
+        x = self._x(x)
+        batch = x.shape[: -len(model.event_shape)]
         y = inputs.as_y(y, model.num_classes, batch)
         self._refuse_gray(x)
-        x, y = x.reshape(-1, *model.image_shape), None if y is None else y.reshape(-1)
+        x, y = x.reshape(-1, *model.event_shape), None if y is None else y.reshape(-1)
         spec = EvalSpec(model, num_particles)
         parts = [
             _example_terms(
@@ -347,7 +357,7 @@ class TrainedRun:
         found = concatenate_batches(parts, len(x))
         return ExampleTerms(*(values.reshape(batch) for values in found))
 
-    def _refuse_gray(self, x: Images) -> None:
+    def _refuse_gray(self, x: Observations) -> None:
         """Refuse gray pixels where the run models binary ones: the result would be no bound."""
         if self.binarize != "none" and not bool(((x == 0) | (x == 1)).all()):
             raise InputError(
@@ -363,7 +373,7 @@ def _example_terms(
     spec: EvalSpec,
     hparams: HParams,
     params: Params,
-    x: Images,
+    x: Observations,
     y: Labels | None,
     key: PRNGKey,
     examples: Int[Array, " batch"],

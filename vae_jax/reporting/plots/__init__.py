@@ -3,7 +3,8 @@
 Each function returns its figure and writes it where it is given a path.
 
 Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
-black) or three. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
+black) or three; `View` makes them of x of any kind. Latents are named z1, z2, ... in the order of
+the model, so z1 has index 0.
 """
 
 from vae_jax.reporting.plots.bounds import Bound, bounds
@@ -23,10 +24,13 @@ from vae_jax.reporting.plots.latents import kl_per_latent
 from vae_jax.reporting.plots.rate_distortion import rate_distortion
 from vae_jax.reporting.plots.terms import Term
 from vae_jax.reporting.plots.training import training_curves
+from vae_jax.reporting.plots.vectors import vector_reconstructions
+from vae_jax.reporting.plots.views import View
 
 __all__ = [
     "Bound",
     "Term",
+    "View",
     "bounds",
     "curves_over_axis",
     "embedding",
@@ -41,4 +45,5 @@ __all__ = [
     "samples_by_class",
     "training_curves",
     "traversals",
+    "vector_reconstructions",
 ]
