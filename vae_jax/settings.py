@@ -163,8 +163,8 @@ def is_name(registry: Mapping[str, Any], text: str) -> bool:
     return text in registry or is_path
 
 
-def some_of(*names: str) -> ValueType:
-    """Return the type of tuples of names, at least one and each once.
+def some_of(*names: str, or_none: bool = False) -> ValueType:
+    """Return the type of tuples of names, each once, at least one unless ``or_none``.
 
     Example:
         >>> both = some_of("nll", "ais")
@@ -173,10 +173,14 @@ def some_of(*names: str) -> ValueType:
     """
 
     def is_valid(value: tuple[str, ...]) -> bool:
-        return 0 < len(value) == len(set(value)) and set(value) <= set(names)
+        is_long_enough = or_none or len(value) > 0
+        return is_long_enough and len(value) == len(set(value)) and set(value) <= set(names)
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(text.split(",")) if text or not or_none else ()
 
     description = "separated by commas, each once, some of " + ", ".join(names)
-    return ValueType(lambda text: tuple(text.split(",")), is_valid, description)
+    return ValueType(parse, is_valid, description + (" (or nothing)" if or_none else ""))
 
 
 def _is_plain(value: str) -> bool:

@@ -64,7 +64,7 @@ def runs() -> Runs:
     data = _small_sprites()
     hparams = HParams.of(latent_size=[2, 3], seed=[0, 5], learning_rate=0.01)
     spec = TrainSpec(VAE(data.event_shape, 3, MLP((6,))), batch_size=8)
-    state = api.fit(spec, hparams, data, 5)
+    state = api.fit(spec, hparams, data, 5).state
     return Runs(spec, hparams, state, data, Layout())
 
 

@@ -113,7 +113,7 @@ def test_weights_decay_and_neither_biases_nor_priors():
 
 def _fit(optimizer: Optimizer, num_steps: int, **values) -> TrainState:
     spec = TrainSpec(tiny_vae(), optimizer=optimizer, batch_size=16)
-    return api.fit(spec, HParams.of(latent_size=2, **values), DATA, num_steps)
+    return api.fit(spec, HParams.of(latent_size=2, **values), DATA, num_steps).state
 
 
 def _same(left, right) -> bool:
@@ -173,7 +173,7 @@ def test_average_of_the_weights_follows_its_recursion(float64):
 def test_evaluation_uses_the_average_where_it_is_kept():
     hparams = HParams.of(latent_size=2, ema=[0.0, 0.99], learning_rate=0.01)
     spec = TrainSpec(tiny_vae(), batch_size=16)
-    state = api.fit(spec, hparams, DATA, 30)
+    state = api.fit(spec, hparams, DATA, 30).state
     spec = spec.specialized(hparams)
     rows = scoring.score(spec, hparams, state, DATA)
     plain = scoring.score(spec, hparams, state._replace(average=()), DATA)
