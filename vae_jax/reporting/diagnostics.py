@@ -334,7 +334,7 @@ def _inference(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     error = run.get("test_bound_gain_se")
     remedies = ["--posterior=iaf", "--objective=iwae", "wider --hidden_sizes"]
     facts = f"the ELBO is at least {format.with_error(gap, error)} nats below log p(x)"
-    facts += f", {format.share(gap / kl)} of the KL" if kl > SMALLEST_GAP else ""
+    facts += f", {format.share(gap / kl)} of the KL" if kl > max(SMALLEST_GAP, gap / 10) else ""
     family, encoder = run.get("approximation_gap"), run.get("amortization_gap")
     if family is not None and encoder is not None:
         facts += (
