@@ -22,6 +22,7 @@ from vae_jax.models.likelihoods import (
     GaussianLikelihood,
     LaplaceLikelihood,
     Likelihood,
+    StudentTLikelihood,
     bits_per_dim,
 )
 from vae_jax.runtime import jax_versions
@@ -31,6 +32,7 @@ MEMBERS = [
     BernoulliLikelihood(),
     ContinuousBernoulliLikelihood(),
     *(family(mode) for family in (GaussianLikelihood, LaplaceLikelihood) for mode in SCALE_MODES),
+    *(StudentTLikelihood(mode) for mode in SCALE_MODES if mode != "optimal"),
     DiscretizedLogisticLikelihood(),
     DiscretizedLogisticLikelihood(3),
     CategoricalLikelihood(),
@@ -441,3 +443,27 @@ def test_any_gray_counts_as_its_level(family):
 def test_uniform_levels_cost_eight_bits():
     log_prob = _log_prob(CategoricalLikelihood(), np.zeros((5, *SHAPE, 256), np.float32), _gray(5))
     np.testing.assert_allclose(bits_per_dim(log_prob, SHAPE), np.full(5, 8.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [0.5, 1.0, 4.0, 1e7])
+def test_students_t_has_its_degrees_of_freedom(degrees, float64):
+    hparams, family = HParams.of(scale=0.3, degrees_of_freedom=degrees), StudentTLikelihood()
+    outputs, x = jnp.asarray(_outputs(family, 2)), _gray(2)
+    ours = family(hparams, {}, outputs).log_prob(jnp.asarray(x))
+    law = stats.norm if degrees == 1e7 else stats.t(degrees)  # the limit is Gaussian
+    exact = law.logpdf((x - np.asarray(outputs)[..., 0]) / 0.3) - np.log(0.3)
+    np.testing.assert_allclose(ours, exact.sum(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_students_t_is_finite_where_its_square_is_not():
+    family, hparams = StudentTLikelihood("learned"), HParams.of()
+    outputs, x = jnp.asarray(_outputs(family, 1)), jnp.asarray(_gray(1))
+
+    def log_prob(log_scale, outputs, x):
+        return family(hparams, {"log_scale": log_scale}, outputs).log_prob(x).sum()
+
+    for log_scale in (-120.0, 120.0):
+        value, slope = jax.value_and_grad(log_prob)(jnp.float32(log_scale), outputs, x)
+        assert np.isfinite([value, slope]).all()
+    at_loc = jax.grad(log_prob, argnums=1)(jnp.float32(0.0), outputs, outputs[..., 0])
+    np.testing.assert_array_equal(at_loc, 0.0)

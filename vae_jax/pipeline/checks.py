@@ -97,9 +97,13 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
 
 
 def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
-    """Yield the reasons why data or installed libraries do not allow an evaluation."""
+    """Yield the reasons why data or installed libraries allow no evaluation, or no export."""
     lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
+    if "stablehlo" in config.export and (
+        problem := libraries.refusal("flatbuffers", "--export=stablehlo")
+    ):
+        yield f"{problem}, or leave stablehlo out"
     for name in build.evaluations(config):
         problem = libraries.refusal("sklearn", f"--evaluate={name}")
         if problem and "sklearn" in EVALUATORS[name].needs:

@@ -206,7 +206,7 @@ def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
         >>> row["beta"], row["diverged"], row["ms_per_step"]
         (4.0, '', 50.0)
     """
-    milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
+    milliseconds = round(1e3 * last["seconds"] / max(last["step"], 1), 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}
     return settings | last | measured | extra
 

@@ -127,6 +127,21 @@ def best(rows: Sequence[Row]) -> Row | None:
     return next(iter(ranking(rows)), None)
 
 
+def leading(rows: Sequence[Row]) -> Row | None:
+    """Return the best run or, before any has a result on test, the best on valid or train so far.
+
+    Example:
+        >>> leading([{"run": 0, "valid_elbo": -9.0}, {"run": 1, "valid_elbo": -8.0}])["run"]
+        1
+    """
+    learning = [row for row in rows if row.get("diverged") in ("", None)]
+    for name in ("valid_elbo", "valid_log_likelihood", "train_elbo", "train_log_likelihood"):
+        known = [row for row in learning if is_number(row.get(name))]
+        if known and best(rows) is None:
+            return max(known, key=lambda row: row[name])
+    return best(rows)
+
+
 def axes(swept: Sequence[str]) -> list[str]:
     """Return the names of what was swept, without the seed.
 
