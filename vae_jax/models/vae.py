@@ -30,7 +30,7 @@ from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_settings, whole
+from vae_jax.settings import check_settings, check_value, sizes, whole
 from vae_jax.types import (
     Labels,
     LatentMask,
@@ -44,6 +44,8 @@ from vae_jax.types import (
 
 SharedLabels = Int[Array, "..."]
 """Labels with the axes of z or fewer leading ones: the particles of an example share its label."""
+
+_SHAPE = sizes(1)  # type of the shape of an example
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ class VAE:
         Raises:
             InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
         """
+        check_value("event_shape", self.event_shape, _SHAPE)
+        check_value("max_latents", self.max_latents, whole(1))
+        check_value("num_classes", self.num_classes, whole(0))
         check_settings(self.network, self.posterior, self.prior, self.likelihood)
         priors = refused_priors(self.posterior, self.prior, self.spelling)
         sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)

@@ -27,7 +27,9 @@ from vae_jax.models.likelihoods import Distribution
 from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export
+from vae_jax.pipeline.fitting import check_numbers
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import check_value, one_of
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row
@@ -282,7 +284,11 @@ class TrainedRun:
         """Return a split as the run is evaluated on it: binary where it was trained on binary.
 
         Where training drew the pixels anew at each update, they are drawn once.
+
+        Raises:
+            InputError: no such split, or data of another shape or encoding.
         """
+        self._check_data(data, split)
         return batches.as_observations(jnp.asarray(fixed_pixels(self.binarize, split, data)))
 
     def codes(
@@ -297,6 +303,7 @@ class TrainedRun:
             y: labels, where examples are given to a conditional model.
         """
         if isinstance(data, Dataset):
+            self._check_data(data, split)
             context = EvalContext(self.trained, data, self.binarize)
             return context.codes(context.subset(split))
         center = self._center(data, y)
@@ -324,6 +331,19 @@ class TrainedRun:
         """
         return export.write_function(Path(path), self.trained, function)
 
+    def _check_data(self, data: Dataset, split: str) -> None:
+        """Refuse data of another kind than those that the run was trained on."""
+        check_value("split", split, one_of(*batches.SPLITS))
+        own = f"{self.model.event_shape}, {self.encoding}"
+        given = f"{data.event_shape}, {data.encoding}"
+        if own != given:
+            raise InputError(
+                setting="data",
+                value=f"examples of {given}",
+                problem=f"the run was trained on {own}",
+                advice="give such data",
+            )
+
     def _x(self, x: Any) -> Observations:
         """Return x as the model takes it, checked."""
         return inputs.as_x(x, self.model.event_shape, self.encoding)
@@ -335,6 +355,7 @@ class TrainedRun:
     def _terms(self, x: Any, key: PRNGKey, y: Any, num_particles: int) -> ExampleTerms:
         """Return the terms of each example, computed in batches."""
         model = self.model
+        check_numbers(num_particles=num_particles)
         if not model.posterior.has_density:
             raise InputError(
                 setting="posterior",

@@ -19,12 +19,16 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
-from vae_jax.hparams import HParam, HParams, declared_by, shipped
+from vae_jax.hparams import HParam, HParams, declared_by, shipped, unread_by
 from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
 from vae_jax.objectives.base import Noise
-from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
+from vae_jax.objectives.combinations import (
+    refused_batch,
+    refused_objectives,
+    refused_regularizer,
+)
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
@@ -97,12 +101,18 @@ class TrainSpec:
         own = {"objective": type(objective).__name__} | vars(objective)
         spell = Spelling(own | dict(self.model.spelling.values))
         refused = refused_objectives(posterior, self.model.prior, objective, spell)
+        names = [f"regularizers={type(each).__name__}" for each in self.regularizers]
         penalties = (
-            refused_regularizer(posterior, each, f"regularizers={type(each).__name__}", spell)
-            for each in self.regularizers
+            refused_regularizer(posterior, each, name, spell)
+            for each, name in zip(self.regularizers, names, strict=True)
         )
-        for message in itertools.chain(refused, *penalties):
+        batches_of_codes = refused_batch(self.batch_size, names, spell)
+        for message in itertools.chain(refused, *penalties, batches_of_codes):
             raise InputError(message)
+        for name in names:
+            if names.count(name) > 1:
+                problem, advice = "counts twice", "give one with the sum of the weights"
+                raise InputError(f"{name}: {problem}; {advice}")
 
     def specialized(self, hparams: HParams) -> "TrainSpec":
         """Return the specification with the parts that these hyperparameters need, and no others.
@@ -123,12 +133,18 @@ class TrainSpec:
 
     def _check(self, hparams: HParams) -> None:
         """Refuse hyperparameters that this specification cannot use."""
-        read, shipped_ones = declared_by(self), shipped()
+        declared, shipped_ones = declared_by(self), shipped()
+        read = declared.keys() - unread_by(self)
         for name, array in hparams._asdict().items():
             values = mesh.to_host(array)
+            if name in declared:
+                declared[name].array(values)  # out of range after HParams._replace
             default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
             if name not in read and (values != default).any():
-                problem = "no member of the specification reads it"
+                needed = declared[name].only_with if name in declared else ""
+                problem = "no member of the specification reads it" + f" without {needed}" * bool(
+                    needed
+                )
                 advice = "give the member that does, or leave it out"
                 value = values[values != default].flat[0]
                 raise InputError(setting=name, value=value, problem=problem, advice=advice)
