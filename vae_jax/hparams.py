@@ -130,6 +130,15 @@ class HParams:
             raise InputError(_unknown(name, known))
         given: dict[str, Any] = {name: each.default for name, each in known.items()} | values
         arrays = [each.array(given[name]) for name, each in known.items()]
+        shapes = {array.shape for array in arrays if array.shape}
+        if len(shapes) > 1 or any(len(shape) > 1 or not shape[0] for shape in shapes):
+            wrong = {n: a.shape for n, a in zip(known, arrays, strict=True) if a.shape}
+            raise InputError(
+                setting=" and ".join(wrong),
+                value=" and ".join(map(str, wrong.values())),
+                problem="values of several runs are lists of one length",
+                advice="give an entry per run in each, or a number for all runs",
+            )
         return cls(**dict(zip(known, jnp.broadcast_arrays(*arrays), strict=True)))
 
     @property

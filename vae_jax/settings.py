@@ -295,7 +295,8 @@ def check_value(name: str, value: Any, value_type: ValueType) -> None:
         InputError: it is not.
     """
     if not _is_valid(value_type, value):
-        raise InputError(f"{name}={value}: must be {value_type.description}")
+        problem = f"must be {value_type.description}"
+        raise InputError(f"{name}={value}: {problem}", setting=name, value=value, problem=problem)
 
 
 def _is_valid(value_type: ValueType, value: Any) -> bool:

@@ -21,7 +21,13 @@ from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.encodings import Standardization
 from vae_jax.data.idx import has_idx, read_idx_folder
-from vae_jax.data.image_folder import AS_IS, Preparation, image_files, read_image_folder
+from vae_jax.data.image_folder import (
+    AS_IS,
+    IMAGE_MODES,
+    Preparation,
+    image_files,
+    read_image_folder,
+)
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
@@ -30,6 +36,7 @@ from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.data.table import read_table
 from vae_jax.data.tfds import read_named
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import IMAGE_SIZE, check_value, one_of, whole
 
 DEFAULT_DATA_DIR = "~/.cache/vae_jax"
 
@@ -94,6 +101,9 @@ def load(
         >>> data.record.source
         '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
     """
+    check_value("num_valid", num_valid, whole(0))
+    check_value("resize", resize or (), IMAGE_SIZE)
+    check_value("image_mode", image_mode, one_of(*IMAGE_MODES))
     folder, flag = Path(os.path.expanduser(data_dir)), f"--dataset={name}"
     prepare = Preparation(resize, image_mode)
     try:

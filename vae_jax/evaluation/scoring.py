@@ -19,6 +19,7 @@ from vae_jax.evaluation import columns, elbo
 from vae_jax.evaluation.elbo import EvalSpec, Evaluation, in_batches, join, summarize
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches, compatibility, divergence, memory, vectorized
 from vae_jax.training.batches import Examples, Split
@@ -77,6 +78,13 @@ def score(
     check_value("num_particles", num_particles, whole(1))
     compatibility.check_data(spec, data, is_trained=True)
     spec.specialized(hparams)  # refuses what the model cannot have
+    if len(hparams.seed) != len(state.step):
+        raise InputError(
+            setting="hparams",
+            value=f"those of {len(hparams.seed)} runs",
+            problem=f"the state is of {len(state.step)}",
+            advice="give those that the runs were trained with",
+        )
     pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
     return score_examples(
         spec,

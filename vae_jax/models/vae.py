@@ -358,6 +358,7 @@ class TrainedVAE(NamedTuple):
 
     def sample(self, key: PRNGKey, num: int, y: Any = None) -> Observations:
         """Return the means E[x|z] of ``num`` latents z drawn from the prior."""
+        check_value("num", num, whole(1))
         y = inputs.as_y(y, self.model.num_classes, (num,))
         return self.generate(_sample_prior(*self, key, num, y), y)
 

@@ -29,7 +29,7 @@ from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export
 from vae_jax.pipeline.fitting import check_numbers
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_value, one_of
+from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row
@@ -161,6 +161,7 @@ class TrainedRun:
                 prior of many dimensions passes where few codes lie.
             y: labels of a conditional model.
         """
+        check_value("num", num, whole(2))
         walk = self._of_support(paths.PATHS)
         walk = paths.spherical if is_spherical else walk
         z = walk(self._center(x0, y), self._center(x1, y), num)
@@ -190,6 +191,13 @@ class TrainedRun:
         if x is None and move is not paths.along_axes:
             raise InputError(
                 setting="x", value=None, problem="z = 0 is no code", advice="give an example"
+            )
+        if not len(values) or not np.isfinite(np.asarray(values, np.float64)).all():
+            raise InputError(
+                setting="values",
+                value=list(values),
+                problem="no values that a latent can take",
+                advice="give finite numbers",
             )
         origin = jnp.zeros(self.latent_size)
         center = origin if x is None else self._center(x, y)
@@ -224,13 +232,13 @@ class TrainedRun:
 
     def _checked(self, latents: Sequence[int]) -> list[int]:
         """Return the latents to be moved, all of which the run has."""
-        wrong = [latent for latent in latents if not 0 <= latent < self.latent_size]
-        if wrong:
+        wrong = [latent for latent in latents if latent not in range(self.latent_size)]
+        if wrong or not len(latents):
             raise InputError(
                 setting="latents",
                 value=list(latents),
                 problem=f"the run has the latents 0 to {self.latent_size - 1}",
-                advice=f"leave out {wrong[0]}",
+                advice=f"leave out {wrong[0]}" if wrong else "give at least one, or None for all",
             )
         return list(latents)
 
@@ -329,6 +337,7 @@ class TrainedRun:
         Returns:
             The path.
         """
+        check_value("function", function, one_of(*export.FUNCTIONS))
         return export.write_function(Path(path), self.trained, function)
 
     def _check_data(self, data: Dataset, split: str) -> None:

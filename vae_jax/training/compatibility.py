@@ -67,7 +67,7 @@ def check_data(spec: TrainSpec, data: Dataset, *, is_trained: bool = False) -> N
 
     rules = (data_problems,) if is_trained else (data_problems, training_problems)
     for problem in itertools.chain.from_iterable(rule(spec, data, spell) for rule in rules):
-        raise InputError(problem)
+        raise InputError(problem, setting=problem.partition("=")[0])
 
 
 def refused_length(num_steps: int, batch_size: int, prefix: str = "") -> Iterator[str]:
