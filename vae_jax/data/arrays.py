@@ -52,7 +52,7 @@ def read_hdf5(path: Path, flag: str) -> RawDataset:
         InputError: the package h5py is missing, a damaged file, or names that say nothing.
     """
     libraries.require("h5py", flag)
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     try:
         with h5py.File(path, "r") as file:
