@@ -18,6 +18,7 @@ from vae_jax.pipeline import (
     console,
     draw,
     evaluate,
+    export,
     loggers,
     results,
     resume,
@@ -70,7 +71,9 @@ def run(config: Config, stop: Stop) -> None:
             found["seconds"] = clock.laps | train.seconds_of_start(trained)
             results.write(config, rows, swept, found)
             report.write(folder / workdir.REPORT_FILE, found, figures)
+            exported = export.export(config, trained, dataset, rows)
             print("\n".join(console.closing(rows, found)))
+            print("".join(f"exported: {path}\n" for path in exported), end="")
             print(f"report: {folder / workdir.REPORT_FILE}")
         distributed.barrier()
 
