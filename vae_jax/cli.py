@@ -16,9 +16,10 @@ def main(argv: Sequence[str]) -> int:
         argv: arguments without the name of the program.
 
     Returns:
-        0 when the workdir is complete; 2 after a mistake in flags or data, or where the workdir
-        cannot be written, which one line on standard error explains; 1 where another process of
-        the run is gone; 143 or 130 after SIGTERM or SIGINT.
+        0 when the workdir is complete; 1 where all is there but figures or evaluations that failed,
+        with a line for each, or where another process of the run is gone; 2 after a mistake in
+        flags or data, or where the workdir cannot be written, which one line on standard error
+        explains; 143, 130 or 129 after SIGTERM, SIGINT or SIGHUP.
 
     Example:
         >>> main(["--beta=-1"])

@@ -1,5 +1,6 @@
 """Figures of a run or study: those of all runs together, then those of the best run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
 from vae_jax.reporting.html import Figure
 from vae_jax.runtime import libraries
+from vae_jax.runtime.failures import Failures
 from vae_jax.training import batches, vectorized
 from vae_jax.types import Row
 
@@ -23,7 +25,12 @@ NUM_IMAGES = 100
 
 
 def draw_figures(
-    config: Config, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
+    config: Config,
+    trained: list[TrainedGroup],
+    dataset: Dataset,
+    rows: list[Row],
+    swept: list[str],
+    failures: Failures,
 ) -> list[Figure]:
     """Write the figures and return them in the order of the report; none without matplotlib.
 
@@ -35,18 +42,33 @@ def draw_figures(
         dataset: data that they were trained on.
         rows: rows of ``results.csv``.
         swept: names of the swept flags.
+        failures: takes the figures that fail.
     """
+    drawn: list[Figure] = []
+    with failures.caught("figures"):
+        drawn += _draw(config, trained, dataset, rows, swept, failures)
+    return drawn
+
+
+def _draw(
+    config: Config,
+    trained: list[TrainedGroup],
+    dataset: Dataset,
+    rows: list[Row],
+    swept: list[str],
+    failures: Failures,
+) -> Iterator[Figure]:
+    """Yield the figures as soon as they are drawn."""
     if not libraries.is_installed("matplotlib"):
-        return []
+        return
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
-    models = {
-        run: TrainedVAE(
-            done.spec.model, *vectorized.take((done.group.hparams, done.state.params), i)
-        )
-        for done in trained
-        for i, run in enumerate(done.group.runs)
-    }
+    def model_of(run: int) -> TrainedVAE:
+        done, i = places[run]
+        arrays = vectorized.take((done.group.hparams, done.state.params), i)
+        return TrainedVAE(done.spec.model, *arrays)
+
+    places = {run: (done, i) for done in trained for i, run in enumerate(done.group.runs)}
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
     images = np.asarray(batches.as_images(jnp.asarray(pixels)))
     labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
@@ -54,14 +76,14 @@ def draw_figures(
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
-    drawn = figures.draw_study(target, models, shown, rows, swept) if swept else []
+    if swept:
+        yield from figures.draw_study(target, model_of, shown, rows, swept, failures)
     best = table.best(rows)
     if best is None:
-        return drawn
-    model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
-    drawn += figures.draw(target, model, shown, metrics, best)
+        return
+    model, metrics = model_of(best["run"]), loggers.read(folder / workdir.METRICS_FILE)
+    yield from figures.draw(target, model, shown, metrics, best, failures)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
-        binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
-        context = EvalContext(model, dataset, binarize)
-        drawn.append(figures.embedding(target, context))
-    return drawn
+        context = EvalContext(model, dataset, places[best["run"]][0].spec.binarize)
+        with failures.caught("figure embedding"):
+            yield figures.embedding(target, context)

@@ -15,6 +15,8 @@ from vae_jax.reporting.plots.style import Grid, Images
 
 _PIXELS = 1180  # largest width of a grid of grids
 _LINE = 12  # images of a cell in one line where there is a single column
+_MOST_ALONE, _MOST_EACH_WAY = 24, 10  # cells in a single column, and along each of two axes
+_MOST_BYTES = 2**27  # of the images of all cells
 
 Tiles = Float[np.ndarray, "rows columns tiles height width channels"]
 
@@ -129,6 +131,29 @@ def samples_by_class(path: Path, images: Grid, names: Sequence[str]) -> None:
     style.save(figure, path)
 
 
+def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], list[int]]:
+    """Return the rows and columns of cells that :func:`grid_of_images` draws, evenly spaced.
+
+    Args:
+      shape: number of cells down and across.
+      cell_bytes: memory of the images of one cell.
+
+    Example:
+        >>> shown_cells((3, 1), 100), [len(side) for side in shown_cells((300, 1), 100)]
+        (([0, 1, 2], [0]), [24, 1])
+    """
+    most = max(4, _MOST_BYTES // max(cell_bytes, 1))
+    if shape[1] == 1:
+        return _evenly(shape[0], min(_MOST_ALONE, most)), [0]
+    each = min(_MOST_EACH_WAY, int(most**0.5))
+    return _evenly(shape[0], each), _evenly(shape[1], each)
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """Return at most so many indices below `count`, evenly spaced, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
 @matplotlib.rc_context(style.STYLE)
 def grid_of_images(
     path: Path,
@@ -140,7 +165,7 @@ def grid_of_images(
     title: str,
     reference: Images | None = None,
 ) -> None:
-    """Draw a small mosaic of images for every cell of two axes.
+    """Draw a small mosaic of images for every cell of two axes, or for those that there is room.
 
     Args:
       path: the PNG file to write.
@@ -153,6 +178,10 @@ def grid_of_images(
       title: title of the figure.
       reference: test images that the cells reconstruct, drawn above each column.
     """
+    rows, columns = shown_cells(images.shape[:2], images[0, 0].nbytes)
+    images = images[np.ix_(rows, columns)]
+    down_values = [down_values[i] for i in rows]
+    across_values = [across_values[i] for i in columns]
     width = int(np.ceil(np.sqrt(images.shape[2]))) if across else min(images.shape[2], _LINE)
     labels = [format.tick(value) for value in down_values]
     if reference is not None:
