@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from vae_jax.config import command_line, flags
 from vae_jax.pipeline import run
-from vae_jax.runtime import distributed, signals
+from vae_jax.runtime import distributed, signals, terminal
 from vae_jax.runtime.errors import InputError
 
 
@@ -25,12 +25,18 @@ def main(argv: Sequence[str]) -> int:
         >>> main(["--beta=-1"])
         2
     """
+    with terminal.patient():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
+    """Run a command line; nothing that is printed can stop or end it."""
     if {"-h", "--help", "--helpfull"} & set(argv):
         print(flags.help_text())
         return 0
     try:
         with signals.watched() as stop:
-            run.run(command_line.parse(argv), stop)
+            missing = run.run(command_line.parse(argv), stop)
     except InputError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return distributed.leave(2)
@@ -39,5 +45,13 @@ def main(argv: Sequence[str]) -> int:
         return distributed.leave(1)
     except signals.StoppedError as error:
         print(f"run.py: {error}", file=sys.stderr)
+        terminal.give_up_after(signals.LAST_WORDS_SECONDS)
         return error.status
-    return 0
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        reason = InputError(f"{error.strerror}{where}")
+        print(f"run.py: {reason}; mend that, then start the same command again", file=sys.stderr)
+        return distributed.leave(2)
+    return 1 if missing else 0
