@@ -86,6 +86,7 @@ def _publish(
 ) -> None:
     """Write the results, then all that is made of them and may fail, then the report."""
     folder, rows, swept, clock = Path(config.workdir), found["runs"], found["swept"], Clock()
+    found |= {"diagnosis": [[] for _ in rows], "reading": []}
     with failures.caught("conclusions on the runs"):
         found |= conclusions.conclude(found, loggers.read(folder / workdir.METRICS_FILE))
     lock.check()
@@ -100,8 +101,10 @@ def _publish(
     results.write(config, rows, swept, found)
     with failures.caught(workdir.REPORT_FILE):
         report.write(folder / workdir.REPORT_FILE, found, drawn)
-        print("\n".join(console.closing(rows, found)))
-        print(f"report: {folder / workdir.REPORT_FILE}")
+    print("\n".join(console.closing(rows, found)))
+    if failures.sentences:
+        print(f"{len(failures.sentences)} part(s) are missing; all else is in {folder}")
+    print(f"report: {folder / workdir.REPORT_FILE}")
 
 
 @contextlib.contextmanager
