@@ -62,7 +62,7 @@ def read_image_folder(folder: Path, files: list[str], data_dir: Path, flag: str)
     Raises:
         InputError: no images, files of different shapes, damaged or 16-bit files.
     """
-    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     name, fingerprint = f"folder-{digest[:16]}", _fingerprint(folder, files)
 
     def read() -> RawDataset:
@@ -91,7 +91,7 @@ def _fingerprint(folder: Path, files: list[str]) -> str:
     digest = hashlib.sha256()
     for file in files:
         status = os.stat(f"{folder}/{file}")
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 

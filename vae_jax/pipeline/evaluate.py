@@ -28,7 +28,7 @@ from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
-from vae_jax.training import divergence, vectorized
+from vae_jax.training import divergence
 from vae_jax.types import Row
 
 FORMAT = 3
@@ -190,6 +190,11 @@ class _Evaluation:
             done.spec, done.group.hparams, done.state, self.dataset, done.group.layout(done.spec)
         )
 
+    @functools.cached_property
+    def _models(self) -> list[np.ndarray]:
+        """Hyperparameters and parameters of all runs, on the host."""
+        return jax.tree.leaves(jax.device_get((self._runs.hparams, self._runs.state.params)))
+
     @property
     def _indices(self) -> list[int]:
         """Indices in the group of the runs to be evaluated."""
@@ -219,13 +224,12 @@ class _Evaluation:
     def _dependencies(self, i: int) -> Dependencies:
         """Return the facts on which the numbers of a run depend."""
         values = dataclasses.asdict(self._evaluator)  # pyright: ignore[reportArgumentType]
-        run = self._runs.hparams, self._runs.state.params
         return {
             "format": FORMAT,
             "evaluation": self.name,
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.step[i]),
-            "model": _checksum(jax.tree.leaves(vectorized.take(run, i))),
+            "model": _checksum([leaf[i] for leaf in self._models]),
             "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
         }
 

@@ -5,6 +5,7 @@ A run is declarative: the same command resumes an interrupted run and only evalu
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vae_jax import data
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
+from vae_jax.data.cache import CacheWarning
 from vae_jax.pipeline import (
     checks,
     console,
@@ -126,7 +128,8 @@ def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, 
         )
         distributed.from_first(lambda: _refuse_workdir(config))
         problem = stack.enter_context(compilation_cache.enabled(config.compilation_cache))
-        dataset = distributed.first_then_all(lambda: _load(config, configs))
+        notes = [problem]
+        dataset = distributed.first_then_all(lambda: _load(config, configs, notes))
 
         workdir.make(folder)
         stack.enter_context(workdir.writing(folder))
@@ -134,7 +137,7 @@ def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, 
         distributed.from_first(lambda: stack.enter_context(lock.hold()))
         others = distributed.from_first(lambda: workdir.refuse_foreign(folder))
         kept = f"--workdir holds {', '.join(others)}, which is left alone" if others else ""
-        for note in filter(None, (problem, lock.note, kept)):
+        for note in filter(None, (*dict.fromkeys(notes), lock.note, kept)):
             print(f"NOTE: {note}")
         stack.enter_context(_checkpoints_noted(folder))
         stack.enter_context(_checked_again(lock))
@@ -164,14 +167,23 @@ def _refuse_workdir(config: Config) -> None:
     refuse_if_locked(folder)
 
 
-def _load(config: Config, configs: list[Config]) -> Dataset:
-    """Return the data, checked against the flags of every run."""
-    dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
-        offline_dataset=config.offline_dataset,
-        num_valid=config.num_valid,
-    )
+def _load(config: Config, configs: list[Config], notes: list[str]) -> Dataset:
+    """Return the data, checked against the flags of every run; add what must be noted."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CacheWarning)
+        dataset = data.load(
+            config.dataset,
+            data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
+            offline_dataset=config.offline_dataset,
+            num_valid=config.num_valid,
+        )
+    for warning in caught:
+        if issubclass(warning.category, CacheWarning):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     checks.check_data(config, configs, dataset)
     return dataset
 

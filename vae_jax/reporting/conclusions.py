@@ -20,7 +20,10 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
         ``reading``: sentences on the study; empty for a single run.
     """
     rows = results["runs"]
-    histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    by_run: dict[int, list[Row]] = {row["run"]: [] for row in rows}
+    for line in metrics:
+        by_run.get(line["run"], []).append(line)
+    histories = list(by_run.values())
     found = [
         diagnostics.diagnose_run(results["flags"] | row, history)
         for row, history in zip(rows, histories, strict=True)

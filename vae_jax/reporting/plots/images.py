@@ -144,14 +144,9 @@ def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], lis
     """
     most = max(4, _MOST_BYTES // max(cell_bytes, 1))
     if shape[1] == 1:
-        return _evenly(shape[0], min(_MOST_ALONE, most)), [0]
+        return style.evenly(shape[0], min(_MOST_ALONE, most)), [0]
     each = min(_MOST_EACH_WAY, int(most**0.5))
-    return _evenly(shape[0], each), _evenly(shape[1], each)
-
-
-def _evenly(count: int, most: int) -> list[int]:
-    """Return at most so many indices below `count`, evenly spaced, both ends among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+    return style.evenly(shape[0], each), style.evenly(shape[1], each)
 
 
 @matplotlib.rc_context(style.STYLE)
