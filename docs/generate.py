@@ -17,17 +17,19 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # mkdocs does not look in the working directory
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # mkdocs looks in neither
+
+import what_combines  # noqa: E402
 
 import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
-from vae_jax.config import validation  # noqa: E402
-from vae_jax.config.flags import FIELDS, as_text  # noqa: E402
+from vae_jax.config.flags import FLAGS, as_text  # noqa: E402
+from vae_jax.config.members import KINDS  # noqa: E402
 from vae_jax.data import Provenance  # noqa: E402
 from vae_jax.evaluation import columns  # noqa: E402
 from vae_jax.evaluation.columns import Column  # noqa: E402
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator  # noqa: E402
-from vae_jax.hparams import HParams  # noqa: E402
+from vae_jax.hparams import declarations  # noqa: E402
 from vae_jax.models.likelihoods import Likelihood  # noqa: E402
 from vae_jax.models.networks import Decoder, Network  # noqa: E402
 from vae_jax.models.posteriors import PosteriorFamily  # noqa: E402
@@ -111,20 +113,20 @@ def flags_page() -> str:
     rows = (
         (
             f'<span id="{name}"></span>`--{name}`',
-            code(as_text(field.default)),
-            field.metadata["help"].replace("*", r"\*"),
-            field.metadata["type"].description.replace("*", r"\*"),
+            code(as_text(flag.default)),
+            (f"{flag.doc} ({flag.source})" if flag.source else flag.doc).replace("*", r"\*"),
+            flag.type.description.replace("*", r"\*"),
             _sweep_of(name),
             ", ".join(map(code, readers.get(name, []))),
         )
-        for name, field in FIELDS.items()
+        for name, flag in FLAGS.items()
     )
     head = ("flag", "default", "meaning", "must be", "sweep", "read by")
     return (
         "---\nhide: [toc]\n---\n\n# Flags\n\nAll flags of `python run.py` and `vae-jax`, made from "
-        "`vae_jax/config/flags.py`; `--help` prints the same. Flags of a flagfile come first, "
-        "later ones win. A flag that has no effect in the chosen combination is an error, never "
-        "ignored: "
+        "the declarations of the members and of `vae_jax/config/flags.py`; `--help` prints the "
+        "same. Flags of a flagfile come first, later ones win. A flag that has no effect in the "
+        "chosen combination is an error, never ignored: "
         "*read by* says which [members](members.md) use it, where not all do.\n\n"
         "*Sweep*: `array`: all its values share one compiled program; `program`: each value starts "
         "another program within the same study; `no`: it is one for the whole study. See "
@@ -138,9 +140,9 @@ def flags_page() -> str:
 
 
 def _sweep_of(name: str) -> str:
-    if not FIELDS[name].metadata["is_sweepable"]:
+    if not FLAGS[name].is_sweepable:
         return "no"
-    return "array" if name in HParams._fields else "program"
+    return "array" if FLAGS[name].is_array else "program"
 
 
 def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -152,7 +154,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
         "objective": "Objectives",
         "network": "Networks",
     }
-    chosen = {title: (f"`--{flag}`", validation.CHOICES[flag]) for flag, title in titles.items()}
+    chosen = {title: (f"`--{flag}`", KINDS[flag]) for flag, title in titles.items()}
     return chosen | {
         "Regularizers": ("a positive weight", REGULARIZERS),
         "Evaluators": ("`--evaluate`", EVALUATORS),
@@ -161,8 +163,8 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def _flags_of(member: Any) -> list[str]:
     """Return the flags that a member reads, in the order of their declarations."""
-    own = validation.fields_of(member) | set(getattr(member, "strengths", ()))
-    return [name for name in FIELDS if name in own]
+    own = {each.name for each in declarations(member)}
+    return [name for name in FLAGS if name in own]
 
 
 def _readers() -> dict[str, list[str]]:
@@ -195,8 +197,10 @@ def members_page() -> str:
     parts = [
         "# Members\n\nPosterior, prior, likelihood, objective and network are chosen "
         "independently. What cannot go together is refused in one line, by the traits that the "
-        "members declare. All penalties may be added to any objective.\n"
+        "members declare. All penalties may be added to any objective.\n\n## What combines\n"
     ]
+    for introduction, (head, rows) in what_combines.tables().items():
+        parts.append(f"{introduction}\n\n{table(head, rows)}")
     for title, (chosen_by, members) in _registries().items():
         rows = [
             (

@@ -16,7 +16,7 @@ IMPORTS = structure.imports(PACKAGE)
 
 LEVELS = (
     {"runtime"},
-    {"types", "rng", "hparams"},
+    {"types", "rng", "settings", "hparams"},
     {"data", "models"},
     {"objectives"},
     {"training"},
@@ -26,12 +26,12 @@ LEVELS = (
     {"api", "cli", "__main__"},
 )
 """From the ground up: a package imports only those of lower levels."""
-ROOT = {"types", "rng", "hparams", "api", "cli", "__main__"}
+ROOT = {"types", "rng", "settings", "hparams", "api", "cli", "__main__"}
 """Modules in the root of the package, which may import those of their own level."""
 
 PURE = (
-    *("types", "rng", "hparams", "models", "objectives", "training.step", "training.vectorized"),
-    *("training.batches", "training.optimizers", "evaluation.elbo"),
+    *("types", "rng", "settings", "hparams", "models", "objectives", "training.step"),
+    *("training.vectorized", "training.batches", "training.optimizers", "evaluation.elbo"),
     *("evaluation.metrics.evidence", "evaluation.metrics.hmc", "evaluation.metrics.ais"),
     *("evaluation.metrics.gaps", "evaluation.metrics.decomposition"),
 )

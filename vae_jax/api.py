@@ -61,6 +61,7 @@ def _fit(
     spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int, max_parallel_runs: int
 ) -> tuple[TrainState, list[Row]]:
     """Return the trained state and the rows of the last update."""
+    spec = spec.specialized(hparams)
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     state, rows = loop.initial_state(spec, hparams, data, layout), []
     intervals = Intervals(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
@@ -94,7 +95,7 @@ class Study(NamedTuple):
         Args:
             run: number of the run, from 0.
         """
-        hparams, params = vectorized.take((self.hparams, self.state.params), run)
+        hparams, params = vectorized.take((self.hparams, self.state.eval_params), run)
         return TrainedVAE(self.spec.model, hparams, params)
 
 

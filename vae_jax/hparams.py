@@ -1,43 +1,101 @@
-"""Hyperparameters that are arrays: new values need no compilation, and a study vmaps over them."""
+"""Hyperparameters that are arrays: new values need no compilation, and a study vmaps over them.
 
-from collections.abc import Sequence
-from typing import NamedTuple
+Each is declared once, as an :class:`HParam` in the class attribute ``hparams`` of what reads it: a
+likelihood, a posterior, a prior, a network, an objective, a regularizer, an optimizer or a spec.
+:class:`HParams`, the flag, its checks, its row in the docs and its column are made of that.
+"""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, UInt32
 
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import Setting, static_settings
 from vae_jax.types import default_float
 
 Values = ArrayLike | Sequence[float | int]
 """Value of a hyperparameter: a number, or a list with one entry per run."""
 
+MEMBERS = "vae_jax.training.members"
+"""Module with the declarations of all members that are shipped. They lie to the right of this
+module, so it is imported by name, at the first use."""
 
-class HParams(NamedTuple):
-    """Hyperparameters that may differ between the runs of one compiled program.
 
-    Scalars for one run, ``[runs]`` for a study. Build it with :meth:`of`, which gives every field
-    its dtype: a Python number of another type would compile a second program.
+@dataclass(frozen=True)
+class HParam(Setting):
+    """Declaration of a hyperparameter that is an array.
 
     Attributes:
-        beta: weight of the KL term (Higgins et al. 2017, eq. 4); 1 is the ELBO.
-        kl_warmup_steps: updates over which this weight rises linearly from 0 to beta.
-        free_bits: nats of each latent's mean KL that cost nothing (Kingma et al. 2016, eq. 15).
-        capacity: target of the mean KL at the end, in nats (Burgess et al. 2018, eq. 8).
-        capacity_steps: updates over which this target rises linearly from 0.
-        tc_weight: weight of the total correlation beyond that in the KL (Chen et al. 2018, eq. 4).
-        dip_offdiagonal: weight of the squared covariances (Kumar et al. 2018, eqs. 6 and 7).
-        dip_diagonal: weight of the squared deviations of the variances from 1.
-        mmd_weight: weight of the maximum mean discrepancy between q(z) and p(z).
-        factor_weight: weight of the discriminator's total correlation (Kim & Mnih 2018, eq. 2).
-        latent_size: coordinates of z in use; at most the model's ``max_latents``.
-        top_latent_size: coordinates in use of the upper stochastic layer, where there is one.
-        scale: scale of p(x|z) where the likelihood has one: fixed, or where a learned one starts.
-        learning_rate: Adam's step size at the peak of the schedule.
-        warmup_steps: updates over which the learning rate rises linearly to its peak.
-        clip_norm: largest global norm of the gradient; infinite for none.
-        seed: seed of every random stream of the run.
+        dtype: type of the array; "" for int32 where the values are whole numbers, and for the
+            float of the precision where they are real.
+
+    Example:
+        >>> from vae_jax.settings import real
+        >>> degrees = HParam("degrees", 5.0, real(0.0, is_open=True), "degrees of freedom")
+        >>> HParams.of(degrees, degrees=[2, 30]).degrees.tolist()
+        [2.0, 30.0]
+        >>> HParams.of(degrees, degrees=-1)
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: degrees=-1: must be a finite number above 0
+    """
+
+    dtype: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that ``hparams.NAME`` could not read."""
+        if not self.name.isidentifier() or self.name[0] == "_" or hasattr(HParams, self.name):
+            raise InputError(
+                setting="name",
+                value=self.name,
+                problem="cannot name a hyperparameter, which is read as hparams.NAME",
+                advice="give an identifier that is no method of HParams",
+            )
+
+    def array(self, values: Values) -> jax.Array:
+        """Return values as an array of this hyperparameter's type.
+
+        Raises:
+            InputError: a value that is known, as no traced one is, lies out of range.
+        """
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
+            for value in np.ravel(np.asarray(values)):
+                self._check(value.item() if isinstance(value, np.generic) else value)
+        whole = jnp.int32 if self.type.parse is int else default_float()
+        return jnp.asarray(values, self.dtype or whole)
+
+    def _check(self, value: Any) -> None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not self._is_in_range(value):
+            raise InputError(
+                f"{self.name}={value}: must be {self.type.description}",
+                setting=self.name,
+                value=value,
+                problem=f"must be {self.type.description}",
+            )
+
+    def _is_in_range(self, value: int | float) -> bool:
+        is_kind = self.type.parse is not int or isinstance(value, int) or value.is_integer()
+        return is_kind and self.type.is_valid(value)
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class HParams:
+    """Hyperparameters that may differ between the runs of one compiled program.
+
+    A pytree with an array for each name: scalars for one run, ``[runs]`` for a study. Build it with
+    :meth:`of`, which gives every field its dtype: a Python number of another type would compile a
+    second program. As in a named tuple, ``_fields``, ``_asdict`` and ``_replace`` have a leading
+    underscore, so that no name of a hyperparameter can clash with them.
 
     Example:
         >>> import vae_jax
@@ -48,69 +106,140 @@ class HParams(NamedTuple):
         ()
     """
 
-    beta: Float[Array, "*runs"]
-    kl_warmup_steps: Int[Array, "*runs"]
-    free_bits: Float[Array, "*runs"]
-    capacity: Float[Array, "*runs"]
-    capacity_steps: Int[Array, "*runs"]
-    tc_weight: Float[Array, "*runs"]
-    dip_offdiagonal: Float[Array, "*runs"]
-    dip_diagonal: Float[Array, "*runs"]
-    mmd_weight: Float[Array, "*runs"]
-    factor_weight: Float[Array, "*runs"]
-    latent_size: Int[Array, "*runs"]
-    top_latent_size: Int[Array, "*runs"]
-    scale: Float[Array, "*runs"]
-    learning_rate: Float[Array, "*runs"]
-    warmup_steps: Int[Array, "*runs"]
-    clip_norm: Float[Array, "*runs"]
-    seed: UInt32[Array, "*runs"]
+    __slots__ = ("_values",)
+
+    def __init__(self, **values: Any) -> None:
+        """Take values as they are; :meth:`of` gives them defaults, types and checks."""
+        object.__setattr__(self, "_values", values)
 
     @classmethod
-    def of(
-        cls,
-        *,
-        beta: Values = 1.0,
-        kl_warmup_steps: Values = 0,
-        free_bits: Values = 0.0,
-        capacity: Values = 0.0,
-        capacity_steps: Values = 0,
-        tc_weight: Values = 0.0,
-        dip_offdiagonal: Values = 0.0,
-        dip_diagonal: Values = 0.0,
-        mmd_weight: Values = 0.0,
-        factor_weight: Values = 0.0,
-        latent_size: Values = 20,
-        top_latent_size: Values = 0,
-        scale: Values = 1.0,
-        learning_rate: Values = 1e-3,
-        warmup_steps: Values = 0,
-        clip_norm: Values = float("inf"),
-        seed: Values = 0,
-    ) -> "HParams":
-        """Build hyperparameters from numbers, or from equally long lists with an entry per run."""
-        real, whole = default_float(), jnp.int32
-        fields = cls(
-            jnp.asarray(beta, real),
-            jnp.asarray(kl_warmup_steps, whole),
-            jnp.asarray(free_bits, real),
-            jnp.asarray(capacity, real),
-            jnp.asarray(capacity_steps, whole),
-            jnp.asarray(tc_weight, real),
-            jnp.asarray(dip_offdiagonal, real),
-            jnp.asarray(dip_diagonal, real),
-            jnp.asarray(mmd_weight, real),
-            jnp.asarray(factor_weight, real),
-            jnp.asarray(latent_size, whole),
-            jnp.asarray(top_latent_size, whole),
-            jnp.asarray(scale, real),
-            jnp.asarray(learning_rate, real),
-            jnp.asarray(warmup_steps, whole),
-            jnp.asarray(clip_norm, real),
-            jnp.asarray(seed, jnp.uint32),
-        )
-        return cls(*jnp.broadcast_arrays(*fields))
+    def of(cls, *readers: Any, **values: Values) -> "HParams":
+        """Build hyperparameters from numbers, or from equally long lists with an entry per run.
+
+        Args:
+            *readers: specs, models or members from outside of the package whose hyperparameters
+                are wanted too, instances or classes. Those of the package are always there.
+            **values: values of those whose default is not wanted.
+
+        Raises:
+            InputError: an unknown name, or a value out of range.
+        """
+        known = {**shipped(), **declared_by(*readers)}
+        for name in values.keys() - known.keys():
+            raise InputError(_unknown(name, known))
+        arrays = [each.array(values.get(name, each.default)) for name, each in known.items()]
+        return cls(**dict(zip(known, jnp.broadcast_arrays(*arrays), strict=True)))
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        """Names of the hyperparameters."""
+        return tuple(self._values)
+
+    def _asdict(self) -> dict[str, Any]:
+        """Return the arrays by their names."""
+        return dict(self._values)
+
+    def _replace(self, **values: Values) -> "HParams":
+        """Return the same with other values of some hyperparameters, in the type that they have."""
+        for name in values.keys() - self._values.keys():
+            raise InputError(_unknown(name, self._values))
+        changed = {n: jnp.asarray(v, self._values[n].dtype) for n, v in values.items()}
+        return HParams(**self._values | changed)
 
     def as_study(self) -> "HParams":
         """Return the same values with every field ``[runs]``: a single run is a study of one."""
         return jax.tree.map(jnp.atleast_1d, self)
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[GetAttrKey, Any], ...], tuple[str, ...]]:
+        """Return the arrays with their names as keys, for JAX."""
+        keyed = tuple((GetAttrKey(name), value) for name, value in self._values.items())
+        return keyed, tuple(self._values)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        """Return the arrays, for JAX."""
+        return tuple(self._values.values()), tuple(self._values)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], arrays: Sequence[Any]) -> "HParams":
+        """Return hyperparameters with the given arrays, for JAX."""
+        return cls(**dict(zip(names, arrays, strict=True)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._values:
+            raise AttributeError(_unknown(name, () if name.startswith("_") else self._values))
+        return self._values[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name}: hyperparameters are not changed; use _replace")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._values]
+
+    def __repr__(self) -> str:
+        return f"HParams({', '.join(f'{name}={value}' for name, value in self._values.items())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HParams.tree_unflatten, (self._fields, tuple(self._values.values()))
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    remedy = f"did you mean {close[0]}?" if close else "give the member that declares it"
+    example = "" if close else f", as in HParams.of(member, {name}=...)"
+    return f"{name}: unknown hyperparameter; {remedy}{example}"
+
+
+@functools.cache
+def shipped() -> dict[str, HParam]:
+    """Return the declarations of all members and specs of the package, by name."""
+    return declared_by(*importlib.import_module(MEMBERS).READERS)
+
+
+def declared_by(*readers: Any) -> dict[str, HParam]:
+    """Return what specs and members declare, those within a spec included, by name.
+
+    Args:
+        *readers: instances or classes of specs and members, or declarations themselves.
+
+    Raises:
+        InputError: two readers declare the same name differently.
+
+    Example:
+        >>> import vae_jax
+        >>> list(declared_by(vae_jax.ImportanceWeighted))
+        ['beta', 'kl_warmup_steps']
+    """
+    found: dict[str, HParam] = {}
+    for each in _declarations(readers):
+        if found.setdefault(each.name, each) != each:
+            raise InputError(
+                setting="name",
+                value=each.name,
+                problem="two members declare a hyperparameter of this name, and not the same one",
+                advice="rename one of them",
+            )
+    return found
+
+
+def _declarations(reader: Any) -> Iterator[HParam]:
+    if isinstance(reader, HParam):
+        yield reader
+    elif isinstance(reader, tuple):
+        for each in reader:
+            yield from _declarations(each)
+    elif not isinstance(reader, HParams):
+        yield from getattr(reader, "hparams", ())
+        if dataclasses.is_dataclass(reader) and not isinstance(reader, type):
+            for field in dataclasses.fields(reader):
+                yield from _declarations(getattr(reader, field.name))
+
+
+def declarations(member: Any) -> tuple[Setting, ...]:
+    """Return all settings that a member reads: the static ones, then those that are arrays.
+
+    Example:
+        >>> import vae_jax
+        >>> [each.name for each in declarations(vae_jax.Adam)]
+        ['schedule', 'learning_rate', 'warmup_steps', 'clip_norm']
+    """
+    return (*static_settings(member), *getattr(member, "hparams", ()))

@@ -2,13 +2,20 @@
 
 import ast
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
+import jaxtyping
 import pytest
+
+from vae_jax import cli
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "accelerator.py"
@@ -30,30 +37,64 @@ def rows_of(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_part_gives_rows_and_finishes(tmp_path):
-    done = measured("--tiny", f"--table={tmp_path / 'table.md'}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = (tmp_path / "table.md").read_text()
-    rows = rows_of(table)
-    assert {part for part, *_ in rows} == PARTS
-    assert {len(row) for row in rows} == {4}
-    assert not [row for row in rows if row[2] in ("not finished", "failed", "not run")]
-    assert table in done.stdout
-    found = {what: value for _, what, value, _ in rows}
+@pytest.fixture
+def accelerator(monkeypatch):
+    """Return the benchmark as a module, whose commands run in this process."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.chdir(ROOT)
+    module = importlib.import_module("accelerator")
+
+    def in_this_process(command: list[str], **_) -> SimpleNamespace:
+        assert command[:2] == [sys.executable, "run.py"]
+        return SimpleNamespace(returncode=cli.main(command[2:]), stderr="")
+
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=in_this_process))
+    jaxtyping.config.update("jaxtyping_disable", True)  # it gives an int where an array belongs
+    yield module
+    jaxtyping.config.update("jaxtyping_disable", False)
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def task(accelerator, tmp_path):
+    """Return a function that makes the task of a part, all with one small data set."""
+    images = accelerator._write_images(tmp_path / "images.npz", True)
+
+    def make(part: str):
+        file = tmp_path / f"{part}.jsonl"
+        return accelerator.Task(part, time.time() + accelerator.TINY_SECONDS, file, images, True)
+
+    return make
+
+
+def test_every_part_gives_rows_and_finishes(accelerator, task):
+    """In one process, where together they take a tenth; the next test starts some of their own."""
+    assert accelerator.PARTS.keys() == PARTS
+    rows = []
+    for name, part in accelerator.PARTS.items():
+        own = task(name)
+        part.measure(own)
+        rows += [accelerator.Row(*json.loads(line)) for line in own.rows.read_text().splitlines()]
+    assert {row.part for row in rows} == PARTS
+    assert not [row for row in rows if row.measured in ("not finished", "failed", "not run")]
+    found = {row.what: row.measured for row in rows}
     assert "mlp, 2 runs in one vmap" in found
     (apart,) = re.findall(
         r"at most (\S+) apart", found["mlp, 20 updates in float64, device and CPU"]
     )
     assert float(apart) < 1e-12
-    (loops,) = [row[3] for row in rows if row[1] == "mlp, 1 run, length of the loop known"]
+    (loops,) = [row.beside for row in rows if row.what == "mlp, 1 run, length of the loop known"]
     assert loops.endswith(": 1 and 0")
 
 
-def test_a_part_that_fails_costs_itself_alone(tmp_path):
+def test_parts_are_processes_and_one_that_fails_costs_itself_alone(tmp_path):
     flags = ["--tiny", "--parts=nll,rates", f"--npz={tmp_path / 'missing.npz'}"]
     done = measured(*flags, f"--table={tmp_path / 'table.md'}")
     assert done.returncode == 1
-    rows = rows_of((tmp_path / "table.md").read_text())
+    table = (tmp_path / "table.md").read_text()
+    rows = rows_of(table)
+    assert table in done.stdout
+    assert {len(row) for row in rows} == {4}
     assert [row[2] for row in rows if row[0] == "nll"] == ["not finished"]
     assert len([row for row in rows if row[0] == "rates"]) >= 3
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.config.messages import Message, result_or_message
 from vae_jax.config import flags
 from vae_jax.config.command_line import parse
-from vae_jax.config.flags import FIELDS, as_text, parse_value
+from vae_jax.config.flags import FLAGS, as_text
 from vae_jax.runtime.errors import InputError
 
 WHOLE = "must be a whole number from 1 to 2147483647"
@@ -99,19 +99,19 @@ NUMBERS = st.from_regex(r"[-+]?[0-9]{0,4}[.eE_,]?[-+]?[0-9]{0,4}", fullmatch=Tru
 
 
 @settings(deadline=None, max_examples=300)
-@given(name=st.sampled_from(sorted(FIELDS)), text=st.text() | NUMBERS)
+@given(name=st.sampled_from(sorted(FLAGS)), text=st.text() | NUMBERS)
 def test_any_text_is_a_value_or_one_line(name, text):
-    value = result_or_message(parse_value, name, text)
+    value = result_or_message(FLAGS[name].parse, text)
     if isinstance(value, Message):
         assert value.startswith(f"--{name}=")
         assert len(value.splitlines()) == 1
     else:
-        assert parse_value(name, as_text(value)) == value
+        assert FLAGS[name].parse(as_text(value)) == value
 
 
 def test_help_lists_every_flag_with_its_default():
     text = flags.help_text()
     assert "--sweep=NAME=" in text
-    for field in FIELDS.values():
-        assert f"--{field.name}={as_text(field.default)}\n" in text
-        assert field.metadata["help"] in text
+    for flag in FLAGS.values():
+        assert f"--{flag.name}={as_text(flag.default)}\n" in text
+        assert flag.doc in text

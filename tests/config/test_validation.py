@@ -31,7 +31,7 @@ from vae_jax.runtime.errors import InputError
         ),
         (
             ["--network=conv", "--hidden_sizes="],
-            "--hidden_sizes=: must name a size with --network=conv, for example 256",
+            "--hidden_sizes=: must be whole numbers of at least 1, separated by commas",
         ),
     ],
 )

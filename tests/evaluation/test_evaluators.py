@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from vae_jax import api, rng
 from vae_jax.data import Dataset, Provenance, sprites
 from vae_jax.evaluation import columns, elbo, scoring
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing, base
 from vae_jax.evaluation.evaluators import gaps as gaps_evaluator
 from vae_jax.evaluation.evaluators.base import ExampleSubset
 from vae_jax.evaluation.evaluators.samples import aggregate_samples, prior_samples
@@ -44,6 +44,8 @@ SETTINGS = {
     "samples": {"num_samples": 12},
 }
 """Small settings of every evaluation."""
+FEW_PARTICLES = 100
+"""In place of those behind the bound on log p(x), so that there are two chunks of them."""
 
 
 def _small_sprites(num_train: int = 120, num_test: int = 13) -> Dataset:
@@ -73,6 +75,7 @@ def rows(runs):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in few.items():
             patch.setattr(intervention, name, value)
+        patch.setattr(base, "EVIDENCE_PARTICLES", FEW_PARTICLES)
         yield {name: _rows(name, runs.take(slice(1, 2)))[0] for name in EVALUATORS}
 
 
@@ -196,7 +199,7 @@ def test_annealing_is_the_mean_over_the_examples_in_whatever_batches(runs, rows)
 
 def test_what_ais_gains_is_paired_with_the_importance_weights(runs, rows):
     model, hparams, params = runs.context(1).trained
-    spec = elbo.EvalSpec(model, 5000)
+    spec = elbo.EvalSpec(model, FEW_PARTICLES)
     data = elbo.in_batches(runs.data.test[:11], spec.batch_size)
     terms = jax.jit(elbo.evaluate, static_argnums=(0, 4))(spec, hparams, params, data, 11).terms
     gain = rows["ais"]["test_ais"] - float(terms.bound.mean())
@@ -217,8 +220,8 @@ def test_the_weighted_bound_of_samples_is_a_mean_of_weights(runs, rows):
         likelihood = model.decode(hparams, params, z).log_prob(batch.x)
         return likelihood + model.prior_at(hparams, params).log_prob(z) - log_q
 
-    log_w = np.array([log_weights(k) for k in range(5000)], np.float64)
-    bound = logsumexp(log_w, axis=0) - np.log(5000)
+    log_w = np.array([log_weights(k) for k in range(FEW_PARTICLES)], np.float64)
+    bound = logsumexp(log_w, axis=0) - np.log(FEW_PARTICLES)
     gain = rows["bdmc"]["bdmc_lower"] - bound.mean()
     assert rows["bdmc"]["bdmc_gain"] == pytest.approx(gain, abs=1e-2)
 
@@ -262,7 +265,7 @@ def test_gaps_are_those_of_all_examples_and_add_up(runs, rows):
     )
     evaluated = jax.jit(elbo.evaluate, static_argnums=(0, 4))
     data = elbo.in_batches(runs.data.test[:11], 1000)
-    bound = evaluated(elbo.EvalSpec(model, 5000), hparams, params, data, 11).terms.bound
+    bound = evaluated(elbo.EvalSpec(model, FEW_PARTICLES), hparams, params, data, 11).terms.bound
     assert row["approximation_gap"] == pytest.approx(
         float((bound - found.optimal).mean()), abs=1e-2
     )
@@ -314,10 +317,10 @@ def test_samples_have_the_frequencies_of_the_decoder(runs, is_binary):
     if not is_binary:
         gray = dataclasses.replace(runs.data, test=runs.data.test // 2)
         context = context._replace(data=gray)
-    drawn = prior_samples(context, None, 2000)
+    drawn = prior_samples(context, None, 300)
     model, hparams, params = context.trained
     z_key, _ = jax.random.split(rng.stream(5, "compare", 0))
-    z = model.sample_prior(hparams, params, z_key, 2000)
+    z = model.sample_prior(hparams, params, z_key, 300)
     means = np.asarray(model.generate(hparams, params, z))
     if is_binary:
         expected, error = means.mean(), np.sqrt((means * (1 - means)).sum()) / means.size

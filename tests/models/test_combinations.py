@@ -3,113 +3,160 @@
 import dataclasses
 import itertools
 import random
+import re
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.config.messages import result_or_message
 from tests.oracles import tiny_data
 from vae_jax import api
+from vae_jax.config import build
+from vae_jax.config.flags import Config
+from vae_jax.config.validation import check_combination, without_effect
 from vae_jax.evaluation.elbo import EvalSpec, evaluate, in_batches, summarize
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.networks import MLP
+from vae_jax.models.networks import MLP, NETWORKS
 from vae_jax.models.posteriors import POSTERIORS
 from vae_jax.models.priors import PRIORS
 from vae_jax.models.vae import VAE
-from vae_jax.objectives import Elbo, ImportanceWeighted, importance_weighted_bound
+from vae_jax.objectives import OBJECTIVES, Elbo, ImportanceWeighted, importance_weighted_bound
+from vae_jax.objectives.gradient_estimators import ESTIMATORS
+from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.training import batches, loop, vectorized
 from vae_jax.training import step as training_step
 from vae_jax.training.step import TrainSpec, TrainState
 
 DATA = tiny_data()
-EXAMPLES = batches.Examples(jnp.asarray(DATA.train))
+LABELS = np.arange(len(DATA.train)) % 2
+EXAMPLES = batches.Examples(jnp.asarray(DATA.train), jnp.asarray(LABELS, jnp.int32))
 SIZES = (2, 5)
 SMALL = {
-    "iaf": {"flow_hidden_size": 6},
-    "flow": {"num_couplings": 2, "coupling_size": 6},
-    "mixture": {"num_components": 3},
-    "vamp": {"num_components": 3},
+    "hidden_sizes": (6,),
+    "activation": "tanh",
+    "channels": (2,),
+    "flow_hidden_size": 6,
+    "num_couplings": 2,
+    "coupling_size": 6,
+    "num_components": 3,
+    "num_particles": 3,
+    "batch_size": 8,
 }
-"""Fields that keep a member small; the others have defaults."""
-BOUNDS = {
-    "elbo": Elbo(2),
-    "elbo_stl": Elbo(estimator="stl"),
-    "iwae": ImportanceWeighted(3),
-    "iwae_dreg": ImportanceWeighted(3, estimator="dreg"),
-    "miwae": ImportanceWeighted(2, 2),
+"""Settings that keep a model small, where its members read them."""
+AXES: dict[str, Iterable[str]] = {
+    "posterior": POSTERIORS,
+    "prior": PRIORS,
+    "objective": OBJECTIVES,
+    "estimator": ESTIMATORS,
+    "penalty": ("", *REGULARIZERS),
 }
-DENSE = [name for name, family in POSTERIORS.items() if family.has_density]
-UNLABELLED = [name for name, family in PRIORS.items() if not family.needs_labels]
-EVERY = list(itertools.product(DENSE, UNLABELLED, LIKELIHOODS, BOUNDS))
+"""Choices of which one may exclude another."""
+Choice = dict[str, str]
 
 
-def _member(registry: dict, name: str):
-    return registry[name](**SMALL.get(name, {}))
+def _choices() -> list[Choice]:
+    """Return all combinations of the axes, each with a likelihood and a network in turn.
+
+    Likelihoods and networks exclude none of the other members.
+    """
+    names, others = [*AXES, "likelihood", "network"], itertools.product(LIKELIHOODS, NETWORKS)
+    both = zip(itertools.product(*AXES.values()), itertools.cycle(list(others)), strict=False)
+    return [dict(zip(names, [*own, *other], strict=True)) for own, other in both]
 
 
-def _spec(posterior: str, prior: str, likelihood: str, bound: str, max_latents: int) -> TrainSpec:
-    model = VAE(
-        (3, 4, 1),
-        max_latents,
-        MLP((6,), "tanh"),
-        _member(POSTERIORS, posterior),
-        _member(PRIORS, prior),
-        _member(LIKELIHOODS, likelihood),
-    )
-    return TrainSpec(model, BOUNDS[bound], batch_size=8)
+def _config(choice: Choice) -> Config:
+    """Return the flags of a combination."""
+    own = {name: value for name, value in choice.items() if name != "penalty"}
+    if choice["penalty"]:
+        own[REGULARIZERS[choice["penalty"]].strengths()[0]] = 1.0
+    own["conditional"] = PRIORS[choice["prior"]].needs_labels
+    read = Config(**own).flags
+    return Config(**own, **{name: value for name, value in SMALL.items() if name in read})
 
 
-def _sampled(count: int) -> list[tuple[str, ...]]:
-    """Return combinations in which every member of every registry occurs."""
-    rng = random.Random(4)
-    columns = [
-        rng.sample(list(names), len(names)) for names in (DENSE, UNLABELLED, LIKELIHOODS, BOUNDS)
-    ]
-    return [tuple(column[i % len(column)] for column in columns) for i in range(count)]
+def _refusal(choice: Choice) -> str:
+    """Return the message by which a combination is refused; "" for one that is allowed."""
+    config, default = _config(choice), Config()
+    for name, reason in without_effect(config).items():
+        if name in choice and choice[name] != getattr(default, name):
+            return f"--{name}={choice[name]}: has no effect {reason}; leave it out"
+    return result_or_message(check_combination, config) or ""
 
 
-def _objectives(spec: TrainSpec, hparams: HParams) -> np.ndarray:
-    """Return the objectives of three updates, ``[updates, runs]``, all runs under one vmap."""
+REFUSALS = [(choice, _refusal(choice)) for choice in _choices()]
+ALLOWED = [choice for choice, refusal in REFUSALS if not refusal]
+
+
+def _covering(choices: list[Choice]) -> list[Choice]:
+    """Return a few of the choices in which every member that any of them has occurs.
+
+    Of two that add as many, the one with more defaults is taken: it compiles faster.
+    """
+    defaults = vars(Config())
+    left = {item for choice in choices for item in choice.items()}
+    shuffled, found = random.Random(4).sample(choices, len(choices)), []
+
+    def plain(choice: Choice) -> int:
+        return sum(defaults.get(name) == value for name, value in choice.items())
+
+    while left:
+        found.append(max(shuffled, key=lambda choice: (len(left & choice.items()), plain(choice))))
+        left -= set(found[-1].items())
+    return found
+
+
+def _name(choice: Choice) -> str:
+    return "-".join(filter(None, choice.values()))
+
+
+def _objectives(config: Config, sizes: Sequence[int]) -> np.ndarray:
+    """Return the objectives of three updates, ``[runs, updates]``, all runs under one vmap."""
+    spec = build.train_spec(config.replace(latent_size=max(sizes)), (3, 4, 1), num_classes=2)
     images = batches.as_images(jnp.asarray(DATA.train[:8]))
 
-    def start(hparams: HParams) -> TrainState:
-        return training_step.init(spec, hparams, images.mean(axis=0), images)
+    def train(hparams: HParams) -> tuple[jax.Array, jax.Array]:
+        def step(state: TrainState, _: None) -> tuple[TrainState, jax.Array]:
+            keys = training_step.BatchKeys.at(hparams, state.step)
+            batch = training_step.draw_batch(spec, keys, EXAMPLES, jnp.arange(8))
+            state, terms = training_step.train_step(spec, hparams, state, batch, len(DATA.train))
+            return state, terms.objective
 
-    def step(hparams: HParams, state: TrainState) -> tuple[TrainState, jax.Array]:
-        batch = training_step.draw_batch(
-            spec, training_step.BatchKeys.at(hparams, state.step), EXAMPLES, jnp.arange(8)
-        )
-        state, terms = training_step.train_step(spec, hparams, state, batch, len(DATA.train))
-        return state, terms.objective
+        start = training_step.init(spec, hparams, images.mean(axis=0), images)
+        state, objectives = jax.lax.scan(step, start, length=3)
+        return state.diverged, objectives
 
-    state, step, found = jax.jit(jax.vmap(start))(hparams), jax.jit(jax.vmap(step)), []
-    for _ in range(3):
-        state, objective = step(hparams, state)
-        found.append(objective)
-    assert (state.diverged == -1).all()
-    return np.stack(found)
-
-
-def _check(names: tuple[str, ...]) -> None:
-    """Assert that two latent sizes under one vmap are finite and equal runs of their own width."""
-    both = HParams.of(latent_size=list(SIZES), seed=3)
-    together = _objectives(_spec(*names, max(SIZES)), both)
-    assert np.isfinite(together).all()
-    alone = _objectives(_spec(*names, SIZES[0]), jax.tree.map(lambda a: a[:1], both))
-    np.testing.assert_allclose(together[:, :1], alone, rtol=1e-9)
+    configs = [config.replace(latent_size=size, seed=3) for size in sizes]
+    diverged, objectives = jax.jit(jax.vmap(train))(build.hparams(configs))
+    assert (diverged == -1).all()
+    assert np.isfinite(objectives).all()
+    return np.asarray(objectives)
 
 
-@pytest.mark.parametrize("names", _sampled(6), ids="-".join)
-def test_members_combine(float64, names):
-    _check(names)
+def test_what_does_not_combine_is_refused_in_one_line():
+    refusals = [refusal for _, refusal in REFUSALS if refusal]
+    assert 0 < len(refusals) < len(REFUSALS)
+    for refusal in set(refusals):
+        assert re.fullmatch(r"--\w+=\S*: .+; .+", refusal)
+
+
+@pytest.mark.parametrize(
+    "choice", _covering([choice | {"network": "mlp"} for choice in ALLOWED]), ids=_name
+)
+def test_members_combine(float64, choice):
+    _objectives(_config(choice), SIZES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", EVERY, ids="-".join)
-def test_all_members_combine(float64, names):
-    _check(names)
+@pytest.mark.parametrize("choice", ALLOWED, ids=_name)
+def test_all_members_combine_and_runs_of_two_sizes_are_those_of_their_own_width(float64, choice):
+    """Two latent sizes under one vmap are finite, and each is the run alone."""
+    config = _config(choice)
+    together, alone = _objectives(config, SIZES), _objectives(config, SIZES[:1])
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-9)
 
 
 def test_a_conditional_model_depends_on_its_labels(float64):

@@ -382,17 +382,17 @@ def test_random_numbers_depend_on_the_rank_among_used_columns():
 def test_strengths_may_differ_between_runs(float64, name):
     member, samples = MEMBERS[name], samples_of(*codes())
     sizes = jnp.array([0.0, 1.0, 2.5])
-    fields = {field: sizes * getattr(HPARAMS, field) for field in member.strengths}
+    fields = {field: sizes * getattr(HPARAMS, field) for field in member.strengths()}
     hparams = HPARAMS._replace(**fields)
-    axes = HParams(*[0 if field in fields else None for field in HParams._fields])
+    axes = HParams(**{field: 0 if field in fields else None for field in HPARAMS._fields})
     values = jax.vmap(lambda h: penalty(member, samples, hparams=h), in_axes=(axes,))(hparams)
     np.testing.assert_allclose(values, sizes * penalty(member, samples), rtol=1e-12)
 
 
 def test_every_strength_belongs_to_one_penalty():
-    strengths = [name for kind in REGULARIZERS.values() for name in kind.strengths]
+    strengths = [name for kind in REGULARIZERS.values() for name in kind.strengths()]
     assert len(strengths) == len(set(strengths))
-    assert set(strengths) <= set(HParams._fields)
+    assert set(strengths) <= set(HPARAMS._fields)
     assert {type(member) for member in MEMBERS.values()} == set(REGULARIZERS.values())
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from vae_jax.config.flags import FIELDS
+from vae_jax.config.flags import FLAGS
 from vae_jax.reporting import diagnostics
 
 RUN = {
@@ -206,7 +206,7 @@ def test_every_flag_that_is_advised_exists():
     source = inspect_source()
     advised = set(re.findall(r"--([a-z_]+)", source)) - {"evaluate"}
     assert advised
-    assert advised <= FIELDS.keys()
+    assert advised <= FLAGS.keys()
 
 
 def inspect_source() -> str:

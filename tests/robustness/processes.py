@@ -1,6 +1,7 @@
 """Real processes of ``run.py`` on a study small enough to be killed often, and their results."""
 
 import atexit
+import contextlib
 import csv
 import json
 import os
@@ -26,6 +27,9 @@ sys.exit(main(sys.argv[1:]))
 """
 _PROGRAMS = tempfile.mkdtemp()  # of this session: kills cut short what is written there
 atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
+for _program in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("*"):
+    with contextlib.suppress(FileExistsError):
+        (Path(_PROGRAMS) / _program.name).symlink_to(_program)
 ENVIRONMENT = os.environ | {
     "JAX_COMPILATION_CACHE_DIR": _PROGRAMS,
     "JAX_PLATFORMS": "cpu",

@@ -49,9 +49,9 @@ def _assert_equal(rows, expected, tolerance):
 
 @pytest.fixture(scope="module")
 def straight():
-    """Return rows of three runs on one device, after 300 updates in double precision."""
+    """Return rows of three runs on one device, after 60 updates in double precision."""
     with jax_versions.enable_x64(True):
-        return _trained(SPEC, _three(), 300, Layout())
+        return _trained(SPEC, _three(), 60, Layout())
 
 
 def _three() -> HParams:
@@ -61,16 +61,16 @@ def _three() -> HParams:
 @pytest.mark.parametrize(
     "layout",
     [
-        *(Layout(1, 2, 1), Layout(2, 2, 2), Layout(1, 4, 2), Layout(1, 1, 8)),
+        *(Layout(2, 2, 2), Layout(1, 4, 2)),
         *(
             pytest.param(Layout(*more), marks=pytest.mark.slow)
-            for more in ((1, 1, 2), (1, 8, 1), (3, 1, 4))
+            for more in ((1, 2, 1), (1, 1, 2), (1, 1, 8), (1, 8, 1), (3, 1, 4))
         ),
     ],
     ids=str,
 )
 def test_no_mesh_changes_what_is_learned(float64, straight, layout):
-    _assert_equal(_trained(SPEC, _three(), 300, layout), straight, 1e-6)
+    _assert_equal(_trained(SPEC, _three(), 60, layout), straight, 1e-6)
 
 
 def _objective(spec, hparams, devices):

@@ -1,23 +1,21 @@
 """Objects built from flags: the static spec, the hyperparameters, the intervals."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vae_jax.config.flags import Config
+from vae_jax.config.members import find
 from vae_jax.config.validation import penalties
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
-from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.networks import NETWORKS, Network
-from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily, Stacked
-from vae_jax.models.priors import PRIORS, PriorFamily, StackedPrior
+from vae_jax.models.networks import Network
+from vae_jax.models.posteriors import PosteriorFamily, Stacked
+from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
-from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.regularizers import Regularizer
+from vae_jax.settings import static_settings
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.optimizers import Adam
 from vae_jax.training.step import TrainSpec
 
 T = TypeVar("T")
@@ -45,24 +43,24 @@ def train_spec(
         network=network(config),
         posterior=posterior,
         prior=prior,
-        likelihood=member(LIKELIHOODS[config.likelihood], config),
+        likelihood=chosen("likelihood", config),
         starts_at_mean=config.output_bias == "data_mean",
         num_classes=num_classes if config.conditional else 0,
     )
     return TrainSpec(
         model,
-        member(OBJECTIVES[config.objective], config),
+        chosen("objective", config),
         regularizers(config),
-        Adam(config.schedule, config.num_steps, is_clipped=config.clip_norm < float("inf")),
+        chosen("optimizer", config, num_steps=config.num_steps),
         config.batch_size,
         config.binarize,
-    )
+    ).specialized(hparams([config]))
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
     """Return the families of q(z|x) and p(z), with a second stochastic layer where there is one."""
-    posterior = member(POSTERIORS[config.posterior], config)
-    prior = member(PRIORS[config.prior], config)
+    posterior = chosen("posterior", config)
+    prior = chosen("prior", config)
     if not config.top_latent_size:
         return posterior, prior
     layer = padded_width(config.top_latent_size), config.top_hidden_sizes
@@ -70,26 +68,35 @@ def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:
 
 
 def member(family: type[T], config: Config, **more: object) -> T:
-    """Return a member of a registry; its dataclass fields are the flags of the same names.
+    """Return a member of a registry, its settings as the flags say.
 
     Args:
         family: class of the member, a frozen dataclass.
         config: values of the flags.
-        **more: fields that are not taken from flags.
+        **more: fields that are not taken from flags of their names.
 
     Example:
-        >>> member(POSTERIORS["iaf"], Config(num_flows=3)).num_flows
+        >>> member(find("posterior", "iaf"), Config(num_flows=3)).num_flows
         3
     """
-    fields = {field.name for field in dataclasses.fields(family)}  # pyright: ignore[reportArgumentType]
-    own = {name: getattr(config, name) for name in fields - more.keys()}
-    return family(**own, **more)
+    own = {each.name: getattr(config, each.name) for each in static_settings(family)}
+    return family(**own | more)
+
+
+def chosen(kind: str, config: Config, **more: object) -> Any:
+    """Return the member of a kind that the flags choose, see :func:`member`.
+
+    Example:
+        >>> chosen("network", Config(hidden_sizes=(16,))).hidden_sizes
+        (16,)
+    """
+    return member(find(kind, getattr(config, kind)), config, **more)
 
 
 def network(config: Config) -> Network:
     """Return the architecture that the flags name."""
     dtype = "bfloat16" if config.compute_dtype == "bfloat16" else None
-    return member(NETWORKS[config.network], config, dtype=dtype)
+    return chosen("network", config, dtype=dtype)
 
 
 def matmul_precision(config: Config, platform: str) -> str:
@@ -119,9 +126,9 @@ def hparams(configs: Sequence[Config]) -> HParams:
         >>> hparams([Config(beta=1.0), Config(beta=4.0)]).beta.tolist()
         [1.0, 4.0]
     """
-    return HParams.of(
-        **{name: [getattr(config, name) for config in configs] for name in HParams._fields}
-    )
+    members = (member for _, member in configs[0].members)
+    values = {name: [getattr(each, name) for each in configs] for name in configs[0].arrays}
+    return HParams.of(*members, **values)
 
 
 def intervals(config: Config) -> Intervals:

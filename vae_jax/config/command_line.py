@@ -13,9 +13,11 @@ from pathlib import Path
 from absl import flags
 
 from vae_jax.config import sweeps
-from vae_jax.config.flags import FIELDS, Config, parse_value
+from vae_jax.config.flags import Config, Flag, flags_of
+from vae_jax.config.members import CHOICES, swept
 from vae_jax.config.validation import without_effect
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import BOOLEAN
 
 FLAGFILE_FOLDER = "experiments"
 
@@ -32,32 +34,51 @@ def parse(argv: Sequence[str]) -> Config:
         (4.0, ('seed=0:3',), 'runs/vae')
     """
     arguments, flagfiles = _with_flagfiles(argv)
-    texts, sweep = _texts(arguments)
+    texts, sweep = _texts(arguments, known_flags(arguments))
     texts.setdefault("workdir", f"runs/{flagfiles[-1].stem if flagfiles else 'vae'}")
-    values = {name: parse_value(name, text) for name, text in texts.items()}
-    config = Config(**values, sweep=tuple(sweep))
+    config = Config.of_texts(texts, tuple(sweep))
     _refuse_flags_without_effect(config, texts)
     return config
 
 
-def _texts(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def known_flags(arguments: Sequence[str]) -> Mapping[str, Flag]:
+    """Return the flags of what is shipped and of all members that the arguments name.
+
+    Example:
+        >>> known_flags(["--posterior=iaf", "--nonsense"])["flow_hidden_size"].default
+        64
+    """
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)  # do not end at the value in "--name value"
+    flags.DEFINE_multi_string("sweep", [], "", flag_values=values)
+    for kind in CHOICES:
+        flags.DEFINE_multi_string(kind, [], "", flag_values=values)
+    try:
+        values(["run.py", *arguments], known_only=True)
+    except flags.Error:  # it is reported when all flags are read
+        return flags_of()
+    named = [f"{kind}={name}" for kind in CHOICES for name in values[kind].value or ()]
+    return flags_of(known=swept([*named, *(values["sweep"].value or ())]))
+
+
+def _texts(arguments: Sequence[str], known: Mapping[str, Flag]) -> tuple[dict[str, str], list[str]]:
     """Return the texts of the given flags as absl reads them, later ones winning, and sweeps."""
     values = flags.FlagValues()
-    for field in FIELDS.values():
-        define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
-        define(field.name, None, field.metadata["help"], flag_values=values)
+    for flag in known.values():
+        define = flags.DEFINE_boolean if flag.type is BOOLEAN else flags.DEFINE_string
+        define(flag.name, None, flag.doc, flag_values=values)
     flags.DEFINE_multi_string("sweep", [], "NAME=V1,V2,...", flag_values=values)
     try:
         rest = values(["run.py", *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, [*FIELDS, "sweep"], 1)
+        close = difflib.get_close_matches(error.flagname, [*known, "sweep"], 1)
         advice = f"did you mean --{close[0]}?" if close else "see --help"
         raise InputError(f"--{error.flagname}: unknown flag; {advice}") from None
     except flags.Error as error:
         raise InputError(f"{error}; flags look like --name=value") from None
     if rest:
         raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
-    given = {name: str(values[name].value) for name in FIELDS if values[name].present}
+    given = {name: str(values[name].value) for name in known if values[name].present}
     return given, list(values["sweep"].value or [])
 
 

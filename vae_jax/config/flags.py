@@ -1,329 +1,441 @@
-"""Schema of the flags: one field of :class:`Config` each, with default, type and meaning.
+"""Flags: what members declare, and the flags that no member owns, with their values.
 
-All values are parsed and checked here, so that every mistake is reported in one line of the same
-form, before anything is compiled.
+A member's settings are declared where it reads them (:mod:`vae_jax.settings`,
+:mod:`vae_jax.hparams`); here they become flags. Which flags there are depends on the members that
+are chosen: a member from outside of the package brings its own, and where two members have a
+setting of the same name, the declaration of the chosen one holds.
 """
 
 import dataclasses
-import math
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vae_jax.config.flag_types import (
+from vae_jax.config.members import KINDS, SPECS, Chosen, chosen, swept
+from vae_jax.evaluation import columns
+from vae_jax.evaluation.columns import Column
+from vae_jax.hparams import HParam, declarations, declared_by, shipped
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import (
     BOOLEAN,
     NON_EMPTY,
     TEXT,
-    FlagType,
+    Setting,
+    ValueType,
+    key_of,
     one_of,
-    real,
-    sizes,
     some_of,
     whole,
 )
-from vae_jax.evaluation import columns
-from vae_jax.evaluation.columns import Column
-from vae_jax.evaluation.evaluators import AIS_STARTS, EVALUATORS
-from vae_jax.models.likelihoods import LIKELIHOODS, SCALE_MODES
-from vae_jax.models.networks import ACTIVATIONS, NETWORKS
-from vae_jax.models.posteriors import POSTERIORS
-from vae_jax.models.priors import PRIORS
-from vae_jax.objectives import KL_MODES, KL_PENALTIES, OBJECTIVES
-from vae_jax.objectives.gradient_estimators import ESTIMATORS
-from vae_jax.objectives.regularizers import TC_ESTIMATORS
-from vae_jax.runtime.errors import InputError
-from vae_jax.training.batches import BINARIZATIONS
 from vae_jax.training.input_pipeline import ON_DEVICE
-from vae_jax.training.optimizers import SCHEDULES
 
 MATMUL_PRECISIONS = ("default", "high", "highest")
 """Precisions of JAX's matrix products that a flag may name."""
-MOST_LAYERS = 1000  # each is compiled by itself
-
-
-def _flag(
-    default: Any,
-    flag_type: FlagType,
-    meaning: str,
-    *,
-    changes_run: bool = True,
-    is_sweepable: bool | None = None,
-    unit: str = columns.NUMBER,
-) -> Any:
-    """Return the field of a flag.
-
-    Args:
-        default: value where the flag is not given.
-        flag_type: parser and range of its values.
-        meaning: phrase for the help and the columns of a study.
-        changes_run: whether the flag decides what is trained.
-        is_sweepable: whether it may differ between the runs of a study; by default ``changes_run``.
-        unit: unit of a number, as in ``evaluation.columns``.
-    """
-    metadata = {
-        "type": flag_type,
-        "help": meaning,
-        "unit": unit if flag_type.is_number else columns.TEXT,
-        "changes_run": changes_run,
-        "is_sweepable": changes_run if is_sweepable is None else is_sweepable,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class Config:
-    """Values of all flags; each field's help text is its meaning.
+class Flag(Setting):
+    """Setting as a flag of the command line.
 
     Attributes:
-        sweep: texts of ``--sweep``, which may be repeated.
-
-    Example:
-        >>> Config(beta=4.0).beta, Config().latent_size
-        (4.0, 20)
+        changes_run: whether it decides what is trained.
+        is_sweepable: whether it may differ between the runs of a study.
+        is_array: whether all its values share one compiled program.
     """
 
-    workdir: str = _flag(
-        "", NON_EMPTY, "folder of the run; by default runs/NAME for NAME.flags", changes_run=False
+    changes_run: bool = True
+    is_sweepable: bool = True
+    is_array: bool = False
+
+    @property
+    def column(self) -> Column:
+        """Declaration of the flag as a column of a study's rows.
+
+        Example:
+            >>> FLAGS["latent_size"].column.title
+            'latent size'
+        """
+        unit = self.unit if self.type.is_number else columns.TEXT
+        return Column(self.name, self.doc, unit, self.name.replace("_", " "))
+
+    def parse(self, text: str) -> Any:
+        """Return the value of the flag from its text.
+
+        Raises:
+            InputError: text that does not parse or lies outside the flag's range.
+
+        Example:
+            >>> FLAGS["beta"].parse("4"), FLAGS["hidden_sizes"].parse("400,200")
+            (4.0, (400, 200))
+            >>> FLAGS["beta"].parse("-1")
+            Traceback (most recent call last):
+            ...
+            vae_jax.runtime.errors.InputError: --beta=-1: must be a finite number of at least 0
+        """
+        try:
+            value = self.type.parse(text)
+        except ValueError:
+            raise self._out_of_range(text) from None
+        return self.checked(value, text)
+
+    def checked(self, value: Any, text: str | None = None) -> Any:
+        """Return a value that the flag may take.
+
+        Raises:
+            InputError: a value outside the flag's range.
+        """
+        if not self.type.is_valid(value):
+            raise self._out_of_range(as_text(value) if text is None else text)
+        return value
+
+    def _out_of_range(self, text: str) -> InputError:
+        return InputError(f"--{self.name}={text}: must be {self.type.description}")
+
+
+def _flag(
+    name: str,
+    default: Any,
+    value_type: ValueType,
+    doc: str,
+    *,
+    changes_run: bool = True,
+    is_sweepable: bool | None = None,
+    only_with: str = "",
+) -> Flag:
+    """Return a flag that no member owns; by default one that changes the run can be swept."""
+    may_differ = changes_run if is_sweepable is None else is_sweepable
+    return Flag(
+        *(name, default, value_type, doc),
+        only_with=only_with,
+        changes_run=changes_run,
+        is_sweepable=may_differ,
     )
-    dataset: str = _flag(
+
+
+OWN: tuple[Flag, ...] = (
+    _flag(
+        "workdir",
+        "",
+        NON_EMPTY,
+        "folder of the run; by default runs/NAME for NAME.flags",
+        changes_run=False,
+    ),
+    _flag(
+        "dataset",
         "mnist",
         NON_EMPTY,
         "mnist_5k, digits, sprites, a name of tfds, or a path: .npz, IDX, images",
         is_sweepable=False,
-    )
-    data_dir: str = _flag(
-        "", TEXT, "folder of prepared data sets, downloads and decoded copies", changes_run=False
-    )
-    offline_dataset: str = _flag(
-        "", TEXT, "data set to use where --dataset cannot be downloaded", changes_run=False
-    )
-    num_valid: int = _flag(
+    ),
+    _flag(
+        "data_dir",
+        "",
+        TEXT,
+        "folder of prepared data sets, downloads and decoded copies",
+        changes_run=False,
+    ),
+    _flag(
+        "offline_dataset",
+        "",
+        TEXT,
+        "data set to use where --dataset cannot be downloaded",
+        changes_run=False,
+    ),
+    _flag(
+        "num_valid",
         0,
         whole(0),
         "images held out for valid where the source has no valid split; 0: a sixth or a tenth",
         is_sweepable=False,
-    )
-    data_on_device: str = _flag(
+    ),
+    _flag(
+        "data_on_device",
         "auto",
         one_of(*ON_DEVICE),
         "keep all training images on the device; auto: if they fit",
         changes_run=False,
-    )
-    binarize: str = _flag(
-        "none", one_of(*BINARIZATIONS), "method by which gray pixels become binary"
-    )
-    conditional: bool = _flag(False, BOOLEAN, "give the labels to encoder, decoder and prior")
-    network: str = _flag("mlp", one_of(*NETWORKS), "architecture of encoder and decoder")
-    hidden_sizes: tuple[int, ...] = _flag(
-        (400,), sizes(0), "units of the dense layers, mirrored in the decoder"
-    )
-    channels: tuple[int, ...] = _flag(
-        (32, 64), sizes(1), "channels of the convolutions of stride 2 (conv, resnet)"
-    )
-    num_blocks: int = _flag(
-        1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
-    )
-    activation: str = _flag("relu", one_of(*ACTIVATIONS), "activation function between the layers")
-    weight_norm: bool = _flag(False, BOOLEAN, "weight normalization of the hidden layers")
-    output_bias: str = _flag(
-        "data_mean", one_of("data_mean", "zeros"), "initial bias of each pixel in the decoder"
-    )
-    latent_size: int = _flag(20, whole(1), "coordinates of z that the run uses")
-    top_latent_size: int = _flag(
-        0, whole(0), "coordinates of a second stochastic layer above z; 0: none"
-    )
-    top_hidden_sizes: tuple[int, ...] = _flag(
-        (100, 100), sizes(1), "units of the dense layers between the stochastic layers"
-    )
-    likelihood: str = _flag("bernoulli", one_of(*LIKELIHOODS), "p(x|z)")
-    scale_mode: str = _flag("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
-    scale: float = _flag(
-        1.0, real(0.0, is_open=True), "scale of p(x|z), or initial value of a learned one"
-    )
-    num_logistics: int = _flag(1, whole(1), "logistic components of a pixel (discretized_logistic)")
-    posterior: str = _flag("gaussian", one_of(*POSTERIORS), "q(z|x)")
-    num_flows: int = _flag(2, whole(1, MOST_LAYERS), "steps of the posterior's flow")
-    flow_hidden_size: int = _flag(64, whole(1), "hidden units of a step of the posterior's flow")
-    prior: str = _flag("normal", one_of(*PRIORS), "p(z)")
-    num_components: int = _flag(10, whole(1), "components of the prior (mixture, vamp)")
-    pseudo_inputs: str = _flag(
-        "data", one_of("data", "noise"), "initial values of the pseudo-inputs (vamp)"
-    )
-    num_couplings: int = _flag(4, whole(1, MOST_LAYERS), "coupling layers of the prior (flow)")
-    coupling_size: int = _flag(64, whole(1), "hidden units of a coupling layer")
-    objective: str = _flag("elbo", one_of(*OBJECTIVES), "the bound that is maximised")
-    num_particles: int = _flag(1, whole(1), "samples of z per example in a bound")
-    num_bounds: int = _flag(1, whole(1), "bounds that are averaged (miwae)")
-    estimator: str = _flag("standard", one_of(*ESTIMATORS), "estimator of the gradient")
-    kl: str = _flag("auto", one_of(*KL_MODES), "computation of the KL term (elbo)")
-    kl_penalty: str = _flag(
-        "beta", one_of(*KL_PENALTIES), "form of the KL term in the objective (elbo)"
-    )
-    beta: float = _flag(1.0, real(0.0), "weight of the KL term")
-    kl_warmup_steps: int = _flag(
-        0, whole(0), "updates over which the weight of the KL term rises to beta", unit="updates"
-    )
-    free_bits: float = _flag(
-        0.0, real(0.0), "nats of each latent's KL that cost nothing", unit="nats"
-    )
-    capacity: float = _flag(0.0, real(0.0), "nats that the KL is to reach at the end", unit="nats")
-    capacity_steps: int = _flag(
-        0, whole(0), "updates over which the capacity rises from 0", unit="updates"
-    )
-    tc_weight: float = _flag(
-        0.0, real(0.0), "weight of the total correlation, beyond its share in the KL"
-    )
-    tc_estimator: str = _flag("weighted", one_of(*TC_ESTIMATORS), "minibatch estimate of log q(z)")
-    dip_offdiagonal: float = _flag(0.0, real(0.0), "weight of the codes' covariances (DIP-VAE)")
-    dip_diagonal: float = _flag(
-        0.0, real(0.0), "weight of the distance of the codes' variances from 1"
-    )
-    dip_of: str = _flag(
-        "means",
-        one_of("means", "samples"),
-        "codes that DIP-VAE compares: means (I) or samples (II)",
-    )
-    mmd_weight: float = _flag(0.0, real(0.0), "weight of the MMD between q(z) and p(z)")
-    factor_weight: float = _flag(0.0, real(0.0), "weight of FactorVAE's total correlation")
-    batch_size: int = _flag(128, whole(1), "examples per update")
-    num_steps: int = _flag(5000, whole(1), "updates", changes_run=False)
-    learning_rate: float = _flag(1e-3, real(0.0, is_open=True), "Adam's step size, at its peak")
-    schedule: str = _flag("constant", one_of(*SCHEDULES), "learning rate after the warm-up")
-    warmup_steps: int = _flag(
-        0, whole(0), "updates over which the learning rate rises", unit="updates"
-    )
-    clip_norm: float = _flag(
-        math.inf, real(0.0, is_open=True, or_infinite=True), "largest norm of the gradient"
-    )
-    seed: int = _flag(0, whole(0), "seed of weights, order of examples, binarized pixels and noise")
-    compute_dtype: str = _flag(
+    ),
+    _flag("conditional", False, BOOLEAN, "give the labels to encoder, decoder and prior"),
+    _flag("network", "mlp", key_of(KINDS["network"]), "architecture of encoder and decoder"),
+    _flag(
+        "output_bias",
+        "data_mean",
+        one_of("data_mean", "zeros"),
+        "initial bias of each pixel in the decoder",
+    ),
+    _flag("likelihood", "bernoulli", key_of(KINDS["likelihood"]), "p(x|z)"),
+    _flag("posterior", "gaussian", key_of(KINDS["posterior"]), "q(z|x)"),
+    _flag("prior", "normal", key_of(KINDS["prior"]), "p(z)"),
+    _flag("objective", "elbo", key_of(KINDS["objective"]), "the bound that is maximised"),
+    _flag("optimizer", "adam", key_of(KINDS["optimizer"]), "optimizer of all parameters"),
+    _flag("num_steps", 5000, whole(1), "updates", changes_run=False),
+    _flag(
+        "compute_dtype",
         "float32",
         one_of("float32", "bfloat16", "float64"),
         "precision; float64: of everything, bfloat16: of the networks only",
         is_sweepable=False,
-    )
-    matmul_precision: str = _flag(
+    ),
+    _flag(
+        "matmul_precision",
         "auto",
         one_of("auto", *MATMUL_PRECISIONS),
         "precision of float32 products; auto: highest on TPU (default costs nats), else default",
         changes_run=False,
-    )
-    chunk_steps: int = _flag(
-        500, whole(1), "most updates in one call of the device", changes_run=False
-    )
-    eval_every: int = _flag(
-        500, whole(1), "updates between evaluations on valid", changes_run=False
-    )
-    checkpoint_every: int = _flag(1000, whole(1), "updates between checkpoints", changes_run=False)
-    max_parallel_runs: int = _flag(
-        0, whole(0), "runs that advance together; 0: 1 on CPU, else what fits", changes_run=False
-    )
-    distributed: bool = _flag(
-        False, BOOLEAN, "take part as one of several processes", changes_run=False
-    )
-    coordinator: str = _flag(
-        "", TEXT, "HOST:PORT of the first process; empty: detected by JAX", changes_run=False
-    )
-    num_processes: int = _flag(
-        0, whole(0), "number of processes; 0: detected by JAX", changes_run=False
-    )
-    process_id: int = _flag(0, whole(0), "index of this process", changes_run=False)
-    run_devices: int = _flag(
+    ),
+    _flag(
+        "chunk_steps", 500, whole(1), "most updates in one call of the device", changes_run=False
+    ),
+    _flag("eval_every", 500, whole(1), "updates between evaluations on valid", changes_run=False),
+    _flag("checkpoint_every", 1000, whole(1), "updates between checkpoints", changes_run=False),
+    _flag(
+        "max_parallel_runs",
+        0,
+        whole(0),
+        "runs that advance together; 0: 1 on CPU, else what fits",
+        changes_run=False,
+    ),
+    _flag(
+        "distributed", False, BOOLEAN, "take part as one of several processes", changes_run=False
+    ),
+    _flag(
+        "coordinator",
+        "",
+        TEXT,
+        "HOST:PORT of the first process; empty: detected by JAX",
+        only_with="distributed",
+        changes_run=False,
+    ),
+    _flag(
+        "num_processes",
+        0,
+        whole(0),
+        "number of processes; 0: detected by JAX",
+        only_with="coordinator",
+        changes_run=False,
+    ),
+    _flag(
+        "process_id",
+        0,
+        whole(0),
+        "index of this process",
+        only_with="coordinator",
+        changes_run=False,
+    ),
+    _flag(
+        "run_devices",
         0,
         whole(0),
         "devices that the runs are split over; 0: all, at most one a run",
         changes_run=False,
-    )
-    batch_devices: int = _flag(
+    ),
+    _flag(
+        "batch_devices",
         0,
         whole(0),
         "devices that share each batch; 0: those left over, or 1 on a single CPU",
         changes_run=False,
-    )
-    eval_particles: int = _flag(
-        100, whole(1), "importance samples K of the test NLL", changes_run=False
-    )
-    evaluate: tuple[str, ...] = _flag(
-        ("nll",), some_of(*EVALUATORS), "evaluations after training", changes_run=False
-    )
-    decomposition_examples: int = _flag(
-        10_000, whole(2), "test examples in the aggregate posterior", changes_run=False
-    )
-    ais_steps: int = _flag(1000, whole(1), "temperatures of a chain (ais, bdmc)", changes_run=False)
-    ais_chains: int = _flag(16, whole(1), "chains for each example (ais, bdmc)", changes_run=False)
-    ais_leapfrog: int = _flag(
-        10, whole(1), "leapfrog steps of a transition (ais, bdmc)", changes_run=False
-    )
-    ais_start: str = _flag(
-        "prior",
-        one_of(*AIS_STARTS),
-        "start of the path of distributions (ais, bdmc)",
+    ),
+    _flag(
+        "evaluate",
+        ("nll",),
+        some_of(*KINDS["evaluate"]),
+        "evaluations after training",
         changes_run=False,
-    )
-    ais_examples: int = _flag(
-        100, whole(1), "test examples, or samples of the model (ais, bdmc)", changes_run=False
-    )
-    gap_examples: int = _flag(100, whole(1), "test examples (gaps)", changes_run=False)
-    gap_steps: int = _flag(
-        500, whole(1), "updates of each example's own posterior (gaps)", changes_run=False
-    )
-    factor_values: int = _flag(
-        16, whole(2), "most values of each factor on the grid (disentanglement)", changes_run=False
-    )
-    num_samples: int = _flag(
-        5000, whole(10), "samples compared with test images", changes_run=False
-    )
-    compilation_cache: str = _flag(
-        "", TEXT, "folder of compiled programs, or none", changes_run=False
-    )
-    restart: bool = _flag(
+    ),
+    _flag("compilation_cache", "", TEXT, "folder of compiled programs, or none", changes_run=False),
+    _flag(
+        "restart",
         False,
         BOOLEAN,
         "train again from the start what no checkpoint can restore",
         changes_run=False,
-    )
-    debug_nans: bool = _flag(
-        False, BOOLEAN, "name the operation at which a run diverged", changes_run=False
-    )
-    sweep: tuple[str, ...] = ()
+    ),
+    _flag(
+        "debug_nans",
+        False,
+        BOOLEAN,
+        "name the operation at which a run diverged",
+        changes_run=False,
+    ),
+)
+"""Flags that no member owns."""
+
+ORDER = """
+workdir dataset data_dir offline_dataset num_valid data_on_device binarize conditional network
+hidden_sizes channels num_blocks activation weight_norm output_bias latent_size
+top_latent_size top_hidden_sizes likelihood scale_mode scale num_logistics posterior num_flows
+flow_hidden_size prior num_components pseudo_inputs num_couplings coupling_size objective
+num_particles num_bounds estimator kl kl_penalty beta kl_warmup_steps free_bits capacity
+capacity_steps tc_weight tc_estimator dip_offdiagonal dip_diagonal dip_of mmd_weight
+factor_weight batch_size num_steps optimizer learning_rate schedule warmup_steps clip_norm
+skip_norm b1 b2 eps weight_decay rms_decay momentum ema seed
+compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
+distributed coordinator num_processes process_id run_devices batch_devices eval_particles
+evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
+gap_examples gap_steps factor_values num_samples compilation_cache restart debug_nans
+"""
+"""Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
+from outside, follows the last one of its kind; nothing needs to be added."""
 
 
-FIELDS = {field.name: field for field in dataclasses.fields(Config) if field.metadata}
-"""Fields of all flags by name; their metadata are the arguments of ``_flag``."""
+_SPECS: Chosen = tuple(("spec", spec) for spec in SPECS)
 
 
-def flag_column(name: str) -> Column:
-    """Return the declaration of a flag as a column of a study's rows.
-
-    Example:
-        >>> flag_column("latent_size").title
-        'latent size'
-    """
-    metadata = FIELDS[name].metadata
-    return Column(name, metadata["help"], metadata["unit"], name.replace("_", " "))
+def _shipped() -> Iterator[tuple[str, type]]:
+    for kind, registry in KINDS.items():
+        yield from ((kind, member) for member in registry.values())
 
 
-def parse_value(name: str, text: str) -> Any:
-    """Return the value of one flag from its text.
+@functools.cache
+def flags_of(members: Chosen = (), known: Chosen = ()) -> Mapping[str, Flag]:
+    """Return all flags in their order, as they are where these members are chosen.
+
+    Args:
+        members: chosen members, as ``vae_jax.config.members.chosen`` returns them.
+        known: members from outside that other runs of the study choose.
 
     Raises:
-        InputError: text that does not parse or lies outside the flag's range.
+        InputError: two of the members declare a setting of the same name differently.
 
     Example:
-        >>> parse_value("beta", "4"), parse_value("hidden_sizes", "400,200")
-        (4.0, (400, 200))
-        >>> parse_value("beta", "-1")
-        Traceback (most recent call last):
-        ...
-        vae_jax.runtime.errors.InputError: --beta=-1: must be a finite number of at least 0
+        >>> flags_of()["num_flows"].default
+        2
     """
-    flag_type: FlagType = FIELDS[name].metadata["type"]
-    try:
-        value = flag_type.parse(text)
-    except ValueError:
-        value = None
-    if value is None or not flag_type.is_valid(value):
-        raise InputError(f"--{name}={text}: must be {flag_type.description}")
-    return value
+    found = {flag.name: ("", flag) for flag in OWN}
+    for kind, member in (*_shipped(), *known):
+        for each in declarations(member):
+            found.setdefault(each.name, (kind, _as_flag(each, kind)))
+    held = {flag.name: flag for flag in OWN}
+    for kind, member in (*_SPECS, *members):
+        for each in declarations(member):
+            flag = _as_flag(each, kind)
+            if held.setdefault(each.name, flag) != flag:
+                raise InputError(_declared_twice(member, each))
+            found[each.name] = (found.get(each.name, (kind,))[0], flag)
+    return {name: found[name][1] for name in _ordered({n: k for n, (k, _) in found.items()})}
+
+
+def _as_flag(declared: Setting, kind: str) -> Flag:
+    """Return a member's setting as a flag; those of evaluators change no run."""
+    changes_run = kind != "evaluate"
+    own = {each.name: getattr(declared, each.name) for each in dataclasses.fields(Setting)}
+    return Flag(
+        **own,
+        changes_run=changes_run,
+        is_sweepable=changes_run,
+        is_array=isinstance(declared, HParam),
+    )
+
+
+def _declared_twice(member: type, declared: Setting) -> str:
+    return (
+        f"--{declared.name}: {member.__name__} declares it with another default, range or meaning "
+        "than a flag that is there as well; rename the setting"
+    )
+
+
+def _ordered(kinds: Mapping[str, str]) -> list[str]:
+    """Return the names of flags in their order, given the kind of member that reads each."""
+    places = {name: (place, 0) for place, name in enumerate(ORDER.split())}
+    for number, (name, kind) in enumerate(kinds.items(), 1):
+        of_kind = [place for other, place in places.items() if kinds.get(other) == kind]
+        places.setdefault(name, (max(of_kind, default=(len(places), 0))[0], number))
+    return sorted(kinds, key=lambda name: places[name])
+
+
+class Config:
+    """Values of all flags, read as attributes; those not given have the defaults of the members.
+
+    It is not changed; :meth:`replace` makes another one. Two are equal if all their values are.
+
+    Attributes:
+        sweep: texts of ``--sweep``, which may be repeated.
+        known: members from outside that runs of the study may choose, with their kinds.
+        members: chosen members with their kinds.
+        flags: declarations of the flags, by name.
+
+    Raises:
+        InputError: a value outside of its flag's range.
+
+    Example:
+        >>> Config(beta=4.0).beta, Config().latent_size
+        (4.0, 20)
+        >>> Config(beta=4.0).replace(seed=1).beta
+        4.0
+    """
+
+    sweep: tuple[str, ...]
+    known: Chosen
+    members: Chosen
+    flags: Mapping[str, Flag]
+
+    def __init__(self, *, sweep: tuple[str, ...] = (), known: Chosen = (), **given: Any) -> None:
+        """Take values by the names of their flags."""
+        known = tuple(dict.fromkeys((*known, *swept(sweep))))
+        for flag in OWN:
+            if flag.name in given:
+                flag.checked(given[flag.name])
+        members = chosen({flag.name: flag.default for flag in OWN} | given)
+        flags = flags_of(members, known)
+        for name, value in given.items():
+            if name not in flags:
+                raise TypeError(f"there is no flag {name}")
+            flags[name].checked(value)
+        values = {name: given.get(name, flag.default) for name, flag in flags.items()}
+        own = {"sweep": sweep, "known": known, "members": members, "flags": flags}
+        self.__dict__.update(values, **own, _given=given)
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, str], sweep: tuple[str, ...] = ()) -> "Config":
+        """Return the values of flags that are given as texts, as on a command line.
+
+        Raises:
+            InputError: a text that does not parse, or a value outside of its flag's range.
+
+        Example:
+            >>> Config.of_texts({"beta": "4", "channels": "8,16"}).channels
+            (8, 16)
+        """
+        own = {flag.name: flag.parse(texts[flag.name]) for flag in OWN if flag.name in texts}
+        flags = cls(**own, sweep=sweep).flags
+        return cls(**{name: flags[name].parse(text) for name, text in texts.items()}, sweep=sweep)
+
+    def replace(self, **values: Any) -> "Config":
+        """Return the same with other values; defaults follow the members that it then has."""
+        return Config(**{"sweep": self.sweep, "known": self.known, **self._given, **values})
+
+    @property
+    def arrays(self) -> dict[str, HParam]:
+        """Declarations of the hyperparameters that are arrays, by name."""
+        return {**shipped(), **declared_by(*(member for _, member in self.members))}
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"there is no flag {name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name}: values of flags are not changed; use replace")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values().items()))
+
+    def __repr__(self) -> str:
+        given = {**self._given, **({"sweep": self.sweep} if self.sweep else {})}
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Config, sweep=self.sweep, known=self.known, **self._given), ()
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in (*self.flags, "sweep")}
+
+
+FLAGS = flags_of()
+"""Flags of the members that are shipped."""
 
 
 def as_text(value: Any) -> str:
@@ -336,12 +448,11 @@ def as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def help_text() -> str:
+def help_text(flags: Mapping[str, Flag] = FLAGS) -> str:
     """Return the help: for each flag its name, default, meaning and allowed values."""
     lines = ["python run.py --flagfile=NAME.flags [--name=value ...]", ""]
-    for field in FIELDS.values():
-        default, meaning = as_text(field.default), field.metadata["help"]
-        allowed = field.metadata["type"].description
-        lines.append(f"  --{field.name}={default}\n      {meaning}; {allowed}")
+    for flag in flags.values():
+        lines.append(f"  --{flag.name}={as_text(flag.default)}")
+        lines.append(f"      {flag.doc}; {flag.type.description}")
     lines.append("  --sweep=NAME=V1,V2,...\n      repeatable; the study is the product of all")
     return "\n".join(lines)

@@ -6,15 +6,15 @@ evenly spaced reals with both ends; values that hold commas themselves are separ
 ``hidden_sizes=400/400,200``.
 """
 
-import dataclasses
 import difflib
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.config.flags import FIELDS, Config, as_text, parse_value
+from vae_jax.config.flags import Config, Flag, as_text
 from vae_jax.config.validation import check_combination
 from vae_jax.runtime.errors import InputError
 
@@ -46,7 +46,7 @@ def axes(config: Config) -> list[Axis]:
         >>> axes(Config(sweep=("learning_rate=log:1e-4:1e-2:3",)))[0].values
         (0.0001, 0.001, 0.01)
     """
-    found = [_axis(text) for text in config.sweep]
+    found = [_axis(text, config.flags) for text in config.sweep]
     names = [axis.name for axis in found]
     for text, name in zip(config.sweep, names, strict=True):
         if names.count(name) > 1:
@@ -70,7 +70,7 @@ def configs(config: Config) -> list[Config]:
         raise InputError(f"--sweep: makes more than {MOST_RUNS} runs; give fewer values")
     names = [axis.name for axis in found]
     configs = [
-        dataclasses.replace(config, sweep=(), **dict(zip(names, values, strict=True)))
+        config.replace(sweep=(), **dict(zip(names, values, strict=True)))
         for values in itertools.product(*(axis.values for axis in found))
     ]
     for run in configs:
@@ -78,19 +78,19 @@ def configs(config: Config) -> list[Config]:
     return configs
 
 
-def _axis(text: str) -> Axis:
+def _axis(text: str, flags: Mapping[str, Flag]) -> Axis:
     name, equals, rest = text.partition("=")
-    if name not in FIELDS:
-        close = difflib.get_close_matches(name, FIELDS, 1)
+    if name not in flags:
+        close = difflib.get_close_matches(name, flags, 1)
         advice = f"did you mean {close[0]}?" if close else "see --help"
         raise InputError(f"--sweep={text}: there is no flag {name}; {advice}")
-    if not FIELDS[name].metadata["is_sweepable"]:
-        known = ", ".join(n for n, field in FIELDS.items() if field.metadata["is_sweepable"])
+    if not flags[name].is_sweepable:
+        known = ", ".join(n for n, flag in flags.items() if flag.is_sweepable)
         raise InputError(f"--sweep={text}: {name} cannot be swept; these can: {known}")
     if not equals or not rest:
         raise InputError(f"--sweep={text}: no values; write --sweep={name}=V1,V2,...")
     try:
-        values = tuple(parse_value(name, value) for value in _value_texts(name, rest))
+        values = tuple(flags[name].parse(value) for value in _value_texts(flags[name], rest))
     except InputError as error:
         raise InputError(f"--sweep={text}: {error}") from None
     if len(set(values)) < len(values):
@@ -98,20 +98,20 @@ def _axis(text: str) -> Axis:
     return Axis(name, values)
 
 
-def _value_texts(name: str, text: str) -> list[str]:
+def _value_texts(flag: Flag, text: str) -> list[str]:
     """Return the texts of the single values of a sweep."""
-    parse = FIELDS[name].metadata["type"].parse
+    parse = flag.type.parse
     if parse is int and text.count(":") == 1:
-        return _whole_range(name, text)
+        return _whole_range(flag, text)
     if parse is float and text.startswith(("log:", "lin:")):
-        return _evenly_spaced(name, text)
-    return text.split("/" if isinstance(FIELDS[name].default, tuple) else ",")
+        return _evenly_spaced(flag, text)
+    return text.split("/" if isinstance(flag.default, tuple) else ",")
 
 
-def _whole_range(name: str, text: str) -> list[str]:
+def _whole_range(flag: Flag, text: str) -> list[str]:
     """Return the texts of the whole numbers of ``LOW:HIGH``, without HIGH."""
     low, _, high = text.partition(":")
-    numbers = range(parse_value(name, low), parse_value(name, high))
+    numbers = range(flag.parse(low), flag.parse(high))
     if len(numbers) > MOST_RUNS:
         raise InputError(f"{text} holds more than {MOST_RUNS} values; give fewer")
     if not numbers:
@@ -119,13 +119,13 @@ def _whole_range(name: str, text: str) -> list[str]:
     return [str(number) for number in numbers]
 
 
-def _evenly_spaced(name: str, text: str) -> list[str]:
+def _evenly_spaced(flag: Flag, text: str) -> list[str]:
     """Return evenly spaced values, linear or logarithmic, to six digits."""
     spacing, *numbers = text.split(":")
     if len(numbers) != 3 or not _is_count(numbers[2]):
         form = f"{spacing}:LOW:HIGH:NUMBER, NUMBER from 2 to {MOST_RUNS}"
         raise InputError(f"{text} must be {form}")
-    low, high = (parse_value(name, number) for number in numbers[:2])
+    low, high = (flag.parse(number) for number in numbers[:2])
     if not np.isfinite([low, high]).all() or (spacing == "log" and low <= 0):
         raise InputError(f"{text} must lie between finite numbers, above 0 for log")
     space = np.geomspace if spacing == "log" else np.linspace

@@ -4,39 +4,33 @@ A flag without effect is an error and never ignored, and so is a combination tha
 Both are reported in one line before anything is compiled.
 """
 
-import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from vae_jax.config.flags import FIELDS, Config, as_text
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
-from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.networks import NETWORKS
-from vae_jax.models.posteriors import POSTERIORS
-from vae_jax.models.priors import PRIORS
+from vae_jax.config.flags import Config, as_text
+from vae_jax.config.members import CHOICES, KINDS, SPECS, find
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
+from vae_jax.hparams import declarations
+from vae_jax.models.combinations import Spelling, enumeration, names_with, refused_priors
+from vae_jax.models.posteriors import POSTERIORS, Stacked
+from vae_jax.models.priors import StackedPrior
 from vae_jax.objectives import OBJECTIVES
+from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
 
-CHOICES: dict[str, dict[str, Any]] = {
-    "network": NETWORKS,
-    "likelihood": LIKELIHOODS,
-    "posterior": POSTERIORS,
-    "prior": PRIORS,
-    "objective": OBJECTIVES,
-}
-"""Flags that choose a member of a registry, whose fields are flags in their turn."""
 
-
-def fields_of(member: Any) -> set[str]:
-    """Return the flags that a member of a registry reads.
+@functools.cache
+def fields_of(member: type) -> frozenset[str]:
+    """Return the names of the flags that a member of a registry reads.
 
     Example:
-        >>> fields_of(NETWORKS["mlp"]) >= {"hidden_sizes", "activation"}
-        True
+        >>> sorted(fields_of(NETWORKS["mlp"]))
+        ['activation', 'hidden_sizes', 'weight_norm']
     """
-    return {field.name for field in dataclasses.fields(member)} & FIELDS.keys()
+    return frozenset(each.name for each in declarations(member))
 
 
 def penalties(config: Config) -> dict[str, type[Regularizer]]:
@@ -49,7 +43,7 @@ def penalties(config: Config) -> dict[str, type[Regularizer]]:
     return {
         name: family
         for name, family in REGULARIZERS.items()
-        if any(getattr(config, strength) for strength in family.strengths)
+        if any(getattr(config, strength) for strength in family.strengths())
     }
 
 
@@ -59,27 +53,42 @@ def without_effect(config: Config) -> dict[str, str]:
     Example:
         >>> without_effect(Config())["channels"]
         'with --network=mlp'
+        >>> without_effect(Config())["free_bits"]
+        'without --kl_penalty=free_bits'
     """
-    return (
+    reasons = (
         _fields_of_other_members(config)
         | _fields_of_unused_penalties(config)
         | _fields_of_unused_evaluators(config)
-        | _fields_of_absent_layers(config)
-        | _fields_of_absent_processes(config)
-        | _fields_of_the_unused_kl(config)
+        | _fields_of_the_absent_kl(config)
     )
+    for name, flag in config.flags.items():
+        if name not in reasons and not _is_met(config, flag.only_with):
+            needed = flag.only_with.partition("=")[0]
+            reasons[name] = reasons.get(needed, f"without --{flag.only_with}")
+    return reasons
+
+
+def _is_met(config: Config, only_with: str) -> bool:
+    """Return whether a flag has the value with which alone another one has an effect."""
+    name, equals, text = only_with.partition("=")
+    if not name:
+        return True
+    value = getattr(config, name)
+    return as_text(value) == text if equals else bool(value)
 
 
 def _fields_of_other_members(config: Config) -> dict[str, str]:
     """Return the flags that only members read that are not chosen."""
+    read = {name for _, member in config.members for name in fields_of(member)}
+    read |= {name for spec in SPECS for name in fields_of(spec)}
     reasons = {}
-    for choice, members in CHOICES.items():
-        name = getattr(config, choice)
-        read_by_any = set().union(*(fields_of(member) for member in members.values()))
-        unread = read_by_any - fields_of(members[name])
-        reasons |= dict.fromkeys(unread, f"with --{choice}={name}")
-    if "scale_mode" in reasons:  # the scale itself is a hyperparameter and no field of a member
-        reasons["scale"] = reasons["scale_mode"]
+    for kind in CHOICES:
+        if kind == "evaluate":
+            continue
+        members = {*KINDS[kind].values(), *(own for each, own in config.known if each == kind)}
+        unread = set().union(*map(fields_of, members)) - read
+        reasons |= dict.fromkeys(unread, f"with --{kind}={getattr(config, kind)}")
     return reasons
 
 
@@ -87,7 +96,8 @@ def _fields_of_unused_penalties(config: Config) -> dict[str, str]:
     reasons, used = {}, penalties(config)
     for name, family in REGULARIZERS.items():
         if name not in used:
-            reasons |= dict.fromkeys(fields_of(family), f"without a weight of {name}")
+            settings = fields_of(family) - set(family.strengths())
+            reasons |= dict.fromkeys(settings, f"without a weight of {name}")
     return reasons
 
 
@@ -104,38 +114,14 @@ def _fields_of_unused_evaluators(config: Config) -> dict[str, str]:
     }
 
 
-def _fields_of_absent_layers(config: Config) -> dict[str, str]:
-    reasons = {}
-    if not config.top_latent_size:
-        reasons["top_hidden_sizes"] = "without --top_latent_size"
-    if config.network == "mlp" and not config.hidden_sizes:
-        reasons |= dict.fromkeys(("activation", "weight_norm"), "without --hidden_sizes")
-    return reasons
-
-
-def _fields_of_absent_processes(config: Config) -> dict[str, str]:
-    if not config.distributed:
-        names = ("coordinator", "num_processes", "process_id")
-        return dict.fromkeys(names, "without --distributed")
-    if not config.coordinator:
-        return dict.fromkeys(("num_processes", "process_id"), "without --coordinator")
-    return {}
-
-
-def _fields_of_the_unused_kl(config: Config) -> dict[str, str]:
-    """Return the flags of terms that the KL does not have, or of the KL where there is none."""
-    reasons = {}
-    if config.kl_penalty != "free_bits" or config.objective != "elbo":
-        reasons["free_bits"] = "without --kl_penalty=free_bits"
-    if config.kl_penalty != "capacity" or config.objective != "elbo":
-        reasons |= dict.fromkeys(("capacity", "capacity_steps"), "without --kl_penalty=capacity")
-    if not POSTERIORS[config.posterior].has_density:
-        names = ("kl", "kl_penalty", "estimator", "beta", "kl_warmup_steps", "free_bits")
-        names += ("capacity", "capacity_steps", "num_particles")
-        if not config.mmd_weight:
-            names += ("prior", *fields_of(PRIORS[config.prior]))
-        reasons |= dict.fromkeys(names, f"with --posterior={config.posterior}, which has no KL")
-    return reasons
+def _fields_of_the_absent_kl(config: Config) -> dict[str, str]:
+    """Return what the objective and, unless a penalty does, the prior read where there is no KL."""
+    if find("posterior", config.posterior).has_density:
+        return {}
+    names = set(fields_of(find("objective", config.objective)))
+    if not any(family.is_of_prior for family in penalties(config).values()):
+        names |= {"prior", *fields_of(find("prior", config.prior))}
+    return dict.fromkeys(names, f"with --posterior={config.posterior}, which has no KL")
 
 
 def check_combination(config: Config) -> None:
@@ -158,7 +144,6 @@ def check_combination(config: Config) -> None:
         _refused_members,
         _refused_data_on_device,
         _refused_objectives,
-        _refused_kl,
         _refused_penalties,
         _refused_evaluations,
     )
@@ -189,17 +174,16 @@ def _refused_processes(config: Config) -> Iterator[str]:
 
 
 def _refused_members(config: Config) -> Iterator[str]:
-    if "channels" in fields_of(NETWORKS[config.network]) and not config.hidden_sizes:
-        yield (
-            f"--hidden_sizes=: must name a size with --network={config.network}, for example 256"
-        )
-    if PRIORS[config.prior].needs_labels and not config.conditional:
+    posterior = find("posterior", config.posterior)
+    if find("prior", config.prior).needs_labels and not config.conditional:
         yield f"--prior={config.prior}: needs labels; give --conditional as well"
-    if config.top_latent_size and config.posterior != "gaussian":
+    if config.top_latent_size and not posterior.can_be_stacked:
+        families = enumeration(names_with(POSTERIORS, "can_be_stacked"))
         yield (
-            f"--top_latent_size={config.top_latent_size}: needs --posterior=gaussian, not "
+            f"--top_latent_size={config.top_latent_size}: needs --posterior={families}, not "
             f"{config.posterior}; leave one of them out"
         )
+    yield from refused_priors(posterior, find("prior", config.prior), _spelling(config))
 
 
 def _refused_data_on_device(config: Config) -> Iterator[str]:
@@ -211,60 +195,48 @@ def _refused_data_on_device(config: Config) -> Iterator[str]:
 
 
 def _refused_objectives(config: Config) -> Iterator[str]:
-    has_density = POSTERIORS[config.posterior].has_density
-    if not has_density and config.objective != "elbo":
+    objective = find("objective", config.objective)
+    yield from refused_objectives(_posterior(config), _prior(config), objective, _spelling(config))
+    if vars(config).get("estimator") != "dreg":
+        return
+    if not objective.has_weights:
         yield (
-            f"--objective={config.objective}: needs a density, which --posterior="
-            f"{config.posterior} does not have; leave it out to train a plain autoencoder"
+            f"--estimator=dreg: equals stl for --objective={config.objective}, whose particles "
+            "have equal weights; give --estimator=stl, or --objective="
+            f"{enumeration(names_with(OBJECTIVES, 'has_weights'))} with --num_particles above 1"
         )
-    if config.objective == "elbo" and config.estimator == "dreg":
-        yield (
-            "--estimator=dreg: equals stl for the elbo, whose particles have equal weights; give "
-            "--estimator=stl, or --objective=iwae with --num_particles above 1"
-        )
-    if config.objective != "elbo" and config.num_particles == 1 and config.estimator == "dreg":
+    elif config.num_particles == 1:
         yield "--estimator=dreg: equals stl with --num_particles=1; give more particles, or stl"
 
 
-def _refused_kl(config: Config) -> Iterator[str]:
-    if config.estimator != "standard" and config.kl == "analytic":
-        yield (
-            f"--estimator={config.estimator}: needs a sampled KL term, which --kl=analytic "
-            "does not have; give --kl=monte_carlo or leave it out"
-        )
-    is_gaussian = POSTERIORS[config.posterior].is_gaussian
-    is_closed = is_gaussian and PRIORS[config.prior].has_gaussian_kl
-    if config.kl == "analytic" and (not is_closed or config.top_latent_size):
-        yield (
-            f"--kl=analytic: no closed form is known for --posterior={config.posterior} and "
-            f"--prior={config.prior}; give --kl=auto"
-        )
+def _spelling(config: Config) -> Spelling:
+    """Return how messages of the command line write a flag with its value."""
+    return Spelling(vars(config), "--")
+
+
+def _posterior(config: Config) -> type[Any]:
+    """Return the class of the family of q(z|x), all layers together."""
+    return Stacked if config.top_latent_size else find("posterior", config.posterior)
+
+
+def _prior(config: Config) -> type[Any]:
+    """Return the class of the family of p(z), all layers together."""
+    return StackedPrior if config.top_latent_size else find("prior", config.prior)
 
 
 def _refused_penalties(config: Config) -> Iterator[str]:
+    spell = _spelling(config)
     used = {
         strength: family
         for family in penalties(config).values()
-        for strength in family.strengths
+        for strength in family.strengths()
         if getattr(config, strength)
     }
     for name, family in sorted(used.items()):
-        if family.needs_gaussian and not _has_latent_densities(config):
-            yield (
-                f"--{name}={getattr(config, name):g}: needs the variances of --posterior=gaussian "
-                "with one stochastic layer; leave one of them out"
-            )
+        yield from refused_regularizer(_posterior(config), family, spell(name), spell)
     if used and config.batch_size < 2:
         name = min(used)
-        yield (
-            f"--{name}={getattr(config, name):g}: compares the codes of a batch; give "
-            "--batch_size of at least 2"
-        )
-
-
-def _has_latent_densities(config: Config) -> bool:
-    """Return whether q(z|x) factorizes into densities of single latents."""
-    return config.posterior == "gaussian" and not config.top_latent_size
+        yield f"{spell(name)}: compares the codes of a batch; give --batch_size of at least 2"
 
 
 def _refused_evaluations(config: Config) -> Iterator[str]:
@@ -277,29 +249,12 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
 
 def _unmet_needs(config: Config) -> dict[str, str]:
     """Return the needs of evaluators that the model does not meet, each with an explanation."""
-    unmet = {}
-    has_density = POSTERIORS[config.posterior].has_density
-    if not has_density:
-        unmet["density"] = f"a density, which --posterior={config.posterior} does not have"
-    if not _has_latent_densities(config):
-        unmet["gaussian"] = (
-            "the densities of single latents, of --posterior=gaussian with one stochastic layer"
-        )
-    if config.posterior not in ("gaussian", "full_gaussian") or config.top_latent_size:
-        unmet["local"] = (
-            "parameters of q(z|x) for each x, as --posterior=gaussian and full_gaussian have with "
-            "one stochastic layer"
-        )
-    if not has_density and not config.mmd_weight:
-        unmet["prior"] = (
-            f"codes that are trained to follow the prior, as with --posterior={config.posterior} "
-            "only --mmd_weight does"
-        )
-    if config.conditional:
-        unmet["unconditional"] = (
-            "codes that do not depend on the label, unlike those of --conditional"
-        )
-    return unmet
+    return needs.unmet(
+        _posterior(config),
+        _spelling(config),
+        follows_prior=any(family.is_of_prior for family in penalties(config).values()),
+        is_conditional=config.conditional,
+    )
 
 
 def as_flags(config: Config) -> dict[str, str]:
@@ -310,7 +265,7 @@ def as_flags(config: Config) -> dict[str, str]:
         ('4.0', False)
     """
     idle = without_effect(config).keys() | {text.partition("=")[0] for text in config.sweep}
-    return {name: as_text(getattr(config, name)) for name in FIELDS if name not in idle}
+    return {name: as_text(getattr(config, name)) for name in config.flags if name not in idle}
 
 
 def as_lines(config: Config) -> list[str]:

@@ -20,13 +20,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vae_jax.models.combinations import enumeration, names_with
+from vae_jax.models.likelihoods import LIKELIHOODS
+from vae_jax.settings import NUMBER
 from vae_jax.training.batches import SPLITS, Split
 from vae_jax.types import Row
 
 NATS = "nats per example"
 BITS = "bits per dim"
-NUMBER = "1"
-"""Unit of counts, shares and scores, as in the SI."""
 TEXT = ""
 """Unit of values that are text."""
 NOT_FINITE = "_not_finite"
@@ -152,8 +153,8 @@ TERMS = {
             "bits_per_dim",
             "minus the ELBO over D log 2, D being pixels times channels: an upper bound on the "
             "bits of a pixel; only of probabilities of 8-bit pixels (--likelihood="
-            "discretized_logistic or categorical), empty for others, because binary pixels have "
-            "other bits and a density has none",
+            f"{enumeration(names_with(LIKELIHOODS, 'is_eight_bit'))}), empty for others, because "
+            "binary pixels have other bits and a density has none",
             BITS,
             "bits per dim",
             "Theis, van den Oord & Bethge 2016, section 3.1",
@@ -294,6 +295,13 @@ CORE = by_name(
             "and penalties, so only runs of equal settings compare",
             NATS,
             "train objective",
+        ),
+        Column(
+            "train_skipped",
+            "updates left out because the norm of the gradient exceeded skip_norm, since the "
+            "evaluation before",
+            NUMBER,
+            "skipped updates",
         ),
         Column(
             "eval_particles",

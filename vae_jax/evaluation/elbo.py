@@ -156,7 +156,9 @@ def evaluate(
         index, (pixels, y) = batch
         position = index * batch_size + jnp.arange(batch_size)
         encoded = EncodedBatch.of(spec.model, hparams, params, as_images(pixels), y)
-        new = _moments(encoded.q, encoded.p.kl(encoded.q), position < num_examples)
+        closed = encoded.p.kl(encoded.q)
+        per_latent = None if closed is None else closed.per_latent
+        new = _moments(encoded.q, per_latent, position < num_examples)
         return _merge(moments, new), example_terms(spec, encoded, key, first_example + position)
 
     empty = LatentMoments(*jax.tree.map(jnp.zeros_like, _moment_shapes(spec)))
@@ -235,8 +237,8 @@ def example_terms(
     num_chunks = -(-num_particles // at_once)
     start = (zeros, zeros, evidence.no_weights(num_particles, zeros.shape))
     total, total_ratio, sums = jax.lax.fori_loop(0, num_chunks, body, start)
-    per_latent = encoded.p.kl(encoded.q)
-    kl = -total_ratio / num_particles if per_latent is None else jnp.sum(per_latent, axis=-1)
+    closed = encoded.p.kl(encoded.q)
+    kl = -total_ratio / num_particles if closed is None else closed.total
     return ExampleTerms(
         total / num_particles,
         kl,
@@ -248,8 +250,8 @@ def example_terms(
 
 def example_noise(
     model: VAE, key: PRNGKey, examples: Int[Array, " batch"], particle: Int[Array, ""]
-) -> Float[Array, "batch latents"]:
-    """Draw standard normal noise that depends on the key, the example and the particle alone.
+) -> Float[Array, "batch size"]:
+    """Draw the posterior's noise, which depends on the key, the example and the particle alone.
 
     Example:
         >>> model, key = VAE((2, 2, 1), max_latents=2), jax.random.key(0)
@@ -258,7 +260,7 @@ def example_noise(
         True
     """
 
-    def draw(example: Int[Array, ""]) -> Float[Array, " latents"]:
+    def draw(example: Int[Array, ""]) -> Float[Array, " size"]:
         own = jax.random.fold_in(jax.random.fold_in(key, example), particle)
         return model.noise(own)
 

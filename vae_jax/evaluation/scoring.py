@@ -113,7 +113,7 @@ def score_examples(
     """
     eval_spec, evaluations = EvalSpec(spec.model, num_particles), []
     labels = labels if spec.model.num_classes else None
-    padded, params = mesh.pad_runs((hparams, state.params), layout.devices)
+    padded, params = mesh.pad_runs((hparams, state.eval_params), layout.devices)
     for start in range(0, len(pixels), block_size):
         rows = slice(start, start + block_size)
         block = place_block(pixels[rows], None if labels is None else labels[rows], start, layout)

@@ -8,10 +8,11 @@ posterior is made and where z enters the decoder. A coordinate that is masked ou
 zero to every term and every gradient.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.types import LatentMask, Latents
+from vae_jax.types import LatentMask, Latents, PRNGKey, default_float
 
 
 def padded_width(max_latents: int) -> int:
@@ -53,6 +54,38 @@ def apply_mask(latent_mask: LatentMask | None, values: Latents) -> Latents:
     if latent_mask is None:
         return values
     return jnp.where(jnp.broadcast_to(latent_mask, values.shape), values, 0.0)
+
+
+def standard_noise(
+    key: PRNGKey, shape: tuple[int, ...], max_latents: int, extra_width: int = 0
+) -> Latents:
+    """Draw standard normal noise ``[*shape, width]``, zero in the padding that no run uses.
+
+    It is drawn with the latent axis leading, so the first coordinates do not depend on
+    ``max_latents``.
+
+    Args:
+        key: key of the noise.
+        shape: leading axes.
+        max_latents: largest number of latents of a run.
+        extra_width: columns of an upper stochastic layer, which follow the padding.
+
+    Example:
+        >>> key = jax.random.key(0)
+        >>> few, many = (standard_noise(key, (3,), size) for size in (2, 5))
+        >>> few.shape, bool((few[:, :2] == many[:, :2]).all())
+        ((3, 48), True)
+    """
+
+    def draw(key: PRNGKey, size: int, width: int) -> Latents:
+        drawn = jax.random.normal(key, (size, *shape), default_float())
+        return pad_latents(jnp.moveaxis(drawn, 0, -1), width)
+
+    lower = draw(key, max_latents, padded_width(max_latents))
+    if not extra_width:
+        return lower
+    upper = draw(jax.random.fold_in(key, 1), extra_width, extra_width)
+    return jnp.concatenate([lower, upper], axis=-1)
 
 
 def prepend_axes(values: Array, ndim: int) -> Array:

@@ -12,19 +12,22 @@ which are the means E[x|z] of the decoder's distribution; for images with pixel 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models import latents
+from vae_jax.models.combinations import Spelling, refused_priors
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import whole
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 SharedLabels = Int[Array, "..."]
@@ -69,6 +72,25 @@ class VAE:
     likelihood: Likelihood = BernoulliLikelihood()
     starts_at_mean: bool = True
     num_classes: int = 0
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam("latent_size", 20, whole(1), "coordinates of z that the run uses"),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a prior that cannot be that of the posterior.
+
+        Raises:
+            InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
+        """
+        for message in refused_priors(self.posterior, self.prior, self.spelling):
+            raise InputError(message)
+
+    @property
+    def spelling(self) -> Spelling:
+        """Way to write the model's families in messages: by the names of their classes."""
+        families = {"posterior": self.posterior, "prior": self.prior, "likelihood": self.likelihood}
+        return Spelling({name: type(family).__name__ for name, family in families.items()})
 
     @property
     def decoder_width(self) -> int:
@@ -140,13 +162,20 @@ class VAE:
         Raises:
             ValueError: labels are missing in a class-conditional model.
         """
+        return self.posterior_at(hparams, params, self.heads(params, x, y))
+
+    def heads(self, params: Params, x: Images, y: Labels | None = None) -> dict[str, Array]:
+        """Return the outputs of the encoder by name: the parameters of q(z|x) that depend on x."""
         batch, shape = x.shape[:-3], x.shape[-3:]
         arguments = {"params": params["encoder"]}, x.reshape(-1, *shape), self._one_hot(y)
         values: Params = self._encoder().apply(*arguments)
-        heads = {
+        return {
             name: jnp.asarray(head, default_float()).reshape(*batch, *head.shape[1:])
             for name, head in values.items()
         }
+
+    def posterior_at(self, hparams: HParams, params: Params, heads: dict[str, Array]) -> Posterior:
+        """Return q(z|x) with the given outputs of the encoder."""
         posterior_params = params.get("posterior", {})
         return self.posterior(hparams, posterior_params, heads, self.latent_mask(hparams))
 
@@ -191,21 +220,20 @@ class VAE:
         likelihood_params = params.get("likelihood", {})
         return self.likelihood(hparams, likelihood_params, flat.reshape(*batch, *bias.shape))
 
-    def noise(self, key: PRNGKey, *shape: int) -> Latents:
+    def noise(self, key: PRNGKey, *shape: int) -> Float[Array, "*shape size"]:
+        """Draw the noise ``[*shape, size]`` of samples of q(z|x): the posterior's own.
+
+        By default it is :meth:`standard_noise`.
+        """
+        return self.posterior.noise(key, shape, self.max_latents)
+
+    def standard_noise(self, key: PRNGKey, *shape: int) -> Latents:
         """Draw standard normal noise ``[*shape, width]``, zero in the padding that no run uses.
 
-        It is drawn with the latent axis leading, so the first coordinates do not depend on
-        ``max_latents``.
+        Samples of any prior are made of it, and momenta.
         """
-
-        def draw(key: PRNGKey, size: int, width: int) -> Latents:
-            drawn = jax.random.normal(key, (size, *shape), default_float())
-            return latents.pad_latents(jnp.moveaxis(drawn, 0, -1), width)
-
-        lower, extra = draw(key, self.max_latents, self.decoder_width), self.posterior.extra_width
-        if not extra:
-            return lower
-        return jnp.concatenate([lower, draw(jax.random.fold_in(key, 1), extra, extra)], axis=-1)
+        extra_width = self.posterior.extra_width
+        return latents.standard_noise(key, shape, self.max_latents, extra_width)
 
     def reconstruct(
         self, hparams: HParams, params: Params, x: Images, y: Labels | None = None
@@ -227,7 +255,7 @@ class VAE:
         self, hparams: HParams, params: Params, key: PRNGKey, num: int, y: Labels | None = None
     ) -> Latents:
         """Draw ``num`` z from the model's own prior, one for each label if there are some."""
-        noise = self.noise(key, num)
+        noise = self.standard_noise(key, num)
         return self.prior_at(hparams, params, y).sample(jax.random.fold_in(key, 2), noise)
 
     def _decoder_mask(self, latent_mask: LatentMask) -> Bool[Array, " decoder_width"]:

@@ -10,23 +10,46 @@ The mean of log w over samples is an ELBO, the log of the mean of K weights a ti
 is better; the sign is changed once, in ``vae_jax/training/step.py``.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import functools
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.likelihoods import Distribution
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
-from vae_jax.objectives.gradient_estimators import Estimator, with_token
+from vae_jax.objectives.gradient_estimators import ESTIMATORS, Estimator, with_token
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Images, Labels, Params, Scalar, default_float
 
 Noise = Float[Array, "particles batch latents"]
-"""Standard normal noise of which samples of z are made, as ``VAE.noise`` draws it."""
+"""Noise of which samples of z are made, as ``VAE.noise`` draws it: mostly standard normal."""
 PerExample = Float[Array, "*batch"]
 """One value per example, in nats."""
+
+KL_WEIGHT = (
+    HParam("beta", 1.0, real(0.0), "weight of the KL term", source="Higgins et al. 2017, eq. 4"),
+    HParam(
+        "kl_warmup_steps",
+        0,
+        whole(0),
+        "updates over which the weight of the KL term rises to beta",
+        unit="updates",
+        source="Bowman et al. 2016; Sonderby et al. 2016",
+    ),
+)
+"""Hyperparameters of :func:`kl_weight`."""
+num_particles_setting = functools.partial(
+    setting, 1, whole(1), "samples of z per example in a bound"
+)
+"""Field of an objective: samples of z per example."""
+estimator_setting = functools.partial(
+    setting, "standard", one_of(*ESTIMATORS), "estimator of the gradient"
+)
+"""Field of an objective: name of a gradient estimator."""
 
 
 class ElboTerms(NamedTuple):
@@ -52,7 +75,7 @@ class PosteriorSamples(NamedTuple):
     Attributes:
         q: posterior q(z|x) of each example.
         p: prior p(z).
-        noise: standard normal noise of which z is made, ``[particles, batch, latents]``.
+        noise: noise of which z is made, ``[particles, batch, size]``.
         z: samples of q(z|x), ``[particles, batch, latents]``.
         log_likelihood: log p(x|z) of each sample, in nats.
         log_prior: log p(z) of each sample, in nats.
@@ -108,7 +131,7 @@ def sample_posterior(
         hparams: hyperparameters of one run.
         params: parameters of the model.
         x: images ``[batch, height, width, channels]`` in [0, 1].
-        noise: standard normal noise ``[particles, batch, latents]``.
+        noise: noise from ``VAE.noise``, ``[particles, batch, size]``.
         y: labels of a conditional model.
         estimator: estimator of gradients; no value depends on it.
     """
@@ -137,11 +160,11 @@ def terms_from_samples(samples: PosteriorSamples, *, is_analytic: bool = True) -
         is_analytic: whether the KL is taken in closed form if there is one; otherwise it is the
             mean of log q(z|x) - log p(z) over the particles.
     """
-    per_latent = samples.p.kl(samples.q) if is_analytic else None
-    if per_latent is None:
+    closed = samples.p.kl(samples.q) if is_analytic else None
+    if closed is None:
         kl = jnp.mean(samples.log_posterior - samples.log_prior, axis=0)
     else:
-        kl = jnp.sum(per_latent, axis=-1)
+        kl = closed.total
     return ElboTerms(jnp.mean(samples.log_likelihood, axis=0), kl)
 
 
@@ -182,7 +205,15 @@ def kl_weight(hparams: HParams, step: Int[Array, ""]) -> Scalar:
 
 @runtime_checkable
 class Objective(Protocol):
-    """Objective that training maximises, before regularizers are subtracted."""
+    """Objective that training maximises, before regularizers are subtracted.
+
+    A frozen dataclass that inherits from this class.
+    """
+
+    needs_density: ClassVar[bool] = False
+    """Flag: it weighs samples by their densities, so the posterior must have one."""
+    has_weights: ClassVar[bool] = False
+    """Flag: its particles have weights, so that DReG differs from the path derivative alone."""
 
     @property
     def num_draws(self) -> int:
@@ -206,7 +237,7 @@ class Objective(Protocol):
             hparams: hyperparameters of one run.
             params: parameters of the model.
             x: images ``[batch, height, width, channels]`` in [0, 1].
-            noise: standard normal noise ``[num_draws, batch, latents]``.
+            noise: noise from ``VAE.noise``, ``[num_draws, batch, size]``.
             step: number of updates done, for warm-ups.
             y: labels of a conditional model.
         """

@@ -1,23 +1,29 @@
 """ELBO with a KL term that is weighted (beta), has free bits, or is drawn to a capacity."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
+    KL_WEIGHT,
     ElboTerms,
     Noise,
+    Objective,
     ObjectiveOutput,
     PosteriorSamples,
+    estimator_setting,
     kl_weight,
+    num_particles_setting,
     ramp,
     sample_posterior,
     terms_from_samples,
 )
 from vae_jax.objectives.gradient_estimators import Estimator
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Images, Labels, Params
 
 KL_MODES = ("auto", "analytic", "monte_carlo")
@@ -27,7 +33,7 @@ KL_PENALTIES = ("beta", "free_bits", "capacity")
 
 
 @dataclass(frozen=True)
-class Elbo:
+class Elbo(Objective):
     """Objective E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
     The ELBO for beta = 1, the beta-VAE's objective otherwise (Higgins et al. 2017, eq. 4). With a
@@ -54,10 +60,42 @@ class Elbo:
         True
     """
 
-    num_particles: int = 1
-    kl: str = "auto"
-    estimator: Estimator = "standard"
-    kl_penalty: str = "beta"
+    num_particles: int = num_particles_setting()
+    kl: str = setting("auto", one_of(*KL_MODES), "computation of the KL term (elbo)")
+    estimator: Estimator = estimator_setting()
+    kl_penalty: str = setting(
+        "beta", one_of(*KL_PENALTIES), "form of the KL term in the objective (elbo)"
+    )
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        *KL_WEIGHT,
+        HParam(
+            "free_bits",
+            0.0,
+            real(0.0),
+            "nats of each latent's KL that cost nothing",
+            unit="nats",
+            only_with="kl_penalty=free_bits",
+            source="Kingma et al. 2016, eq. 15",
+        ),
+        HParam(
+            "capacity",
+            0.0,
+            real(0.0),
+            "nats that the KL is to reach at the end",
+            unit="nats",
+            only_with="kl_penalty=capacity",
+            source="Burgess et al. 2018, eq. 8",
+        ),
+        HParam(
+            "capacity_steps",
+            0,
+            whole(0),
+            "updates over which the capacity rises from 0",
+            unit="updates",
+            only_with="kl_penalty=capacity",
+        ),
+    )
 
     @property
     def num_draws(self) -> int:
@@ -93,7 +131,8 @@ class Elbo:
     ) -> Float[Array, " batch"]:
         """Return the factor of beta: the KL, or its penalty by free bits or by a capacity."""
         if self.kl_penalty == "free_bits":
-            per_latent = samples.p.kl(samples.q)
+            closed = samples.p.kl(samples.q)
+            per_latent = None if closed is None else closed.per_latent
             groups = kl[:, None] if per_latent is None else per_latent
             free = jnp.sum(jnp.maximum(jnp.mean(groups, axis=0), hparams.free_bits))
             return jnp.broadcast_to(free, kl.shape)

@@ -2,21 +2,27 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
+    KL_WEIGHT,
     Noise,
+    Objective,
     ObjectiveOutput,
+    estimator_setting,
     kl_weight,
+    num_particles_setting,
     sample_posterior,
     terms_from_samples,
 )
 from vae_jax.objectives.gradient_estimators import Estimator, weigh_tokens
+from vae_jax.settings import setting, whole
 from vae_jax.types import Images, Labels, Params
 
 
@@ -41,7 +47,7 @@ def importance_weighted_bound(
 
 
 @dataclass(frozen=True)
-class ImportanceWeighted:
+class ImportanceWeighted(Objective):
     """Mean of M bounds log (1/K sum_k w_k), each of K particles.
 
     IWAE for M = 1 (Burda et al. 2016, eq. 8), MIWAE otherwise (Rainforth et al. 2018, eq. 9). For
@@ -66,9 +72,14 @@ class ImportanceWeighted:
         (3,)
     """
 
-    num_particles: int = 1
-    num_bounds: int = 1
-    estimator: Estimator = "standard"
+    needs_density: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
+
+    num_particles: int = num_particles_setting()
+    num_bounds: int = setting(1, whole(1), "bounds that are averaged (miwae)")
+    estimator: Estimator = estimator_setting()
+
+    hparams: ClassVar[tuple[HParam, ...]] = KL_WEIGHT
 
     @property
     def num_draws(self) -> int:

@@ -9,6 +9,7 @@ from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
+from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
@@ -60,7 +61,8 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
         yield (
             f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
-            f"{config.likelihood}; give --binarize=none, or --likelihood=bernoulli"
+            f"{config.likelihood}; give --binarize=none, or --likelihood="
+            f"{enumeration(names_with(LIKELIHOODS, 'is_binary'))}"
         )
 
 

@@ -65,7 +65,7 @@ def _draw(
 
     def model_of(run: int) -> TrainedVAE:
         done, i = places[run]
-        arrays = vectorized.take((done.group.hparams, done.state.params), i)
+        arrays = vectorized.take((done.group.hparams, done.state.eval_params), i)
         return TrainedVAE(done.spec.model, *arrays)
 
     places = {run: (done, i) for done in trained for i, run in enumerate(done.group.runs)}
@@ -82,6 +82,8 @@ def _draw(
     if best is None:
         return
     model, metrics = model_of(best["run"]), loggers.read(folder / workdir.METRICS_FILE)
+    for name, reason in figures.left_out(model.model).items():
+        print(f"NOTE: no figure of {name}: {reason}", flush=True)
     yield from figures.draw(target, model, shown, metrics, best, failures)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         context = EvalContext(model, dataset, places[best["run"]][0].spec.binarize)

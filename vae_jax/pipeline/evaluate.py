@@ -193,7 +193,7 @@ class _Evaluation:
     @functools.cached_property
     def _models(self) -> list[np.ndarray]:
         """Hyperparameters and parameters of all runs, on the host."""
-        return jax.tree.leaves(jax.device_get((self._runs.hparams, self._runs.state.params)))
+        return jax.tree.leaves(jax.device_get((self._runs.hparams, self._runs.state.eval_params)))
 
     @property
     def _indices(self) -> list[int]:

@@ -1,20 +1,21 @@
 """Contents of ``results.csv`` and ``results.json``: rows of numbers, and what describes them."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from vae_jax.config import build
-from vae_jax.config.flags import Config, as_text, flag_column
+from vae_jax.config.flags import FLAGS, Config, Flag, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
-from vae_jax.hparams import HParams
+from vae_jax.hparams import shipped
+from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.pipeline import checks, workdir
 from vae_jax.runtime import files, provenance
 from vae_jax.training import batches
@@ -33,7 +34,7 @@ def describe(
         swept: names of the swept flags.
     """
     evaluations = build.evaluations(config)
-    known = declared(swept, evaluations)
+    known = declared([*config.arrays, *swept], evaluations, config.flags)
     known |= columns.counts_not_finite(rows, known.values())
     splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
     shown = {"image_shape": list(dataset.image_shape), "binarize": config.binarize}
@@ -85,11 +86,11 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
         >>> len(notes("none", "bernoulli", is_binary=False))
         1
     """
-    if likelihood == "bernoulli" and binarize == "none" and not is_binary:
+    if LIKELIHOODS[likelihood].is_binary and binarize == "none" and not is_binary:
         return [
-            "The targets are gray, and a Bernoulli likelihood of gray pixels is a cross-entropy, "
-            "not a probability: test_nll and test_elbo compare only with runs of the same kind "
-            "and cannot fall below the entropy of the pixels."
+            f"The targets are gray, and a {likelihood.capitalize()} likelihood of gray pixels is a "
+            "cross-entropy, not a probability: test_nll and test_elbo compare only with runs of "
+            "the same kind and cannot fall below the entropy of the pixels."
         ]
     return []
 
@@ -106,29 +107,29 @@ def header(swept: Sequence[str], evaluations: Sequence[str]) -> list[str]:
 
 
 def declared(
-    swept: Sequence[str] = (), evaluations: Iterable[str] = EVALUATORS
+    settings: Iterable[str] = (),
+    evaluations: Iterable[str] = EVALUATORS,
+    flags: Mapping[str, Flag] = FLAGS,
 ) -> dict[str, Column]:
     """Return every column that a row may have: settings, those of every run, of evaluations.
 
     Args:
-        swept: names of the flags that differ in the study; all arrays of ``HParams`` are settings.
+        settings: names of the flags in a row beside the hyperparameters that are shipped.
         evaluations: names of the evaluations that were made.
+        flags: declarations of the flags.
 
     Example:
         >>> declared()["test_elbo"].unit
         'nats per example'
     """
-    settings = columns.by_name(flag_column(name) for name in _settings(swept))
-    return settings | columns.CORE | columns.by_name(evaluators.columns(evaluations))
+    own = columns.by_name(flags[name].column for name in dict.fromkeys([*shipped(), *settings]))
+    return own | columns.CORE | columns.by_name(evaluators.columns(evaluations))
 
 
 def settings_of(config: Config, swept: Sequence[str]) -> Row:
     """Return the settings in a run's row: every array of ``HParams``, and what was swept."""
-    return {name: _plain(getattr(config, name)) for name in _settings(swept)}
-
-
-def _settings(swept: Sequence[str]) -> Iterable[str]:
-    return dict.fromkeys([*HParams._fields, *swept])
+    names = dict.fromkeys([*config.arrays, *swept])
+    return {name: _plain(getattr(config, name)) for name in names}
 
 
 def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:

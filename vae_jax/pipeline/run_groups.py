@@ -18,7 +18,7 @@ import numpy as np
 
 from vae_jax import rng
 from vae_jax.config import build
-from vae_jax.config.flags import FIELDS, Config, as_text
+from vae_jax.config.flags import Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
@@ -64,14 +64,13 @@ class RunGroup:
     most_steps: int | None = None
 
     def spec(self, dataset: Dataset) -> TrainSpec:
-        """Return the common specification: the widest latent space, clipping if any run clips."""
-        common = dataclasses.replace(
-            self.configs[0],
+        """Return the common specification: the widest latent space, and what any run needs."""
+        common = self.configs[0].replace(
             latent_size=max(config.latent_size for config in self.configs),
             top_latent_size=max(config.top_latent_size for config in self.configs),
-            clip_norm=min(config.clip_norm for config in self.configs),
         )
-        return build.train_spec(common, dataset.image_shape, dataset.num_classes)
+        spec = build.train_spec(common, dataset.image_shape, dataset.num_classes)
+        return spec.specialized(self.hparams)
 
     def layout(self, spec: TrainSpec) -> Layout:
         """Return the arrangement of the runs on the devices."""
@@ -151,10 +150,10 @@ def identity(config: Config, facts: Identity) -> Identity:
         facts: what decides beside the flags, see :func:`facts_of`.
     """
     flags = as_flags(config)
-    deciding = {name for name, field in FIELDS.items() if field.metadata["changes_run"]}
+    deciding = {name for name, flag in config.flags.items() if flag.changes_run}
     if config.schedule != "constant":
         deciding.add("num_steps")
-    return {name: flags[name] for name in FIELDS if name in flags and name in deciding} | facts
+    return {name: flags[name] for name in flags if name in deciding} | facts
 
 
 def facts_of(dataset: Dataset) -> Identity:
@@ -199,7 +198,7 @@ def _grouped(
     for run, config in zip(numbers, configs, strict=False):
         flags = identity(config, {})
         program = _key(
-            {n: v for n, v in flags.items() if n not in HParams._fields} | _structure(config)
+            {n: v for n, v in flags.items() if n not in config.arrays} | _structure(config)
         )
         members.setdefault(program, []).append((run, config))
     held = {record.name for record in known.groups}

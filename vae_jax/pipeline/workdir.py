@@ -5,7 +5,6 @@ that was taken nothing is deleted or replaced but what was written here (:func:`
 """
 
 import contextlib
-import dataclasses
 import errno
 import os
 import re
@@ -161,7 +160,7 @@ def writing(workdir: Path) -> Iterator[None]:
 
 def write_flags(workdir: Path, config: Config) -> None:
     """Write ``flags.txt``, the flags that repeat the run or study."""
-    lines = as_lines(dataclasses.replace(config, **_ONE_OFF))
+    lines = as_lines(config.replace(**_ONE_OFF))
     files.write_text(workdir / FLAGS_FILE, "\n".join(lines) + "\n")
 
 

@@ -14,6 +14,9 @@ import numpy as np
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
+from vae_jax.models.combinations import Spelling, refused_priors
+from vae_jax.models.posteriors import POSTERIORS
+from vae_jax.models.priors import PRIORS
 from vae_jax.reporting import format, table
 from vae_jax.types import Row
 
@@ -138,10 +141,20 @@ def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
 
 
 def _try(run: Row, *remedies: str) -> str:
-    """Return "Try this, or that." without the flags that have that value already."""
+    """Return "Try this, or that." without flags of that value and members that do not fit."""
     flags = {f"--{name}={value}" for name, value in run.items()}
-    left = [remedy for remedy in remedies if remedy not in flags]
+    left = [remedy for remedy in remedies if remedy not in flags and _fits(run, remedy)]
     return f"Try {', '.join(left[:-1])}{', or ' if left[1:] else ''}{left[-1]}."
+
+
+def _fits(run: Row, remedy: str) -> bool:
+    """Return whether the posterior or prior that a remedy names goes with the other of the run."""
+    name, _, member = remedy.removeprefix("--").partition("=")
+    chosen = {each: str(run.get(each)) for each in ("posterior", "prior")} | {name: member}
+    posterior, prior = POSTERIORS.get(chosen["posterior"]), PRIORS.get(chosen["prior"])
+    if posterior is None or prior is None:
+        return True
+    return not list(refused_priors(posterior, prior, Spelling(chosen)))
 
 
 def _kl_of(run: Row, latents: Sequence[int]) -> str:

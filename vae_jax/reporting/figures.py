@@ -21,7 +21,7 @@ from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
-from vae_jax.models.vae import TrainedVAE
+from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format, plots, table
 from vae_jax.reporting.html import Figure
 from vae_jax.reporting.plots.terms import RATE, Term
@@ -94,7 +94,6 @@ def draw(
     kl = np.asarray(row["kl_per_latent"], float)
     has_kl = bool(np.isfinite(kl).all())
     conditional = trained.model.num_classes > 0
-    is_plane = trained.hparams.latent_size == 2 and not conditional
     first = shown.take(slice(NUM_RECONSTRUCTIONS))
     makers: dict[str, Maker] = {
         "training_curves": lambda: _training_curves(folder, metrics, row["run"]),
@@ -104,12 +103,7 @@ def draw(
         makers["samples"] = lambda: _samples(folder, trained)
     if conditional:
         makers["samples_by_class"] = lambda: _samples_by_class(folder, trained, shown)
-    if is_plane:
-        makers["manifold"] = lambda: _manifold(folder, trained)
-    else:
-        known_kl = kl if has_kl else None
-        makers["traversals"] = lambda: _traversals(folder, trained, shown, variance, known_kl)
-    makers["interpolations"] = lambda: _interpolations(folder, trained, shown)
+    makers |= _walks(folder, trained, shown, variance, kl if has_kl else None)
     if bounds := _bounds_of(row):
         makers["bounds"] = lambda: _bounds(folder, bounds)
     if has_kl:
@@ -124,6 +118,23 @@ def _all_drawn(makers: Mapping[str, Maker], failures: Failures | None) -> list[F
         with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
             drawn.append(maker())
     return drawn
+
+
+def left_out(model: VAE) -> dict[str, str]:
+    """Return the figures that a model's latents do not allow, each with the reason.
+
+    Example:
+        >>> left_out(VAE((4, 4, 1), max_latents=2))
+        {}
+    """
+    family, reasons = model.posterior, {}
+    if family.support not in PATHS:
+        reasons["interpolations"] = f"no path between two points of {family.support} is known"
+    if family.support not in TRAVERSALS:
+        reasons["traversals"] = f"it is not known how latents move in {family.support}"
+    elif family.support == "reals" and not family.has_coordinates:
+        reasons["traversals"] = "they move latents one by one"
+    return {name: f"{reason} ({model.spelling('posterior')})" for name, reason in reasons.items()}
 
 
 def draw_study(
@@ -252,6 +263,59 @@ def straight_paths(
     return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
 
 
+def great_circles(
+    ends: Float[Array, "pairs 2 latents"], num_steps: int
+) -> Float[Array, "pairs steps latents"]:
+    """Return points ``[pairs, steps, latents]`` on the shortest arcs between points of a sphere.
+
+    Example:
+        >>> path = great_circles(jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), 3)
+        >>> path[0, 1].round(3).tolist() == jnp.sqrt(jnp.array([0.5, 0.5])).round(3).tolist()
+        True
+    """
+    start, end = ends[:, :1], ends[:, 1:]
+    cosine = jnp.sum(start * end, axis=-1, keepdims=True)
+    away = end - cosine * start
+    norm = jnp.linalg.norm(away, axis=-1, keepdims=True)
+    direction = away / jnp.where(norm > 0, norm, 1.0)
+    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
+    angles = shares * jnp.arctan2(norm, cosine)
+    return jnp.cos(angles) * start + jnp.sin(angles) * direction
+
+
+def along_great_circles(
+    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
+) -> Float[Array, "rows columns latents"]:
+    """Return points at each angle from one code, in row i on the circle towards axis i.
+
+    Example:
+        >>> angles = np.array([0.0, np.pi / 2])
+        >>> z = along_great_circles(jnp.array([1.0, 0.0]), np.array([1]), angles)
+        >>> np.abs(z).round(3).tolist()
+        [[[1.0, 0.0], [0.0, 1.0]]]
+    """
+    code = np.asarray(start, np.float64)
+    axes = np.eye(len(code))[latents]
+    away = axes - (axes @ code)[:, None] * code
+    norms = np.linalg.norm(away, axis=-1, keepdims=True)
+    directions = away / np.where(norms > 0, norms, 1.0)
+    z = np.cos(values)[None, :, None] * code + np.sin(values)[None, :, None] * directions[:, None]
+    return jnp.asarray(z, start.dtype)
+
+
+TRAVERSALS: dict[str, Callable[[Array, np.ndarray, np.ndarray], Array]] = {
+    "reals": along_axes,
+    "sphere": along_great_circles,
+}
+"""Moves of a code by single latents, by the support of the posterior; the values are distances or
+angles."""
+PATHS: dict[str, Callable[[Array, int], Array]] = {
+    "reals": straight_paths,
+    "sphere": great_circles,
+}
+"""Paths between two codes by the support of the posterior; without one there is no figure."""
+
+
 def _labels(trained: TrainedVAE, labels: np.ndarray | None) -> Labels | None:
     """Return the labels where the model needs them."""
     return jnp.asarray(labels) if trained.model.num_classes else None
@@ -319,6 +383,26 @@ def _samples_by_class(folder: Path, trained: TrainedVAE, shown: ShownImages) -> 
     return Figure(path, "Samples of each class", caption)
 
 
+def _walks(
+    folder: Path,
+    trained: TrainedVAE,
+    shown: ShownImages,
+    variance: np.ndarray,
+    kl: np.ndarray | None,
+) -> dict[str, Maker]:
+    """Return what draws the walks through the latents, as far as they allow it."""
+    missing, is_plane = left_out(trained.model), trained.hparams.latent_size == 2
+    is_plane &= trained.model.posterior.support == "reals" and not trained.model.num_classes
+    makers: dict[str, Maker] = {}
+    if "traversals" not in missing and is_plane:
+        makers["manifold"] = lambda: _manifold(folder, trained)
+    elif "traversals" not in missing:
+        makers["traversals"] = lambda: _traversals(folder, trained, shown, variance, kl)
+    if "interpolations" not in missing:
+        makers["interpolations"] = lambda: _interpolations(folder, trained, shown)
+    return makers
+
+
 def _manifold(folder: Path, trained: TrainedVAE) -> Figure:
     path = folder / "manifold.png"
     shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
@@ -339,7 +423,8 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    z = along_axes(_codes(trained, first)[0], latents, TRAVERSAL)
+    move = TRAVERSALS[trained.model.posterior.support]
+    z = move(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
     plots.traversals(path, images, latents, TRAVERSAL, kl)
     caption = "The most informative latents, moved one at a time from the code of a test image."
@@ -351,9 +436,10 @@ def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Fi
     ends = shown.take(np.resize(np.arange(len(shown.images)), 2 * NUM_PAIRS))
     starts = None if ends.labels is None else ends.labels[::2, None]
     codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
-    images = _decode(trained, straight_paths(codes, PATH_STEPS), starts)
+    paths = PATHS[trained.model.posterior.support](codes, PATH_STEPS)
+    images = _decode(trained, paths, starts)
     plots.interpolations(path, images, ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:]))
-    return Figure(path, "Interpolations", "E[x|z] on the line between the codes of two images.")
+    return Figure(path, "Interpolations", "E[x|z] on the shortest path between two codes.")
 
 
 def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:

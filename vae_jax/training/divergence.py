@@ -4,9 +4,9 @@ Three things happen to a run that diverges, in three places:
 
 * *Detect.* :func:`vae_jax.training.step.train_step` checks objective and gradient at each update
   and stores the number of the first one that is not finite in ``TrainState.diverged``.
-* *Freeze.* From that update on ``train_step`` keeps the parameters and
-  :class:`vae_jax.training.optimizers.Adam` the moments as they were before it (``is_frozen``), so
-  the other runs of the program go on undisturbed.
+* *Freeze.* From that update on ``train_step`` holds parameters and moments as they were before it,
+  whatever the optimizer (:class:`vae_jax.training.optimizers.Optimizer`), so the other runs of the
+  program go on undisturbed.
 * *Explain.* This module, on the host: :func:`explain` repeats that one update from the frozen state
   and names the first array that is not finite and, on request, the operation that made it.
   :func:`blank` removes the terms of diverged runs from their rows.

@@ -230,9 +230,9 @@ class TrainingProgram:
                 state, terms = self._train_chunk(state, blocks, stop - start)
                 elapsed = time.perf_counter() - began
                 seconds += elapsed
-                measured = _train_terms(self._spec, terms, self._num_runs)
+                measured = _train_terms(self._spec, terms, self._num_runs, stop - start)
                 if score_valid is not None and intervals.is_due(stop, intervals.eval_every):
-                    scores = score_valid(state.params)
+                    scores = score_valid(state.eval_params)
                     measured = [row | score for row, score in zip(measured, scores, strict=True)]
                 divergence.blank(measured, state)
                 rows = [
@@ -286,11 +286,13 @@ def _mean(parts: list[tuple[TrainTerms, int]]) -> TrainTerms:
     return jax.tree.map(lambda total: total / num_steps, sums)
 
 
-def _train_terms(spec: TrainSpec, terms: TrainTerms, num_runs: int) -> list[Row]:
+def _train_terms(spec: TrainSpec, terms: TrainTerms, num_runs: int, num_steps: int) -> list[Row]:
     """Return one row per run with the training terms of a chunk, in nats per example."""
     measured = {"train_objective": terms.objective, "train_log_likelihood": terms.log_likelihood}
     if spec.model.posterior.has_density:
         measured |= {"train_kl": terms.kl, "train_elbo": terms.log_likelihood - terms.kl}
+    if terms.skipped is not None:
+        measured |= {"train_skipped": np.rint(terms.skipped * num_steps)}
     return [
         {name: float(values[run]) for name, values in measured.items()} for run in range(num_runs)
     ]

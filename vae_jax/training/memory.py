@@ -115,7 +115,7 @@ def _state(spec: TrainSpec) -> TrainState:
 
 
 def _hparams(spec: TrainSpec) -> HParams:
-    return HParams.of(latent_size=spec.model.max_latents)
+    return HParams.of(spec, latent_size=spec.model.max_latents)
 
 
 def _bytes(leaf: jax.ShapeDtypeStruct) -> int:

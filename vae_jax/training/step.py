@@ -7,9 +7,11 @@ A run whose objective or gradient is not finite diverges: ``train_step`` stores 
 update and freezes the run, so that its state stays the one before it (``divergence.py`` explains).
 """
 
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +19,19 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
+from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
 from vae_jax.objectives.base import Noise
+from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
-from vae_jax.training.optimizers import Adam
+from vae_jax.training.optimizers import Adam, Optimizer
 from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, default_float
 
 
@@ -42,6 +48,8 @@ class TrainSpec:
         optimizer: optimizer of all parameters.
         batch_size: examples per update.
         binarize: mode by which gray pixels become binary, one of ``batches.BINARIZATIONS``.
+        is_averaged: True to keep a moving average of the parameters, which evaluation uses; set it
+            with :meth:`specialized`.
 
     Example:
         >>> import vae_jax
@@ -54,9 +62,58 @@ class TrainSpec:
     model: VAE
     objective: Objective = Elbo()
     regularizers: tuple[Regularizer, ...] = ()
-    optimizer: Adam = Adam()
-    batch_size: int = 128
-    binarize: str = "none"
+    optimizer: Optimizer = Adam()
+    batch_size: int = setting(128, whole(1), "examples per update")
+    binarize: str = setting(
+        "none", one_of(*batches.BINARIZATIONS), "method by which gray pixels become binary"
+    )
+    is_averaged: bool = False
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "ema",
+            0.0,
+            real(0.0, below=1.0),
+            "decay of the moving average of the parameters that evaluation uses; 0: none",
+        ),
+        HParam(
+            "seed",
+            0,
+            whole(0),
+            "seed of weights, order of examples, binarized pixels and noise",
+            dtype="uint32",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse an objective or a regularizer that the posterior does not allow.
+
+        Raises:
+            InputError: their traits do not fit, see :mod:`vae_jax.objectives.combinations`.
+        """
+        posterior, objective = self.model.posterior, self.objective
+        own = {"objective": type(objective).__name__} | vars(objective)
+        spell = Spelling(own | dict(self.model.spelling.values))
+        refused = refused_objectives(posterior, self.model.prior, objective, spell)
+        penalties = (
+            refused_regularizer(posterior, each, f"regularizers={type(each).__name__}", spell)
+            for each in self.regularizers
+        )
+        for message in itertools.chain(refused, *penalties):
+            raise InputError(message)
+
+    def specialized(self, hparams: HParams) -> "TrainSpec":
+        """Return the specification with the parts that these hyperparameters need, and no others.
+
+        These are the average of the parameters and the parts of the optimizer, see
+        :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
+
+        Args:
+            hparams: hyperparameters of all runs, with known values.
+        """
+        is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
+        optimizer = self.optimizer.specialized(hparams)
+        return dataclasses.replace(self, optimizer=optimizer, is_averaged=is_averaged)
 
 
 class Batch(NamedTuple):
@@ -64,7 +121,7 @@ class Batch(NamedTuple):
 
     Attributes:
         x: images in [0, 1].
-        noise: standard draws of the reparameterization, which become samples of z.
+        noise: the posterior's noise, of which samples of z are made.
         key: key of the regularisers.
         y: labels, for a conditional model only.
     """
@@ -113,11 +170,13 @@ class TrainTerms(NamedTuple):
         objective: objective that is maximised, penalties subtracted.
         log_likelihood: reconstruction term E_q[log p(x|z)].
         kl: divergence KL(q(z|x) || p(z)).
+        skipped: share of the updates that were left out; None where the optimizer skips none.
     """
 
     objective: Float[Array, "*runs"]
     log_likelihood: Float[Array, "*runs"]
     kl: Float[Array, "*runs"]
+    skipped: Float[Array, "*runs"] | None = None
 
 
 class TrainState(NamedTuple):
@@ -128,6 +187,7 @@ class TrainState(NamedTuple):
         params: parameters of the model, and of regularisers that learn.
         opt_state: state of the optimizer.
         diverged: first update whose objective or gradient was not finite; -1 while there is none.
+        average: moving average of the parameters, where ``TrainSpec.is_averaged``; else empty.
 
     Example:
         >>> import vae_jax
@@ -141,6 +201,12 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     diverged: Int[Array, "*runs"]
+    average: Params = ()
+
+    @property
+    def eval_params(self) -> Params:
+        """Parameters that evaluation uses: the average, or the parameters where there is none."""
+        return self.average or self.params
 
 
 def init(
@@ -164,7 +230,8 @@ def init(
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
-    return TrainState(zero, params, opt_state, zero - 1)
+    average = jax.tree.map(jnp.copy, params) if spec.is_averaged else ()
+    return TrainState(zero, params, opt_state, zero - 1, average)
 
 
 def train_step(
@@ -209,11 +276,18 @@ def train_step(
     gradient = jax.lax.optimization_barrier(gradient)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
     diverged = jnp.where(is_first, state.step, state.diverged)
-    transformation = spec.optimizer.transformation(hparams, state.step, diverged >= 0)
+    is_held = diverged >= 0
+    if spec.optimizer.skips:
+        is_skipped = spec.optimizer.is_skipped(hparams, gradient)
+        is_held |= is_skipped
+        terms = terms._replace(skipped=is_skipped.astype(default_float()))
+    transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, diverged)
-    return TrainState(state.step + 1, params, opt_state, diverged), terms
+    params = _update_likelihood(spec, params, value, batch.x, is_held)
+    params = _update_posterior(spec, hparams, params, value, is_held)
+    average = _update_average(spec, hparams, state, params, diverged)
+    return TrainState(state.step + 1, params, opt_state, diverged, average), terms
 
 
 def regularized_objective(
@@ -226,7 +300,8 @@ def regularized_objective(
 ) -> tuple[Scalar, ObjectiveOutput]:
     """Return the objective less all penalties, and the objective's output for each example.
 
-    ``mean_n(objective(x_n)) - sum_r penalty_r``, in nats per example.
+    ``mean_n(objective(x_n)) - mean_n(loss_n) - sum_r penalty_r``, in nats per example, with the
+    posterior's own loss where it has one.
 
     Args:
         spec: model and training.
@@ -239,6 +314,11 @@ def regularized_objective(
     value = spec.objective(spec.model, hparams, params, batch.x, batch.noise, step, batch.y)
     objective = jnp.mean(value.objective)
     context = Context(spec.model.latent_mask(hparams), num_examples, batch.key)
+    own = spec.model.posterior.loss(
+        hparams, params.get("posterior", {}), value.samples.q, value.samples.z
+    )
+    if own is not None:
+        objective -= jnp.mean(own)
     for regularizer in spec.regularizers:
         learned = params.get(type(regularizer).__name__, {})
         objective -= regularizer(hparams, learned, value.samples, context)
@@ -246,22 +326,64 @@ def regularized_objective(
 
 
 def _update_likelihood(
-    spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, diverged: Int[Array, ""]
+    spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, is_held: Bool[Array, ""]
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
 
     Such a parameter, a scale with a closed form for example, follows the batch instead of a
-    gradient. A diverged run keeps its own.
+    gradient. A run whose update is held keeps its own.
     """
     if "likelihood" not in params:
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
     moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
-    kept = jax.tree.map(
-        lambda new, old: jnp.where(diverged < 0, new, old), moved, params["likelihood"]
-    )
-    return params | {"likelihood": kept}
+    return params | {"likelihood": _unless_held(is_held, moved, params["likelihood"])}
+
+
+def _update_posterior(
+    spec: TrainSpec,
+    hparams: HParams,
+    params: Params,
+    value: ObjectiveOutput,
+    is_held: Bool[Array, ""],
+) -> Params:
+    """Return the parameters after the update of those that the posterior computes by itself.
+
+    A codebook's moving average for example. A run whose update is held keeps its own; a family that
+    moves nothing adds nothing to the program.
+    """
+    old = params.get("posterior", {})
+    moved = spec.model.posterior.update(hparams, old, value.samples.q, value.samples.z)
+    if moved is old:
+        return params
+    return params | {"posterior": _unless_held(is_held, moved, old)}
+
+
+def _unless_held(is_held: Bool[Array, ""], new: Params, old: Params) -> Params:
+    """Return the new parameters, or the old ones where the update is held."""
+    return jax.tree.map(lambda new, old: jnp.where(is_held, old, new), new, old)
+
+
+def _update_average(
+    spec: TrainSpec, hparams: HParams, state: TrainState, params: Params, diverged: Int[Array, ""]
+) -> Params:
+    """Return the moving average of the parameters after an update, empty where none is kept.
+
+    a' = d a + (1 - d) p with d = min(ema, (1 + t) / (10 + t)) after t updates: while there are few,
+    the average covers about a tenth of them and forgets the initial parameters. With ``ema`` 0 it
+    is p itself. A diverged run keeps its own.
+    """
+    if not spec.is_averaged:
+        return ()
+    done = state.step.astype(default_float())
+    share = 1.0 - jnp.minimum(hparams.ema, (1.0 + done) / (10.0 + done))
+
+    def moved(old: Array, new: Array) -> Array:
+        mean = jnp.where(hparams.ema > 0, old + share * (new - old), new)
+        return jnp.where(diverged < 0, mean, old)
+
+    return jax.tree.map(moved, state.average, params)
 
 
 def _are_finite(tree: Any) -> Bool[Array, ""]:
@@ -317,7 +439,7 @@ def train_chunk(
         return state, jax.tree.map(jnp.add, sums, terms)
 
     zero = jnp.zeros((), default_float())
-    start = (state, TrainTerms(zero, zero, zero))
+    start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
     state, sums = jax.lax.fori_loop(0, num_steps, body, start)
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 

@@ -49,10 +49,11 @@ class Layout:
         return Devices(self.run_devices, self.batch_devices)
 
 
-def grid(**values: Any) -> HParams:
+def grid(*readers: Any, **values: Any) -> HParams:
     """Return hyperparameters ``[runs]`` of all combinations; the last name varies fastest.
 
     Args:
+        *readers: members from outside of the package, as in ``HParams.of``.
         **values: a list, or a number for a list of one, for each name of
             :class:`vae_jax.hparams.HParams` whose default is not wanted.
 
@@ -63,7 +64,7 @@ def grid(**values: Any) -> HParams:
     """
     lists = [v if hasattr(v, "__iter__") else [v] for v in values.values()]
     columns = zip(*itertools.product(*lists), strict=True)
-    return HParams.of(**dict(zip(values, map(list, columns), strict=True)))
+    return HParams.of(*readers, **dict(zip(values, map(list, columns), strict=True)))
 
 
 def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:

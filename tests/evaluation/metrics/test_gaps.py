@@ -85,7 +85,7 @@ def test_with_all_correlations_nothing_is_left_but_amortization(float64):
 
 def test_other_families_are_refused_in_words():
     assert "deterministic" in gaps.unsupported(Delta())
-    assert "only Gaussian" in gaps.unsupported(InverseAutoregressive())
+    assert "of its own for each" in gaps.unsupported(InverseAutoregressive())
     model = VAE((1, PIXELS, 1), LATENTS, MLP(()), Delta())
     with pytest.raises(ValueError, match="deterministic"):
         gaps.refine(RefineSpec(model), EvalBatch(*[None] * 6))

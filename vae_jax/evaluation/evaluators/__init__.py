@@ -16,7 +16,7 @@ Example:
     >>> [column.name for column in decomposition.columns]
     ['mutual_information', 'total_correlation', 'dimensionwise_kl', 'decomposition_examples']
     >>> sorted(decomposition.needs)
-    ['density', 'gaussian']
+    ['density', 'latent_densities']
 """
 
 from collections.abc import Iterable

@@ -23,6 +23,7 @@ from vae_jax.evaluation.metrics import ais
 from vae_jax.evaluation.metrics.ais import AnnealSpec, EvalBatch
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models.vae import VAE
+from vae_jax.settings import one_of, setting, whole
 from vae_jax.types import PRNGKey, Row
 
 AIS_STARTS = ais.STARTS
@@ -44,13 +45,15 @@ class _Annealing(PerRunEvaluator):
         ais_examples: number of test examples, or of samples of the model.
     """
 
-    ais_steps: int = 1000
-    ais_chains: int = 16
-    ais_leapfrog: int = 10
-    ais_start: str = "prior"
-    ais_examples: int = 100
+    ais_steps: int = setting(1000, whole(1), "temperatures of a chain (ais, bdmc)")
+    ais_chains: int = setting(16, whole(1), "chains for each example (ais, bdmc)")
+    ais_leapfrog: int = setting(10, whole(1), "leapfrog steps of a transition (ais, bdmc)")
+    ais_start: str = setting(
+        "prior", one_of(*AIS_STARTS), "start of the path of distributions (ais, bdmc)"
+    )
+    ais_examples: int = setting(100, whole(1), "test examples, or samples of the model (ais, bdmc)")
 
-    needs: ClassVar[frozenset[str]] = frozenset({"density"})
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "reals"})
 
     def _spec(self, model: VAE) -> AnnealSpec:
         steps = self.ais_steps, self.ais_chains, self.ais_leapfrog

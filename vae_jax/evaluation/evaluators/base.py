@@ -22,10 +22,12 @@ from vae_jax.data import Dataset
 from vae_jax.evaluation import elbo
 from vae_jax.evaluation.columns import NOT_FINITE, Column
 from vae_jax.evaluation.elbo import EvalSpec
+from vae_jax.evaluation.evaluators import needs
 from vae_jax.evaluation.metrics.ais import EvalBatch
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE, TrainedVAE
+from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import Split
 from vae_jax.training.step import TrainSpec, TrainState
@@ -69,7 +71,7 @@ class Runs(NamedTuple):
 
     def context(self, run: int) -> "EvalContext":
         """Return one run with its data."""
-        hparams, params = vectorized.take((self.hparams, self.state.params), run)
+        hparams, params = vectorized.take((self.hparams, self.state.eval_params), run)
         return EvalContext(
             TrainedVAE(self.spec.model, hparams, params), self.data, self.spec.binarize
         )
@@ -204,9 +206,10 @@ class Evaluator(Protocol):
     """
 
     needs: ClassVar[frozenset[str]]
-    """Subset of ``density``, ``gaussian``, ``local``, ``prior``, ``labels``, ``unconditional``,
+    """Subset of ``density``, ``latent_densities``, ``reals``, ``coordinates``, ``local``,
+    ``prior``, ``unconditional`` (:mod:`vae_jax.evaluation.evaluators.needs`), ``labels``,
     ``factors`` and ``sklearn``. ``config.validation`` refuses an evaluator that the model does not
-    allow, ``pipeline.evaluate`` one that the data or the installed libraries do not."""
+    allow, ``pipeline.checks`` one that the data or the installed libraries do not."""
     columns: ClassVar[tuple[Column, ...]]
     """Columns in the order of ``results.csv``, without those of standard errors."""
 
@@ -242,7 +245,15 @@ class PerRunEvaluator:
         raise NotImplementedError
 
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
-        """Yield the numbers of each run; of a run without any the count of examples behind that."""
+        """Yield the numbers of each run; of a run without any the count of examples behind that.
+
+        Raises:
+            InputError: the model does not meet a need of the evaluator.
+        """
+        for need, reason in needs.unmet_by(runs.spec).items():
+            if need in self.needs:
+                name = type(self).__name__
+                raise InputError(f"{name}: needs {reason}; leave it out")
         for run in range(runs.num_runs):
             try:
                 with np.errstate(invalid="ignore"):  # inf - inf, counted where means are taken

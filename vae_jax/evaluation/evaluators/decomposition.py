@@ -15,6 +15,7 @@ from vae_jax.evaluation.metrics.decomposition import KLTerms, decompose, summari
 from vae_jax.hparams import HParams
 from vae_jax.models.posteriors import Gaussian
 from vae_jax.models.vae import VAE
+from vae_jax.settings import setting, whole
 from vae_jax.training import batches
 from vae_jax.types import Labels, Latents, Params, Pixels, Row
 
@@ -46,9 +47,11 @@ class Decomposition(PerRunEvaluator):
         decomposition_examples: N, the first test examples.
     """
 
-    decomposition_examples: int = 10_000
+    decomposition_examples: int = setting(
+        10_000, whole(2), "test examples in the aggregate posterior"
+    )
 
-    needs: ClassVar[frozenset[str]] = frozenset({"density", "gaussian"})
+    needs: ClassVar[frozenset[str]] = frozenset({"density", "latent_densities"})
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
             "mutual_information",

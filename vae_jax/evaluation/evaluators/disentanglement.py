@@ -13,6 +13,7 @@ from vae_jax.evaluation.evaluators.base import (
     OnProgress,
     PerRunEvaluator,
 )
+from vae_jax.settings import setting, whole
 from vae_jax.types import Row
 
 NUM_TRAIN, NUM_TEST = 10_000, 5_000
@@ -35,9 +36,13 @@ class Disentanglement(PerRunEvaluator):
         factor_values: largest number of values of each factor in the grid.
     """
 
-    factor_values: int = 16
+    factor_values: int = setting(
+        16, whole(2), "most values of each factor on the grid (disentanglement)"
+    )
 
-    needs: ClassVar[frozenset[str]] = frozenset({"factors", "unconditional", "sklearn"})
+    needs: ClassVar[frozenset[str]] = frozenset(
+        {"coordinates", "factors", "unconditional", "sklearn"}
+    )
     columns: ClassVar[tuple[Column, ...]] = (
         _score(
             "mig",

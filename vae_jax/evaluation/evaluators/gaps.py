@@ -18,6 +18,7 @@ from vae_jax.evaluation.evaluators.base import (
 from vae_jax.evaluation.metrics import gaps
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.evaluation.metrics.gaps import RefineSpec
+from vae_jax.settings import setting, whole
 from vae_jax.types import Row
 
 BATCH_SIZE = 20
@@ -36,8 +37,8 @@ class Gaps(PerRunEvaluator):
         gap_steps: updates by which each example's own posterior is fitted.
     """
 
-    gap_examples: int = 100
-    gap_steps: int = 500
+    gap_examples: int = setting(100, whole(1), "test examples (gaps)")
+    gap_steps: int = setting(500, whole(1), "updates of each example's own posterior (gaps)")
 
     needs: ClassVar[frozenset[str]] = frozenset({"density", "local"})
     columns: ClassVar[tuple[Column, ...]] = (

@@ -9,6 +9,7 @@ import numpy as np
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
 from vae_jax.evaluation.evaluators.base import OnProgress, Runs, fixed_pixels
+from vae_jax.settings import setting, whole
 from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
@@ -28,7 +29,7 @@ class ImportanceWeightedNLL:
         eval_particles: K, importance samples for each example.
     """
 
-    eval_particles: int = 100
+    eval_particles: int = setting(100, whole(1), "importance samples K of the test NLL")
 
     needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[Column, ...]] = (

@@ -22,8 +22,8 @@ from vae_jax.evaluation.evaluators.base import (
     check_finite,
 )
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods import BernoulliLikelihood
 from vae_jax.models.vae import VAE
+from vae_jax.settings import setting, whole
 from vae_jax.training import batches
 from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
 
@@ -105,7 +105,7 @@ def _in_space(measure: Column, space: str) -> Column:
 class Samples(PerRunEvaluator):
     """Two-sample measures between test images and as many samples of the model.
 
-    Samples are drawn as the test images are: pixels from p(x|z), but the means of a Bernoulli
+    Samples are drawn as the test images are: pixels from p(x|z), but the means of a binary
     likelihood that was trained on gray pixels, which it cannot draw. Samples of a conditional model
     have the labels of the test images.
 
@@ -113,7 +113,7 @@ class Samples(PerRunEvaluator):
         num_samples: number of samples, and of the first test images.
     """
 
-    num_samples: int = 5000
+    num_samples: int = setting(5000, whole(10), "samples compared with test images")
 
     needs: ClassVar[frozenset[str]] = frozenset({"prior", "sklearn"})
     columns: ClassVar[tuple[Column, ...]] = (
@@ -208,7 +208,7 @@ def _draw(
     """Draw images at the given z, 0 to 255."""
     model, hparams, params = context.trained
     _, key = _sample_keys(hparams, index)
-    as_means = _are_gray(context) and isinstance(model.likelihood, BernoulliLikelihood)
+    as_means = _are_gray(context) and model.likelihood.is_binary
     images = []
     for start in range(0, len(z), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)

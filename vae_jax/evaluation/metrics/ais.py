@@ -32,6 +32,7 @@ from vae_jax.evaluation.metrics.hmc import ChainState, Path, TransitionNoise
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.vae import VAE
+from vae_jax.runtime.errors import InputError
 from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, default_float
 
 STARTS = ("prior", "posterior")
@@ -81,6 +82,18 @@ class AnnealSpec:
     num_leapfrog: int = 10
     start: str = "prior"
     schedule: str = "sigmoid"
+
+    def __post_init__(self) -> None:
+        """Refuse latents that cannot move anywhere in R^n, as the chains do.
+
+        Raises:
+            InputError: the support of the posterior is another set.
+        """
+        if self.model.posterior.support != "reals":
+            raise InputError(
+                f"{self.model.spelling('posterior')}: annealing needs latents that may move "
+                "anywhere in R^n, and its latents may not; use importance weights instead"
+            )
 
 
 class Annealed(NamedTuple):
@@ -377,7 +390,7 @@ def _noise_fn(model: VAE, hparams: HParams, keys: ChainKeys) -> NoiseFn:
     def one(key: PRNGKey) -> TransitionNoise:
         momentum, uniform = jax.random.split(key)
         return TransitionNoise(
-            apply_mask(latent_mask, model.noise(momentum)),
+            apply_mask(latent_mask, model.standard_noise(momentum)),
             jax.random.uniform(uniform, (), default_float()),
         )
 

@@ -24,10 +24,6 @@ from jaxtyping import Array, Float, Int
 from vae_jax.evaluation.elbo import example_noise
 from vae_jax.evaluation.metrics.ais import EvalBatch
 from vae_jax.models.posteriors import (
-    CholeskyGaussian,
-    DiagonalGaussian,
-    FullGaussian,
-    Gaussian,
     Posterior,
     PosteriorFamily,
 )
@@ -35,7 +31,8 @@ from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
 from vae_jax.types import Scalar
 
-LocalGaussian = Gaussian | CholeskyGaussian
+Heads = dict[str, Array]
+"""Parameters of q(z|x) for each x, as the encoder gives them."""
 PerExample = Float[Array, " batch"]
 
 
@@ -47,7 +44,8 @@ class RefineSpec:
         model: model that is evaluated.
         num_steps: updates of Adam, with a step size that falls linearly to zero.
         num_particles: samples of z for each gradient.
-        learning_rate: step size at the start; the parameters are means and log standard deviations.
+        learning_rate: step size at the start; the parameters are the heads: of a Gaussian its mean
+            and its log-variance.
         eval_particles: fresh samples behind each of the two ELBOs, the same for both.
     """
 
@@ -92,14 +90,13 @@ def unsupported(family: PosteriorFamily) -> str:
     """Return the reason why the gap cannot be split for a family; "" where it can.
 
     Example:
+        >>> from vae_jax.models.posteriors import DiagonalGaussian
         >>> unsupported(DiagonalGaussian())
         ''
     """
-    if isinstance(family, DiagonalGaussian | FullGaussian):
-        return ""
     if not family.has_density:
         return "a deterministic code has no ELBO"
-    return "only Gaussian posteriors have parameters of their own for each example"
+    return "" if family.is_local else "it has no parameters of its own for each example"
 
 
 def refine(spec: RefineSpec, batch: EvalBatch) -> Elbos:
@@ -115,19 +112,19 @@ def refine(spec: RefineSpec, batch: EvalBatch) -> Elbos:
     model, (hparams, params, x, y, _, _) = spec.model, batch
     if reason := unsupported(model.posterior):
         raise ValueError(reason)
-    q = model.encode(hparams, params, x, y)
-    assert isinstance(q, LocalGaussian)
+    heads = model.heads(params, x, y)
+    q = model.posterior_at(hparams, params, heads)
     p = model.prior_at(hparams, params, y)
-    best = _ascend(spec, batch, p, q)
+    best = model.posterior_at(hparams, params, _ascend(spec, batch, p, heads))
     return Elbos(*(_evaluated(spec, batch, p, each) for each in (q, best)))
 
 
-def _ascend(spec: RefineSpec, batch: EvalBatch, p: Prior, q: LocalGaussian) -> LocalGaussian:
-    """Return q*, by Adam on the sum of all examples' ELBOs, which share no parameter."""
+def _ascend(spec: RefineSpec, batch: EvalBatch, p: Prior, heads: Heads) -> Heads:
+    """Return those of q*, by Adam on the sum of all examples' ELBOs, which share no parameter."""
     adam = optax.adam(optax.linear_schedule(spec.learning_rate, 0.0, spec.num_steps))
 
-    def loss(learned: LocalGaussian, particles: Int[Array, " particles"]) -> Scalar:
-        local = _restricted(learned, q)
+    def loss(learned: Heads, particles: Int[Array, " particles"]) -> Scalar:
+        local = spec.model.posterior_at(batch.hparams, batch.params, learned)
         weigh = functools.partial(_log_weight, spec.model, batch, p, local)
         return -jnp.sum(jax.vmap(weigh)(particles)) / spec.num_particles
 
@@ -138,13 +135,9 @@ def _ascend(spec: RefineSpec, batch: EvalBatch, p: Prior, q: LocalGaussian) -> L
         updates, state = adam.update(gradient, state)
         return (optax.apply_updates(learned, updates), state), None
 
-    start: Any = q._replace(latent_mask=None)
-    (learned, _), _ = jax.lax.scan(step, (start, adam.init(start)), jnp.arange(spec.num_steps))
-    return _restricted(learned, q)
-
-
-def _restricted(learned: LocalGaussian, q: LocalGaussian) -> LocalGaussian:
-    return learned if q.latent_mask is None else learned.restrict(q.latent_mask)
+    start = (heads, adam.init(heads))
+    (learned, _), _ = jax.lax.scan(step, start, jnp.arange(spec.num_steps))
+    return learned
 
 
 def _log_weight(

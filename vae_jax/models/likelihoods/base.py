@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.types import Images, Params, PRNGKey
 
 Outputs = Float[Array, "*batch height width channels outputs"]
@@ -56,10 +56,19 @@ class Likelihood(Protocol[D]):
     beside the decoder.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
     is_discrete: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is a probability, at most 1, and not a density."""
     is_eight_bit: ClassVar[bool] = False
     """Flag: ``exp(log_prob)`` is the probability of an 8-bit image, so ``bits_per_dim`` applies."""
+    is_binary: ClassVar[bool] = False
+    """Flag: x is 0 or 1; of a gray x ``log_prob`` is a cross-entropy and no log-probability, and
+    no sample is gray."""
+    encodings: ClassVar[tuple[str, ...]] = ("pixels",)
+    """Encodings of the data that it takes."""
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of axes of the x that it takes; None for any."""
 
     @property
     def num_outputs(self) -> int:

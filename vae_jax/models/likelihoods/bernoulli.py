@@ -57,6 +57,7 @@ class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
     """
 
     is_discrete: ClassVar[bool] = True
+    is_binary: ClassVar[bool] = True
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
         """Return the logit of the data mean, clipped to [0.001, 0.999] (Burda et al. 2016)."""

@@ -17,6 +17,7 @@ from vae_jax.models.likelihoods.base import Bias, DataMean, Likelihood, Outputs,
 from vae_jax.models.likelihoods.eight_bit import MAX_LEVEL, levels
 from vae_jax.models.likelihoods.inversion import invert
 from vae_jax.models.likelihoods.scales import bounded_log_ratio
+from vae_jax.settings import setting, whole
 from vae_jax.types import Images, Params, PRNGKey
 
 Components = Float[Array, "*batch height width channels logistics"]
@@ -85,7 +86,9 @@ class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
         ((1, 1, 1, 1, 9), 0.25)
     """
 
-    num_logistics: int = 1
+    num_logistics: int = setting(
+        1, whole(1), "logistic components of a pixel (discretized_logistic)"
+    )
 
     is_discrete: ClassVar[bool] = True
     is_eight_bit: ClassVar[bool] = True

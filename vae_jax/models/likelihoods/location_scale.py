@@ -8,14 +8,15 @@ running average of those optima, kept in ``params`` by :meth:`LocationScale.upda
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.likelihoods.base import Bias, DataMean, Distribution, Likelihood, Outputs
-from vae_jax.models.likelihoods.scales import ScaleMode, bounded_log_ratio
+from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode, bounded_log_ratio
+from vae_jax.settings import one_of, real, setting
 from vae_jax.types import Images, Params, default_float
 
 LogScales = Float[Array, "*batch #height #width #channels"]
@@ -62,7 +63,18 @@ class LocationScale(Likelihood[L]):
             and its running average, initially ``hparams.scale``, in evaluation.
     """
 
-    scale_mode: ScaleMode = "fixed"
+    encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
+
+    scale_mode: ScaleMode = setting("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "scale",
+            1.0,
+            real(0.0, is_open=True),
+            "scale of p(x|z), or initial value of a learned one",
+        ),
+    )
 
     @property
     def num_outputs(self) -> int:

@@ -4,7 +4,7 @@ From Python it is given as ``VAE(..., network=...)``; ``NETWORKS`` in the packag
 ``--network`` knows.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 
@@ -15,14 +15,17 @@ from vae_jax.models.networks.layers import Decoder, ImageShape
 class Network(Protocol):
     """Architecture of encoder and decoder: a frozen dataclass that builds their linen modules.
 
+    It inherits from this class.
+
     It depends neither on the posterior, which defines the heads of the encoder, nor on the
     likelihood, which defines the number of outputs per pixel.
     """
 
-    @property
-    def dtype(self) -> str | None:
-        """Type of the computation inside the network; None follows the parameters."""
-        ...
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of axes of the x that it takes, 3 for images; None for any."""
+
+    dtype: str | None = None
+    """Type of the computation inside the network; None follows the parameters."""
 
     def encoder_body(self) -> nn.Module:
         """Build the module from images to features."""

@@ -14,33 +14,47 @@ adds overlapping windows up. Both do no more multiplications than the convolutio
 over kernels; matrix products have neither weakness (``benchmarks/README.md``).
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
     Dense,
     ImageShape,
+    activation_setting,
     optional_weight_norm,
+    weight_norm_setting,
 )
+from vae_jax.settings import setting, sizes
 
 FeatureMaps = Float[Array, "*batch height width channels"]
 """Hidden units that are arranged as an image."""
+
+channels_setting = functools.partial(
+    setting, (32, 64), sizes(1), "channels of the convolutions of stride 2 (conv, resnet)"
+)
+"""Field of a convolutional network: features after each convolution."""
+hidden_sizes_setting = functools.partial(
+    setting, (400,), sizes(1), "units of the dense layers, mirrored in the decoder"
+)
+"""Field of a convolutional network: sizes of its dense layers, at least one."""
 
 _QUADRANTS = tuple(itertools.product((0, 1), repeat=2))
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Network):
     """Convolutions 4x4 of stride 2, then dense layers; mirrored in the decoder.
 
     Attributes:
@@ -60,10 +74,12 @@ class Conv:
         [(4, 4, 1, 4), (4, 4, 4, 8)]
     """
 
-    channels: tuple[int, ...] = (32, 64)
-    hidden_sizes: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
+
+    channels: tuple[int, ...] = channels_setting()
+    hidden_sizes: tuple[int, ...] = hidden_sizes_setting()
+    activation: str = activation_setting()
+    weight_norm: bool = weight_norm_setting()
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Head
+from vae_jax.settings import BOOLEAN, one_of, setting
 from vae_jax.types import LatentMask, Latents, PRNGKey
 
 ImageShape = tuple[int, int, int]
@@ -33,6 +34,15 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": nn.tanh,
 }
 """Nonlinearities by the names that ``--activation`` takes."""
+
+activation_setting = functools.partial(
+    setting, "relu", one_of(*ACTIVATIONS), "activation function between the layers"
+)
+"""Field of a network: name of its nonlinearity."""
+weight_norm_setting = functools.partial(
+    setting, False, BOOLEAN, "weight normalization of the hidden layers"
+)
+"""Field of a network: whether its layers are weight-normalized."""
 
 Dense = functools.partial(nn.Dense, param_dtype=float)
 """Linen's dense layer with parameters in the default float (float64 in x64 mode)."""

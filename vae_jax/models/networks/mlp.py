@@ -6,17 +6,21 @@ from dataclasses import dataclass
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
     Dense,
     ImageShape,
+    activation_setting,
     optional_weight_norm,
+    weight_norm_setting,
 )
+from vae_jax.settings import setting, sizes
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Network):
     """Dense layers of the given sizes, mirrored in the decoder; without any, a linear model.
 
     Attributes:
@@ -35,9 +39,11 @@ class MLP:
         [(784, 64), (64, 32)]
     """
 
-    hidden_sizes: tuple[int, ...] = (400,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    hidden_sizes: tuple[int, ...] = setting(
+        (400,), sizes(0), "units of the dense layers, mirrored in the decoder"
+    )
+    activation: str = activation_setting(only_with="hidden_sizes")
+    weight_norm: bool = weight_norm_setting(only_with="hidden_sizes")
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:

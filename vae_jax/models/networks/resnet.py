@@ -13,26 +13,37 @@ with weight normalization or without (SkipInit, De & Smith 2020).
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
+from vae_jax.models.networks.base import Network
 from vae_jax.models.networks.conv import (
     Conv,
     ConvDecoder,
     ConvEncoder,
     FeatureMaps,
     add_bias,
+    channels_setting,
+    hidden_sizes_setting,
     pad,
 )
-from vae_jax.models.networks.layers import ACTIVATIONS, Decoder, ImageShape, optional_weight_norm
+from vae_jax.models.networks.layers import (
+    ACTIVATIONS,
+    Decoder,
+    ImageShape,
+    activation_setting,
+    optional_weight_norm,
+    weight_norm_setting,
+)
+from vae_jax.settings import MOST_LAYERS, setting, whole
 
 
 @dataclass(frozen=True)
-class ResNet:
+class ResNet(Network):
     """Convolutions of :class:`Conv` with residual blocks of 3x3 convolutions behind each.
 
     Attributes:
@@ -53,11 +64,15 @@ class ResNet:
         ['Conv_0', 'Dense_0', 'Residual_0', 'Residual_1']
     """
 
-    channels: tuple[int, ...] = (32, 64)
-    num_blocks: int = 1
-    hidden_sizes: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    weight_norm: bool = False
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
+
+    channels: tuple[int, ...] = channels_setting()
+    num_blocks: int = setting(
+        1, whole(1, MOST_LAYERS), "residual blocks after each convolution (resnet)"
+    )
+    hidden_sizes: tuple[int, ...] = hidden_sizes_setting()
+    activation: str = activation_setting()
+    weight_norm: bool = weight_norm_setting()
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:

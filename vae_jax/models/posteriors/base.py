@@ -1,8 +1,8 @@
 """Interfaces of approximate posteriors: the family, and the distribution that it makes.
 
-Noise is always an argument: a sample is a deterministic function of the parameters and of standard
-normal noise, and therefore differentiable (the reparameterization trick, Kingma & Welling 2014,
-section 2.4).
+Noise is always an argument: a sample is a deterministic function of the parameters and of noise,
+and therefore differentiable (the reparameterization trick, Kingma & Welling 2014, section 2.4). The
+noise is the family's own (:meth:`PosteriorFamily.noise`), by default standard normal.
 
 A family inherits from :class:`PosteriorFamily` and gets the default bodies given there. It must
 define ``heads`` and ``__call__``. A distribution is matched by structure: a ``NamedTuple`` with the
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
+from vae_jax.models import latents
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 
 
@@ -62,19 +63,21 @@ class SampleAndLogProb(NamedTuple):
 class Posterior(Protocol):
     """Distribution q(z|x) for given x: a ``NamedTuple`` of arrays that carries its latent mask.
 
-    On coordinates that are masked out it is standard normal, and they add nothing to any density.
+    On coordinates that are masked out it is the prior (standard normal where the support is
+    ``reals``), and they add nothing to any density.
     """
 
     @property
     def center(self) -> Latents:
-        """Code that represents x: the mean, or z at zero noise where the mean has no formula."""
+        """Code that represents x, a point of the support: the mean, or z at zero noise."""
         ...
 
     def sample(self, noise: Latents) -> Latents:
-        """Return z ~ q(z|x) as a function of standard normal noise.
+        """Return z ~ q(z|x) as a function of the noise that the family draws.
 
         Args:
-            noise: noise ``[*particles, *batch, latents]``; it may have more leading axes than x.
+            noise: noise ``[*particles, *batch, size]``; it may have more leading axes than x. The
+                size is that of z where the noise is standard normal.
         """
         ...
 
@@ -118,10 +121,32 @@ class PosteriorFamily(Protocol):
     enters the decoder as a whole.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
+    support: ClassVar[str] = "reals"
+    """Set in which z lies: ``reals`` for R^n, or the name of another set, as ``sphere`` or
+    ``grid``; a prior of another support is refused, and what walks in R^n is left out."""
+    distribution: ClassVar[type] = object
+    """Class of q(z|x); a prior names in ``closed_form_kl`` those from which it knows the KL."""
     has_density: ClassVar[bool] = True
-    """Flag: q(z|x) has a density. A deterministic code has none: no KL, no ELBO and no NLL."""
-    is_gaussian: ClassVar[bool] = False
-    """Flag: q(z|x) is Gaussian, so priors with ``has_gaussian_kl`` know the KL in closed form."""
+    """Flag: q(z|x) has a density, or a probability where the support is discrete. A deterministic
+    code in R^n has none: no KL, no ELBO and no NLL."""
+    is_reparameterized: ClassVar[bool] = True
+    """Flag: the gradient through ``sample(noise)`` is that of the expectation, so estimators that
+    use the path derivative (STL, DReG) apply. A straight-through estimate is none."""
+    has_own_noise: ClassVar[bool] = False
+    """Flag: :meth:`noise` draws something other than standard normal noise of the shape of z."""
+    has_latent_densities: ClassVar[bool] = False
+    """Flag: q(z|x) is a ``Gaussian``: a product of densities of single latents, each with a mean
+    and a variance."""
+    has_coordinates: ClassVar[bool] = True
+    """Flag: each latent can vary whatever the others are, so that a traversal of one, its
+    dependence on the others and its match with a factor of variation have a meaning."""
+    is_local: ClassVar[bool] = False
+    """Flag: all parameters of q(z|x) are heads, so each x has its own, and its density and path
+    derivative are cheap enough that the best ones for each x can be sought."""
+    can_be_stacked: ClassVar[bool] = False
+    """Flag: an upper stochastic layer is supported (``Stacked``)."""
 
     @property
     def extra_width(self) -> int:
@@ -136,6 +161,56 @@ class PosteriorFamily(Protocol):
         """Return the initial parameters learned beside the encoder; ``{}`` if there are none."""
         del key, hparams, latent_mask
         return {}
+
+    def noise(
+        self, key: PRNGKey, shape: tuple[int, ...], max_latents: int
+    ) -> Float[Array, "*shape size"]:
+        """Draw the noise of which samples of z are made, by default standard normal.
+
+        A family that draws something else sets ``has_own_noise``. Draw with the latent axis
+        leading and move it back: a run's noise then does not depend on ``max_latents``.
+
+        Args:
+            key: key of the noise.
+            shape: leading axes: particles and examples.
+            max_latents: largest number of latents of a run.
+
+        Returns:
+            One array ``[*shape, size]`` of any size; that of z where it is standard normal.
+        """
+        return latents.standard_noise(key, shape, max_latents, self.extra_width)
+
+    def loss(
+        self, hparams: HParams, params: Params, q: Posterior, z: Latents
+    ) -> Float[Array, "*batch"] | None:
+        """Return a loss of the family itself, as a codebook's commitment, or None for none.
+
+        It is subtracted from the objective in training alone, as a mean over particles and
+        examples; the terms of the ELBO that are reported are without it.
+
+        Args:
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init`.
+            q: posterior q(z|x) of each example of the batch.
+            z: its samples, ``[particles, batch, latents]``.
+        """
+        del hparams, params, q, z
+        return None
+
+    def update(self, hparams: HParams, params: Params, q: Posterior, z: Latents) -> Params:
+        """Return the parameters with those that follow the batch instead of a gradient moved.
+
+        A codebook's moving average, for example. Such a parameter must have no gradient:
+        ``__call__`` takes it through ``jax.lax.stop_gradient``. A run that diverged keeps its own.
+
+        Args:
+            hparams: hyperparameters of one run.
+            params: parameters from :meth:`init`, after the optimizer's update.
+            q: posterior of each example of the batch, with the parameters before that update.
+            z: its samples, ``[particles, batch, latents]``.
+        """
+        del hparams, q, z
+        return params
 
     def __call__(
         self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask

@@ -75,6 +75,7 @@ class Delta(PosteriorFamily):
         [1.0, 0.0]
     """
 
+    distribution: ClassVar[type] = Point
     has_density: ClassVar[bool] = False
 
     def heads(self, width: int) -> tuple[Head, ...]:

@@ -4,6 +4,7 @@ The density of a sample follows from that of its noise and the map's Jacobian (R
 2015, eq. 5). The maps themselves are in ``iaf`` and ``planar``.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,13 @@ from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors.base import Posterior, SampleAndLogProb, with_score
 from vae_jax.models.posteriors.gaussian import Gaussian
 from vae_jax.models.soft_clamp import finite_exp
+from vae_jax.settings import MOST_LAYERS, setting, whole
 from vae_jax.types import Latents
+
+num_flows_setting = functools.partial(
+    setting, 2, whole(1, MOST_LAYERS), "steps of the posterior's flow"
+)
+"""Field of a flow: its number of steps."""
 
 
 class Flow(NamedTuple):

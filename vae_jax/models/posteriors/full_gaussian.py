@@ -162,7 +162,8 @@ class FullGaussian(PosteriorFamily):
         (5,)
     """
 
-    is_gaussian: ClassVar[bool] = True
+    distribution: ClassVar[type] = CholeskyGaussian
+    is_local: ClassVar[bool] = True
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Return the heads: mean, log-variance and the part of L below its diagonal."""

@@ -191,7 +191,10 @@ class DiagonalGaussian(PosteriorFamily):
         [1.0, 0.0]
     """
 
-    is_gaussian: ClassVar[bool] = True
+    distribution: ClassVar[type] = Gaussian
+    has_latent_densities: ClassVar[bool] = True
+    is_local: ClassVar[bool] = True
+    can_be_stacked: ClassVar[bool] = True
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Return the heads: mean and log-variance."""

@@ -9,6 +9,7 @@ are prefix-stable. A run therefore does not depend on the padding that wider run
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,10 @@ from jaxtyping import Array, Bool, Float, Int
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors.base import Head, PosteriorFamily
-from vae_jax.models.posteriors.flows import Flow
+from vae_jax.models.posteriors.flows import Flow, num_flows_setting
 from vae_jax.models.posteriors.gaussian import Gaussian
 from vae_jax.models.soft_clamp import soft_clamp
+from vae_jax.settings import setting, whole
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey, default_float
 
 MAX_LOG_SCALE = 2.0
@@ -50,8 +52,10 @@ class InverseAutoregressive(PosteriorFamily):
         [1.0, 1.0, 1.0]
     """
 
-    num_flows: int = 2
-    flow_hidden_size: int = 64
+    distribution: ClassVar[type] = Flow
+
+    num_flows: int = num_flows_setting()
+    flow_hidden_size: int = setting(64, whole(1), "hidden units of a step of the posterior's flow")
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Return the heads: mean and log-variance of the base, and a context of the same size."""

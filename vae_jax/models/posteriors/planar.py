@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors.base import Head, PosteriorFamily
-from vae_jax.models.posteriors.flows import Flow
+from vae_jax.models.posteriors.flows import Flow, num_flows_setting
 from vae_jax.models.posteriors.gaussian import Gaussian
 from vae_jax.types import LatentMask, Latents, Params
 
@@ -40,7 +41,9 @@ class Planar(PosteriorFamily):
         [1.0, 1.0]
     """
 
-    num_flows: int = 2
+    distribution: ClassVar[type] = Flow
+
+    num_flows: int = num_flows_setting()
 
     def heads(self, width: int) -> tuple[Head, ...]:
         """Return the heads: mean and log-variance of the base; u, w and b of every step."""

@@ -3,19 +3,30 @@
 Burda et al. 2016, section 5; the corresponding prior is in ``priors.stacked``.
 """
 
+import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import split_layers
 from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.gaussian import DiagonalGaussian, Gaussian
+from vae_jax.settings import setting, sizes, whole
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey
+
+top_hidden_sizes_setting = functools.partial(
+    setting,
+    (100, 100),
+    sizes(1),
+    "units of the dense layers between the stochastic layers",
+    only_with="top_latent_size",
+)
+"""Field of a family with a second layer: sizes of the layers that join both."""
 
 
 class TwoLayers(NamedTuple):
@@ -104,9 +115,20 @@ class Stacked(PosteriorFamily):
         (3, 96)
     """
 
+    distribution: ClassVar[type] = TwoLayers
+
     base: PosteriorFamily = DiagonalGaussian()
     top_width: int = 48
-    top_hidden_sizes: tuple[int, ...] = (100, 100)
+    top_hidden_sizes: tuple[int, ...] = top_hidden_sizes_setting()
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "top_latent_size",
+            0,
+            whole(0),
+            "coordinates of a second stochastic layer above z; 0: none",
+        ),
+    )
 
     @property
     def extra_width(self) -> int:

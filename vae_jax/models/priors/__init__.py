@@ -5,7 +5,7 @@ with ``log_prob``, ``sample`` and, where one exists, the closed-form ``kl`` from
 prior is a file here, a row in ``PRIORS`` and a row in the table of its tests.
 """
 
-from vae_jax.models.priors.base import Encode, Prior, PriorFamily, PriorInit
+from vae_jax.models.priors.base import KL, Encode, Prior, PriorFamily, PriorInit
 from vae_jax.models.priors.class_normal import ClassNormal, ClassPrior
 from vae_jax.models.priors.flow import CouplingFlow, FlowPrior
 from vae_jax.models.priors.mixture import GaussianMixture, MixturePrior
@@ -14,6 +14,7 @@ from vae_jax.models.priors.stacked import StackedPrior, TwoLayerPrior
 from vae_jax.models.priors.vamp import PosteriorMixture, VampPrior
 
 __all__ = [
+    "KL",
     "PRIORS",
     "ClassNormal",
     "ClassPrior",

@@ -8,9 +8,10 @@ A family inherits from :class:`PriorFamily` and gets the default bodies given th
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.posteriors import Posterior
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
@@ -37,6 +38,28 @@ class PriorInit(NamedTuple):
     num_classes: int = 0
 
 
+class KL(NamedTuple):
+    """Closed form of KL(q(z|x) || p(z)), in nats.
+
+    Attributes:
+        total: KL of all latents together.
+        per_latent: terms of the single latents, whose sum it is; None where it is no such sum.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> KL.of_latents(jnp.array([[0.5, 0.25]])).total.tolist()
+        [0.75]
+    """
+
+    total: Float[Array, "*batch"]
+    per_latent: Latents | None = None
+
+    @classmethod
+    def of_latents(cls, per_latent: Latents) -> "KL":
+        """Return the KL that is the sum of these terms."""
+        return cls(jnp.sum(per_latent, axis=-1), per_latent)
+
+
 @runtime_checkable
 class Prior(Protocol):
     """Distribution p(z), or p(z|y) for given labels: a ``NamedTuple`` of arrays."""
@@ -50,12 +73,13 @@ class Prior(Protocol):
 
         Args:
             key: random key for draws beside the noise, as of a mixture's component.
-            noise: standard normal noise of the shape of z.
+            noise: standard normal noise of the shape of z, whatever the support: a point of the
+                sphere is such noise divided by its norm.
         """
         ...
 
-    def kl(self, q: Posterior) -> Latents | None:
-        """Return KL(q || p) in nats as one term per latent, or None if no closed form is known."""
+    def kl(self, q: Posterior) -> KL | None:
+        """Return KL(q || p) in nats, or None if no closed form is known from such a q."""
         ...
 
 
@@ -66,10 +90,17 @@ class PriorFamily(Protocol):
     The default bodies are those of a family without parameters, labels or examples.
     """
 
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that the family reads."""
+    support: ClassVar[str] = "reals"
+    """Set in which z lies, by its name; that of the posterior must be the same."""
+    closed_form_kl: ClassVar[tuple[type, ...]] = ()
+    """Classes of q from which the KL is known in closed form: ``kl`` of them is not None."""
     needs_labels: ClassVar[bool] = False
     """Flag: the prior is p(z|y), so the model must be class-conditional."""
-    has_gaussian_kl: ClassVar[bool] = False
-    """Flag: the KL from a Gaussian posterior to the prior is known in closed form."""
+    is_of_posteriors: ClassVar[bool] = False
+    """Flag: the prior is made of the model's posteriors, which must have a density and be sampled
+    from standard normal noise."""
 
     @property
     def num_examples(self) -> int:

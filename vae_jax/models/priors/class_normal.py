@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import CholeskyGaussian, Gaussian, Posterior
-from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
+from vae_jax.models.priors.base import KL, Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import UnitNormal
 from vae_jax.models.soft_clamp import finite_exp
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
@@ -28,7 +28,7 @@ class ClassNormal(NamedTuple):
         >>> mask = jnp.ones(2, bool)
         >>> p = ClassNormal(Gaussian(jnp.ones((3, 2)), jnp.zeros((3, 2)), mask), mask)
         >>> q = Gaussian(jnp.zeros((3, 2)), jnp.zeros((3, 2)))
-        >>> p.kl(q)[0].tolist()  # (0 - 1)^2 / 2 nats
+        >>> p.kl(q).per_latent[0].tolist()  # (0 - 1)^2 / 2 nats
         [0.5, 0.5]
     """
 
@@ -44,8 +44,8 @@ class ClassNormal(NamedTuple):
         del key
         return apply_mask(self.latent_mask, self.gaussian.sample(noise))
 
-    def kl(self, q: Posterior) -> Latents | None:
-        """Return KL(q || p) of each latent in nats for a Gaussian q, else None.
+    def kl(self, q: Posterior) -> KL | None:
+        """Return KL(q || p) in nats, with its terms, for a Gaussian q, else None.
 
         A KL is invariant when both are shifted and scaled, so p is transformed to N(0, I).
         """
@@ -75,7 +75,7 @@ class ClassPrior(PriorFamily):
     """
 
     needs_labels: ClassVar[bool] = True
-    has_gaussian_kl: ClassVar[bool] = True
+    closed_form_kl: ClassVar[tuple[type, ...]] = (Gaussian, CholeskyGaussian)
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """Return means and log-variances of zero, ``[num_classes, latents]``."""

@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors import Posterior
-from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
+from vae_jax.models.priors.base import KL, Encode, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import UnitNormal
 from vae_jax.models.soft_clamp import soft_clamp
+from vae_jax.settings import MOST_LAYERS, setting, whole
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 MAX_LOG_SCALE = 2.0
@@ -117,7 +118,7 @@ class CouplingFlow(NamedTuple):
         del key
         return self.from_noise(noise)
 
-    def kl(self, q: Posterior) -> Latents | None:
+    def kl(self, q: Posterior) -> KL | None:
         """Return None: no closed form is known."""
         del q
 
@@ -145,8 +146,8 @@ class FlowPrior(PriorFamily):
         -1.838
     """
 
-    num_couplings: int = 4
-    coupling_size: int = 64
+    num_couplings: int = setting(4, whole(1, MOST_LAYERS), "coupling layers of the prior (flow)")
+    coupling_size: int = setting(64, whole(1), "hidden units of a coupling layer")
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """Return random features of unit scale, drawn with latents leading, and zero outputs."""

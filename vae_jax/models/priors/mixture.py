@@ -1,5 +1,6 @@
 """Learned mixture of diagonal Gaussians, whose density the VampPrior uses too."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,11 +13,18 @@ from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, prepend_axes
 from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.posteriors.gaussian import LOG_2PI
-from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
+from vae_jax.models.priors.base import KL, Encode, PriorFamily, PriorInit
+from vae_jax.settings import setting, whole
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 MIN_LOG_VAR = -60.0
 """Smallest log-variance in the expanded quadratic form: 1/v = 1e26 allows z up to a million."""
+
+
+num_components_setting = functools.partial(
+    setting, 10, whole(1), "components of the prior (mixture, vamp)"
+)
+"""Field of a mixture: its number of components."""
 
 
 class GaussianMixture(NamedTuple):
@@ -52,7 +60,7 @@ class GaussianMixture(NamedTuple):
         component = Gaussian(self.components.mean[chosen], self.components.log_var[chosen])
         return apply_mask(self.latent_mask, component.sample(noise))
 
-    def kl(self, q: Posterior) -> Latents | None:
+    def kl(self, q: Posterior) -> KL | None:
         """Return None: no closed form is known."""
         del q
 
@@ -119,7 +127,7 @@ class MixturePrior(PriorFamily):
         (5, 2)
     """
 
-    num_components: int = 10
+    num_components: int = num_components_setting()
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
         """Return equal weights and random means, drawn with the latent axis leading."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import CholeskyGaussian, Gaussian, Posterior, normal_log_density
-from vae_jax.models.priors.base import Encode, PriorFamily
+from vae_jax.models.priors.base import KL, Encode, PriorFamily
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey
 
 
@@ -22,7 +22,7 @@ class UnitNormal(NamedTuple):
     Example:
         >>> import jax.numpy as jnp
         >>> q = Gaussian(mean=jnp.array([1.0, 0.0]), log_var=jnp.zeros(2))
-        >>> UnitNormal().kl(q).tolist()  # nats per latent
+        >>> UnitNormal().kl(q).per_latent.tolist()  # nats per latent
         [0.5, 0.0]
     """
 
@@ -38,8 +38,8 @@ class UnitNormal(NamedTuple):
         del key
         return apply_mask(self.latent_mask, noise)
 
-    def kl(self, q: Posterior) -> Latents | None:
-        """Return KL(q || p) of each latent in nats for a Gaussian q, else None.
+    def kl(self, q: Posterior) -> KL | None:
+        """Return KL(q || p) in nats, with its terms, for a Gaussian q, else None.
 
         KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - ln s^2 - 1) / 2
         (Kingma & Welling 2014, appendix B). With correlations the j-th term is the mean KL of
@@ -51,7 +51,7 @@ class UnitNormal(NamedTuple):
             variance = jnp.sum(q.factor**2, axis=-1)
         else:
             return None
-        return 0.5 * (q.mean**2 + variance - q.log_var - 1.0)
+        return KL.of_latents(0.5 * (q.mean**2 + variance - q.log_var - 1.0))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class StandardNormal(PriorFamily):
         -0.919
     """
 
-    has_gaussian_kl: ClassVar[bool] = True
+    closed_form_kl: ClassVar[tuple[type, ...]] = (Gaussian, CholeskyGaussian)
 
     def __call__(
         self,

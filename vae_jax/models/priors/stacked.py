@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask, split_layers
 from vae_jax.models.posteriors import ConditionalGaussian, Posterior, TwoLayers, init_conditional
-from vae_jax.models.priors.base import Encode, Prior, PriorFamily, PriorInit
+from vae_jax.models.posteriors.stacked import top_hidden_sizes_setting
+from vae_jax.models.priors.base import KL, Encode, Prior, PriorFamily, PriorInit
 from vae_jax.models.priors.normal import StandardNormal
 from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
 
@@ -48,7 +49,7 @@ class TwoLayerPrior(NamedTuple):
         z_1 = apply_mask(self.lower.latent_mask, self.lower(z_2).sample(noise_1))
         return jnp.concatenate([z_1, z_2], axis=-1)
 
-    def kl(self, q: Posterior) -> Latents | None:
+    def kl(self, q: Posterior) -> KL | None:
         """Return None: no closed form is known, since the mean of p(z1|z2) is a network of z2."""
         del q
         return None
@@ -76,7 +77,7 @@ class StackedPrior(PriorFamily):
 
     top: PriorFamily = StandardNormal()
     top_width: int = 48
-    top_hidden_sizes: tuple[int, ...] = (100, 100)
+    top_hidden_sizes: tuple[int, ...] = top_hidden_sizes_setting()
 
     @property
     def num_examples(self) -> int:

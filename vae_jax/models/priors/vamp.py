@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Gaussian, Posterior
-from vae_jax.models.priors.base import Encode, PriorFamily, PriorInit
-from vae_jax.models.priors.mixture import GaussianMixture
+from vae_jax.models.priors.base import KL, Encode, PriorFamily, PriorInit
+from vae_jax.models.priors.mixture import GaussianMixture, num_components_setting
+from vae_jax.settings import one_of, setting
 from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_float
 
 _MIN_GRAY = 0.01
@@ -51,7 +52,7 @@ class PosteriorMixture(NamedTuple):
         z = jnp.take_along_axis(drawn, chosen[..., None, None], axis=-2)
         return apply_mask(self.latent_mask, jnp.squeeze(z, axis=-2))
 
-    def kl(self, q: Posterior) -> Latents | None:
+    def kl(self, q: Posterior) -> KL | None:
         """Return None: no closed form is known."""
         del q
 
@@ -85,8 +86,12 @@ class VampPrior(PriorFamily):
         (3, 48)
     """
 
-    num_components: int = 10
-    pseudo_inputs: str = "data"
+    is_of_posteriors: ClassVar[bool] = True
+
+    num_components: int = num_components_setting()
+    pseudo_inputs: str = setting(
+        "data", one_of("data", "noise"), "initial values of the pseudo-inputs (vamp)"
+    )
 
     @property
     def num_examples(self) -> int:

@@ -1,8 +1,8 @@
-"""Penalties that are subtracted from any bound; each has a strength in ``HParams``.
+"""Penalties that are subtracted from any bound; each declares the hyperparameters that weigh it.
 
 They concern the aggregate posterior q(z), the mean of q(z|x) over the data, which a batch
-estimates. A new one is a file of this package with a subclass of :class:`Regularizer`, a row in
-:data:`REGULARIZERS` and a strength in ``HParams``.
+estimates. A new one is a file of this package with a subclass of :class:`Regularizer` and a row in
+:data:`REGULARIZERS`.
 """
 
 from vae_jax.objectives.regularizers.base import Context, Regularizer

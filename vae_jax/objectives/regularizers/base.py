@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.posteriors import Gaussian
 from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.types import LatentMask, Params, PRNGKey, Scalar
@@ -29,14 +29,23 @@ class Context(NamedTuple):
 class Regularizer:
     """Penalty on a batch; subclasses are frozen dataclasses, which hash by value.
 
-    A subclass defines ``strengths``, ``needs_gaussian`` and ``__call__``, and ``init`` where it has
-    parameters of its own.
+    A subclass defines ``hparams`` and ``__call__``, its traits where they are true, and ``init``
+    where it has parameters of its own.
     """
 
-    strengths: ClassVar[tuple[str, ...]]
-    """Fields of ``HParams`` that weigh the penalty; where all are zero, it is left out."""
-    needs_gaussian: ClassVar[bool]
-    """True where the penalty needs mean and variance of a diagonal Gaussian posterior."""
+    hparams: ClassVar[tuple[HParam, ...]] = ()
+    """Hyperparameters that weigh the penalty; where all are zero, it is left out."""
+    needs_latent_densities: ClassVar[bool] = False
+    """Flag: it needs the mean and variance of each latent, so a posterior that has them."""
+    needs_coordinates: ClassVar[bool] = False
+    """Flag: it compares single latents, so a posterior whose latents can vary one by one."""
+    is_of_prior: ClassVar[bool] = False
+    """Flag: it draws the codes to the prior, so that samples of a deterministic code make sense."""
+
+    @classmethod
+    def strengths(cls) -> tuple[str, ...]:
+        """Return the names of the hyperparameters that weigh the penalty."""
+        return tuple(each.name for each in cls.hparams)
 
     def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
         """Return the initial parameters of the penalty; {} where it learns nothing."""

@@ -6,10 +6,11 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
+from vae_jax.settings import one_of, real, setting
 from vae_jax.types import Latents, Params, Scalar
 
 
@@ -29,14 +30,33 @@ class DIP(Regularizer):
         >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
         >>> spec = vae_jax.TrainSpec(model, regularizers=(DIP(dip_of="samples"),))
         >>> hparams = vae_jax.HParams.of(dip_offdiagonal=[0.0, 10.0], dip_diagonal=5.0)
-        >>> spec.regularizers[0].strengths
+        >>> spec.regularizers[0].strengths()
         ('dip_offdiagonal', 'dip_diagonal')
     """
 
-    strengths: ClassVar[tuple[str, ...]] = ("dip_offdiagonal", "dip_diagonal")
-    needs_gaussian: ClassVar[bool] = True
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "dip_offdiagonal",
+            0.0,
+            real(0.0),
+            "weight of the codes' covariances (DIP-VAE)",
+            source="Kumar et al. 2018, eqs. 6 and 7",
+        ),
+        HParam(
+            "dip_diagonal",
+            0.0,
+            real(0.0),
+            "weight of the distance of the codes' variances from 1",
+            source="Kumar et al. 2018, eqs. 6 and 7",
+        ),
+    )
+    needs_latent_densities: ClassVar[bool] = True
 
-    dip_of: str = "means"
+    dip_of: str = setting(
+        "means",
+        one_of("means", "samples"),
+        "codes that DIP-VAE compares: means (I) or samples (II)",
+    )
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context

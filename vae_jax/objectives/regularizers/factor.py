@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.networks import Discriminator
 from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, column_keys
+from vae_jax.settings import real
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar
 
 Codes = Float[Array, "particles batch latents"]
@@ -38,12 +39,20 @@ class FactorVAE(Regularizer):
         >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
         >>> spec = vae_jax.TrainSpec(model, regularizers=(FactorVAE(),))
         >>> hparams = vae_jax.HParams.of(factor_weight=[0.0, 35.0])
-        >>> spec.regularizers[0].strengths
+        >>> spec.regularizers[0].strengths()
         ('factor_weight',)
     """
 
-    strengths: ClassVar[tuple[str, ...]] = ("factor_weight",)
-    needs_gaussian: ClassVar[bool] = False
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "factor_weight",
+            0.0,
+            real(0.0),
+            "weight of FactorVAE's total correlation",
+            source="Kim & Mnih 2018, eq. 2",
+        ),
+    )
+    needs_coordinates: ClassVar[bool] = True
 
     def init(self, key: PRNGKey, latent_mask: LatentMask) -> Params:
         """Return the initial weights of the discriminator."""

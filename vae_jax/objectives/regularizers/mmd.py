@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, column_keys
+from vae_jax.settings import real
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar
 
 KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -36,12 +37,14 @@ class MMD(Regularizer):
         >>> model = vae_jax.VAE((28, 28, 1), max_latents=10)
         >>> spec = vae_jax.TrainSpec(model, regularizers=(MMD(),))
         >>> hparams = vae_jax.HParams.of(mmd_weight=[0.0, 10.0])
-        >>> spec.regularizers[0].strengths
+        >>> spec.regularizers[0].strengths()
         ('mmd_weight',)
     """
 
-    strengths: ClassVar[tuple[str, ...]] = ("mmd_weight",)
-    needs_gaussian: ClassVar[bool] = False
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam("mmd_weight", 0.0, real(0.0), "weight of the MMD between q(z) and p(z)"),
+    )
+    is_of_prior: ClassVar[bool] = True
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context

@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.posteriors import Gaussian, pairwise_log_density
 from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
+from vae_jax.settings import one_of, real, setting
 from vae_jax.types import LatentMask, Params, Scalar
 
 LogWeights = Float[Array, "batch batch"]
@@ -74,14 +75,24 @@ class TotalCorrelation(Regularizer):
         >>> penalty = TotalCorrelation(tc_estimator="stratified")
         >>> spec = vae_jax.TrainSpec(model, regularizers=(penalty,))
         >>> hparams = vae_jax.HParams.of(tc_weight=[0.0, 1.0, 5.0])
-        >>> spec.regularizers[0].strengths
+        >>> spec.regularizers[0].strengths()
         ('tc_weight',)
     """
 
-    strengths: ClassVar[tuple[str, ...]] = ("tc_weight",)
-    needs_gaussian: ClassVar[bool] = True
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        HParam(
+            "tc_weight",
+            0.0,
+            real(0.0),
+            "weight of the total correlation, beyond its share in the KL",
+            source="Chen et al. 2018, eq. 4",
+        ),
+    )
+    needs_latent_densities: ClassVar[bool] = True
 
-    tc_estimator: str = "weighted"
+    tc_estimator: str = setting(
+        "weighted", one_of(*TC_ESTIMATORS), "minibatch estimate of log q(z)"
+    )
 
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context

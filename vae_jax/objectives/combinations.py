@@ -1,0 +1,80 @@
+"""Rules on which objective and regularizers a posterior allows, made of declared traits.
+
+The command line and Python share them, as those of ``vae_jax/models/combinations.py``.
+"""
+
+from collections.abc import Iterator
+
+from vae_jax.models.combinations import Spelling, enumeration, has_closed_form_kl, names_with
+from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily
+from vae_jax.models.priors import PriorFamily
+from vae_jax.objectives.base import Objective
+from vae_jax.objectives.regularizers import Regularizer
+
+LATENT_DENSITIES = enumeration(names_with(POSTERIORS, "has_latent_densities"))
+"""Posteriors with the densities of single latents, as a message lists them."""
+
+
+def refused_objectives(
+    posterior: PosteriorFamily | type[PosteriorFamily],
+    prior: PriorFamily | type[PriorFamily],
+    objective: Objective | type[Objective],
+    spell: Spelling,
+) -> Iterator[str]:
+    """Yield the reasons why an objective cannot be trained with these families, with remedies.
+
+    Args:
+        posterior: family of q(z|x), or its class.
+        prior: family of p(z), or its class.
+        objective: objective, or its class.
+        spell: way to write the settings ``posterior``, ``prior`` and ``objective``, and ``kl`` and
+            ``estimator`` where the objective has them.
+    """
+    if objective.needs_density and not posterior.has_density:
+        yield (
+            f"{spell('objective')}: needs a density, which {spell('posterior')} does not have; "
+            "leave it out to train a plain autoencoder"
+        )
+    estimator, kl = (spell.values.get(name) for name in ("estimator", "kl"))
+    has_path = posterior.has_density and posterior.is_reparameterized
+    if estimator not in (None, "standard") and not has_path:
+        yield (
+            f"{spell('estimator')}: needs the derivative of log q(z|x) along z, which "
+            f"{spell('posterior')} does not have; give {spell('estimator', 'standard')}"
+        )
+    if estimator not in (None, "standard") and kl == "analytic":
+        yield (
+            f"{spell('estimator')}: needs a sampled KL term, which {spell('kl')} "
+            f"does not have; give {spell('kl', 'monte_carlo')} or leave it out"
+        )
+    if kl == "analytic" and not has_closed_form_kl(posterior, prior):
+        yield (
+            f"{spell('kl')}: no closed form is known for {spell('posterior')} and "
+            f"{spell('prior')}; give {spell('kl', 'auto')}"
+        )
+
+
+def refused_regularizer(
+    posterior: PosteriorFamily | type[PosteriorFamily],
+    regularizer: Regularizer | type[Regularizer],
+    label: str,
+    spell: Spelling,
+) -> Iterator[str]:
+    """Yield the reasons why a penalty cannot be added with this posterior, with remedies.
+
+    Args:
+        posterior: family of q(z|x), or its class.
+        regularizer: penalty, or its class.
+        label: setting that adds the penalty, with its value.
+        spell: way to write the setting ``posterior``.
+    """
+    if regularizer.needs_latent_densities and not posterior.has_latent_densities:
+        yield (
+            f"{label}: needs the variances of {spell('posterior', LATENT_DENSITIES)} "
+            "with one stochastic layer; leave one of them out"
+        )
+    if regularizer.needs_coordinates and not posterior.has_coordinates:
+        yield (
+            f"{label}: compares single latents, which depend on each other by definition with "
+            f"{spell('posterior')}; leave one of them out"
+        )

@@ -1,0 +1,229 @@
+"""Settings: how a member declares one, which values it takes, and how errors name them.
+
+A static setting is a field of a member's frozen dataclass, made by :func:`setting`. The flag, its
+checks and its row in the docs are made of that declaration. Settings that are arrays are declared
+as :class:`vae_jax.hparams.HParam`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LARGEST_REAL = 3e38  # float32 ends at 3.4e38
+
+
+NUMBER = "1"
+"""Unit of counts, shares and scores, as in the SI."""
+MOST_LAYERS = 1000
+"""Bound on numbers of layers, each of which is compiled by itself."""
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """Type of a setting: a set of values with their parser and their description.
+
+    Types are equal if their descriptions are, which name the range.
+
+    Attributes:
+        parse: turns a text into a value, or raises ValueError.
+        is_valid: returns for a parsed value whether the setting may take it.
+        description: phrase that completes "must be ..." in errors and in the help.
+
+    Example:
+        >>> even = ValueType(int, lambda value: value % 2 == 0, "an even number")
+        >>> even.parse("4"), even.is_valid(4), even.is_valid(5), even.is_number
+        (4, True, False, True)
+    """
+
+    parse: Callable[[str], Any] = dataclasses.field(compare=False)
+    is_valid: Callable[[Any], bool] = dataclasses.field(compare=False)
+    description: str
+
+    @property
+    def is_number(self) -> bool:
+        """True where the values are numbers."""
+        return self.parse in (int, float)
+
+
+def real(
+    low: float, *, is_open: bool = False, or_infinite: bool = False, below: float = math.inf
+) -> ValueType:
+    """Return the type of real numbers from ``low`` on.
+
+    Args:
+        low: smallest value.
+        is_open: exclude ``low`` itself.
+        or_infinite: include infinity.
+        below: bound that the values stay below.
+
+    Example:
+        >>> real(0.0).description
+        'a finite number of at least 0'
+        >>> real(0.0, is_open=True).is_valid(0.0)
+        False
+        >>> real(0.0, below=1.0).description
+        'a finite number of at least 0 and below 1'
+    """
+    description = f"a finite number {'above' if is_open else 'of at least'} {low:g}"
+    description += f" and below {below:g}" if below < math.inf else ""
+    description += ", or inf" if or_infinite else ""
+
+    def is_valid(value: int | float) -> bool:
+        is_above = value > low if is_open else value >= low
+        is_finite = value <= LARGEST_REAL and value < below
+        return is_above and (is_finite or (or_infinite and math.isinf(value)))
+
+    return ValueType(float, is_valid, description)
+
+
+def whole(low: int, high: int = 2**31 - 1) -> ValueType:
+    """Return the type of whole numbers from ``low`` to ``high``, both included.
+
+    Example:
+        >>> whole(1, 10).description, whole(1, 10).is_valid(10)
+        ('a whole number from 1 to 10', True)
+    """
+    description = f"a whole number from {low} to {high}"
+    return ValueType(int, lambda value: low <= value <= high, description)
+
+
+def _parse_boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+BOOLEAN = ValueType(_parse_boolean, lambda value: True, "true or false")
+"""Type of truth values."""
+
+
+def sizes(low: int) -> ValueType:
+    """Return the type of tuples of positive whole numbers, at least ``low`` of them.
+
+    Example:
+        >>> sizes(1).parse("400,200")
+        (400, 200)
+    """
+
+    def parse(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+
+    def is_valid(value: tuple[int, ...]) -> bool:
+        return len(value) >= low and all(1 <= n < 2**31 for n in value)
+
+    description = "whole numbers of at least 1, separated by commas"
+    return ValueType(parse, is_valid, description + ("" if low else " (or nothing)"))
+
+
+def one_of(*names: str) -> ValueType:
+    """Return the type of one name out of several.
+
+    Example:
+        >>> one_of("mlp", "conv").description
+        'one of mlp, conv'
+    """
+    return ValueType(str, lambda value: value in names, "one of " + ", ".join(names))
+
+
+def key_of(registry: Mapping[str, Any]) -> ValueType:
+    """Return the type of the names in a registry, and of ``MODULE:CLASS`` for one from outside.
+
+    Example:
+        >>> key_of({"elbo": None, "iwae": None}).description
+        'one of elbo, iwae'
+    """
+    return ValueType(str, lambda value: is_name(registry, value), "one of " + ", ".join(registry))
+
+
+def is_name(registry: Mapping[str, Any], text: str) -> bool:
+    """Return whether a text names a member: as the registry does, or as ``MODULE:CLASS``.
+
+    Example:
+        >>> [is_name({"elbo": None}, text) for text in ("elbo", "my.bounds:Mine", "my.bounds")]
+        [True, True, False]
+    """
+    module, colon, name = text.partition(":")
+    is_path = bool(colon) and all(map(str.isidentifier, (*module.split("."), name)))
+    return text in registry or is_path
+
+
+def some_of(*names: str) -> ValueType:
+    """Return the type of tuples of names, at least one and each once.
+
+    Example:
+        >>> both = some_of("nll", "ais")
+        >>> both.parse("ais,nll"), both.is_valid(("nll", "nll"))
+        (('ais', 'nll'), False)
+    """
+
+    def is_valid(value: tuple[str, ...]) -> bool:
+        return 0 < len(value) == len(set(value)) and set(value) <= set(names)
+
+    description = "separated by commas, each once, some of " + ", ".join(names)
+    return ValueType(lambda text: tuple(text.split(",")), is_valid, description)
+
+
+def _is_plain(value: str) -> bool:
+    """Return whether a line of a flagfile gives the value back unchanged."""
+    return value.isprintable() and value == value.strip()
+
+
+TEXT = ValueType(str, _is_plain, "printable text (or nothing)")
+"""Type of texts, also the empty one."""
+NON_EMPTY = ValueType(str, lambda value: bool(value) and _is_plain(value), "printable text")
+"""Type of texts of at least one character."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Declaration of a setting, from which its flag, its checks and its docs are made.
+
+    Attributes:
+        name: name in Python and, behind dashes, on the command line.
+        default: value where none is given.
+        type: values that it may take.
+        doc: phrase for the help, the docs and the columns of a study.
+        unit: unit of a number, :data:`NUMBER` for counts, shares and scores.
+        only_with: setting without which this one has no effect: ``NAME`` where any value but an
+            empty one, zero or false will do, ``NAME=VALUE`` where it takes that value.
+        source: papers with their equations.
+    """
+
+    name: str
+    default: Any
+    type: ValueType
+    doc: str
+    unit: str = NUMBER
+    only_with: str = ""
+    source: str = ""
+
+
+def setting(
+    default: Any, value_type: ValueType, doc: str, *, unit: str = NUMBER, only_with: str = ""
+) -> Any:
+    """Return the field of a frozen dataclass that declares a setting of the same name.
+
+    Args:
+        default: value in Python and on the command line where none is given.
+        value_type: values that it may take.
+        doc: phrase for the help and the docs.
+        unit: unit of a number.
+        only_with: setting without which this one has no effect, see :class:`Setting`.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Student:
+        ...     num_modes: int = setting(1, whole(1), "modes of each pixel")
+        >>> Student().num_modes, static_settings(Student)[0].type.description
+        (1, 'a whole number from 1 to 2147483647')
+    """
+    metadata = {"type": value_type, "doc": doc, "unit": unit, "only_with": only_with}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def static_settings(member: Any) -> tuple[Setting, ...]:
+    """Return the static settings of a member, a frozen dataclass, in the order of its fields."""
+    fields = dataclasses.fields(member) if dataclasses.is_dataclass(member) else ()
+    return tuple(Setting(f.name, f.default, **f.metadata) for f in fields if "doc" in f.metadata)
