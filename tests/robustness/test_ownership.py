@@ -1,9 +1,11 @@
 """A workdir belongs to the project alone: other people's files are neither taken nor touched."""
 
 import collections
+import contextlib
 import errno
 import fcntl
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -14,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.robustness.conftest import Study
+from tests.robustness.processes import what_is_left
+from vae_jax import cli
 from vae_jax.pipeline import workdir
 from vae_jax.runtime import lock
 from vae_jax.runtime.errors import InputError
@@ -268,3 +273,81 @@ def test_a_damaged_checkpoint_never_replaces_an_older_one(study):
 
 def test_every_name_that_a_run_leaves_is_known(study):
     assert workdir.refuse_foreign(study.workdir) == []
+
+
+OTHER = "--learning_rate=0.01"
+
+
+@pytest.fixture(scope="module")
+def other(straight, tmp_path_factory):
+    """Return the workdir of another study, which nobody disturbed."""
+    workdir = tmp_path_factory.mktemp("other") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+        assert cli.main([*Study(straight, workdir, None).argv, OTHER]) == 0
+    return workdir
+
+
+def _remove(workdir: Path) -> None:
+    shutil.rmtree(workdir)
+
+
+def _move_away(workdir: Path) -> None:
+    workdir.rename(workdir.with_name(f"away-{len(list(workdir.parent.iterdir()))}"))
+
+
+def _unlock(workdir: Path) -> None:
+    (workdir / lock.LOCK_FILE).unlink()
+
+
+def _fight(fresh, other, monkeypatch, number):
+    """Let a second process use the path at a moment of the first, and be stopped in turn.
+
+    Both are of this process: the second one runs while the first is between two operations, which
+    is any order of theirs.
+    """
+    chance = random.Random(number)
+    act = chance.choice([_remove, _move_away, _unlock, lambda workdir: None])
+    moment, stopped_at = chance.randrange(1, 7), chance.choice([None, 3, 4])
+    check, counts, statuses = lock.Lock.check, [0], []
+
+    class StoppedError(BaseException):
+        """End of the second process."""
+
+    def check_and_fight(self):
+        if threading.current_thread() is threading.main_thread():
+            counts[-1] += 1
+            if len(counts) == 1 and counts[0] == moment and fresh.workdir.exists():
+                act(fresh.workdir)
+                counts.append(0)
+                with contextlib.suppress(StoppedError):
+                    statuses.append(cli.main([*fresh.argv, OTHER]))
+                counts.append(0)
+            elif len(counts) == 2 and counts[1] == stopped_at:
+                raise StoppedError
+        check(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.Lock, "check", check_and_fight)
+        status = fresh.start()[0]
+    is_taken = act in (_remove, _move_away)
+    assert status == (2 if is_taken or act is _unlock else 0), (number, act, moment)
+    if is_taken:
+        status, _, err = fresh.start(OTHER)
+        assert status == 0, (number, err)
+        assert what_is_left(fresh.workdir) == what_is_left(other)
+    else:  # the second one found another study in a workdir that was in use or not
+        assert statuses in ([2], []), (number, act, moment)
+        assert fresh.start()[0] == 0
+        fresh.assert_whole()
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_two_that_fight_for_one_path_never_mix(fresh, other, monkeypatch, number):
+    _fight(fresh, other, monkeypatch, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3, 53))
+def test_two_that_fight_for_one_path_never_mix_in_fifty_trials(fresh, other, monkeypatch, number):
+    _fight(fresh, other, monkeypatch, number)

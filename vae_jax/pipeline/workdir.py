@@ -15,6 +15,7 @@ from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_lines
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
+from vae_jax.training import checkpoint
 
 FLAGS_FILE = "flags.txt"
 METRICS_FILE = "metrics.jsonl"
@@ -29,14 +30,13 @@ PLAN_FILE = "plan.json"
 """Name of the plan of a study, in :data:`CHECKPOINTS`."""
 GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
-EXPLORER = "explorer.html"
-EXPORTS = "exports"
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, FIGURES, FLAGS_FILE, EXPLORER, EXPORTS),
+    *(EVALUATIONS, FIGURES, FLAGS_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 
+_TAKEN_OUT = ("explorer.html", "exports")  # what may be made of a workdir later
 _OF_DISKS = ("lost+found", "Thumbs.db", "desktop.ini")
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},
@@ -75,7 +75,7 @@ def refuse_foreign(workdir: Path) -> list[str]:
             f"--workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
             "folder; put a copy of what it leads to there (cp -rL), or give another --workdir"
         )
-    ours = (*CONTENTS, *_OF_DISKS)
+    ours = (*CONTENTS, *_TAKEN_OUT, *_OF_DISKS)
     return [name for name in names if not name.startswith(".") and name not in ours]
 
 
@@ -99,10 +99,17 @@ def _is_ours(workdir: Path) -> bool:
 
 
 def _holds_files(path: Path) -> bool:
-    """Return whether a path is a file, a link or a folder with more in it than folders."""
+    """Return whether a path is a file, a link or a folder with more in it than folders.
+
+    What a checkpoint that is being written leaves does not count: a process whose workdir was
+    removed may still have put it there.
+    """
     if path.is_symlink() or not path.is_dir():
         return True
-    return any(not each.is_dir() or each.is_symlink() for each in path.rglob("[!.]*"))
+    files = (each for each in path.rglob("[!.]*") if not each.is_dir() or each.is_symlink())
+    return any(
+        checkpoint.UNFINISHED.isdisjoint(parent.suffix for parent in f.parents) for f in files
+    )
 
 
 def _own_paths(workdir: Path, names: list[str]) -> Iterator[Path]:
@@ -110,7 +117,7 @@ def _own_paths(workdir: Path, names: list[str]) -> Iterator[Path]:
     hidden = re.compile(r"\.(lock.*|.*\.tmp)")
     folders = []
     for name in names:
-        if name in CONTENTS or hidden.fullmatch(name):
+        if name in (*CONTENTS, *_TAKEN_OUT) or hidden.fullmatch(name):
             folders.append(workdir / name)
     while folders:
         path = folders.pop()

@@ -35,7 +35,8 @@ NUM_KEPT = 2
 
 _STATE = "state"
 _PARTIAL, _DISCARDED = ".partial", ".discarded"
-_UNFINISHED = (_PARTIAL, _DISCARDED)
+UNFINISHED = frozenset({_PARTIAL, _DISCARDED})
+"""Suffixes of the folders of checkpoints that are being written or deleted."""
 
 
 def steps(folder: Path) -> list[int]:
@@ -98,7 +99,7 @@ class Checkpoints:
         if distributed.is_first():
             self._check()
             for path in list(self._folder.iterdir()):
-                if path.suffix in _UNFINISHED:
+                if path.suffix in UNFINISHED:
                     _remove(path)
         return self
 
