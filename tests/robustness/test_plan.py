@@ -10,7 +10,7 @@ import pytest
 from tests.robustness.conftest import Study
 from tests.robustness.processes import what_is_left
 from vae_jax import cli, data
-from vae_jax.pipeline import plan_file, run_groups
+from vae_jax.pipeline import plan_file, run_groups, workdir
 from vae_jax.pipeline.plan_file import GroupRecord, Plan
 from vae_jax.runtime import checksums, files
 from vae_jax.runtime.checksums import DamagedError
@@ -121,6 +121,12 @@ class TestCopies:
         found = plan_file.read(tmp_path)
         assert (found.study, found.groups, found.lost) == ("s", groups, ())
         assert "anew" in found.notes[0]
+
+    def test_what_a_process_left_that_lost_its_workdir_is_no_group(self, tmp_path):
+        (tmp_path / "checkpoints" / "000" / "8.abc.partial" / "state").mkdir(parents=True)
+        (tmp_path / "checkpoints" / "000" / "8.abc.partial" / "state" / "d").write_text("x")
+        assert plan_file.read(tmp_path) is None
+        assert workdir.refuse_foreign(tmp_path) == []
 
     def test_half_a_plan_is_lost(self, tmp_path):
         copies(tmp_path, record("000", 0, 2), record("001", 1))

@@ -155,11 +155,15 @@ def read(workdir: Path) -> Plan | None:
 
 
 def _numbered_folders(folder: Path) -> list[Path]:
-    """Return the folders of groups, without those that hold nothing."""
+    """Return the folders of groups, without those that hold no finished checkpoint and no record.
+
+    What a process leaves there that writes after its workdir was removed is no group.
+    """
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()]
-    return [path for path in found if any(path.iterdir())]
+    unfinished = checkpoint.UNFINISHED
+    return [path for path in found if any(e.suffix not in unfinished for e in path.iterdir())]
 
 
 def _read_plan(workdir: Path, path: Path) -> Plan:
