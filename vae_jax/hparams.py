@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
 
@@ -67,7 +68,7 @@ class HParam(Setting):
         Raises:
             InputError: a value that is known, as no traced one is, lies out of range.
         """
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
+        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
             for value in np.ravel(np.asarray(values)):
                 self._check(value.item() if isinstance(value, np.generic) else value)
         whole = jnp.int32 if self.type.parse is int else default_float()
@@ -127,7 +128,8 @@ class HParams:
         known = {**shipped(), **declared_by(*readers)}
         for name in values.keys() - known.keys():
             raise InputError(_unknown(name, known))
-        arrays = [each.array(values.get(name, each.default)) for name, each in known.items()]
+        given: dict[str, Any] = {name: each.default for name, each in known.items()} | values
+        arrays = [each.array(given[name]) for name, each in known.items()]
         return cls(**dict(zip(known, jnp.broadcast_arrays(*arrays), strict=True)))
 
     @property
@@ -150,7 +152,7 @@ class HParams:
         """Return the same values with every field ``[runs]``: a single run is a study of one."""
         return jax.tree.map(jnp.atleast_1d, self)
 
-    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[GetAttrKey, Any], ...], tuple[str, ...]]:
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any], ...], tuple[str, ...]]:
         """Return the arrays with their names as keys, for JAX."""
         keyed = tuple((GetAttrKey(name), value) for name, value in self._values.items())
         return keyed, tuple(self._values)
@@ -239,7 +241,7 @@ def declarations(member: Any) -> tuple[Setting, ...]:
 
     Example:
         >>> import vae_jax
-        >>> [each.name for each in declarations(vae_jax.Adam)]
-        ['schedule', 'learning_rate', 'warmup_steps', 'clip_norm']
+        >>> [each.name for each in declarations(vae_jax.ImportanceWeighted)]
+        ['num_particles', 'num_bounds', 'estimator', 'beta', 'kl_warmup_steps']
     """
     return (*static_settings(member), *getattr(member, "hparams", ()))

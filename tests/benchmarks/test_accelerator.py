@@ -16,6 +16,7 @@ import jaxtyping
 import pytest
 
 from vae_jax import cli
+from vae_jax.pipeline import draw
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "accelerator.py"
@@ -49,6 +50,7 @@ def accelerator(monkeypatch):
         return SimpleNamespace(returncode=cli.main(command[2:]), stderr="")
 
     monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=in_this_process))
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
     jaxtyping.config.update("jaxtyping_disable", True)  # it gives an int where an array belongs
     yield module
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -5,6 +5,7 @@ latents, the other a loss of its own and parameters that follow the batch instea
 """
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -18,6 +19,7 @@ from vae_jax.evaluation.elbo import EvalSpec, evaluate, in_batches, summarize
 from vae_jax.evaluation.evaluators import EVALUATORS, needs
 from vae_jax.evaluation.metrics.ais import AnnealSpec
 from vae_jax.hparams import HParams
+from vae_jax.models import paths
 from vae_jax.models.latents import apply_mask, pad_latents, prepend_axes
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import (
@@ -26,6 +28,7 @@ from vae_jax.models.posteriors import (
     Head,
     PosteriorFamily,
     SampleAndLogProb,
+    Stacked,
 )
 from vae_jax.models.priors import KL, PriorFamily, StandardNormal, VampPrior
 from vae_jax.models.vae import VAE
@@ -38,7 +41,7 @@ from vae_jax.training import step as training_step
 from vae_jax.training.step import Batch, TrainSpec, TrainState
 
 DATA = tiny_data()
-X = batches.as_images(jnp.asarray(DATA.train[:8]))
+X = batches.as_observations(jnp.asarray(DATA.train[:8]))
 LOG_2PI = np.log(2 * np.pi)
 
 
@@ -370,6 +373,7 @@ def test_the_codes_of_a_diverged_run_stay(float64):
 REFUSED = {
     "a prior of another support": lambda: _model(Circle(), StandardNormal()),
     "a mixture of posteriors": lambda: _model(Circle(), VampPrior()),
+    "an upper layer": lambda: Stacked(Circle()),
     "annealing": lambda: AnnealSpec(CIRCLE),
     "densities of single latents": lambda: TrainSpec(CIRCLE, regularizers=(TotalCorrelation(),)),
     "independent latents": lambda: TrainSpec(CODED, regularizers=(FactorVAE(),)),
@@ -382,7 +386,7 @@ def test_what_does_not_fit_is_refused_in_one_line(name):
     with pytest.raises(InputError) as caught:
         REFUSED[name]()
     assert len(str(caught.value).splitlines()) == 1
-    assert "posterior=" in str(caught.value)
+    assert re.match(r"\w+=\w+: ", str(caught.value))
     assert "; " in str(caught.value)
 
 
@@ -403,24 +407,25 @@ def test_paths_on_a_sphere_stay_on_it_and_their_steps_are_equal():
     ends = rng.normal(size=(5, 2, 4))
     ends /= np.linalg.norm(ends, axis=-1, keepdims=True)
     ends[0, 1] = ends[0, 0]
-    path = np.asarray(figures.great_circles(jnp.asarray(ends, jnp.float32), 7))
+    start, end = jnp.asarray(ends, jnp.float32).swapaxes(0, 1)
+    path = np.asarray(paths.spherical(start, end, 7))
     np.testing.assert_allclose(path[:, [0, -1]], ends, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(path, axis=-1), 1, atol=1e-5)
     steps = np.linalg.norm(np.diff(path, axis=1), axis=-1)
     np.testing.assert_allclose(steps, steps[:, :1] * np.ones(6), atol=1e-5)
     start, angles = jnp.asarray(ends[1, 0], jnp.float32), np.linspace(-2.5, 2.5, 5)
-    moved = np.asarray(figures.along_great_circles(start, np.array([2, 0]), angles))
+    moved = np.asarray(paths.along_great_circles(start, np.array([2, 0]), angles))
     np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), 1, atol=1e-5)
     np.testing.assert_allclose(moved @ ends[1, 0], np.cos([angles] * 2), atol=1e-5)
 
 
 def test_no_prior_is_advised_that_the_posterior_refuses():
     run = {"test_elbo": -9.0, "precision_pixels": 0.1, "precision_aggregate": 0.9}
-    for posterior, is_advised in (("gaussian", True), ("delta", False)):
+    for posterior, is_advised in (("gaussian", True), ("delta", False), ("my:Own", False)):
         all_found = diagnostics.diagnose_run(run | {"posterior": posterior, "prior": "normal"}, [])
         message = next(each.message for each in all_found if each.problem == "prior holes")
         assert ("--prior=vamp" in message) == is_advised
-        assert "--prior=flow" in message
+        assert ("--prior=flow" in message) == (posterior != "my:Own")
 
 
 @pytest.mark.parametrize("name", POSTERIORS)

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_jax.config.members import KINDS, SPECS, Chosen, chosen, swept
+from vae_jax.data.encodings import CHOICES as ENCODING_CHOICES
+from vae_jax.data.image_folder import IMAGE_MODES
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.hparams import HParam, declarations, declared_by, shipped
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import (
     BOOLEAN,
+    IMAGE_SIZE,
     NON_EMPTY,
     TEXT,
     Setting,
@@ -32,6 +35,10 @@ from vae_jax.training.input_pipeline import ON_DEVICE
 
 MATMUL_PRECISIONS = ("default", "high", "highest")
 """Precisions of JAX's matrix products that a flag may name."""
+
+
+EXPORTS = ("codes", "weights", "stablehlo", "latents")
+"""Files that ``--export`` names; ``vae_jax.pipeline.export`` writes them."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,27 @@ OWN: tuple[Flag, ...] = (
         is_sweepable=False,
     ),
     _flag(
+        "encoding",
+        "auto",
+        one_of(*ENCODING_CHOICES),
+        "meaning of the numbers of --dataset; auto: recognised, and said",
+        changes_run=False,
+    ),
+    _flag(
+        "resize",
+        (),
+        IMAGE_SIZE,
+        "size that the images of a folder are scaled to cover, the rest cut off",
+        changes_run=False,
+    ),
+    _flag(
+        "image_mode",
+        "as_is",
+        one_of(*IMAGE_MODES),
+        "channels of the images of a folder",
+        changes_run=False,
+    ),
+    _flag(
         "data_on_device",
         "auto",
         one_of(*ON_DEVICE),
@@ -244,6 +272,21 @@ OWN: tuple[Flag, ...] = (
         "evaluations after training",
         changes_run=False,
     ),
+    _flag(
+        "export",
+        (),
+        some_of(*EXPORTS, or_none=True),
+        "files for other programs, in exports/: codes, weights, functions, statistics of latents",
+        changes_run=False,
+    ),
+    _flag(
+        "export_runs",
+        "best",
+        one_of("best", "all"),
+        "runs of which files are exported",
+        only_with="export",
+        changes_run=False,
+    ),
     _flag("compilation_cache", "", TEXT, "folder of compiled programs, or none", changes_run=False),
     _flag(
         "restart",
@@ -274,7 +317,8 @@ skip_norm b1 b2 eps weight_decay rms_decay momentum ema seed
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
-gap_examples gap_steps factor_values num_samples compilation_cache restart debug_nans
+gap_examples gap_steps factor_values num_samples export export_runs compilation_cache restart
+debug_nans
 """
 """Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
 from outside, follows the last one of its kind; nothing needs to be added."""

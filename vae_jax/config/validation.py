@@ -13,7 +13,14 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import CHOICES, KINDS, SPECS, find
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
 from vae_jax.hparams import declarations
-from vae_jax.models.combinations import Spelling, enumeration, names_with, refused_priors
+from vae_jax.models.combinations import (
+    Spelling,
+    enumeration,
+    has_closed_form_kl,
+    names_with,
+    refused_priors,
+    refused_size,
+)
 from vae_jax.models.posteriors import POSTERIORS, Stacked
 from vae_jax.models.priors import StackedPrior
 from vae_jax.objectives import OBJECTIVES
@@ -27,7 +34,7 @@ def fields_of(member: type) -> frozenset[str]:
     """Return the names of the flags that a member of a registry reads.
 
     Example:
-        >>> sorted(fields_of(NETWORKS["mlp"]))
+        >>> sorted(fields_of(KINDS["network"]["mlp"]))
         ['activation', 'hidden_sizes', 'weight_norm']
     """
     return frozenset(each.name for each in declarations(member))
@@ -62,6 +69,8 @@ def without_effect(config: Config) -> dict[str, str]:
         | _fields_of_unused_evaluators(config)
         | _fields_of_the_absent_kl(config)
     )
+    if getattr(config, "scale_mode", "") == "optimal":
+        reasons.setdefault("scale", "with --scale_mode=optimal, which computes it")
     for name, flag in config.flags.items():
         if name not in reasons and not _is_met(config, flag.only_with):
             needed = flag.only_with.partition("=")[0]
@@ -144,6 +153,7 @@ def check_combination(config: Config) -> None:
         _refused_members,
         _refused_data_on_device,
         _refused_objectives,
+        _refused_bounds,
         _refused_penalties,
         _refused_evaluations,
     )
@@ -184,6 +194,7 @@ def _refused_members(config: Config) -> Iterator[str]:
             f"{config.posterior}; leave one of them out"
         )
     yield from refused_priors(posterior, find("prior", config.prior), _spelling(config))
+    yield from refused_size(posterior, "latent_size", config.latent_size, _spelling(config))
 
 
 def _refused_data_on_device(config: Config) -> Iterator[str]:
@@ -224,6 +235,24 @@ def _prior(config: Config) -> type[Any]:
     return StackedPrior if config.top_latent_size else find("prior", config.prior)
 
 
+def has_closed_form(config: Config) -> bool:
+    """Return whether the KL of posterior and prior has a closed form.
+
+    Example:
+        >>> has_closed_form(Config()), has_closed_form(Config(prior="vamp"))
+        (True, False)
+    """
+    return has_closed_form_kl(_posterior(config), _prior(config))
+
+
+def _refused_bounds(config: Config) -> Iterator[str]:
+    if config.objective == "iwae" and config.num_bounds > 1:
+        yield (
+            f"--num_bounds={config.num_bounds}: the mean of several bounds is miwae, and not iwae; "
+            "give --objective=miwae"
+        )
+
+
 def _refused_penalties(config: Config) -> Iterator[str]:
     spell = _spelling(config)
     used = {
@@ -243,7 +272,7 @@ def _refused_evaluations(config: Config) -> Iterator[str]:
     """Yield a message for each need of an evaluator that the model does not meet."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
-        for need in sorted(EVALUATORS[name].needs & unmet.keys()):
+        for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
 
 

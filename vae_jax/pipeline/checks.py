@@ -6,14 +6,16 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
+from vae_jax.config.members import KINDS, find
+from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
 from vae_jax.models.combinations import enumeration, names_with
-from vae_jax.models.likelihoods import LIKELIHOODS
+from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import batches
+from vae_jax.training import batches, compatibility
 
 
 def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
@@ -28,23 +30,52 @@ def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
         InputError: naming the flag, its value and the remedy.
     """
     for own in configs:
+        spec = build.train_spec(own, dataset.event_shape, dataset.num_classes)
+        for problem in compatibility.data_problems(spec, dataset, _flag, vars(own)):
+            raise InputError(problem)
         for problem in _training_problems(own, dataset):
             raise InputError(problem)
     for problem in _evaluation_problems(config, dataset):
         raise InputError(problem)
 
 
+def _flag(name: str, value: object) -> str:
+    return f"--{name}={value}"
+
+
 def is_binary(dataset: Dataset) -> bool:
     """Return whether every training pixel is 0 or 255; stop at the first block that is not."""
+    if dataset.encoding != "pixels":
+        return False
     starts = range(0, len(dataset.train), 1000)
     return all(np.isin(dataset.train[start : start + 1000], (0, 255)).all() for start in starts)
+
+
+def scale_note(config: Config, dataset: Dataset) -> str:
+    """Return a warning of a fixed scale that is wider than the pixels vary; "" where it is not.
+
+    A density that wide leaves little to gain over the mean image, which is what is then learned.
+    """
+    is_swept = any(text.startswith(("scale=", "scale_mode=")) for text in config.sweep)
+    is_fixed = "scale_mode" not in without_effect(config) and config.scale_mode == "fixed"
+    if not is_fixed or is_swept or dataset.encoding != "pixels":
+        return ""
+    some = dataset.train[:1000] / 255.0
+    deviation = float(np.sqrt(np.mean((some - some.mean(axis=0)) ** 2)))
+    if config.scale <= LARGEST_MISFIT * deviation:
+        return ""
+    return (
+        f"--scale={config.scale:g} is fixed, and pixels deviate by {deviation:.2g} from their "
+        "mean: so wide a density gives little more than the mean image; give "
+        "--scale_mode=optimal or learned, or a --scale of about the noise of a pixel"
+    )
 
 
 def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     """Yield the reasons why a run cannot be trained on the data."""
     if config.batch_size > len(dataset.train):
         yield (
-            f"--batch_size={config.batch_size}: exceeds the {len(dataset.train)} training images "
+            f"--batch_size={config.batch_size}: exceeds the {len(dataset.train)} training examples "
             f"of --dataset={config.dataset}; give at most that many"
         )
     if config.binarize != "none" and is_binary(dataset):
@@ -58,18 +89,22 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
             f"--conditional: --dataset={config.dataset} has no labels of {', '.join(unlabeled)}; "
             "leave it out, or give a data set with labels"
         )
-    if config.binarize != "none" and LIKELIHOODS[config.likelihood].is_eight_bit:
+    if config.binarize != "none" and find("likelihood", config.likelihood).is_eight_bit:
         yield (
             f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
             f"{config.likelihood}; give --binarize=none, or --likelihood="
-            f"{enumeration(names_with(LIKELIHOODS, 'is_binary'))}"
+            f"{enumeration(names_with(KINDS['likelihood'], 'is_binary'))}"
         )
 
 
 def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
-    """Yield the reasons why data or installed libraries do not allow an evaluation."""
+    """Yield the reasons why data or installed libraries allow no evaluation, or no export."""
     lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
+    if "stablehlo" in config.export and (
+        problem := libraries.refusal("flatbuffers", "--export=stablehlo")
+    ):
+        yield f"{problem}, or leave stablehlo out"
     for name in build.evaluations(config):
         yield from _too_few(name, config, dataset)
         problem = libraries.refusal("sklearn", f"--evaluate={name}")

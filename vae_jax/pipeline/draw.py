@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,6 +21,9 @@ from vae_jax.runtime import libraries
 from vae_jax.runtime.failures import Failures
 from vae_jax.training import batches, vectorized
 from vae_jax.types import Row
+
+if TYPE_CHECKING:
+    from vae_jax.reporting.figures import ShownImages
 
 NUM_IMAGES = 100
 """Test images from which the figures choose."""
@@ -63,29 +68,46 @@ def _draw(
         return
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
-    def model_of(run: int) -> TrainedVAE:
-        done, i = places[run]
-        arrays = vectorized.take((done.group.hparams, done.state.eval_params), i)
-        return TrainedVAE(done.spec.model, *arrays)
-
-    places = {run: (done, i) for done in trained for i, run in enumerate(done.group.runs)}
-    pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
-    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
-    shown = figures.ShownImages(images, labels, dataset.class_names)
+    models = {run: model for done in trained for run, model in _models(done).items()}
+    shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
     if swept:
-        yield from figures.draw_study(target, model_of, shown, rows, swept, failures)
+        yield from figures.draw_study(target, models, shown, rows, swept, failures)
     best = table.best(rows)
     if best is None:
         return
-    model, metrics = model_of(best["run"]), loggers.read(folder / workdir.METRICS_FILE)
+    model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
     for name, reason in figures.left_out(model.model).items():
         print(f"NOTE: no figure of {name}: {reason}", flush=True)
     yield from figures.draw(target, model, shown, metrics, best, failures)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
-        context = EvalContext(model, dataset, places[best["run"]][0].spec.binarize)
+        binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
         with failures.caught("figure embedding"):
-            yield figures.embedding(target, context)
+            yield figures.embedding(target, EvalContext(model, dataset, binarize))
+
+
+def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
+    """Return the models of a group by the numbers of their runs, with arrays on the host."""
+    arrays = jax.device_get((done.group.hparams, done.state.eval_params))
+    return {
+        run: TrainedVAE(done.spec.model, *vectorized.take(arrays, i))
+        for i, run in enumerate(done.group.runs)
+    }
+
+
+def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":
+    """Return the test images from which figures choose, as the model sees them.
+
+    Args:
+        binarize: binarization of the pixels.
+        dataset: data set that the model was trained on.
+    """
+    from vae_jax.reporting import figures, plots
+
+    pixels = batches.stored_pixels(binarize, "test", dataset.test[:NUM_IMAGES])
+    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
+    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
+    view = plots.View.of(images, is_unit=dataset.encoding == "pixels")
+    return figures.ShownImages(images, labels, dataset.class_names, view, dataset.classes)

@@ -19,19 +19,21 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
+from vae_jax.config.members import find
 from vae_jax.data import Dataset
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
+from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
 from vae_jax.evaluation.evaluators.base import PerRunEvaluator
+from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
-from vae_jax.training import divergence
-from vae_jax.types import Row
+from vae_jax.training import divergence, vectorized
+from vae_jax.types import Params, Row
 
-FORMAT = 3
+FORMAT = 4
 """Version of the kept numbers, raised with every change of a measure so that none older is used."""
 
 Dependencies = dict[str, Any]
@@ -104,7 +106,7 @@ class _Evaluation:
     """One evaluation of one group of runs.
 
     Attributes:
-        name: key of :data:`EVALUATORS`.
+        name: name that ``--evaluate`` takes.
         config: flags of the study.
         done: the group.
         dataset: data that it was trained on.
@@ -181,7 +183,7 @@ class _Evaluation:
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
-        return build.member(EVALUATORS[self.name], self.config)
+        return build.member(find("evaluate", self.name), self.config)
 
     @functools.cached_property
     def _runs(self) -> Runs:
@@ -191,9 +193,9 @@ class _Evaluation:
         )
 
     @functools.cached_property
-    def _models(self) -> list[np.ndarray]:
-        """Hyperparameters and parameters of all runs, on the host."""
-        return jax.tree.leaves(jax.device_get((self._runs.hparams, self._runs.state.eval_params)))
+    def _model(self) -> tuple[HParams, Params]:
+        """Hyperparameters and parameters of all runs of the group, on the host."""
+        return jax.device_get((self._runs.hparams, self._runs.state.eval_params))
 
     @property
     def _indices(self) -> list[int]:
@@ -229,7 +231,7 @@ class _Evaluation:
             "evaluation": self.name,
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.step[i]),
-            "model": _checksum([leaf[i] for leaf in self._models]),
+            "model": _checksum(jax.tree.leaves(vectorized.take(self._model, i))),
             "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
         }
 

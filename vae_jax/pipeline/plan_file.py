@@ -14,7 +14,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class GroupRecord:
         identities: identity of each run.
         max_parallel_runs: number of runs that advance together.
         most_steps: bound on the updates of a chunk; None until it is measured.
+        shapes: what the model takes from the data, in the types of JSON.
     """
 
     name: str
@@ -53,6 +54,7 @@ class GroupRecord:
     identities: tuple[Identity, ...]
     max_parallel_runs: int
     most_steps: int | None = None
+    shapes: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the record in the types of JSON; what all runs share is written once."""
@@ -65,7 +67,8 @@ class GroupRecord:
             for run, own in zip(self.runs, self.identities, strict=True)
         ]
         numbers = {"max_parallel_runs": self.max_parallel_runs, "most_steps": self.most_steps}
-        return {"flags": dict(sorted(common.items())), "runs": runs, **numbers}
+        shapes = {"shapes": self.shapes}
+        return {"flags": dict(sorted(common.items())), "runs": runs, **numbers, **shapes}
 
     @classmethod
     def from_json(cls, name: str, facts: Any) -> "GroupRecord":
@@ -79,7 +82,8 @@ class GroupRecord:
             runs = tuple(row["run"] for row in rows)
             identities = tuple({**common, **row["flags"]} for row in rows)
             numbers = facts["max_parallel_runs"], facts["most_steps"]
-        except (KeyError, TypeError, AttributeError):
+            shapes = dict(facts["shapes"])
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise DamagedError(f"group {name} is not what was written") from None
         texts = [text for own in identities for pair in own.items() for text in pair]
         is_sound = (
@@ -93,7 +97,7 @@ class GroupRecord:
         )
         if not is_sound:
             raise DamagedError(f"group {name} is not what was written")
-        return cls(name, runs, identities, *numbers)
+        return cls(name, runs, identities, *numbers, shapes)
 
     def fingerprint(self, study: str) -> str:
         """Return a text that two groups share exactly if they are the same runs of one study."""

@@ -22,6 +22,7 @@ from vae_jax.pipeline import (
     console,
     draw,
     evaluate,
+    export,
     loggers,
     results,
     resume,
@@ -103,7 +104,11 @@ def _publish(
     results.write(config, rows, swept, found)
     with failures.caught(workdir.REPORT_FILE):
         report.write(folder / workdir.REPORT_FILE, found, drawn)
+    exported: list[Path] = []
+    with failures.caught("exports"):
+        exported = export.export(config, trained, dataset, rows)
     print("\n".join(console.closing(rows, found)))
+    print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:
         print(f"{len(failures.sentences)} part(s) are missing; all else is in {folder}")
     print(f"report: {folder / workdir.REPORT_FILE}")
@@ -176,6 +181,9 @@ def _load(config: Config, configs: list[Config], notes: list[str]) -> Dataset:
             data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
             offline_dataset=config.offline_dataset,
             num_valid=config.num_valid,
+            encoding=config.encoding,
+            resize=config.resize or None,
+            image_mode=config.image_mode,
         )
     for warning in caught:
         if issubclass(warning.category, CacheWarning):

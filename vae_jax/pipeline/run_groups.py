@@ -11,9 +11,12 @@ import itertools
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from vae_jax import rng
@@ -22,6 +25,7 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
+from vae_jax.models.latents import padded_width
 from vae_jax.pipeline import plan_file
 from vae_jax.pipeline.plan_file import GroupRecord, Identity, Plan
 from vae_jax.pipeline.workdir import CHECKPOINTS
@@ -38,6 +42,7 @@ CHUNK_SECONDS = 10.0
 
 _PLACES = ("dataset", "num_valid")
 """Flags that say where data are found and how they are cut, of which the content is the proof."""
+_RANDOM_BITS = "random_bits"
 _NOT_READ = ("record", "class_names")
 """Fields of a data set that name and describe it."""
 
@@ -64,13 +69,8 @@ class RunGroup:
     most_steps: int | None = None
 
     def spec(self, dataset: Dataset) -> TrainSpec:
-        """Return the common specification: the widest latent space, and what any run needs."""
-        common = self.configs[0].replace(
-            latent_size=max(config.latent_size for config in self.configs),
-            top_latent_size=max(config.top_latent_size for config in self.configs),
-        )
-        spec = build.train_spec(common, dataset.image_shape, dataset.num_classes)
-        return spec.specialized(self.hparams)
+        """Return the specification that the runs share."""
+        return common_spec(self.configs, dataset.event_shape, dataset.num_classes)
 
     def layout(self, spec: TrainSpec) -> Layout:
         """Return the arrangement of the runs on the devices."""
@@ -85,6 +85,24 @@ class RunGroup:
     def hparams(self) -> HParams:
         """Hyperparameters of the runs, ``[runs]``."""
         return build.hparams(self.configs)
+
+
+def common_spec(
+    configs: Sequence[Config], event_shape: tuple[int, ...], num_classes: int
+) -> TrainSpec:
+    """Return what runs of one program share: the widest latent space, and what any run needs.
+
+    Args:
+        configs: flags of each run.
+        event_shape: shape of one x.
+        num_classes: classes of the data.
+    """
+    common = configs[0].replace(
+        latent_size=max(config.latent_size for config in configs),
+        top_latent_size=max(config.top_latent_size for config in configs),
+    )
+    spec = build.train_spec(common, event_shape, num_classes)
+    return spec.specialized(build.hparams(configs))
 
 
 def plan(
@@ -117,7 +135,7 @@ def plan(
     held = {_key(own) for record in known.groups for own in record.identities}
     fresh = [config for key, config in wanted.items() if key not in held]
     new = _grouped(workdir, known, fresh, max_parallel_runs, dataset)
-    records = [_record(group, facts) for group in new]
+    records = [_record(group, facts, dataset) for group in new]
     new = [
         dataclasses.replace(group, fingerprint=record.fingerprint(known.study))
         for group, record in zip(new, records, strict=True)
@@ -142,6 +160,69 @@ def _known_plan(workdir: Path, *, may_restart: bool) -> Plan:
     return known
 
 
+class Recorded(NamedTuple):
+    """Group as the plan of a workdir has it, without the flags of a start and without the data.
+
+    Attributes:
+        folder: folder of its checkpoints.
+        runs: numbers of the runs in the study.
+        flags: flags of each run that decide what is trained, as text, with the data's checksum.
+        shapes: shape of x and number of classes, see :func:`_shapes`.
+    """
+
+    folder: Path
+    runs: tuple[int, ...]
+    flags: tuple[Identity, ...]
+    shapes: dict[str, Any]
+
+
+def recorded(workdir: Path) -> list[Recorded]:
+    """Return the groups that a workdir holds; nothing is written.
+
+    Raises:
+        InputError: the folder holds runs of another format.
+        LostError: the record of a group cannot be read.
+    """
+    known = plan_file.read(workdir) or Plan.new()
+    if known.lost:
+        raise LostError(_lost(workdir, "; ".join(reason for _, reason in known.lost)))
+    return [
+        Recorded(workdir / CHECKPOINTS / own.name, own.runs, _flags(own), own.shapes)
+        for own in known.groups
+    ]
+
+
+def _flags(record: GroupRecord) -> tuple[Identity, ...]:
+    """Return the flags of each run of a record, and the checksum of the data."""
+    return tuple(
+        {name: text for name, text in own.items() if name != _RANDOM_BITS}
+        for own in record.identities
+    )
+
+
+def record(workdir: Path, groups: Sequence[RunGroup], dataset: Dataset) -> list[RunGroup]:
+    """Write the plan of a new study that holds these groups, and return them with its marks.
+
+    Args:
+        workdir: folder of the study.
+        groups: its groups; their folders are those of the workdir.
+        dataset: data that the runs were trained on.
+    """
+    facts, plan = facts_of(dataset), Plan.new()
+    records = [_record(group, facts, dataset) for group in groups]
+    plan_file.write(workdir, plan.with_groups(records))
+    return [
+        dataclasses.replace(group, fingerprint=own.fingerprint(plan.study))
+        for group, own in zip(groups, records, strict=True)
+    ]
+
+
+def _shapes(dataset: Dataset) -> dict[str, Any]:
+    """Return what the model takes from the data, so that it can be opened without them."""
+    shape, encoding = list(dataset.event_shape), dataset.encoding
+    return {"event_shape": shape, "encoding": encoding, "num_classes": dataset.num_classes}
+
+
 def identity(config: Config, facts: Identity) -> Identity:
     """Return the facts that two runs share exactly if they are the same run.
 
@@ -161,7 +242,7 @@ def facts_of(dataset: Dataset) -> Identity:
 
     The data are their content, wherever they lie and whatever they are called.
     """
-    return {"data": _fingerprint(dataset), "random_bits": rng.fingerprint()}
+    return {"data": _fingerprint(dataset), _RANDOM_BITS: rng.fingerprint()}
 
 
 def _fingerprint(dataset: Dataset) -> str:
@@ -233,18 +314,27 @@ def _names(runs: tuple[int, ...]) -> str:
 
 
 def _structure(config: Config) -> Identity:
-    """Return the parts of a program that exist or not depending on whether a weight is zero."""
+    """Return the parts of a program that depend on the values of hyperparameters.
+
+    A penalty exists or not depending on whether its weight is zero. On a CPU, where a row is the
+    run alone to the last bit, so do the width of z and the clipping: in a wider z the products sum
+    in another order, and beside a norm of the gradient XLA rounds its moments differently.
+    """
     penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
     layers = "2" if config.top_latent_size else "1"
-    return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+    parts = {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+    if jax.default_backend() != "cpu":
+        return parts
+    widths = padded_width(config.latent_size), padded_width(config.top_latent_size)
+    return parts | {"(widths)": as_text(widths), "(clips)": str(config.clip_norm < math.inf)}
 
 
-def _record(group: RunGroup, facts: Identity) -> GroupRecord:
+def _record(group: RunGroup, facts: Identity, dataset: Dataset) -> GroupRecord:
     """Return what the plan holds of a group."""
+    runs = tuple(int(run) for run in group.runs)
     identities = tuple(identity(config, facts) for config in group.configs)
-    return GroupRecord(
-        group.folder.name, group.runs, identities, group.max_parallel_runs, group.most_steps
-    )
+    numbers = group.max_parallel_runs, group.most_steps
+    return GroupRecord(group.folder.name, runs, identities, *numbers, _shapes(dataset))
 
 
 def settle_most_steps(group: RunGroup, seconds_per_step: float) -> int:

@@ -24,6 +24,7 @@ RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
 FIGURES = "figures"
 EVALUATIONS = "evaluations"
+EXPORTS = "exports"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLAN_FILE = "plan.json"
@@ -32,11 +33,11 @@ GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, FIGURES, FLAGS_FILE),
+    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 
-_TAKEN_OUT = ("explorer.html", "exports")  # what may be made of a workdir later
+_TAKEN_OUT = ("explorer.html",)  # what may be made of a workdir later
 _OF_DISKS = ("lost+found", "Thumbs.db", "desktop.ini")
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},

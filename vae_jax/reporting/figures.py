@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
 
 from vae_jax import rng
 from vae_jax.evaluation import columns, evaluators
@@ -21,6 +20,7 @@ from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
+from vae_jax.models import paths
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format, plots, table
 from vae_jax.reporting.html import Figure
@@ -40,12 +40,14 @@ TRAVERSAL = np.linspace(-2.5, 2.5, 11)
 
 
 class ShownImages(NamedTuple):
-    """Test images that figures show.
+    """Test examples that figures show.
 
     Attributes:
-        images: images in [0, 1], at least one.
-        labels: labels of the images, where the source has them.
+        images: x as the model takes it, at least one.
+        labels: labels of the examples, where the source has them.
         class_names: names of the classes; numbers are written without.
+        view: way in which x is drawn; by default as an image in [0, 1].
+        classes: classes of the data in order; by default all numbers below that of the classes.
 
     Example:
         >>> shown = ShownImages(np.zeros((3, 4, 4, 1)), np.array([0, 2, 1]), ("cat", "dog"))
@@ -56,9 +58,11 @@ class ShownImages(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
+    view: plots.View = plots.View()
+    classes: tuple[int, ...] = ()
 
     def take(self, index: np.ndarray | slice) -> "ShownImages":
-        """Return the images at an index, with their labels."""
+        """Return the examples at an index, with their labels."""
         labels = None if self.labels is None else self.labels[index]
         return self._replace(images=self.images[index], labels=labels)
 
@@ -84,7 +88,7 @@ def draw(
     Args:
         folder: folder of the PNG files.
         trained: model of the run.
-        shown: test images that are reconstructed, traversed and interpolated.
+        shown: test examples that are reconstructed, traversed and interpolated.
         metrics: rows of ``metrics.jsonl``.
         row: the run's row of test results, with ``kl_per_latent`` and ``variance_per_latent``.
         failures: takes the figures that fail; None where an error shall be raised.
@@ -100,7 +104,7 @@ def draw(
         "reconstructions": lambda: _reconstructions(folder, trained, first),
     }
     if trained.model.posterior.has_density:
-        makers["samples"] = lambda: _samples(folder, trained)
+        makers["samples"] = lambda: _samples(folder, trained, shown.view)
     if conditional:
         makers["samples_by_class"] = lambda: _samples_by_class(folder, trained, shown)
     makers |= _walks(folder, trained, shown, variance, kl if has_kl else None)
@@ -128,9 +132,9 @@ def left_out(model: VAE) -> dict[str, str]:
         {}
     """
     family, reasons = model.posterior, {}
-    if family.support not in PATHS:
+    if family.support not in paths.PATHS:
         reasons["interpolations"] = f"no path between two points of {family.support} is known"
-    if family.support not in TRAVERSALS:
+    if family.support not in paths.TRAVERSALS:
         reasons["traversals"] = f"it is not known how latents move in {family.support}"
     elif family.support == "reals" and not family.has_coordinates:
         reasons["traversals"] = "they move latents one by one"
@@ -139,7 +143,7 @@ def left_out(model: VAE) -> dict[str, str]:
 
 def draw_study(
     folder: Path,
-    model_of: Callable[[int], TrainedVAE],
+    trained: Mapping[int, TrainedVAE],
     shown: ShownImages,
     rows: Sequence[Row],
     swept: Sequence[str],
@@ -149,8 +153,8 @@ def draw_study(
 
     Args:
         folder: folder of the PNG files.
-        model_of: gives the model of a run by its number.
-        shown: test images that are reconstructed.
+        trained: models by the numbers of their runs.
+        shown: test examples that are reconstructed.
         rows: rows of test results, in the order of the runs' numbers.
         swept: names of the swept flags.
         failures: takes the figures that fail; None where an error shall be raised.
@@ -164,8 +168,8 @@ def draw_study(
     def drawn_over_axes(
         title: str, images_of: Callable[[TrainedVAE], np.ndarray], reference: np.ndarray | None
     ) -> Figure:
-        of_run = lambda index: images_of(model_of(rows[index]["run"]))  # noqa: E731
-        return _image_grid(folder, title, of_run, grid(), reference)
+        of_run = lambda index: images_of(trained[rows[index]["run"]])  # noqa: E731
+        return _image_grid(folder, title, of_run, grid(), reference, shown.view)
 
     makers: dict[str, Maker] = {
         "samples_over_axes": lambda: drawn_over_axes(
@@ -225,95 +229,14 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     codes = context.codes(test)
     points, is_plane = embed(codes), codes.shape[1] <= 2
     kind = "The latent space itself" if is_plane else "t-SNE of the codes"
-    title = f"{kind}: {format.count(len(points))} test images by label"
+    title = f"{kind}: {format.count(len(points))} test examples by label"
     plots.embedding(path, points, test.labels, title, context.data.class_names)
-    caption = "Posterior means of test images; the labels took no part in training."
+    caption = "Posterior means of test examples; the labels took no part in training."
     if context.trained.model.num_classes:
-        caption = "Posterior means of test images, given their labels."
+        caption = "Posterior means of test examples, given their labels."
     if not is_plane:
         caption += " Neighbours are meaningful; distances between groups and their sizes are not."
     return Figure(path, "Map of the test set", caption)
-
-
-def along_axes(
-    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
-) -> Float[Array, "rows columns latents"]:
-    """Return copies of one code ``[rows, columns, latents]``, row i with latent i at each value.
-
-    Example:
-        >>> along_axes(jnp.zeros(3), np.array([2]), np.array([-1.0, 1.0])).tolist()
-        [[[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]]
-    """
-    z = np.broadcast_to(start, (len(latents), len(values), len(start))).copy()
-    for row, latent in enumerate(latents):
-        z[row, :, latent] = values
-    return jnp.asarray(z)
-
-
-def straight_paths(
-    ends: Float[Array, "pairs 2 latents"], num_steps: int
-) -> Float[Array, "pairs steps latents"]:
-    """Return points ``[pairs, steps, latents]`` on the lines between ends ``[pairs, 2, latents]``.
-
-    Example:
-        >>> straight_paths(jnp.array([[[0.0], [2.0]]]), 3).tolist()
-        [[[0.0], [1.0], [2.0]]]
-    """
-    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
-
-
-def great_circles(
-    ends: Float[Array, "pairs 2 latents"], num_steps: int
-) -> Float[Array, "pairs steps latents"]:
-    """Return points ``[pairs, steps, latents]`` on the shortest arcs between points of a sphere.
-
-    Example:
-        >>> path = great_circles(jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), 3)
-        >>> path[0, 1].round(3).tolist() == jnp.sqrt(jnp.array([0.5, 0.5])).round(3).tolist()
-        True
-    """
-    start, end = ends[:, :1], ends[:, 1:]
-    cosine = jnp.sum(start * end, axis=-1, keepdims=True)
-    away = end - cosine * start
-    norm = jnp.linalg.norm(away, axis=-1, keepdims=True)
-    direction = away / jnp.where(norm > 0, norm, 1.0)
-    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    angles = shares * jnp.arctan2(norm, cosine)
-    return jnp.cos(angles) * start + jnp.sin(angles) * direction
-
-
-def along_great_circles(
-    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
-) -> Float[Array, "rows columns latents"]:
-    """Return points at each angle from one code, in row i on the circle towards axis i.
-
-    Example:
-        >>> angles = np.array([0.0, np.pi / 2])
-        >>> z = along_great_circles(jnp.array([1.0, 0.0]), np.array([1]), angles)
-        >>> np.abs(z).round(3).tolist()
-        [[[1.0, 0.0], [0.0, 1.0]]]
-    """
-    code = np.asarray(start, np.float64)
-    axes = np.eye(len(code))[latents]
-    away = axes - (axes @ code)[:, None] * code
-    norms = np.linalg.norm(away, axis=-1, keepdims=True)
-    directions = away / np.where(norms > 0, norms, 1.0)
-    z = np.cos(values)[None, :, None] * code + np.sin(values)[None, :, None] * directions[:, None]
-    return jnp.asarray(z, start.dtype)
-
-
-TRAVERSALS: dict[str, Callable[[Array, np.ndarray, np.ndarray], Array]] = {
-    "reals": along_axes,
-    "sphere": along_great_circles,
-}
-"""Moves of a code by single latents, by the support of the posterior; the values are distances or
-angles."""
-PATHS: dict[str, Callable[[Array, int], Array]] = {
-    "reals": straight_paths,
-    "sphere": great_circles,
-}
-"""Paths between two codes by the support of the posterior; without one there is no figure."""
 
 
 def _labels(trained: TrainedVAE, labels: np.ndarray | None) -> Labels | None:
@@ -360,27 +283,40 @@ def _training_curves(folder: Path, metrics: Sequence[Row], run: int) -> Figure:
 
 
 def _reconstructions(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
-    path = folder / "reconstructions.png"
-    plots.reconstructions(path, shown.images, _reconstruct(trained, shown))
-    return Figure(path, "Reconstructions", "E[x'|z] at the center of q(z|x), for test images x.")
+    path, view = folder / "reconstructions.png", shown.view
+    pair = shown.images, _reconstruct(trained, shown)
+    if view.rank == 1:
+        plots.vector_reconstructions(path, *pair)
+    else:
+        plots.reconstructions(path, *map(view.pictures, pair), noun=view.noun)
+    caption = f"E[x'|z] at the center of q(z|x), for test {view.noun}s x."
+    return Figure(path, "Reconstructions", caption if view.rank == 1 else _scaled(caption, view))
 
 
-def _samples(folder: Path, trained: TrainedVAE) -> Figure:
+def _scaled(caption: str, view: plots.View) -> str:
+    """Return a caption with the scale in which x is drawn."""
+    return f"{caption} {view.caption}".strip()
+
+
+def _samples(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
     path = folder / "samples.png"
-    plots.samples(path, _sample(trained, NUM_SAMPLES))
+    plots.samples(path, view.pictures(_sample(trained, NUM_SAMPLES)))
     caption = "E[x|z] for z drawn from the prior."
     if trained.model.num_classes:
         caption += f" Classes alternate: 0 to {trained.model.num_classes - 1}, then from 0 again."
-    return Figure(path, "Samples", caption)
+    return Figure(path, "Samples", _scaled(caption, view))
 
 
 def _samples_by_class(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
     path = folder / "samples_by_class.png"
-    classes = range(min(trained.model.num_classes, MOST_CLASSES))
+    classes = (shown.classes or tuple(range(trained.model.num_classes)))[:MOST_CLASSES]
     rows = [_sample_class(trained, label, SAMPLES_OF_CLASS) for label in classes]
-    plots.samples_by_class(path, np.stack(rows), [shown.name_of(label) for label in classes])
-    caption = "E[x|z, y] for z drawn from the prior; images in one column share their noise."
-    return Figure(path, "Samples of each class", caption)
+    pictures = shown.view.pictures(np.stack(rows))
+    plots.samples_by_class(path, pictures, [shown.name_of(label) for label in classes])
+    caption = (
+        f"E[x|z, y] for z drawn from the prior; {shown.view.noun}s in one column share their noise."
+    )
+    return Figure(path, "Samples of each class", _scaled(caption, shown.view))
 
 
 def _walks(
@@ -395,7 +331,7 @@ def _walks(
     is_plane &= trained.model.posterior.support == "reals" and not trained.model.num_classes
     makers: dict[str, Maker] = {}
     if "traversals" not in missing and is_plane:
-        makers["manifold"] = lambda: _manifold(folder, trained)
+        makers["manifold"] = lambda: _manifold(folder, trained, shown.view)
     elif "traversals" not in missing:
         makers["traversals"] = lambda: _traversals(folder, trained, shown, variance, kl)
     if "interpolations" not in missing:
@@ -403,14 +339,14 @@ def _walks(
     return makers
 
 
-def _manifold(folder: Path, trained: TrainedVAE) -> Figure:
+def _manifold(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
     path = folder / "manifold.png"
     shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
     values = np.asarray(norm.ppf(shares), np.float64)
     z = np.stack(np.meshgrid(values, values), axis=-1)
-    plots.manifold(path, _decode(trained, jnp.asarray(z)), values)
+    plots.manifold(path, view.pictures(_decode(trained, jnp.asarray(z))), values)
     caption = "Decoder means on a grid whose cells have equal mass under a standard normal."
-    return Figure(path, "The latent space", caption)
+    return Figure(path, "The latent space", _scaled(caption, view))
 
 
 def _traversals(
@@ -423,12 +359,15 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    move = TRAVERSALS[trained.model.posterior.support]
+    move = paths.TRAVERSALS[trained.model.posterior.support]
     z = move(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
-    plots.traversals(path, images, latents, TRAVERSAL, kl)
-    caption = "The most informative latents, moved one at a time from the code of a test image."
-    return Figure(path, "Traversals", caption)
+    plots.traversals(path, shown.view.pictures(images), latents, TRAVERSAL, kl)
+    caption = (
+        "The most informative latents, moved one at a time from the code of a test "
+        f"{shown.view.noun}."
+    )
+    return Figure(path, "Traversals", _scaled(caption, shown.view))
 
 
 def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
@@ -436,10 +375,14 @@ def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Fi
     ends = shown.take(np.resize(np.arange(len(shown.images)), 2 * NUM_PAIRS))
     starts = None if ends.labels is None else ends.labels[::2, None]
     codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
-    paths = PATHS[trained.model.posterior.support](codes, PATH_STEPS)
-    images = _decode(trained, paths, starts)
-    plots.interpolations(path, images, ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:]))
-    return Figure(path, "Interpolations", "E[x|z] on the shortest path between two codes.")
+    walk = paths.PATHS[trained.model.posterior.support]
+    images = _decode(trained, walk(codes[:, 0], codes[:, 1], PATH_STEPS), starts)
+    view = shown.view
+    ends_of_paths = ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:])
+    pictures = view.pictures(images), view.pictures(ends_of_paths)
+    plots.interpolations(path, *pictures, noun=view.noun)
+    caption = "E[x|z] on the shortest path between two codes."
+    return Figure(path, "Interpolations", _scaled(caption, view))
 
 
 def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:
@@ -535,23 +478,28 @@ def _image_grid(
     images_of: Callable[[int], np.ndarray],
     shown: tuple[table.RunGrid, str],
     reference: np.ndarray | None,
+    view: plots.View,
 ) -> Figure:
-    """Draw the images of each cell over two axes, NaN where every run diverged.
+    """Draw the examples of each cell over two axes, NaN where every run diverged.
 
     Args:
         folder: folder of the PNG files.
         title: title of the figure.
         images_of: gives the images of a row by its index.
         shown: cells that are drawn, and a sentence where that are not all.
-        reference: test images that the cells reconstruct.
+        reference: test examples that the cells reconstruct.
+        view: how examples are drawn.
     """
     path, (grid, note) = folder / f"{title.lower()}_over_axes.png", shown
     images = {row: images_of(row) for row in sorted(set(grid.runs.ravel().tolist()) - {-1})}
     blank = np.full_like(next(iter(images.values())), np.nan)
     cells = np.array([[images.get(int(row), blank) for row in line] for line in grid.runs])
     axes = (grid.down, grid.down_values, grid.across, grid.across_values)
-    plots.grid_of_images(path, cells, *axes, title, reference=reference)
-    caption = "The same noise in every cell." if reference is None else "The same test images."
+    above = None if reference is None else view.pictures(reference)
+    pictures = view.pictures(cells)
+    plots.grid_of_images(path, pictures, *axes, title, reference=above, noun=view.noun)
+    same = f"The same test {view.noun}s."
+    caption = _scaled("The same noise in every cell." if reference is None else same, view)
     return Figure(path, f"{title} over the axes", _caption(caption + note, grid.fixed))
 
 

@@ -47,7 +47,8 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
         ...     "98.00" in Path(folder, "report.html").read_text(encoding="utf-8")
         True
     """
-    results = {"swept": [], **files.finite(results)}
+    rows = table.finite(results["runs"], results.get("swept", []))
+    results = {"swept": [], **files.finite(results), "runs": rows}
     parts = [
         _headline(results),
         _notices(results),
@@ -95,7 +96,8 @@ def _lead(results: Results, best: Row | None) -> list[str]:
 
 
 def _shape(data: Mapping[str, Any]) -> str:
-    return " x ".join(str(size) for size in data.get("image_shape", []))
+    shape = data.get("event_shape", data.get("image_shape", []))
+    return " x ".join(str(size) for size in shape)
 
 
 def _study_card(results: Results) -> str:
@@ -277,8 +279,9 @@ def _command(results: Results) -> str:
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:
     facts = {"asked for": data.get("asked")}
     facts |= {name: data.get(name) for name in ("used", "source", "splits", "binarize")}
+    facts |= {"encoding": data.get("encoding"), "recognised": "; ".join(data.get("recognised", []))}
     counts = {name: data.get(name) for name in ("num_train", "num_valid", "num_test")}
-    return {**facts, **counts, "image_shape": _shape(data)}
+    return {**facts, **counts, "shape of x": _shape(data)}
 
 
 def _provenance(results: Results) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import rng
-from vae_jax.hparams import HParam, HParams
+from vae_jax.hparams import HParam, HParams, declared_by, shipped
 from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
@@ -28,11 +28,11 @@ from vae_jax.objectives.combinations import refused_objectives, refused_regulari
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import one_of, real, setting, whole
+from vae_jax.settings import check_settings, one_of, real, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.optimizers import Adam, Optimizer
-from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, default_float
+from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,14 @@ class TrainSpec:
     )
 
     def __post_init__(self) -> None:
-        """Refuse an objective or a regularizer that the posterior does not allow.
+        """Refuse settings out of range, and an objective that the posterior does not allow.
 
         Raises:
-            InputError: their traits do not fit, see :mod:`vae_jax.objectives.combinations`.
+            InputError: a value is out of range, or the traits of objective, regularizers and
+                posterior do not fit (:mod:`vae_jax.objectives.combinations`).
         """
         posterior, objective = self.model.posterior, self.objective
+        check_settings(self, objective, *self.regularizers, self.optimizer)
         own = {"objective": type(objective).__name__} | vars(objective)
         spell = Spelling(own | dict(self.model.spelling.values))
         refused = refused_objectives(posterior, self.model.prior, objective, spell)
@@ -110,23 +112,44 @@ class TrainSpec:
 
         Args:
             hparams: hyperparameters of all runs, with known values.
+
+        Raises:
+            InputError: the model has fewer latents, or nothing reads a value that is given.
         """
+        self._check(hparams)
         is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
         optimizer = self.optimizer.specialized(hparams)
         return dataclasses.replace(self, optimizer=optimizer, is_averaged=is_averaged)
+
+    def _check(self, hparams: HParams) -> None:
+        """Refuse hyperparameters that this specification cannot use."""
+        read, shipped_ones = declared_by(self), shipped()
+        for name, array in hparams._asdict().items():
+            values = mesh.to_host(array)
+            default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
+            if name not in read and (values != default).any():
+                problem = "no member of the specification reads it"
+                advice = "give the member that does, or leave it out"
+                value = values[values != default].flat[0]
+                raise InputError(setting=name, value=value, problem=problem, advice=advice)
+        largest = int(mesh.to_host(hparams.latent_size).max())
+        if largest > self.model.max_latents:
+            problem = f"the model has max_latents={self.model.max_latents}"
+            advice = "give a model with as many"
+            raise InputError(setting="latent_size", value=largest, problem=problem, advice=advice)
 
 
 class Batch(NamedTuple):
     """Examples and randomness of one update.
 
     Attributes:
-        x: images in [0, 1].
+        x: examples as the model takes them; pixels are in [0, 1].
         noise: the posterior's noise, of which samples of z are made.
         key: key of the regularisers.
         y: labels, for a conditional model only.
     """
 
-    x: Images
+    x: Observations
     noise: Noise
     key: PRNGKey
     y: Labels | None = None
@@ -212,16 +235,16 @@ class TrainState(NamedTuple):
 def init(
     spec: TrainSpec,
     hparams: HParams,
-    data_mean: Float[Array, "height width channels"],
-    examples: Images | None = None,
+    data_mean: Float[Array, "*event"],
+    examples: Observations | None = None,
 ) -> TrainState:
     """Return the state before the first update.
 
     Args:
         spec: model and training.
         hparams: hyperparameters of one run.
-        data_mean: mean image, in [0, 1], from which the decoder's bias starts.
-        examples: images from which a prior with pseudo-inputs starts, where there is one.
+        data_mean: mean of each dimension of x, from which the decoder's bias starts.
+        examples: examples from which a prior with pseudo-inputs starts, where there is one.
     """
     zero = jnp.zeros((), jnp.int32)
     params = spec.model.init(hparams, data_mean, examples)
@@ -284,7 +307,7 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, is_held)
+    params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
     params = _update_posterior(spec, hparams, params, value, is_held)
     average = _update_average(spec, hparams, state, params, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged, average), terms
@@ -326,7 +349,12 @@ def regularized_objective(
 
 
 def _update_likelihood(
-    spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, is_held: Bool[Array, ""]
+    spec: TrainSpec,
+    params: Params,
+    value: ObjectiveOutput,
+    x: Observations,
+    step: Int[Array, ""],
+    is_held: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
 
@@ -337,7 +365,7 @@ def _update_likelihood(
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
-    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
+    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated, step)
     return params | {"likelihood": _unless_held(is_held, moved, params["likelihood"])}
 
 
@@ -481,7 +509,7 @@ def draw_batch(
     Args:
         spec: model and training.
         keys: keys of the update.
-        data: examples, 0 to 255.
+        data: stored examples.
         indices: examples of the batch; None for all.
     """
 
@@ -489,16 +517,17 @@ def draw_batch(
         return values if indices is None else values.at[indices].get(mode="promise_in_bounds")
 
     noise = spec.model.noise(keys.posterior, spec.objective.num_draws, spec.batch_size)
-    x = draw_images(spec, keys.binarize, take(data.pixels))
+    x = draw_observations(spec, keys.binarize, take(data.pixels))
     y = None if data.labels is None else take(data.labels)
     return Batch(x, noise, keys.regularizer, y)
 
 
-def draw_images(spec: TrainSpec, key: PRNGKey, pixels: Pixels) -> Images:
-    """Return the images in [0, 1] that the model is given; ``dynamic`` draws binary ones."""
+def draw_observations(spec: TrainSpec, key: PRNGKey, stored: Stored) -> Observations:
+    """Return the x that the model is given; ``dynamic`` draws binary pixels."""
     if spec.binarize != "dynamic":
-        return batches.as_images(pixels)
-    return batches.binarize(key, pixels).astype(default_float())
+        return batches.as_observations(stored)
+    rank = len(spec.model.event_shape)
+    return batches.binarize(key, stored, rank).astype(default_float())
 
 
 def first_not_finite(

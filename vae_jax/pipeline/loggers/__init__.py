@@ -7,6 +7,7 @@ To add one, subclass it and open it in ``_open_loggers`` of ``vae_jax/pipeline/t
 
 from vae_jax.pipeline.loggers.base import Logger
 from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
+from vae_jax.pipeline.loggers.notebook import NotebookProgress, progress_bar
 from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
 from vae_jax.pipeline.loggers.tensorboard import TensorBoardLogger
 from vae_jax.pipeline.loggers.terms import format_terms
@@ -15,9 +16,11 @@ __all__ = [
     "EvaluationProgress",
     "JSONLinesLogger",
     "Logger",
+    "NotebookProgress",
     "TensorBoardLogger",
     "TrainingProgress",
     "format_terms",
+    "progress_bar",
     "read",
     "read_whole",
 ]

@@ -1,9 +1,11 @@
-"""Figures as PNG files, drawn from arrays and rows; the only modules that import matplotlib.
+"""Figures drawn from arrays and rows, and their PNG files; the only modules with matplotlib.
+
+Each function returns its figure and writes it where it is given a path.
 
 Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
-black) or three. Of other numbers of channels the first or the first three are drawn; the second of
-two and the fourth of four are an alpha channel, which is left out. Latents are named z1, z2, ... in
-the order of the model, so z1 has index 0.
+black) or three; `View` makes them of x of any kind. Of other numbers of channels the first or the
+first three are drawn; the second of two and the fourth of four are an alpha channel, which is left
+out. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
 """
 
 from vae_jax.reporting.plots.bounds import Bound, bounds
@@ -22,10 +24,15 @@ from vae_jax.reporting.plots.images import (
 )
 from vae_jax.reporting.plots.latents import kl_per_latent
 from vae_jax.reporting.plots.rate_distortion import rate_distortion
+from vae_jax.reporting.plots.terms import Term
 from vae_jax.reporting.plots.training import training_curves
+from vae_jax.reporting.plots.vectors import vector_reconstructions
+from vae_jax.reporting.plots.views import View
 
 __all__ = [
     "Bound",
+    "Term",
+    "View",
     "bounds",
     "curves_over_axis",
     "embedding",
@@ -41,4 +48,5 @@ __all__ = [
     "shown_cells",
     "training_curves",
     "traversals",
+    "vector_reconstructions",
 ]
