@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vae_jax.data import checks, encodings
 from vae_jax.data.arrays import read_hdf5, read_mat, read_npy
@@ -253,7 +254,7 @@ def _joined(
     encoding: str,
     standardization: Standardization | None,
 ) -> Dataset:
-    columns = {
+    columns: dict[str, Any] = {
         name.format(split): array
         for split, part in splits.items()
         for name, array in zip(("{}", "{}_labels", "{}_factors"), part, strict=True)

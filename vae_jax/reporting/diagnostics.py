@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES, LARGEST_SHARE
@@ -315,8 +317,8 @@ def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | N
     if gap <= MANY_ERRORS * error and fall <= MANY_ERRORS * own.error:
         return None
     train = {row["step"]: row.get("train_elbo") for row in history}
-    both = [train.get(own.steps[peak]), train.get(own.steps[-1])]
-    if all(map(table.is_number, both)) and both != sorted(both):
+    both = [train.get(step) for step in (own.steps[peak], own.steps[-1])]
+    if all(map(table.is_number, both)) and np.diff(np.array(both, float))[0] < 0:
         return None
     since = format.count(own.steps[peak])
     return f"the valid ELBO has fallen by {format.nats(fall)} since step {since}"
@@ -332,7 +334,7 @@ def _inference(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     error = run.get("test_bound_gain_se")
     remedies = ["--posterior=iaf", "--objective=iwae", "wider --hidden_sizes"]
     facts = f"the ELBO is at least {format.with_error(gap, error)} nats below log p(x)"
-    facts += f", {format.share(gap / kl)} of the KL" if kl > SMALLEST_GAP else ""
+    facts += f", {format.share(gap / kl)} of the KL" if kl > max(SMALLEST_GAP, gap / 10) else ""
     family, encoder = run.get("approximation_gap"), run.get("amortization_gap")
     if family is not None and encoder is not None:
         facts += (
@@ -499,8 +501,8 @@ class _Curve(NamedTuple):
     """
 
     title: str
-    steps: list[int]
-    values: list[float]
+    steps: Sequence[int]
+    values: Sequence[float]
     error: float | None
 
 
