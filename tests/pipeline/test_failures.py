@@ -88,7 +88,7 @@ def test_a_crash_in_one_figure_leaves_the_others(start, tmp_path, monkeypatch, n
     monkeypatch.setattr(report, "write", lambda *_: None)
     status, _, lines = start()
     count = 2 if name == "grid_of_images" else 1
-    assert (status, len(lines), len(drawn)) == (1, count, 12 - count)
+    assert (status, len(lines), len(drawn)) == (1, count, 12 - count), lines
 
 
 def test_results_are_there_before_anything_is_drawn(start, tmp_path, monkeypatch):
