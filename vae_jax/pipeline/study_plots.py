@@ -13,7 +13,7 @@ import numpy as np
 
 from vae_jax import rng
 from vae_jax.data import Dataset
-from vae_jax.models import inputs
+from vae_jax.models import inputs, paths
 from vae_jax.pipeline import draw, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
 from vae_jax.reporting import conclusions, report, table
@@ -80,7 +80,8 @@ class StudyPlots:
         kl = one.row.get("kl_per_latent")
         known = None if kl is None or None in kl else np.asarray(kl, float)
         return _plots().traversals(
-            None, _pictures(one, images), np.asarray(latents), np.asarray(values, float), known
+            *(None, _pictures(one, images), np.asarray(latents), np.asarray(values, float), known),
+            moved=paths.MOVED[one.model.posterior.support],
         )
 
     def interpolations(
@@ -134,6 +135,10 @@ class StudyPlots:
         from vae_jax.reporting import figures
 
         found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
+        if "dataset" not in found:
+            data = self.data()
+            facts = {"used": data.record.used, "source": data.record.source}
+            found["dataset"] = facts | {"event_shape": list(data.event_shape)}
         if "diagnosis" not in found:
             found |= conclusions.conclude(found, self.metrics)
         best = table.best(self.rows)
