@@ -65,7 +65,7 @@ def check(spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int = 1) 
     for problem in compatibility.refused_length(num_steps, spec.batch_size):
         raise InputError(problem)
     optimizer = spec.optimizer
-    if optimizer.schedule == "cosine" and num_steps > optimizer.num_steps:
+    if optimizer.schedule == "cosine" and 0 < optimizer.num_steps < num_steps:
         raise InputError(
             setting="num_steps",
             value=num_steps,
