@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -138,7 +139,7 @@ class TrainSpec:
         for name, array in hparams._asdict().items():
             values = mesh.to_host(array)
             if name in declared:
-                declared[name].array(values)  # out of range after HParams._replace
+                _check_range(declared[name], values)
             default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
             if name not in read and (values != default).any():
                 needed = declared[name].only_with if name in declared else ""
@@ -153,6 +154,14 @@ class TrainSpec:
             problem = f"the model has max_latents={self.model.max_latents}"
             advice = "give a model with as many"
             raise InputError(setting="latent_size", value=largest, problem=problem, advice=advice)
+
+
+def _check_range(hparam: HParam, values: np.ndarray) -> None:
+    """Refuse values out of range, as ``HParams._replace`` takes them; float32 may round one up."""
+    for value in values.flat:
+        lower = np.nextafter(value, 0) if values.dtype.kind == "f" else value
+        if not hparam.type.is_valid(lower.item()):
+            hparam.array(value)
 
 
 class Batch(NamedTuple):
