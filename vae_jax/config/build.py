@@ -140,4 +140,6 @@ def intervals(config: Config) -> Intervals:
 
 def evaluations(config: Config) -> list[str]:
     """Return the names of the evaluations to be made, in the order of their columns."""
-    return [name for name in EVALUATORS if name in (*ALWAYS, *config.evaluate)]
+    wanted = (*ALWAYS, *config.evaluate)
+    known = [name for name in EVALUATORS if name in wanted]
+    return [*known, *(name for name in config.evaluate if name not in EVALUATORS)]

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import rng
+from vae_jax import contract, rng
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models import latents
 from vae_jax.models.combinations import Spelling, refused_priors
@@ -78,11 +78,16 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a prior that cannot be that of the posterior.
+        """Refuse what is no member, and a prior that cannot be that of the posterior.
 
         Raises:
-            InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
+            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
+                traits do not fit (:mod:`vae_jax.models.combinations`).
         """
+        contract.check("network", self.network, Network)
+        contract.check("posterior", self.posterior, PosteriorFamily)
+        contract.check("prior", self.prior, PriorFamily)
+        contract.check("likelihood", self.likelihood, Likelihood)
         for message in refused_priors(self.posterior, self.prior, self.spelling):
             raise InputError(message)
 
@@ -177,7 +182,9 @@ class VAE:
     def posterior_at(self, hparams: HParams, params: Params, heads: dict[str, Array]) -> Posterior:
         """Return q(z|x) with the given outputs of the encoder."""
         posterior_params = params.get("posterior", {})
-        return self.posterior(hparams, posterior_params, heads, self.latent_mask(hparams))
+        q = self.posterior(hparams, posterior_params, heads, self.latent_mask(hparams))
+        contract.check_result(self.posterior, q, Posterior)
+        return q
 
     def prior_at(self, hparams: HParams, params: Params, y: Labels | None = None) -> Prior:
         """Return p(z), or p(z|y) for given labels."""
@@ -188,7 +195,9 @@ class VAE:
             return self.encode(hparams, params, x, labels)
 
         prior_params = params.get("prior", {})
-        return self.prior(hparams, prior_params, self.latent_mask(hparams), encode, y)
+        p = self.prior(hparams, prior_params, self.latent_mask(hparams), encode, y)
+        contract.check_result(self.prior, p, Prior)
+        return p
 
     def decode(
         self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
@@ -218,7 +227,10 @@ class VAE:
         flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
         flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
         likelihood_params = params.get("likelihood", {})
-        return self.likelihood(hparams, likelihood_params, flat.reshape(*batch, *bias.shape))
+        outputs = flat.reshape(*batch, *bias.shape)
+        distribution = self.likelihood(hparams, likelihood_params, outputs)
+        contract.check_result(self.likelihood, distribution, Distribution)
+        return distribution
 
     def noise(self, key: PRNGKey, *shape: int) -> Float[Array, "*shape size"]:
         """Draw the noise ``[*shape, size]`` of samples of q(z|x): the posterior's own.

@@ -5,7 +5,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.config import build
 from vae_jax.config.flags import Config
+from vae_jax.config.members import columns_of
 from vae_jax.data import Dataset
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.evaluators import EvalContext
@@ -54,7 +56,8 @@ def draw_figures(
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
-    drawn = figures.draw_study(target, models, shown, rows, swept) if swept else []
+    evaluated = columns_of(build.evaluations(config))
+    drawn = figures.draw_study(target, models, shown, rows, swept, evaluated) if swept else []
     best = table.best(rows)
     if best is None:
         return drawn

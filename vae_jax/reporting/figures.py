@@ -116,6 +116,7 @@ def draw_study(
     shown: ShownImages,
     rows: Sequence[Row],
     swept: Sequence[str],
+    evaluated: Iterable[Column] = (),
 ) -> list[Figure]:
     """Draw the figures that compare runs: terms over the axes, then images over the axes.
 
@@ -125,9 +126,10 @@ def draw_study(
         shown: test images that are reconstructed.
         rows: rows of test results, in the order of the runs' numbers.
         swept: names of the swept flags.
+        evaluated: columns of the evaluators that were asked.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = draw_terms(folder, rows, swept, evaluators.columns(EVALUATORS))
+    drawn = draw_terms(folder, rows, swept, evaluated)
     if not table.axes(swept) or table.best(rows) is None:
         return drawn
     grid, shown = table.run_grid(rows, swept), shown.take(slice(CELL_IMAGES))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import rng
+from vae_jax import contract, rng
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
@@ -86,11 +86,16 @@ class TrainSpec:
     )
 
     def __post_init__(self) -> None:
-        """Refuse an objective or a regularizer that the posterior does not allow.
+        """Refuse what is no member, and an objective or penalty that the posterior does not allow.
 
         Raises:
-            InputError: their traits do not fit, see :mod:`vae_jax.objectives.combinations`.
+            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
+                traits do not fit (:mod:`vae_jax.objectives.combinations`).
         """
+        contract.check("objective", self.objective, Objective)
+        contract.check("optimizer", self.optimizer, Optimizer)
+        for penalty in self.regularizers:
+            contract.check("regularizers", penalty, Regularizer)
         posterior, objective = self.model.posterior, self.objective
         own = {"objective": type(objective).__name__} | vars(objective)
         spell = Spelling(own | dict(self.model.spelling.values))

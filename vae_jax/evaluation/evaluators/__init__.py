@@ -47,14 +47,14 @@ ALWAYS = ("nll",)
 """Evaluators that always run, because runs are ranked by their numbers."""
 
 
-def columns(names: Iterable[str]) -> list[Column]:
+def columns(evaluators: Iterable[type[Evaluator]]) -> list[Column]:
     """Return the columns of some evaluators, in their order, without those of standard errors.
 
     Example:
-        >>> [column.name for column in columns(["gaps"])][:2]
+        >>> [column.name for column in columns([Gaps])][:2]
         ['inference_gap', 'approximation_gap']
     """
-    return [column for name in names for column in EVALUATORS[name].columns]
+    return [column for each in evaluators for column in each.columns]
 
 
 __all__ = [

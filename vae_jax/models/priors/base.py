@@ -5,6 +5,7 @@ A family inherits from :class:`PriorFamily` and gets the default bodies given th
 :class:`Prior`, which it does not inherit from.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -112,6 +113,7 @@ class PriorFamily(Protocol):
         del key, hparams, start
         return {}
 
+    @abstractmethod
     def __call__(
         self,
         hparams: HParams,
