@@ -402,13 +402,13 @@ class Part(NamedTuple):
 PARTS = {
     "rates": Part(measure_rates, 15),
     "mlp": Part(functools.partial(measure_runs, net="mlp"), 75),
-    "trip_count": Part(measure_trip_count, 35),
-    "study": Part(measure_study, 130),
-    "float64": Part(measure_float64, 30),
+    "trip_count": Part(measure_trip_count, 50),
+    "study": Part(measure_study, 110),
+    "float64": Part(measure_float64, 50),
     "nll": Part(measure_nll, 25),
-    "conv": Part(functools.partial(measure_runs, net="conv"), 65),
-    "parallel_runs": Part(measure_parallel_runs, 45),
-    "torch": Part(measure_torch, 45),
+    "conv": Part(functools.partial(measure_runs, net="conv"), 60),
+    "parallel_runs": Part(measure_parallel_runs, 40),
+    "torch": Part(measure_torch, 55),
 }
 """Parts in the order of measurement; together at most :data:`TOTAL_SECONDS`."""
 

@@ -95,7 +95,8 @@ def facts(spec: TrainSpec) -> tuple[int, float]:
         batch = step.draw_batch(spec, step.BatchKeys.at(hparams, state.step), Examples(pixels))
         return step.train_step(spec, hparams, state, batch, spec.batch_size)[0]
 
-    cost = jax.jit(update).lower(hparams, state, pixels).cost_analysis()
+    with jax.default_device(jax.devices("cpu")[0]):  # others do not count before they compile
+        cost = jax.jit(update).lower(hparams, state, pixels).cost_analysis()
     params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     return params, (cost or {})["flops"]
 

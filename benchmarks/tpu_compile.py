@@ -13,7 +13,6 @@ leapfrog step), and what the chips send each other. Data are 60,000 images of 28
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import math
 import os
@@ -185,7 +184,7 @@ def examples(*shape: int) -> Examples:
 def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     """Return the chunk of updates of a study, split over the chips by runs, or by batch for one."""
     rows = sweeps.configs(command_line.parse(flags))
-    common = dataclasses.replace(rows[0], latent_size=max(row.latent_size for row in rows))
+    common = rows[0].replace(latent_size=max(row.latent_size for row in rows))
     spec, hparams = build.train_spec(common, IMAGE_SHAPE), build.hparams(rows)
     devices = Devices(1, num_chips) if len(rows) == 1 else Devices(num_chips, 1)
     layout = Layout(math.ceil(len(rows) / devices.run), *devices)

@@ -20,16 +20,32 @@ class LinearModel:
 
     weights: np.ndarray
     variance: float
+    is_vector: bool = False  # x is [d] instead of [1, d, 1]
 
     @classmethod
     def random(cls, num_pixels: int, num_latents: int, variance: float, seed: int = 0):
         basis, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(num_pixels, num_latents)))
         return cls(basis * np.linspace(0.5, 1.5, num_latents), variance)
 
+    @classmethod
+    def fitted(cls, x: np.ndarray, num_latents: int) -> "LinearModel":
+        """The maximum-likelihood probabilistic PCA of centred vectors (Tipping & Bishop 1999)."""
+        values, vectors = np.linalg.eigh(x.T @ x / len(x))
+        values, vectors = values[::-1], vectors[:, ::-1]
+        variance = float(values[num_latents:].mean())
+        gains = np.sqrt(values[:num_latents] - variance)
+        return cls(vectors[:, :num_latents] * gains, variance, is_vector=True)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        size = len(self.weights)
+        return (size,) if self.is_vector else (1, size, 1)
+
     @property
     def vae(self) -> VAE:
-        shape = (1, len(self.weights), 1)
-        return VAE(shape, self.weights.shape[1], MLP(()), likelihood=GaussianLikelihood())
+        return VAE(
+            self.event_shape, self.weights.shape[1], MLP(()), likelihood=GaussianLikelihood()
+        )
 
     @property
     def hparams(self) -> HParams:
@@ -47,8 +63,7 @@ class LinearModel:
             "mean": {"kernel": mean, "bias": zeros},
             "log_var": {"kernel": 0 * mean, "bias": log_var},
         }
-        shape = (1, len(self.weights), 1, 1)
-        bias = {"output_bias": np.zeros(shape)}
+        bias = {"output_bias": np.zeros((*self.event_shape, 1))}
         return {
             "encoder": encoder,
             "decoder": {"latent": {"kernel": self._wide(self.weights).T}},

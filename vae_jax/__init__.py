@@ -6,7 +6,7 @@ command line can set the environment variables that JAX reads when it is importe
 Example::
 
     data = vae_jax.load("mnist_5k")
-    model = vae_jax.VAE(data.image_shape, max_latents=10)
+    model = vae_jax.VAE(data.event_shape, max_latents=10)
     spec = vae_jax.TrainSpec(model, binarize="dynamic")
     hparams = vae_jax.HParams.of(latent_size=10)
     state = vae_jax.fit(spec, hparams, data, num_steps=1000)

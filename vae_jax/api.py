@@ -15,7 +15,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import results
 from vae_jax.runtime import mesh
-from vae_jax.training import loop, memory, vectorized
+from vae_jax.training import compatibility, loop, memory, vectorized
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.types import Row
@@ -37,7 +37,7 @@ def fit(
         spec: static specification of the model and its training.
         hparams: hyperparameters of one run (scalars) or of a study (``[runs]``, see
             :func:`vae_jax.grid`).
-        data: images.
+        data: data set.
         num_steps: number of updates.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
 
@@ -47,7 +47,7 @@ def fit(
     Example:
         >>> import vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2)
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2)
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> state = fit(spec, vae_jax.HParams.of(latent_size=2), data, num_steps=1)
         >>> state.step.tolist()
@@ -62,6 +62,7 @@ def _fit(
 ) -> tuple[TrainState, list[Row]]:
     """Return the trained state and the rows of the last update."""
     spec = spec.specialized(hparams)
+    compatibility.check_data(spec, data)
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     state, rows = loop.initial_state(spec, hparams, data, layout), []
     intervals = Intervals(num_steps, eval_every=num_steps, checkpoint_every=num_steps)
@@ -113,7 +114,7 @@ def ablate(
     Args:
         spec: static specification of the model and its training.
         grid: hyperparameters ``[runs]``, see :func:`vae_jax.grid`.
-        data: images.
+        data: data set.
         num_steps: number of updates.
         num_particles: K of the importance-weighted bound behind ``test_nll``.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
@@ -124,7 +125,7 @@ def ablate(
     Example:
         >>> import jax, vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2)
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2)
         >>> spec = vae_jax.TrainSpec(model, batch_size=8)
         >>> study = ablate(spec, vae_jax.grid(latent_size=[1, 2]), data, num_steps=1)
         >>> [(row["run"], row["latent_size"], row["step"]) for row in study.table]

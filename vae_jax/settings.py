@@ -119,6 +119,18 @@ def sizes(low: int) -> ValueType:
     return ValueType(parse, is_valid, description + ("" if low else " (or nothing)"))
 
 
+def _parse_image_size(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.replace("x", ",").split(",")) if text else ()
+
+
+IMAGE_SIZE = ValueType(
+    _parse_image_size,
+    lambda value: len(value) in (0, 2) and all(1 <= n < 2**16 for n in value),
+    "HEIGHTxWIDTH in pixels (or nothing)",
+)
+"""Type of sizes of images, as 64x48."""
+
+
 def one_of(*names: str) -> ValueType:
     """Return the type of one name out of several.
 

@@ -110,7 +110,7 @@ def test_a_missing_flagfile_is_named_with_those_there_are(here, name):
 
 
 def test_a_flagfile_that_is_no_text_is_refused(here):
-    (here / "a.flags").write_bytes(b"\xff\xfe--beta")
+    (here / "a.flags").write_bytes(b"\xff\xfa--beta")
     with pytest.raises(InputError, match=r"^--flagfile=a\.flags: cannot be read as text"):
         parse(["--flagfile=a.flags"])
 
@@ -124,3 +124,22 @@ def test_a_mistake_in_a_flagfile_reads_like_one_on_the_command_line(here):
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.name)
 def test_every_experiment_parses_from_anywhere(here, path):
     assert parse([f"--flagfile={path.name}"]).workdir == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_flagfiles_of_any_editor_are_read(encoding, newline, tmp_path):
+    path = tmp_path / "own.flags"
+    path.write_bytes(newline.join(["# mine", "--beta=4", "--dataset=mnist_5k"]).encode(encoding))
+    config = parse([f"--flagfile={path}"])
+    assert (config.beta, config.dataset) == (4.0, "mnist_5k")
+
+
+@pytest.mark.parametrize("line", ["--beta = 4", "--beta 4", "--beta= 4", "--beta =4", "-beta  4"])
+def test_spaces_in_a_line_of_a_flagfile_are_refused_with_what_to_write(line, tmp_path):
+    path = tmp_path / "own.flags"
+    path.write_text(line)
+    with pytest.raises(InputError) as caught:
+        parse([f"--flagfile={path}"])
+    assert str(caught.value).startswith(f"--flagfile={path}: the line {line} has spaces")
+    assert str(caught.value).endswith("beta=4")

@@ -2,7 +2,9 @@
 
 import gzip
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,20 @@ def broken_png(folder: Path) -> Path:
     save_image(folder / "images" / "a.png", RNG.integers(0, 256, (30, 30), np.uint8))
     (folder / "images" / "b.png").write_bytes((folder / "images" / "a.png").read_bytes()[:300])
     return folder / "images"
+
+
+def deep_colours(folder: Path) -> Path:
+    """Write a PNG of 16-bit RGB, which Pillow opens as if it had 8 bits."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.full((4, 5, 3), 4095, ">u2"))
+    parts = {b"IHDR": struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows)}
+    chunks = b"".join(
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in (*parts.items(), (b"IEND", b""))
+    )
+    return write_files(folder / "images", {"a.png": b"\x89PNG\r\n\x1a\n" + chunks})
 
 
 def empty_folder(folder: Path) -> Path:
@@ -99,6 +115,8 @@ def text_file(folder: Path) -> Path:
 
 
 NAN = np.full((9, 4, 5), np.nan)
+DEEP = np.arange(20, dtype=np.uint16).reshape(4, 5) * 600
+HALF = np.full((9, 4, 5), 0.3)
 GRAY, SMALL = np.zeros((4, 5), np.uint8), np.zeros((3, 5), np.uint8)
 COLOUR = np.zeros((4, 5, 3), np.uint8)
 IMAGES, SQUARE = numbered(9), np.zeros((2, 5, 5), np.uint8)
@@ -108,15 +126,17 @@ TRAIN_GZ = gzip.compress(TRAIN_IDX)
 MALFORMED = {
     "missing npz": (lambda folder: folder / "no.npz", "no such file", "give a path"),
     "missing folder": (lambda folder: folder / "no", "no such file", "give a path"),
-    "not npz": (text_file, "neither .npz nor a folder", "numpy.savez"),
-    "no x_train": (npz_with(images=numbered(9)), "holds images", "as x_train"),
+    "not npz": (text_file, "neither a folder nor a file of .npz", "numpy.savez"),
+    "no x_train": (npz_with(a=IMAGES, b=IMAGES), "holds a, b", "as x_train"),
+    "two of one": (npz_with(x_valid=IMAGES, x_train=IMAGES, x_val=IMAGES), "both x_valid", "keep"),
     "empty npz": (npz_with(), "holds nothing", "as x_train"),
-    "unknown array": (npz_with(x_train=IMAGES, x_val=IMAGES), "x_val is none of", "x_valid"),
+    "unknown array": (npz_with(x_train=IMAGES, x_more=IMAGES), "x_more is none of", "x_valid"),
+    "factors alone": (npz_with(x_train=IMAGES, test_factors=IMAGES), "without x_test", "both"),
+    "half factors": (npz_with(x_train=IMAGES, train_factors=np.eye(9) / 2), "no factors", "whole"),
     "labels alone": (npz_with(x_train=IMAGES, y_test=np.arange(2)), "y_test without", "both"),
     "object array": (npz_with(x_train=np.array([[1], [2, 3]], object)), "Object arrays", "save it"),
     "array as npz": (array_named_npz, "cannot be read as .npz", "save it again"),
     "truncated npz": (truncated_npz, "cannot be read as .npz", "save it again"),
-    "flat images": (npz_with(x_train=np.zeros((9, 784), "u1")), "shape (9, 784)", "reshape"),
     "channels first": (npz_with(x_train=np.zeros((9, 3, 8, 8), "u1")), "channels first", "move"),
     "empty train": (npz_with(x_train=numbered(0)), "train is empty", "at least one"),
     "empty test": (npz_with(x_train=IMAGES, x_test=numbered(0)), "test is empty", "at least"),
@@ -125,10 +145,10 @@ MALFORMED = {
     "shapes": (npz_with(x_train=IMAGES, x_test=SQUARE), "(5, 5, 1)", "resize"),
     "NaN": (npz_with(x_train=NAN), "NaN", "remove or repair"),
     "infinity": (npz_with(x_train=NAN + np.inf), "NaN or infinity", "remove or repair"),
-    "floats to 255": (npz_with(x_train=numbered(9).astype("f4")), "to 200.0", "divide by 255"),
-    "negative floats": (npz_with(x_train=np.full((9, 4, 5), -0.5)), "from -0.5", "[0, 1]"),
+    "floats to 255": (npz_with(x_train=numbered(9).astype("f4")), "to 200", "divided by 255"),
     "large integers": (npz_with(x_train=numbered(9).astype("i4") * 2), "to 400", "0..255"),
     "negative integers": (npz_with(x_train=numbered(9).astype("i4") - 9), "from -9", "0..255"),
+    "two kinds": (npz_with(x_train=HALF, x_test=IMAGES), "some splits hold", "--encoding"),
     "complex": (npz_with(x_train=np.zeros((9, 4, 5), complex)), "dtype complex128", "give uint8"),
     "text": (npz_with(x_train=np.full((9, 4, 5), "a")), "dtype <U1", "give uint8"),
     "short labels": (npz_with(x_train=IMAGES, y_train=np.arange(8)), "shape (8,)", "one label"),
@@ -141,7 +161,7 @@ MALFORMED = {
     "a million classes": (npz_with(x_train=IMAGES, y_train=np.full(9, 10**6)), "1000000", "65535"),
     "infinite labels": (npz_with(x_train=IMAGES, y_train=np.full(9, np.inf)), "to inf", "from 0"),
     "no array": (member_that_is_no_array, "x_train is no array", "save it"),
-    "a pipe": (pipe("set.npz"), "neither .npz nor a folder", "numpy.savez"),
+    "a pipe": (pipe("set.npz"), "neither a folder nor a file", "numpy.savez"),
     "idx pipe": (pipe("idx", "train-images-idx3-ubyte"), "is not a file", "remove it"),
     "idx link": (linked_idx, "train-images-idx3-ubyte is a link out of", "put the file itself"),
     "idx cut": (idx_folder_with(train_images_idx3_ubyte=TRAIN_IDX[:-1]), "195 bytes", "again"),
@@ -159,18 +179,21 @@ MALFORMED = {
         "both a-train-images-idx3-ubyte and b-train-images-idx3-ubyte",
         "keep one",
     ),
-    "no images": (empty_folder, "no PNG, JPEG or IDX", "give another"),
+    "no images": (empty_folder, "no PNG, JPEG, TIFF or IDX", "give another"),
     "broken image": (broken_png, "b.png cannot be decoded", "remove it"),
-    "16 bits": (folder_of(a=GRAY.astype(np.uint16)), "a.png is not an 8-bit", "convert"),
+    "16 bits": (folder_of(a=DEEP, b=DEEP), "integers from 0 to 1", "--encoding=reals"),
     "image pipe": (pipe("images", "a.png"), "a.png is not a file", "remove it"),
     "dangling link": (linked("b.png", "no.png"), "b.png is not a file", "remove it"),
     "link out": (linked("b.png", "../secret.png"), "b.png is a link out of", "put the file itself"),
-    "link round": (linked("b", "."), "b is a link to a folder", "put the folder itself"),
+    "link round": (linked("b", "."), "b is a link to a folder that holds it", "remove"),
     "folder link": (linked("train", ".."), "train is a link to a folder", "put the folder itself"),
     "a program": (program_by_the_name_of_an_image, "a.png cannot be decoded", "remove it"),
     "image sizes": (folder_of(a=GRAY, b=SMALL), "a.png has shape (4, 5, 1) but b.png", "bring"),
     "image channels": (folder_of(a=GRAY, b=COLOUR), "(4, 5, 1) but b.png (4, 5, 3)", "channels"),
     "stray image": (folder_of(a__x=GRAY, y=GRAY), "y.png lies beside folders of classes", "move"),
+    "two depths": (folder_of(a=DEEP, b=GRAY), "a.png and b.png have different depths", "convert"),
+    "no train": (folder_of(test__x=GRAY), "has a folder test but none called train", "add one"),
+    "colours of 16 bits": (deep_colours, "a.png is not an 8-bit gray or RGB", "convert"),
     "stray split": (folder_of(train__x=GRAY, other__y=GRAY), "other/y.png lies beside", "use only"),
 }  # fmt: skip
 

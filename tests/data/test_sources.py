@@ -111,6 +111,114 @@ def test_channels_of_image_modes(mode, channels, tmp_path, read):
     assert data.train.max() == 255
 
 
+def triangle(offset: int) -> Image.Image:
+    """Return an upright triangle, brighter towards its foot: 6 wide, 8 high."""
+    pixels = np.full((8, 6), 20, np.uint8)
+    pixels[4:, 1:5] = 200
+    pixels[0, 0] = offset
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Train", "Test"),
+        ("training", "testing"),
+        ("archive/train", "archive/test"),
+        ("a/b/TRAIN", "a/b/TEST"),
+    ],
+    ids=lambda names: names[0],
+)
+@pytest.mark.parametrize("has_classes", [True, False], ids=["classes", "no classes"])
+def test_splits_are_recognised_in_any_case_and_depth(names, has_classes, tmp_path, read):
+    for name, count in zip(names, (12, 4), strict=True):
+        for index in range(count):
+            inside = f"{'ab'[index % 2]}/{index}.png" if has_classes else f"{index}.png"
+            save_image(tmp_path / "f" / name / inside, np.full((4, 5), 100 + index, np.uint8))
+    data = read(str(tmp_path / "f"))
+    assert (len(data.train) + len(data.valid), len(data.test)) == (12, 4)
+    assert data.class_names == (("a", "b") if has_classes else ())
+    said = "; ".join(data.record.recognised)
+    assert f"splits from the folders {names[1].split('/')[-1]}" in said
+    assert ("2 classes from the folders a, b" if has_classes else "no classes") in said
+
+
+def test_splits_below_the_classes_are_splits(tmp_path, read):
+    for kind in "ab":
+        for split, count in (("train", 6), ("test", 2)):
+            for index in range(count):
+                path = tmp_path / "f" / kind / split / f"{index}.png"
+                save_image(path, np.full((4, 5), 100 + index, np.uint8))
+    data = read(str(tmp_path / "f"))
+    assert len(data.test) == 4
+    assert data.class_names == ("a", "b")
+    assert np.bincount(data.test_labels).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("code", "turn"),
+    [
+        (3, Image.Transpose.ROTATE_180),
+        (6, Image.Transpose.ROTATE_90),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+def test_images_are_turned_as_their_orientation_says(code, turn, tmp_path, read):
+    (tmp_path / "f").mkdir()
+    for index in range(6):
+        exif = Image.Exif()
+        exif[0x0112] = code
+        triangle(index).transpose(turn).save(tmp_path / "f" / f"{index}.png", exif=exif)
+    triangle(6).save(tmp_path / "f" / "6.png")
+    data = read(str(tmp_path / "f"))
+    assert data.event_shape == (8, 6, 1)
+    assert (data.train[:, 4:, 1:5] == 200).all()
+    assert (data.train[:, 1:4] == 20).all()
+
+
+def test_gray_images_of_sixteen_bits_are_numbers(tmp_path, read):
+    images = np.arange(9 * 20, dtype=np.uint16).reshape(9, 4, 5) * 300
+    for index, image in enumerate(images):
+        kind = "tif" if index % 2 else "png"
+        (tmp_path / "f").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "f" / f"{index}.{kind}")
+    data = read(str(tmp_path / "f"), encoding="reals")
+    found = np.concatenate([data.train, data.valid, data.test])[..., 0]
+    np.testing.assert_array_equal(np.sort(found.ravel()), np.sort(images.ravel()))
+
+
+def test_mixed_sizes_and_colours_are_brought_to_one_where_asked(tmp_path, read):
+    rng = np.random.default_rng(0)
+    for index in range(9):
+        height, width = rng.integers(10, 20, 2)
+        shape = (height, width, 3) if index % 2 else (height, width)
+        save_image(tmp_path / "f" / f"{index}.png", np.full(shape, 10 * index, np.uint8))
+    (tmp_path / "f" / "notes.txt").write_text("mine")
+    (tmp_path / "f" / "more.gif").write_text("no")
+    for mode, channels in (("gray", 1), ("rgb", 3)):
+        data = read(str(tmp_path / "f"), resize=(8, 6), image_mode=mode)
+        assert data.event_shape == (8, 6, channels)
+        assert sorted(np.concatenate([data.train, data.valid, data.test])[:, 3, 3, 0].tolist()) == [
+            10 * index for index in range(9)
+        ]
+        said = "; ".join(data.record.recognised)
+        assert "resized to 8x6" in said
+        assert "passed over: 2 other files (.gif, .txt)" in said
+    with pytest.raises(InputError, match=r"--resize=.*--image_mode"):
+        read(str(tmp_path / "f"))
+    with pytest.raises(InputError, match=r"^--resize=8x6: has no effect on --dataset=digits"):
+        read("digits", resize=(8, 6))
+
+
+def test_a_link_to_a_folder_inside_is_followed(tmp_path, read):
+    folder = image_folder(tmp_path / "pictures")
+    (folder / "test").rename(folder / "val" / "c")
+    (folder / "val" / "c").rename(tmp_path / "aside")
+    (folder / "test").symlink_to("val")
+    data = read(str(folder))
+    assert len(data.test) == len(data.valid) == 4
+
+
 def test_local_data_import_no_slow_package():
     program = (
         "import sys; from vae_jax.data import load; load('digits'); load('mnist_5k'); print("

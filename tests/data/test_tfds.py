@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.samples import all_numbers, numbered, write_files
+from tests.samples import all_numbers, numbered, numbers, write_files
 from vae_jax.data import tfds as tfds_source
 from vae_jax.runtime.errors import InputError
 
@@ -119,3 +119,26 @@ def test_set_that_needs_tensorflow_names_the_command(read, tmp_path):
     stale = prepare(tmp_path, "cifar10/3.0.2", "tfrecord")
     with pytest.raises(InputError, match=f"; delete {stale}, then run once `pip"):
         read("cifar10")
+
+
+@pytest.mark.parametrize("is_mapped", [False, True], ids=["in memory", "mapped"])
+def test_the_factors_of_a_prepared_set_follow_their_images(is_mapped, tmp_path, read, monkeypatch):
+    """dsprites, shapes3d and smallnorb have features `label_*` and a split to train on alone."""
+    prepare(tmp_path, "toy/1.0.0")
+    found = [
+        {"image": image[..., None], "label_x": i, "label_a": i % 3, "value_x": i / 7}
+        for i, image in enumerate(numbered(12))
+    ]
+    features = ("image", "label_x", "label_a", "value_x")
+    replace_builder(monkeypatch, {"train": found}, features)
+    monkeypatch.setattr(tfds_source, "is_large", lambda shape: is_mapped)
+    data = read("toy")
+    for split in ("train", "valid", "test"):
+        found_numbers = numbers(getattr(data, split))
+        own = getattr(data, f"{split}_factors")
+        assert own[:, 1].tolist() == found_numbers
+        assert own[:, 0].tolist() == [number % 3 for number in found_numbers]
+    assert data.train_labels is None
+    assert "factors label_a, label_x" in data.record.recognised
+    if not is_mapped:
+        np.testing.assert_array_equal(read("toy").test_factors, data.test_factors)

@@ -137,6 +137,7 @@ def test_whatever_reads_a_row_asks_for_columns_that_are_declared():
     documents = {"swept", "columns", "evaluations", "dataset", "flags", "diagnosis", "reading"}
     documents |= {"kl_per_latent", "title", "command", "notes", "seconds", "versions", "splits"}
     documents |= {"asked", "used", "binarize", "substitution", "warnings", "image_shape"}
+    documents |= {"event_shape", "encoding", "recognised"}
     asked = {*gets, *terms} - documents
     assert len(asked) > 20
     assert asked <= ALL.keys() | FLAGS.keys()

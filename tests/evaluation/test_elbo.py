@@ -55,7 +55,7 @@ def _params():
 
 def _log_weights(num_particles: int) -> tuple[np.ndarray, np.ndarray]:
     """log p(x|z) and log w, ``[particles, examples]``, one particle at a time without batches."""
-    params, x = _params(), batches.as_images(jnp.asarray(PIXELS))
+    params, x = _params(), batches.as_observations(jnp.asarray(PIXELS))
     key, examples = rng.stream(HPARAMS.seed, "evaluate"), jnp.arange(len(x))
     noise = jax.jit(lambda k: example_noise(MODEL, key, examples, k))
     draw = jax.jit(lambda noise: sample_posterior(MODEL, HPARAMS, params, x, noise[None]))
@@ -164,7 +164,7 @@ def test_with_the_exact_posterior_the_nll_is_minus_the_log_evidence(float64, num
 
 def test_latent_statistics_are_those_of_all_examples_at_once(float64):
     evaluation = _measured(batch_size=6)
-    q = MODEL.encode(HPARAMS, _params(), batches.as_images(jnp.asarray(PIXELS)))
+    q = MODEL.encode(HPARAMS, _params(), batches.as_observations(jnp.asarray(PIXELS)))
     variance = np.var(q.mean, axis=0)
     np.testing.assert_allclose(evaluation.latents.variance, variance, rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(evaluation.latents.mean, np.mean(q.mean, axis=0), rtol=1e-10)

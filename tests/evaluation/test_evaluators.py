@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from vae_jax import api, rng
 from vae_jax.data import Dataset, Provenance, sprites
 from vae_jax.evaluation import columns, elbo, scoring
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing, base
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Runs, annealing, base, nll
 from vae_jax.evaluation.evaluators import gaps as gaps_evaluator
 from vae_jax.evaluation.evaluators.base import ExampleSubset
 from vae_jax.evaluation.evaluators.samples import aggregate_samples, prior_samples
@@ -54,7 +54,7 @@ def _small_sprites(num_train: int = 120, num_test: int = 13) -> Dataset:
     cuts = [num_train, num_train + num_test]
     images = np.split(sprites.render(factors)[..., None], cuts)
     labels, parts = np.split(factors[:, 0], cuts), np.split(factors, cuts)
-    record = Provenance("small", "small", "sprites", "cut in order")
+    record = Provenance("sprites", "sprites", "sprites", "cut in order")
     return Dataset(*images, *labels, record, *parts)
 
 
@@ -63,7 +63,7 @@ def runs() -> Runs:
     """Two runs of different sizes after a few updates; the second is looked at below."""
     data = _small_sprites()
     hparams = HParams.of(latent_size=[2, 3], seed=[0, 5], learning_rate=0.01)
-    spec = TrainSpec(VAE(data.image_shape, 3, MLP((6,))), batch_size=8)
+    spec = TrainSpec(VAE(data.event_shape, 3, MLP((6,))), batch_size=8)
     state = api.fit(spec, hparams, data, 5)
     return Runs(spec, hparams, state, data, Layout())
 
@@ -94,7 +94,7 @@ def _rows(name, runs):
 
 
 def _images(pixels):
-    return batches.as_images(jnp.asarray(pixels))
+    return batches.as_observations(jnp.asarray(pixels))
 
 
 def _codes(runs, pixels):
@@ -144,6 +144,19 @@ def test_train_and_test_are_compared_at_equal_k(runs, monkeypatch):
     (few,) = scoring.score(runs.spec, hparams, state, runs.data, num_particles=2)
     assert row["eval_particles"] == 3
     assert row["nll_gap"] == pytest.approx(few["test_nll"] - row["train_nll"], abs=1e-2)
+
+
+def test_the_images_behind_the_nll_are_drawn_once_for_all_runs(runs, monkeypatch):
+    drawn = []
+
+    def draw(binarize, split, data):
+        drawn.append(split)
+        return base.fixed_pixels(binarize, split, data)
+
+    monkeypatch.setattr(nll, "fixed_pixels", draw)
+    _rows("nll", runs)
+    assert runs.layout.max_parallel_runs < runs.num_runs
+    assert sorted(drawn) == ["test", "train"]
 
 
 def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
@@ -352,3 +365,21 @@ def test_what_training_draws_anew_is_drawn_once(runs):
     first, second = context.subset("train"), context.subset("train", 5)
     assert set(np.unique(first.pixels)) == {0, 255}
     np.testing.assert_array_equal(first.pixels[:5], second.pixels)
+
+
+def test_own_factors_on_a_full_grid_give_the_measures_of_drawn_factors(runs):
+    """The grid of other data than sprites is made of the examples of all splits."""
+    x = np.arange(24, dtype=np.uint8).reshape(24, 1) * 10
+    factors = np.stack(np.unravel_index(np.arange(24), (2, 3, 4)), axis=1).astype(np.int32)
+    rows = np.random.default_rng(0).permutation(24)
+    parts, own = np.split(x[rows], [12, 18]), np.split(factors[rows], [12, 18])
+    record = Provenance("own", "own", "own", "cut")
+    data = Dataset(*parts, None, None, None, record, *own)
+    context = runs.context(0)._replace(data=data)
+    examples, sizes = disentanglement.Disentanglement(factor_values=2)._grid(context)
+    assert sizes == (2, 2, 2)
+    kept = factors[(factors[:, 1] != 2) & (factors[:, 2] % 2 == 0)]
+    expected = np.ravel_multi_index(tuple(kept.T), (2, 3, 4)) * 10
+    np.testing.assert_array_equal(examples[:, 0], expected)
+    broken = dataclasses.replace(data, test=parts[2][:0], test_factors=None)
+    assert disentanglement.Disentanglement(4)._grid(context._replace(data=broken)) is None

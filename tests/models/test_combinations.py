@@ -116,7 +116,7 @@ def _name(choice: Choice) -> str:
 def _objectives(config: Config, sizes: Sequence[int]) -> np.ndarray:
     """Return the objectives of three updates, ``[runs, updates]``, all runs under one vmap."""
     spec = build.train_spec(config.replace(latent_size=max(sizes)), (3, 4, 1), num_classes=2)
-    images = batches.as_images(jnp.asarray(DATA.train[:8]))
+    images = batches.as_observations(jnp.asarray(DATA.train[:8]))
 
     def train(hparams: HParams) -> tuple[jax.Array, jax.Array]:
         def step(state: TrainState, _: None) -> tuple[TrainState, jax.Array]:

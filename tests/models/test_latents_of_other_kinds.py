@@ -5,6 +5,7 @@ latents, the other a loss of its own and parameters that follow the batch instea
 """
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -26,6 +27,7 @@ from vae_jax.models.posteriors import (
     Head,
     PosteriorFamily,
     SampleAndLogProb,
+    Stacked,
 )
 from vae_jax.models.priors import KL, PriorFamily, StandardNormal, VampPrior
 from vae_jax.models.vae import VAE
@@ -38,7 +40,7 @@ from vae_jax.training import step as training_step
 from vae_jax.training.step import Batch, TrainSpec, TrainState
 
 DATA = tiny_data()
-X = batches.as_images(jnp.asarray(DATA.train[:8]))
+X = batches.as_observations(jnp.asarray(DATA.train[:8]))
 LOG_2PI = np.log(2 * np.pi)
 
 
@@ -370,6 +372,7 @@ def test_the_codes_of_a_diverged_run_stay(float64):
 REFUSED = {
     "a prior of another support": lambda: _model(Circle(), StandardNormal()),
     "a mixture of posteriors": lambda: _model(Circle(), VampPrior()),
+    "an upper layer": lambda: Stacked(Circle()),
     "annealing": lambda: AnnealSpec(CIRCLE),
     "densities of single latents": lambda: TrainSpec(CIRCLE, regularizers=(TotalCorrelation(),)),
     "independent latents": lambda: TrainSpec(CODED, regularizers=(FactorVAE(),)),
@@ -382,7 +385,7 @@ def test_what_does_not_fit_is_refused_in_one_line(name):
     with pytest.raises(InputError) as caught:
         REFUSED[name]()
     assert len(str(caught.value).splitlines()) == 1
-    assert "posterior=" in str(caught.value)
+    assert re.match(r"\w+=\w+: ", str(caught.value))
     assert "; " in str(caught.value)
 
 
@@ -416,11 +419,11 @@ def test_paths_on_a_sphere_stay_on_it_and_their_steps_are_equal():
 
 def test_no_prior_is_advised_that_the_posterior_refuses():
     run = {"test_elbo": -9.0, "precision_pixels": 0.1, "precision_aggregate": 0.9}
-    for posterior, is_advised in (("gaussian", True), ("delta", False)):
+    for posterior, is_advised in (("gaussian", True), ("delta", False), ("my:Own", False)):
         all_found = diagnostics.diagnose_run(run | {"posterior": posterior, "prior": "normal"}, [])
         message = next(each.message for each in all_found if each.problem == "prior holes")
         assert ("--prior=vamp" in message) == is_advised
-        assert "--prior=flow" in message
+        assert ("--prior=flow" in message) == (posterior != "my:Own")
 
 
 @pytest.mark.parametrize("name", POSTERIORS)

@@ -9,7 +9,7 @@ from tests.oracles import tiny_vae
 from vae_jax.hparams import HParams
 from vae_jax.models import latents
 from vae_jax.models.networks import MLP, Conv
-from vae_jax.models.vae import VAE
+from vae_jax.models.vae import VAE, TrainedVAE
 
 NETWORKS = {
     "mlp": MLP((8,), "tanh"),
@@ -124,3 +124,26 @@ def test_a_conditional_model_refuses_missing_labels():
     params = jax.eval_shape(vae.init, hparams, MEAN)
     with pytest.raises(ValueError, match=r"y=None.*num_classes=7.*pass y"):
         jax.eval_shape(lambda p: vae.encode(hparams, p, jnp.zeros((2, 5, 4, 2))).center, params)
+
+
+def test_trained_models_share_their_compiled_programs():
+    model = VAE((4, 4, 1), 3, MLP((5,)))
+    runs = [HParams.of(latent_size=3, seed=seed) for seed in (0, 1)]
+    trained = [TrainedVAE(model, own, init(model, own, jnp.full((4, 4, 1), 0.3))) for own in runs]
+    x, key = jax.random.uniform(jax.random.key(0), (2, 4, 4, 1)), jax.random.key(1)
+
+    def images(run: TrainedVAE) -> list[jax.Array]:
+        return [run.encode(x).center, run.reconstruct(x), run.sample(key, 2)]
+
+    first = images(trained[0])
+    with jax.no_tracing():
+        second = images(trained[1])
+    for ours, theirs, eager in zip(first, second, _eager(trained[0], x, key), strict=True):
+        np.testing.assert_allclose(ours, eager, rtol=1e-5)
+        assert not np.allclose(ours, theirs)
+
+
+def _eager(run: TrainedVAE, x: jax.Array, key: jax.Array) -> list[jax.Array]:
+    model, own = run.model, (run.hparams, run.params)
+    z = model.sample_prior(*own, key, 2)
+    return [model.encode(*own, x).center, model.reconstruct(*own, x), model.generate(*own, z)]

@@ -41,7 +41,7 @@ def test_another_length_of_a_cosine_is_another_run(start):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--batch_size=81"], "--batch_size=81: exceeds the 80 training images"),
+        (["--batch_size=81"], "--batch_size=81: exceeds the 80 training examples"),
         (["--dataset=no.npz"], "--dataset=no.npz: no such file"),
         (["--beta=-1"], "--beta=-1: must be"),
         (["--betta=1"], "--betta: unknown flag; did you mean --beta?"),

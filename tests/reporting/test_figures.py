@@ -84,7 +84,7 @@ def test_the_map_of_two_latents_is_the_latent_space_itself(model, tmp_path, monk
     assert names == ()
     np.testing.assert_array_equal(points, context.codes(context.subset("test")))
     np.testing.assert_array_equal(shown, labels[0][:23])
-    assert title == "The latent space itself: 23 test images by label"
+    assert title == "The latent space itself: 23 test examples by label"
     assert "Neighbours" not in figure.caption
 
 

@@ -85,8 +85,9 @@ def _load(read, path: Path) -> object:
 
 def _assert_sound(dataset) -> None:
     if dataset is not None:
-        assert dataset.train.dtype == np.uint8
-        assert dataset.train.ndim == 4
+        assert dataset.train.dtype in (np.uint8, np.float32, np.int32)
+        assert np.isfinite(dataset.train).all()
+        assert dataset.train.ndim >= 2
         assert dataset.train.size > 0
 
 

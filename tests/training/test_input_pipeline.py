@@ -144,7 +144,7 @@ def test_static_binarization_cannot_be_streamed():
 @pytest.mark.parametrize("mode", batches.BINARIZATIONS)
 def test_the_batch_of_one_update_is_that_of_the_program(mode):
     spec, hparams = dataclasses.replace(SPEC, binarize=mode), HParams.of(seed=3)
-    images = batches.as_images(input_pipeline.resident(spec, DATA).pixels)
+    images = batches.as_observations(input_pipeline.resident(spec, DATA).pixels)
     x = input_pipeline.batch_at(spec, hparams, DATA, 4).x
     if mode == "dynamic":
         assert set(np.unique(x)) == {0.0, 1.0}

@@ -21,14 +21,12 @@ from vae_jax.training.step import TrainSpec
 T = TypeVar("T")
 
 
-def train_spec(
-    config: Config, image_shape: tuple[int, int, int], num_classes: int = 0
-) -> TrainSpec:
+def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 0) -> TrainSpec:
     """Return the static spec: all that changes shapes or code, as the flags say.
 
     Args:
         config: values of the flags.
-        image_shape: height, width and channels of the data.
+        event_shape: shape of one example of the data.
         num_classes: classes of the data; only conditional models use them.
 
     Example:
@@ -38,7 +36,7 @@ def train_spec(
     """
     posterior, prior = posterior_and_prior(config)
     model = VAE(
-        image_shape=image_shape,
+        event_shape=event_shape,
         max_latents=config.latent_size,
         network=network(config),
         posterior=posterior,

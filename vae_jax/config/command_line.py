@@ -3,10 +3,12 @@
 The flags themselves are declared in :mod:`vae_jax.config.flags`.
 """
 
+import codecs
 import difflib
 import importlib.metadata
 import importlib.resources
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.settings import BOOLEAN
 
 FLAGFILE_FOLDER = "experiments"
+_SPACED = re.compile(r"(--?\w+)(?:\s+=\s*|=\s+|\s+)(\S.*)")
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -147,9 +150,27 @@ def _shipped_folder() -> Path:
 
 
 def _flagfile_lines(path: Path) -> list[str]:
-    """Return the lines of a flagfile without comments and blank ones."""
+    """Return the lines of a flagfile without comments and blank ones.
+
+    It may be in UTF-8 or, as editors of Windows write it, begin with a mark of UTF-8 or UTF-16.
+
+    Raises:
+        InputError: it is no text, or a line has spaces where a flag has none.
+    """
     try:
-        lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+        content = path.read_bytes()
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--flagfile={path}: cannot be read as text ({error})") from None
-    return [line for line in lines if line and not line.startswith(("#", "//"))]
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    lines = [line for line in lines if not line.startswith(("#", "//"))]
+    for line in lines:
+        spaced = _SPACED.fullmatch(line)
+        if spaced:
+            flag, value = spaced.groups()
+            raise InputError(
+                f"--flagfile={path}: the line {line} has spaces where = is to stand alone; write "
+                f"{flag}={value}"
+            )
+    return lines

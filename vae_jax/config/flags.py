@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_jax.config.members import KINDS, SPECS, Chosen, chosen, swept
+from vae_jax.data.encodings import CHOICES as ENCODING_CHOICES
+from vae_jax.data.image_folder import IMAGE_MODES
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.hparams import HParam, declarations, declared_by, shipped
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import (
     BOOLEAN,
+    IMAGE_SIZE,
     NON_EMPTY,
     TEXT,
     Setting,
@@ -148,6 +151,27 @@ OWN: tuple[Flag, ...] = (
         whole(0),
         "images held out for valid where the source has no valid split; 0: a sixth or a tenth",
         is_sweepable=False,
+    ),
+    _flag(
+        "encoding",
+        "auto",
+        one_of(*ENCODING_CHOICES),
+        "meaning of the numbers of --dataset; auto: recognised, and said",
+        changes_run=False,
+    ),
+    _flag(
+        "resize",
+        (),
+        IMAGE_SIZE,
+        "size that the images of a folder are scaled to cover, the rest cut off",
+        changes_run=False,
+    ),
+    _flag(
+        "image_mode",
+        "as_is",
+        one_of(*IMAGE_MODES),
+        "channels of the images of a folder",
+        changes_run=False,
     ),
     _flag(
         "data_on_device",

@@ -13,7 +13,13 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import KINDS, SEVERAL, SPECS, find
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
 from vae_jax.hparams import declarations
-from vae_jax.models.combinations import Spelling, enumeration, names_with, refused_priors
+from vae_jax.models.combinations import (
+    Spelling,
+    enumeration,
+    names_with,
+    refused_priors,
+    refused_size,
+)
 from vae_jax.models.posteriors import POSTERIORS, Stacked
 from vae_jax.models.priors import StackedPrior
 from vae_jax.objectives import OBJECTIVES
@@ -192,6 +198,7 @@ def _refused_members(config: Config) -> Iterator[str]:
             f"{config.posterior}; leave one of them out"
         )
     yield from refused_priors(posterior, find("prior", config.prior), _spelling(config))
+    yield from refused_size(posterior, "latent_size", config.latent_size, _spelling(config))
 
 
 def _refused_data_on_device(config: Config) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.runtime.errors import InputError
 
-_LAYOUT = "2"  # raise it when the content of a copy, or how a source is decoded, changes
+_LAYOUT = "3"  # raise it when the content of a copy, or how a source is decoded, changes
 
 
 def cached(
@@ -50,15 +50,19 @@ def _restore(path: Path, fingerprint: str) -> RawDataset | None:
             if str(arrays["mark"]) != fingerprint:
                 return None
             splits = {str(split): _split(arrays, str(split)) for split in arrays["splits"]}
-            names = tuple(str(name) for name in arrays["class_names"])
-            return RawDataset(splits, str(arrays["source"]), names)
+            names, recognised = (
+                tuple(str(text) for text in arrays[name]) for name in ("class_names", "recognised")
+            )
+            return RawDataset(splits, str(arrays["source"]), names, recognised)
     except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
         return None
 
 
 def _split(arrays: np.lib.npyio.NpzFile, split: str) -> RawSplit:
-    labels = arrays[f"y_{split}"] if f"y_{split}" in arrays.files else None
-    return RawSplit(arrays[f"x_{split}"], labels)
+    labels, factors = (
+        arrays[name] if name in arrays.files else None for name in (f"y_{split}", f"f_{split}")
+    )
+    return RawSplit(arrays[f"x_{split}"], labels, factors)
 
 
 def _save(path: Path, fingerprint: str, raw: RawDataset) -> None:
@@ -67,11 +71,14 @@ def _save(path: Path, fingerprint: str, raw: RawDataset) -> None:
     for split, part in raw.splits.items():
         if part.labels is not None:
             arrays[f"y_{split}"] = part.labels
+        if part.factors is not None:
+            arrays[f"f_{split}"] = part.factors
     arrays |= {
         "mark": fingerprint,
         "source": raw.source,
         "splits": list(raw.splits),
         "class_names": np.array(raw.class_names, str),
+        "recognised": np.array(raw.recognised, str),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:

@@ -1,57 +1,60 @@
-"""Checks of what sources read: images become uint8, labels int32, or an error names the remedy.
+"""Checks of what sources read: shapes, numbers, labels; an error names the remedy.
 
-Images of any source are bool, integers within 0..255 or floats within [0, 1]. Integers whose
-largest is 1 are binary, like bool, and become 0 and 255.
+An example of any source is an image `[height, width]` or `[height, width, channels]`, a vector
+`[d]`, one number, or an array of more axes. What its numbers mean is for `encodings` to say.
 """
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
+from vae_jax.data import encodings
 from vae_jax.data.dataset import RawSplit
+from vae_jax.data.encodings import Encoded
 from vae_jax.runtime.errors import InputError
 
 MOST_CLASSES = 2**16
 _DARK = 128  # a brightest pixel below this suggests data on another scale
+_UNEVEN = 100  # standard deviations that differ by this factor suggest data to be standardized
 
 
-def checked(splits: dict[str, RawSplit], flag: str) -> dict[str, RawSplit]:
-    """Return splits with images in uint8, `[n, height, width, channels]`, and labels in int32.
+def checked(
+    splits: dict[str, RawSplit], flag: str, encoding: str = "auto"
+) -> tuple[dict[str, RawSplit], Encoded]:
+    """Return splits as they are stored, `[n, *event]`, labels in int32, and their encoding.
 
     Args:
-        splits: images `[n, height, width]` or `[n, height, width, channels]` in memory.
+        splits: arrays in memory, `[n]` to `[n, *event]`.
         flag: `--name=value`, which begins every error.
+        encoding: one of `encodings.CHOICES`.
 
     Raises:
-        InputError: images or labels that cannot be used.
+        InputError: examples or labels that cannot be used.
     """
-    images = {
-        split: _with_channels(part.images, f"{flag}: {split}") for split, part in splits.items()
+    arrays = {
+        split: _with_event_axes(part.images, f"{flag}: {split}") for split, part in splits.items()
     }
-    _refuse_mixed_shapes(images, flag)
-    is_binary = max(_largest_integer(array) for array in images.values()) == 1
-    return {
+    _refuse_mixed_shapes(arrays, flag)
+    encoded = encodings.encode(arrays, encoding, flag)
+    stored = {
         split: RawSplit(
-            _to_uint8(images[split], is_binary, f"{flag}: {split}"),
-            checked_labels(part, f"{flag}: {split}"),
+            encoded.arrays[split], checked_labels(part, f"{flag}: {split}"), part.factors
         )
         for split, part in splits.items()
     }
+    return stored, encoded
 
 
-def _with_channels(images: np.ndarray, subject: str) -> np.ndarray:
-    """Return images with an axis of channels, or refuse a shape that is not one of images."""
-    if images.ndim not in (3, 4):
-        raise InputError(
-            f"{subject} images have shape {images.shape}; "
-            "reshape them to [n, height, width] or [n, height, width, channels]"
-        )
+def _with_event_axes(images: np.ndarray, subject: str) -> np.ndarray:
+    """Return single numbers as vectors, and images with an axis of channels."""
+    if images.ndim == 0:
+        raise InputError(f"{subject} is a single number; give an array [n, ...] of n examples")
     if images.size == 0:
-        raise InputError(f"{subject} is empty, shape {images.shape}; give at least one image")
+        raise InputError(f"{subject} is empty, shape {images.shape}; give at least one example")
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
         raise InputError(
             f"{subject} images have shape {images.shape}, channels first; move channels to the end"
         )
-    return images if images.ndim == 4 else images[..., None]
+    return images[..., None] if images.ndim in (1, 3) else images
 
 
 def _refuse_mixed_shapes(images: dict[str, np.ndarray], flag: str) -> None:
@@ -59,38 +62,6 @@ def _refuse_mixed_shapes(images: dict[str, np.ndarray], flag: str) -> None:
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
         raise InputError(f"{flag}: the splits hold different shapes ({listed}); resize to one")
-
-
-def _largest_integer(images: np.ndarray) -> int:
-    return int(images.max()) if images.dtype.kind in "ui" else 0
-
-
-def _to_uint8(
-    images: np.ndarray, is_binary: bool, subject: str
-) -> UInt8[np.ndarray, "n height width channels"]:
-    if images.dtype.kind == "f":
-        return _from_floats(images, subject)
-    if images.dtype.kind not in "bui":
-        raise InputError(
-            f"{subject} images have dtype {images.dtype}; give uint8, or floats within [0, 1]"
-        )
-    if images.dtype.kind != "b":
-        _refuse_outside(images, 255, "integers within 0..255", subject)
-    scale = 255 if is_binary or images.dtype.kind == "b" else 1
-    return images.astype(np.uint8) * np.uint8(scale)
-
-
-def _from_floats(images: np.ndarray, subject: str) -> UInt8[np.ndarray, "n height width channels"]:
-    if not np.isfinite(images).all():
-        raise InputError(f"{subject} images hold NaN or infinity; remove or repair those images")
-    _refuse_outside(images, 1, "floats within [0, 1] (divide by 255?) or integers", subject)
-    return np.rint(images * np.float32(255)).astype(np.uint8)
-
-
-def _refuse_outside(images: np.ndarray, highest: int, wanted: str, subject: str) -> None:
-    low, high = images.min(), images.max()
-    if low < 0 or high > highest:
-        raise InputError(f"{subject} images hold values from {low} to {high}; give {wanted}")
 
 
 def checked_labels(part: RawSplit, subject: str) -> Int32[np.ndarray, " n"] | None:
@@ -130,7 +101,9 @@ def checked_labels(part: RawSplit, subject: str) -> Int32[np.ndarray, " n"] | No
 
 def warnings(splits: dict[str, RawSplit]) -> tuple[str, ...]:
     """Return a sentence for each thing that is allowed but suspicious in checked splits."""
-    return _repeated_images(splits) + _unknown_labels(splits) + _dark_images(splits)
+    is_pixels = splits["train"].images.dtype == np.uint8
+    scales = _dark_images(splits) if is_pixels else _uneven_numbers(splits)
+    return _repeated_images(splits) + _unknown_labels(splits) + _label_gaps(splits) + scales
 
 
 def _repeated_images(splits: dict[str, RawSplit]) -> tuple[str, ...]:
@@ -159,8 +132,47 @@ def _unknown_labels(splits: dict[str, RawSplit]) -> tuple[str, ...]:
     )
 
 
-def _dark_images(splits: dict[str, RawSplit]) -> tuple[str, ...]:
-    brightest = int(splits["train"].images.max())
-    if brightest >= _DARK:
+def _label_gaps(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    """Return a sentence when numbers below the largest label are the label of no example."""
+    labels = [part.labels for part in splits.values() if part.labels is not None]
+    held = np.unique(np.concatenate(labels)) if labels else np.empty(0, int)
+    if not len(held):
         return ()
-    return (f"the brightest training pixel is {brightest} of 255; is the scale right?",)
+    size = int(held[-1]) + 1
+    missing = np.setdiff1d(np.arange(size), held).tolist()
+    if not missing:
+        return ()
+    shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    return (
+        f"labels go up to {size - 1}, but there is no example of {shown} ({len(missing):,} of "
+        f"{size:,}): --conditional counts them as classes; number the labels from 0 without gaps",
+    )
+
+
+def _dark_images(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    return tuple(
+        f"the brightest {'training' if split == 'train' else split} pixel is {brightest} of 255; "
+        "is the scale right?"
+        for split, part in splits.items()
+        if (brightest := int(part.images.max())) < _DARK
+    )
+
+
+def _uneven_numbers(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    """Return sentences on dimensions of train that never change or have very different scales."""
+    train = splits["train"].images
+    deviations = train.reshape(len(train), -1).std(axis=0, dtype=np.float64)
+    constant = int((deviations == 0).sum())
+    found = []
+    if constant:
+        found.append(
+            f"{constant:,} of {deviations.size:,} dimensions never change in train: their density "
+            "grows without bound as the scale shrinks"
+        )
+    varying = deviations[deviations > 0]
+    if varying.size and varying.max() > _UNEVEN * varying.min():
+        found.append(
+            f"standard deviations of the dimensions go from {varying.min():.3g} to "
+            f"{varying.max():.3g}; --encoding=standardized brings them to 1"
+        )
+    return tuple(found)

@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Shaped
+
+from vae_jax.data.encodings import Standardization
 
 
 class RawSplit(NamedTuple):
-    """Images of one split as a source gives them, not yet checked.
+    """Examples of one split as a source gives them, not yet checked.
 
     Attributes:
         images: array that `checks.checked` accepts, or `memory_mapped.LazyImages`.
-        labels: one number for each image; None where the source has no labels.
-        factors: whole numbers from which each image was made, `[n, factors]`; None where they are
+        labels: one number for each example; None where the source has no labels.
+        factors: whole numbers from which each example was made, `[n, factors]`; None where they are
             not known.
     """
 
@@ -34,6 +36,7 @@ class RawDataset(NamedTuple):
         splits: images by split (`train`, `valid`, `test`).
         source: one sentence on their origin.
         class_names: names of the labels from 0 on; empty where the source only numbers its classes.
+        recognised: sentences on what was guessed about the source, and what was passed over.
 
     Example:
         >>> images = np.zeros((10, 8, 8), np.uint8)
@@ -45,6 +48,7 @@ class RawDataset(NamedTuple):
     splits: dict[str, RawSplit]
     source: str
     class_names: tuple[str, ...] = ()
+    recognised: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Provenance:
         splits: one sentence on how train, valid and test came to be.
         substitution: a sentence when `used` replaces `asked`, otherwise empty.
         warnings: sentences on what is allowed but suspicious.
+        recognised: sentences on what was guessed: splits, classes, kind of numbers, and what was
+            passed over.
     """
 
     asked: str
@@ -66,38 +72,42 @@ class Provenance:
     splits: str
     substitution: str = ""
     warnings: tuple[str, ...] = ()
+    recognised: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Data set of three splits of images with values 0 to 255.
+    """Data set of three splits of examples of one shape: images, vectors or arrays of any rank.
 
     Attributes:
-        train: images to train on.
-        valid: images for decisions during a study, such as the choice of the best run.
-        test: images for the reported numbers.
-        train_labels: classes of the training images, from 0 on; None where the source has none.
-        valid_labels: classes of the valid images.
-        test_labels: classes of the test images.
-        record: record of where the images came from.
-        train_factors: whole numbers from which each training image was made, one column each; None
-            for data that were not generated.
-        valid_factors: factors of the valid images.
-        test_factors: factors of the test images.
+        train: examples to train on, as they are stored: pixels as uint8, real numbers as float32,
+            counts as int32.
+        valid: examples for decisions during a study, such as the choice of the best run.
+        test: examples for the reported numbers.
+        train_labels: classes of the training examples, from 0 on; None where the source has none.
+        valid_labels: classes of the valid examples.
+        test_labels: classes of the test examples.
+        record: record of where the examples came from.
+        train_factors: whole numbers from which each training example was made, one column each;
+            None for data that were not generated.
+        valid_factors: factors of the valid examples.
+        test_factors: factors of the test examples.
         class_names: names of the classes; empty where the source only numbers them.
+        encoding: key of `ENCODINGS`, what the stored numbers mean; empty for that of the dtype.
+        standardization: statistics behind standardized data; None for data as the source has them.
 
     Example:
         >>> pixels = np.zeros((10, 4, 5, 1), np.uint8)
         >>> record = Provenance("mine", "mine", "ten black images", "cut in order")
         >>> labels = np.arange(6, dtype=np.int32)
         >>> data = Dataset(pixels[:6], pixels[6:8], pixels[8:], labels, None, None, record)
-        >>> data.image_shape, data.num_classes
-        ((4, 5, 1), 6)
+        >>> data.event_shape, data.encoding, data.num_classes
+        ((4, 5, 1), 'pixels', 6)
     """
 
-    train: UInt8[np.ndarray, "num_train height width channels"]
-    valid: UInt8[np.ndarray, "num_valid height width channels"]
-    test: UInt8[np.ndarray, "num_test height width channels"]
+    train: Shaped[np.ndarray, "num_train *event"]
+    valid: Shaped[np.ndarray, "num_valid *event"]
+    test: Shaped[np.ndarray, "num_test *event"]
     train_labels: Int32[np.ndarray, " num_train"] | None
     valid_labels: Int32[np.ndarray, " num_valid"] | None
     test_labels: Int32[np.ndarray, " num_test"] | None
@@ -106,16 +116,32 @@ class Dataset:
     valid_factors: Int32[np.ndarray, "num_valid factors"] | None = None
     test_factors: Int32[np.ndarray, "num_test factors"] | None = None
     class_names: tuple[str, ...] = ()
+    encoding: str = ""
+    standardization: Standardization | None = None
+
+    def __post_init__(self):
+        """Take the encoding that the dtype of train says where none is given."""
+        encoding = {"u": "pixels", "i": "counts"}.get(self.train.dtype.kind, "reals")
+        object.__setattr__(self, "encoding", self.encoding or encoding)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of every image."""
-        height, width, channels = self.train.shape[1:]
-        return height, width, channels
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one example: height, width and channels of an image, (d,) of a vector."""
+        return self.train.shape[1:]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one example, under its former name."""
+        return self.event_shape
 
     def labels_of(self, split: str) -> np.ndarray | None:
         """Return the labels of `train`, `valid` or `test`; None where the source has none."""
         return getattr(self, f"{split}_labels")
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Classes that occur in train, in order; none without labels."""
+        return () if self.train_labels is None else tuple(np.unique(self.train_labels).tolist())
 
     @property
     def num_classes(self) -> int:

@@ -1,12 +1,11 @@
-"""Images from a folder of PNG or JPEG files, with or without splits and classes as subfolders."""
+"""Images from a folder of PNG, JPEG or TIFF files, with splits and classes as subfolders."""
 
 import functools
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,59 +17,109 @@ from vae_jax.data.splits import permutation
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-_FORMATS = ("PNG", "JPEG")  # whatever a name says: Pillow hands others, as EPS, to programs
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
 _SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "valid": "valid",
     "val": "valid",
     "validation": "valid",
+    "dev": "valid",
     "test": "test",
+    "testing": "test",
 }
 _MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # gray of more than 8 bits, read as numbers
+_ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
+IMAGE_MODES = ("as_is", "gray", "rgb")
+"""Choices of the channels of image files: as they are, one, or three."""
 
 
-def image_files(folder: Path, flag: str) -> list[str]:
-    """Return the sorted relative paths of the PNG and JPEG files below a folder, hidden ones not.
+class Preparation(NamedTuple):
+    """What is done to each image file of a folder.
+
+    Attributes:
+        size: height and width that it is scaled to cover, with what sticks out cut evenly; None to
+            keep its own.
+        mode: one of :data:`IMAGE_MODES`.
+    """
+
+    size: tuple[int, int] | None = None
+    mode: str = "as_is"
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is done, in words; empty where nothing is."""
+        resized = f"resized to {'x'.join(map(str, self.size or ()))}, centred, the rest cut off"
+        converted = {"gray": "converted to gray", "rgb": "converted to RGB"}.get(self.mode)
+        return tuple(filter(None, (resized if self.size else None, converted)))
+
+
+AS_IS = Preparation()
+"""Preparation that changes no image."""
+
+
+def image_files(folder: Path, flag: str) -> tuple[list[str], tuple[str, ...]]:
+    """Return the sorted relative paths of the image files below a folder, hidden ones not.
+
+    The second part is a sentence on the files that are passed over, if there are some.
 
     Raises:
         InputError: a file or folder that `safe_paths` refuses, or Pillow is missing.
     """
     libraries.require("PIL", flag)
-    found = sorted(name for name in files_below(folder, flag) if name.lower().endswith(_SUFFIXES))
+    everything = sorted(files_below(folder, flag))
+    found = [name for name in everything if name.lower().endswith(_SUFFIXES)]
     for file in found:
         refuse_outside(folder, file, flag)
-    return found
+    others = [Path(name).suffix or name for name in everything if name not in set(found)]
+    suffixes = ", ".join(sorted(set(others))[:5])
+    passed = (f"passed over: {len(others):,} other files ({suffixes})",) if others else ()
+    return found, passed
 
 
-def read_image_folder(folder: Path, files: list[str], data_dir: Path, flag: str) -> RawDataset:
+def read_image_folder(
+    folder: Path,
+    files: list[str],
+    data_dir: Path,
+    flag: str,
+    prepare: Preparation = AS_IS,
+    passed: tuple[str, ...] = (),
+) -> RawDataset:
     """Read an image folder, from its decoded copy after the first time.
 
-    Gray images have 1 channel, colour images 3, and one more with alpha. Subfolders `train`,
-    `valid` (`val`, `validation`) and `test` are splits when `train` exists. Subfolders below that
-    are classes, numbered in the order of their names.
+    Gray images have 1 channel, colour images 3, and one more with alpha; they are turned as their
+    EXIF orientation says. Subfolders `train` (`training`), `valid` (`val`, `validation`, `dev`) and
+    `test` (`testing`), in any case, are splits when there is one to train on, also further down.
+    Other subfolders are classes, numbered in the order of their names.
 
     Args:
         folder: path of the folder.
         files: paths of its images relative to it, as `image_files` gives them.
         data_dir: folder of decoded copies.
         flag: `--name=value`, which begins every error.
+        prepare: what is done to each image.
+        passed: sentence on files that were passed over.
 
     Returns:
         Images in memory, or `LazyImages` where they would fill it.
 
     Raises:
-        InputError: no images, files of different shapes, damaged or 16-bit files.
+        InputError: no images, files of different shapes, damaged files, colours of 16 bits.
     """
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
     name, fingerprint = f"folder-{digest[:16]}", _fingerprint(folder, files)
+    if prepare != AS_IS:
+        name += "-" + "-".join(map(str, (*(prepare.size or ()), prepare.mode)))
 
     def read() -> RawDataset:
-        rows_of = _rows_by_split(files, flag)
-        class_names, labels = _classes(files, flag)
-        shape, rows = _shape(folder, files, flag), np.arange(len(files))
-        decode = functools.partial(_decode, folder, files, flag)
-        if is_large(shape):
+        layout = _Layout.of(files, flag)
+        rows_of, (class_names, labels) = layout.rows_by_split, layout.classes(files, flag)
+        first, rows = _first(folder, files, flag, prepare), np.arange(len(files))
+        shape = len(files), *first.shape
+        decode = functools.partial(_decode, folder, files, flag, prepare)
+        if is_large(shape) and first.dtype == np.uint8:
             images = LazyImages(decode, shape, rows, data_dir, name, fingerprint)
         else:
             images = decode(rows)
@@ -81,7 +130,8 @@ def read_image_folder(folder: Path, files: list[str], data_dir: Path, flag: str)
             for split, own in rows_of.items()
         }
         source = f"{len(files):,} image files of the folder {folder.name}"
-        return RawDataset(splits, source, class_names)
+        found = (*layout.sentences(class_names), *prepare.sentences, *passed)
+        return RawDataset(splits, source, class_names, found)
 
     return cached(data_dir, name, fingerprint, read)
 
@@ -95,89 +145,168 @@ def _fingerprint(folder: Path, files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _shape(folder: Path, files: list[str], flag: str) -> tuple[int, ...]:
-    """Return the number of images, and height, width and channels of the first.
+def _first(folder: Path, files: list[str], flag: str, prepare: Preparation) -> np.ndarray:
+    """Return the first image.
 
     Raises:
         InputError: no images, or the first cannot be decoded.
     """
     if not files:
-        raise InputError(f"{flag}: no PNG, JPEG or IDX files in this folder; give another one")
-    return len(files), *_pixels(folder / files[0], flag).shape
+        raise InputError(f"{flag}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
+    return _pixels(folder / files[0], flag, prepare)
 
 
-def _has_splits(files: list[str]) -> bool:
-    return any(_first_folder(file) == "train" for file in files)
+class _Layout(NamedTuple):
+    """Meaning of the subfolders of an image folder.
+
+    Attributes:
+        depth: depth of the folders of splits; None without.
+        skipped: leading folders that all files share, above those of splits.
+        rows_by_split: indices of every split's files.
+        names: names of the folders of splits.
+    """
+
+    depth: int | None
+    skipped: int
+    rows_by_split: dict[str, list[int]]
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, files: list[str], flag: str) -> "_Layout":
+        """Return the meaning of the folders in which the files lie.
+
+        Raises:
+            InputError: some files lie beside the folders of splits, or none is to train on.
+        """
+        folders = [file.split("/")[:-1] for file in files]
+        for depth in range(max(map(len, folders), default=0)):
+            names = [own[depth].lower() if depth < len(own) else "" for own in folders]
+            roles = [_SPLIT_NAMES.get(name) for name in names]
+            if "train" in roles:
+                return cls._of_splits(files, folders, depth, roles, flag)
+            if all(roles):
+                raise InputError(
+                    f"{flag}: has a folder {folders[0][depth]} but none called train; add one, or "
+                    "give the folder inside"
+                )
+        return cls(None, 0, {"train": list(range(len(files)))})
+
+    @classmethod
+    def _of_splits(
+        cls,
+        files: list[str],
+        folders: list[list[str]],
+        depth: int,
+        roles: list[str | None],
+        flag: str,
+    ) -> "_Layout":
+        rows: dict[str, list[int]] = {}
+        for row, (file, split) in enumerate(zip(files, roles, strict=True)):
+            if split is None:
+                raise InputError(
+                    f"{flag}: {file} lies beside the folder train; use only train, valid and test"
+                )
+            rows.setdefault(split, []).append(row)
+        is_shared = len({tuple(own[:depth]) for own in folders}) == 1
+        names = tuple(dict.fromkeys(own[depth] for own in folders))
+        return cls(depth, depth if is_shared else 0, rows, names)
+
+    def classes(self, files: list[str], flag: str) -> tuple[tuple[str, ...], np.ndarray | None]:
+        """Return the names of class folders and each file's class, or none without such folders.
+
+        Raises:
+            InputError: some files lie beside folders of classes.
+        """
+        folders = [file.split("/")[:-1] for file in files]
+        rest = [[f for i, f in enumerate(own) if i != self.depth] for own in folders]
+        names = [own[self.skipped] if len(own) > self.skipped else "" for own in rest]
+        if not any(names):
+            return (), None
+        if "" in names:
+            stray = files[names.index("")]
+            raise InputError(f"{flag}: {stray} lies beside folders of classes; move it into one")
+        classes, labels = np.unique(names, return_inverse=True)
+        return tuple(classes.tolist()), labels
+
+    def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what the folders were taken for."""
+        splits = f"splits from the folders {', '.join(self.names)}" if self.names else "no splits"
+        shown = ", ".join(class_names if len(class_names) < 6 else (*class_names[:4], "..."))
+        classes = f"{len(class_names)} classes from the folders {shown}" if shown else "no classes"
+        return splits, classes
 
 
-def _rows_by_split(files: list[str], flag: str) -> dict[str, list[int]]:
-    """Return the indices in `files` of every split's images."""
-    if not _has_splits(files):
-        return {"train": list(range(len(files)))}
-    splits: dict[str, list[int]] = {}
-    for row, file in enumerate(files):
-        split = _SPLIT_NAMES.get(_first_folder(file))
-        if split is None:
-            raise InputError(
-                f"{flag}: {file} lies beside the folder train; use only train, valid and test"
-            )
-        splits.setdefault(split, []).append(row)
-    return splits
-
-
-def _first_folder(file: str) -> str:
-    first, slash, _ = file.partition("/")
-    return first if slash else ""
-
-
-def _classes(files: list[str], flag: str) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Return the names of class folders and each file's class, or none without such folders."""
-    inside = [file.partition("/")[2] for file in files] if _has_splits(files) else files
-    names = [_first_folder(file) for file in inside]
-    if not any(names):
-        return (), None
-    if "" in names:
-        stray = files[names.index("")]
-        raise InputError(f"{flag}: {stray} lies beside folders of classes; move it into one")
-    classes, labels = np.unique(names, return_inverse=True)
-    return tuple(classes.tolist()), labels
-
-
-def _decode(folder: Path, files: list[str], flag: str, rows: np.ndarray) -> np.ndarray:
+def _decode(
+    folder: Path, files: list[str], flag: str, prepare: Preparation, rows: np.ndarray
+) -> np.ndarray:
     """Return the images of the given rows of `files`, `[rows, height, width, channels]`.
 
     Raises:
         InputError: an image of another shape than the first of `files`, or one that is damaged.
     """
-    shape = _shape(folder, files, flag)[1:]
-    images = np.empty((len(rows), *shape), np.uint8)
+    first = _first(folder, files, flag, prepare)
+    images = np.empty((len(rows), *first.shape), first.dtype)
     for index, row in enumerate(rows):
-        pixels = _pixels(folder / files[row], flag)
-        if pixels.shape != shape:
+        pixels = _pixels(folder / files[row], flag, prepare)
+        if pixels.shape != first.shape:
             raise InputError(
-                f"{flag}: {files[0]} has shape {shape} but {files[row]} {pixels.shape}; "
-                "bring all to one size and one number of channels"
+                f"{flag}: {files[0]} has shape {first.shape} but {files[row]} {pixels.shape}; "
+                "bring all to one size and one number of channels: give --resize=HEIGHTxWIDTH, or "
+                "--image_mode=gray or rgb"
+            )
+        if pixels.dtype != first.dtype:
+            raise InputError(
+                f"{flag}: {files[0]} and {files[row]} have different depths; convert them to one"
             )
         images[index] = pixels
     return images
 
 
-def _pixels(path: Path, flag: str) -> np.ndarray:
-    from PIL import Image
+def _pixels(path: Path, flag: str, prepare: Preparation) -> np.ndarray:
+    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers."""
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            mode = _mode(image.mode, image.info)
-            pixels = np.asarray(image.convert(mode)) if mode else None
+            mode = _mode(image)
+            if mode is None or getattr(image, "n_frames", 1) > 1:
+                pixels = None
+            else:
+                is_turned = image.getexif().get(_ORIENTATION, 1) != 1
+                upright = ImageOps.exif_transpose(image) if is_turned else image
+                pixels = np.asarray(_prepared(upright.convert(mode), prepare))
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{flag}: {path.name} cannot be decoded ({error}); remove it") from None
     if pixels is None:
-        raise InputError(f"{flag}: {path.name} is not an 8-bit gray or RGB image; convert it")
+        raise InputError(
+            f"{flag}: {path.name} is not an 8-bit gray or RGB image, nor a gray one of more bits; "
+            "convert it"
+        )
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _mode(mode: str, info: Mapping[Any, Any]) -> str | None:
-    """Return the 8-bit mode that holds an image, or None for 16 bits and other colour spaces."""
-    if mode == "P" and "transparency" in info:
+def _prepared(image: Any, prepare: Preparation) -> Any:
+    """Return an image in the mode and size that were asked for."""
+    from PIL import Image, ImageOps
+
+    if prepare.mode != "as_is" and image.mode not in _DEEP_MODES:
+        image = image.convert("L" if prepare.mode == "gray" else "RGB")
+    if prepare.size is None:
+        return image
+    height, width = prepare.size
+    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+
+
+def _mode(image: Any) -> str | None:
+    """Return the mode that holds an image without loss, or None where there is none.
+
+    Pillow opens colours of 16 bits as if they had 8; only the raw mode of the file tells.
+    """
+    raw_mode = str(image.tile[0][3]) if image.tile else ""
+    if image.mode in _DEEP_MODES:
+        return image.mode
+    if ";16" in raw_mode:
+        return None
+    if image.mode == "P" and "transparency" in image.info:
         return "RGBA"
-    return _MODES.get(mode)
+    return _MODES.get(image.mode)

@@ -1,9 +1,11 @@
-"""Images from `.npz` files, as `numpy.savez` writes them: `x_train`, `y_train`, `x_test`, ..."""
+"""Named arrays, as `numpy.savez` writes them to `.npz`: `x_train`, `y_train`, `x_test`, ..."""
 
 import lzma
+import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,35 +14,160 @@ from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.runtime.errors import InputError
 
 _SPLITS = ("train", "valid", "test")
+_SPLIT_NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in _SPLITS}
+_CONTENTS = {"x": "x", "images": "x", "y": "y", "labels": "y", "factors": "factors"}
+# x_train, train_x, train_images, y_val, val_labels, train_factors, ...
+_NAME = re.compile(
+    "(?:(?P<first>x|y|images|labels|factors)_(?P<split>{splits}))|"
+    "(?:(?P<split_>{splits})_(?P<last>x|y|images|labels|factors))".format(
+        splits="|".join(_SPLIT_NAMES)
+    ),
+    re.IGNORECASE,
+)
+_ALONE = ("arr_0", "x", "data", "images")  # names of the only array, or of the examples beside y
+_LABELS_ALONE = ("y", "label", "labels", "arr_1")
 # Errors of numpy and zipfile for bytes that are no archive of arrays, or promise too many of them.
-_UNREADABLE = (
+UNREADABLE = (
     *(OSError, ValueError, EOFError, TypeError, KeyError, RuntimeError, MemoryError),
     *(OverflowError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
+"""Errors of a reader that is given bytes of another kind."""
 
 
 def read_npz(path: Path, flag: str) -> RawDataset:
     """Read the arrays `x_train` and, where they exist, `x_valid`, `x_test`, `y_train`, ...
 
+    See :func:`from_arrays` for other names.
+
     Raises:
-        InputError: no `x_train`, an unknown `x_*` or `y_*`, object arrays, a damaged file.
+        InputError: no examples, an unknown `x_*` or `y_*`, object arrays, a damaged file.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            _refuse_unknown_arrays(arrays.files, flag)
-            names = [split for split in _SPLITS if f"x_{split}" in arrays.files]
-            splits = {split: _split(arrays, split) for split in names}
+            wanted = roles(arrays.files, flag)
+            found = {name: _array(arrays, name) for name in wanted}
+            passed = [name for name in arrays.files if name not in wanted]
     except InputError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{flag}: cannot be read as .npz ({reason}); save it again") from None
-    return RawDataset(splits, f"arrays of the file {path.name}")
+    raw = from_arrays(found, f"arrays of the file {path.name}", flag)
+    return raw._replace(recognised=(*raw.recognised, *passed_over(passed)))
 
 
-def _split(arrays: np.lib.npyio.NpzFile, split: str) -> RawSplit:
-    labels = _array(arrays, f"y_{split}") if f"y_{split}" in arrays.files else None
-    return RawSplit(_array(arrays, f"x_{split}"), labels)
+def from_arrays(arrays: Mapping[str, np.ndarray], source: str, flag: str) -> RawDataset:
+    """Return the data set of named arrays.
+
+    Examples, labels and factors of a split are called `x_train`, `y_train` and `train_factors`, or
+    `train_images`, `train_labels`; splits `train`, `valid` (`val`, `validation`, `dev`) and `test`.
+    A single array called `arr_0`, `x`, `data` or `images` is `x_train`.
+
+    Args:
+        arrays: arrays by name; those of other names are passed over, and said.
+        source: one sentence on their origin.
+        flag: `--name=value`, which begins every error.
+
+    Raises:
+        InputError: no examples, an unknown `x_*` or `y_*`, labels or factors without examples.
+    """
+    known = roles(arrays, flag)
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, (split, content) in known.items():
+        parts.setdefault(split, {})[content] = arrays[name]
+    splits = {
+        split: RawSplit(
+            parts[split]["x"],
+            _flat_labels(parts[split].get("y")),
+            _factors(parts[split], split, flag),
+        )
+        for split in _SPLITS
+        if split in parts
+    }
+    renamed = [
+        f"{name} is read as {_standard(*role)}"
+        for name, role in known.items()
+        if name != _standard(*role)
+    ]
+    passed = [name for name in arrays if name not in known]
+    return RawDataset(splits, source, (), (*renamed, *passed_over(passed)))
+
+
+def roles(names: Iterable[str], flag: str) -> dict[str, tuple[str, str]]:
+    """Return the split and content (`x`, `y`, `factors`) of each array that has them.
+
+    Raises:
+        InputError: as :func:`from_arrays`.
+    """
+    names = list(names)
+    known = {name: role for name in names if (role := _role(name)) is not None}
+    if not any(content == "x" for _, content in known.values()):
+        known |= _alone(names)
+    held = ", ".join(names) or "nothing"
+    if ("train", "x") not in known.values():
+        raise InputError(f"{flag}: holds {held}; save the training examples as x_train")
+    unknown = [name for name in names if name[:2] in ("x_", "y_") and name not in known]
+    if unknown:
+        standard = ", ".join(f"{letter}_{split}" for letter in "xy" for split in _SPLITS)
+        raise InputError(f"{flag}: holds {held}; {unknown[0]} is none of {standard}")
+    taken: dict[tuple[str, str], str] = {}
+    for name, (split, content) in known.items():
+        if (split, content) in taken:
+            other = taken[split, content]
+            raise InputError(f"{flag}: both {other} and {name} are {split}; keep one of them")
+        taken[split, content] = name
+        if (split, "x") not in known.values():
+            raise InputError(f"{flag}: holds {name} without x_{split}; give both or none")
+    return known
+
+
+def _role(name: str) -> tuple[str, str] | None:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    split, content = match["split"] or match["split_"], match["first"] or match["last"]
+    return _SPLIT_NAMES[split.lower()], _CONTENTS[content.lower()]
+
+
+def _alone(names: list[str]) -> dict[str, tuple[str, str]]:
+    """Return the roles of an array of examples, and perhaps one of labels, without a split."""
+    examples = [name for name in names if name.lower() in _ALONE]
+    labels = [name for name in names if name.lower() in _LABELS_ALONE]
+    if len(examples) != 1 or len(labels) > 1 or len(names) > 1 + len(labels):
+        return {}
+    return {examples[0]: ("train", "x")} | {name: ("train", "y") for name in labels}
+
+
+def _standard(split: str, content: str) -> str:
+    return f"{split}_factors" if content == "factors" else f"{content}_{split}"
+
+
+def passed_over(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the sentence on arrays that are not read, if there are some."""
+    listed = ", ".join(names)
+    return (f"passed over: {listed}",) if listed else ()
+
+
+def _flat_labels(labels: np.ndarray | None) -> np.ndarray | None:
+    """Return labels of shape [1, n], as MATLAB saves them, as [n]."""
+    if labels is not None and labels.ndim == 2 and labels.shape[0] == 1 < labels.shape[1]:
+        return labels[0]
+    return labels
+
+
+def _factors(part: Mapping[str, np.ndarray], split: str, flag: str) -> np.ndarray | None:
+    factors = part.get("factors")
+    if factors is None:
+        return None
+    is_whole = factors.dtype.kind in "bui" or (
+        factors.dtype.kind == "f" and bool((np.floor(factors) == factors).all())
+    )
+    if factors.ndim != 2 or len(factors) != len(part["x"]) or not is_whole or factors.min() < 0:
+        raise InputError(
+            f"{flag}: {split}_factors of shape {factors.shape} and dtype {factors.dtype} are no "
+            f"factors of {len(part['x'])} examples; give whole numbers from 0 on, [n, factors]"
+        )
+    return factors.astype(np.int32)
 
 
 def _array(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
@@ -49,18 +176,3 @@ def _array(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} is no array")
     return array
-
-
-def _refuse_unknown_arrays(names: list[str], flag: str) -> None:
-    held = ", ".join(names) or "nothing"
-    if "x_train" not in names:
-        raise InputError(f"{flag}: holds {held}; save the training images as x_train")
-    known = {f"{letter}_{split}" for letter in "xy" for split in _SPLITS}
-    unknown = [name for name in names if name[:2] in ("x_", "y_") and name not in known]
-    if unknown:
-        raise InputError(
-            f"{flag}: holds {held}; {unknown[0]} is none of {', '.join(sorted(known))}"
-        )
-    alone = [name for name in names if name[:2] == "y_" and f"x_{name[2:]}" not in names]
-    if alone:
-        raise InputError(f"{flag}: holds {alone[0]} without x_{alone[0][2:]}; give both or none")

@@ -3,7 +3,7 @@
 A name belongs to the first source that knows it:
 
 1. `DATASETS`, which need neither files nor a network; `sprites/N` is one of them too;
-2. a path: an `.npz` file, a folder of IDX files or a folder of images;
+2. a path: a file of arrays or a table (`READERS`), a folder of IDX files or of images;
 3. tensorflow-datasets (`tfds`): a set that it prepared, or one of `DOWNLOADABLE`.
 
 A new data set is a function that returns a `RawDataset` and a row in `DATASETS`.
@@ -15,16 +15,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vae_jax.data import checks
+from vae_jax.data import checks, encodings
+from vae_jax.data.arrays import read_hdf5, read_mat, read_npy
 from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
+from vae_jax.data.encodings import Standardization
 from vae_jax.data.idx import has_idx, read_idx_folder
-from vae_jax.data.image_folder import image_files, read_image_folder
+from vae_jax.data.image_folder import AS_IS, Preparation, image_files, read_image_folder
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
 from vae_jax.data.splits import with_all_splits
 from vae_jax.data.sprites import is_sprites, read_sprites
+from vae_jax.data.table import read_table
 from vae_jax.data.tfds import read_named
 from vae_jax.runtime.errors import InputError
 
@@ -41,24 +44,42 @@ Each function takes `--name=value`, the setting that names the data, with which 
 """
 
 
+READERS: dict[str, Callable[[Path, str], RawDataset]] = {
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".mat": read_mat,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+}
+"""Readers of files by their suffix."""
+
+
 def load(
     name: str,
     *,
     data_dir: str = DEFAULT_DATA_DIR,
     offline_dataset: str = "",
     num_valid: int = 0,
+    encoding: str = "auto",
+    resize: tuple[int, int] | None = None,
+    image_mode: str = "as_is",
 ) -> Dataset:
     """Load a data set by name or path.
 
     Args:
         name: `mnist_5k`, `digits`, `sprites` (`sprites/N` for another number of training images),
             the name of an image data set of tensorflow-datasets (`mnist`, `cifar10`,
-            `emnist/letters`, ...), or the path of an `.npz` file, a folder of IDX files or a
-            folder of images. For a folder called like a data set write `./mnist`.
+            `emnist/letters`, ...), or the path of a file of arrays (`READERS`), a folder of IDX
+            files or a folder of images. For a folder called like a data set write `./mnist`.
         data_dir: folder of prepared data sets, downloads and decoded copies.
         offline_dataset: data set to use if `name` has to be downloaded and cannot be.
         num_valid: images to hold out of train where the source has no valid split; 0 for the
             customary share (a sixth, or a tenth where there is no test split either).
+        encoding: what the numbers mean, one of `encodings.CHOICES`; ``auto`` recognises it.
+        resize: height and width of the images of a folder; None for their own.
+        image_mode: channels of the images of a folder, one of `image_folder.IMAGE_MODES`.
 
     Returns:
         The three splits; `record` says where they came from and whether they were substituted.
@@ -74,23 +95,24 @@ def load(
         '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
     """
     folder, flag = Path(os.path.expanduser(data_dir)), f"--dataset={name}"
+    prepare = Preparation(resize, image_mode)
     try:
-        raw = _read(name, folder, flag)
+        raw = _read(name, folder, flag, prepare)
     except UnavailableError as error:
         reason = str(error)
     else:
         record = Provenance(asked=name, used=name, source=raw.source, splits="")
-        return build_dataset(raw, record, flag, num_valid)
+        return build_dataset(raw, record, flag, num_valid, encoding)
     if not offline_dataset:
         raise InputError(
             f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={data_dir}; "
             "connect to a network or give --offline_dataset=mnist_5k"
         )
-    return _load_substitute(name, offline_dataset, folder, reason, num_valid)
+    return _load_substitute(name, offline_dataset, folder, reason, num_valid, encoding)
 
 
 def _load_substitute(
-    requested: str, used: str, data_dir: Path, reason: str, num_valid: int
+    requested: str, used: str, data_dir: Path, reason: str, num_valid: int, encoding: str
 ) -> Dataset:
     flag = f"--offline_dataset={used}"
     try:
@@ -101,28 +123,35 @@ def _load_substitute(
         ) from None
     sentence = f"--dataset={requested} cannot be had ({reason}); using {flag} instead"
     record = Provenance(requested, used, raw.source, splits="", substitution=sentence)
-    return build_dataset(raw, record, flag, num_valid)
+    return build_dataset(raw, record, flag, num_valid, encoding)
 
 
-def _read(name: str, data_dir: Path, flag: str) -> RawDataset:
+def _read(name: str, data_dir: Path, flag: str, prepare: Preparation = AS_IS) -> RawDataset:
     """Read a data set from the first source that knows its name."""
+    if prepare != AS_IS and not os.path.isdir(os.path.expanduser(name)):
+        setting = (
+            f"--resize={'x'.join(map(str, prepare.size))}"
+            if prepare.size
+            else (f"--image_mode={prepare.mode}")
+        )
+        raise InputError(f"{setting}: has no effect on {flag}, no folder of images; leave it out")
     if name in DATASETS:
         return DATASETS[name](flag)
     if is_sprites(name):
         return read_sprites(name, flag)
     if name not in DOWNLOADABLE and _is_path(name):
-        return _read_path(name, data_dir, flag)
+        return _read_path(name, data_dir, flag, prepare)
     return read_named(name, data_dir, flag, list(DATASETS))
 
 
 def _is_path(name: str) -> bool:
     """Return whether a name is one of a file or folder: it exists, or it is written like a path."""
-    if name.startswith((".", "/", "~")) or name.endswith((".npz", "/")):
+    if name.startswith((".", "/", "~")) or name.endswith((*READERS, "/")):
         return True
     return name == "" or os.path.exists(name)  # unlike Path.exists it accepts any name
 
 
-def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
+def _read_path(name: str, data_dir: Path, flag: str, prepare: Preparation) -> RawDataset:
     path = Path(os.path.expanduser(name))
     if not name or not os.path.exists(path):
         raise InputError(
@@ -130,60 +159,106 @@ def _read_path(name: str, data_dir: Path, flag: str) -> RawDataset:
             f"({', '.join([*DATASETS, *DOWNLOADABLE])})"
         )
     if path.is_dir():
-        return _read_folder(path, data_dir, flag)
-    if path.suffix != ".npz" or not path.is_file():
-        raise InputError(f"{flag}: neither .npz nor a folder; save the arrays with numpy.savez")
-    return read_npz(path, flag)
+        return _read_folder(path, data_dir, flag, prepare)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None or not path.is_file():
+        raise InputError(
+            f"{flag}: neither a folder nor a file of {', '.join(READERS)}; save the arrays with "
+            "numpy.savez(path, x_train=...)"
+        )
+    return reader(path, flag)
 
 
-def _read_folder(folder: Path, data_dir: Path, flag: str) -> RawDataset:
+def _read_folder(folder: Path, data_dir: Path, flag: str, prepare: Preparation) -> RawDataset:
     try:
         if has_idx(folder):
             return read_idx_folder(folder, flag)
-        files = image_files(folder, flag)
+        files, passed = image_files(folder, flag)
     except OSError as error:
         raise InputError(f"{flag}: cannot be read ({error.strerror}); give another one") from None
-    return read_image_folder(folder, files, data_dir, flag)
+    return read_image_folder(folder, files, data_dir, flag, prepare, passed)
 
 
-def build_dataset(raw: RawDataset, record: Provenance, flag: str, num_valid: int = 0) -> Dataset:
+def build_dataset(
+    raw: RawDataset, record: Provenance, flag: str, num_valid: int = 0, encoding: str = "auto"
+) -> Dataset:
     """Check what a source read, cut the splits that it lacks and return the data set.
 
     Args:
-        raw: splits whose images are `[n, height, width]` or `[n, height, width, channels]`: bool,
-            integers within 0..255 (if the largest is 1, binary) or floats within [0, 1]; or
-            `LazyImages`, which stay in files and for which no warnings are looked for.
-        record: record of the data; `splits` and `warnings` are filled in here.
+        raw: splits whose arrays are `[n, *event]` (`[n, height, width]` is an image of one
+            channel), see `encodings`; or `LazyImages` of pixels, which stay in files and for which
+            no warnings are looked for.
+        record: record of the data; `splits`, `warnings` and `recognised` are filled in here.
         flag: `--name=value`, which begins every error.
-        num_valid: images to cut from train for a valid split; 0 for the customary share.
+        num_valid: examples to cut from train for a valid split; 0 for the customary share.
+        encoding: one of `encodings.CHOICES`.
 
     Returns:
-        A data set of uint8 images, binary ones as 0 and 255.
+        The data set; binary pixels are 0 and 255.
 
     Raises:
-        InputError: images or labels that cannot be used.
+        InputError: examples or labels that cannot be used.
     """
+    if encoding not in encodings.CHOICES:
+        raise InputError(
+            setting="encoding",
+            value=encoding,
+            problem="no such encoding",
+            advice=f"give one of {', '.join(encodings.CHOICES)}",
+        )
     if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
-        lazy, sentence = with_all_splits(raw.splits, flag, num_valid)
-        arrays = memory_mapped({split: part.images for split, part in lazy.items()})
-        splits = {
-            split: RawSplit(arrays[split], checks.checked_labels(part, flag))
-            for split, part in lazy.items()
-        }
-        warnings = ()
-    else:
-        splits, sentence = with_all_splits(checks.checked(raw.splits, flag), flag, num_valid)
-        warnings = checks.warnings(splits)
-    # A source that knows factors gives all three splits, so their order is not changed.
-    factors = {f"{split}_factors": part.factors for split, part in raw.splits.items()}
+        return _mapped(raw, record, flag, num_valid, encoding)
+    stored, encoded = checks.checked(raw.splits, flag, encoding)
+    splits, sentence = with_all_splits(stored, flag, num_valid)
+    warnings = checks.warnings(splits)
+    statistics = None
+    if encoded.encoding == "standardized":
+        arrays = {split: part.images for split, part in splits.items()}
+        is_overall = encoding == "standardized_overall"
+        arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
+        splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
+        warnings = tuple(text for text in warnings if "--encoding=standardized" not in text)
+    guesses = (encoded.sentence, *raw.recognised)
+    record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
+    return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
+
+
+def _mapped(
+    raw: RawDataset, record: Provenance, flag: str, num_valid: int, encoding: str
+) -> Dataset:
+    """Return the data set of images that stay in files."""
+    if encoding not in ("auto", "pixels"):
+        raise InputError(
+            f"--encoding={encoding}: {flag} is too large for memory and stays in files as 8-bit "
+            "pixels; leave it out"
+        )
+    lazy, sentence = with_all_splits(raw.splits, flag, num_valid)
+    arrays = memory_mapped({split: part.images for split, part in lazy.items()})
+    splits = {
+        split: RawSplit(arrays[split], checks.checked_labels(part, flag), part.factors)
+        for split, part in lazy.items()
+    }
+    guesses = ("8-bit pixels, in files", *raw.recognised)
+    record = replace(record, splits=sentence, recognised=guesses)
+    return _joined(splits, raw.class_names, record, "pixels", None)
+
+
+def _joined(
+    splits: dict[str, RawSplit],
+    class_names: tuple[str, ...],
+    record: Provenance,
+    encoding: str,
+    standardization: Standardization | None,
+) -> Dataset:
+    columns = {
+        name.format(split): array
+        for split, part in splits.items()
+        for name, array in zip(("{}", "{}_labels", "{}_factors"), part, strict=True)
+    }
     return Dataset(
-        train=splits["train"].images,
-        valid=splits["valid"].images,
-        test=splits["test"].images,
-        train_labels=splits["train"].labels,
-        valid_labels=splits["valid"].labels,
-        test_labels=splits["test"].labels,
-        record=replace(record, splits=sentence, warnings=warnings),
-        class_names=raw.class_names,
-        **factors,
+        **columns,
+        record=record,
+        class_names=class_names,
+        encoding=encoding,
+        standardization=standardization,
     )

@@ -10,24 +10,38 @@ from vae_jax.runtime.errors import InputError
 def files_below(folder: Path, flag: str) -> Iterator[str]:
     """Yield the relative paths of all files below a folder; hidden ones are left out.
 
+    A link to a folder is followed where that lies inside too and does not hold the link.
+
     Raises:
-        InputError: a link to a folder, which could lead out of it or round in a circle.
+        InputError: a link to a folder that leads out, or round in a circle.
         OSError: a folder that cannot be read.
     """
-    for parent, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        for link in (name for name in folders if os.path.islink(f"{parent}/{name}")):
-            raise InputError(
-                f"{flag}: {prefix}{link} is a link to a folder; put the folder itself there "
-                "(cp -rL follows links)"
-            )
-        yield from (prefix + name for name in names if not name.startswith("."))
+    return _walk(folder, "", (os.path.realpath(folder),), flag)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _walk(root: Path, prefix: str, parents: tuple[str, ...], flag: str) -> Iterator[str]:
+    """Yield the files below `root / prefix`, whose real path is the last of its parents'."""
+    with os.scandir(root / prefix) as entries:
+        shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    for entry in shown:
+        name = prefix + entry.name
+        if not entry.is_dir():
+            yield name
+            continue
+        real = os.path.realpath(entry.path) if entry.is_symlink() else f"{parents[-1]}/{entry.name}"
+        if entry.is_symlink():
+            _refuse_link(name, real, parents, flag)
+        yield from _walk(root, f"{name}/", (*parents, real), flag)
+
+
+def _refuse_link(name: str, real: str, parents: tuple[str, ...], flag: str) -> None:
+    if os.path.commonpath((parents[0], real)) != parents[0]:
+        raise InputError(
+            f"{flag}: {name} is a link to a folder outside of it; put the folder itself there "
+            "(cp -rL follows links)"
+        )
+    if any(os.path.commonpath((parent, real)) == real for parent in parents):
+        raise InputError(f"{flag}: {name} is a link to a folder that holds it; remove the link")
 
 
 def refuse_outside(folder: Path, file: str, flag: str) -> None:

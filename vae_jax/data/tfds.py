@@ -80,7 +80,7 @@ def _read_prepared(
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):
         splits = {split: RawSplit(_images(source, flag)) for split, source in sources.items()}
-        return RawDataset(_with_labels(splits, bare), origin, names)
+        return RawDataset(_with_labels(splits, bare), origin, names, _factor_names(builder))
 
     def read_labels() -> RawDataset:
         no_images = RawSplit(np.empty(0, np.uint8))
@@ -93,8 +93,14 @@ def _read_prepared(
         decode = functools.partial(_decode, source, shape, np.dtype(np.uint8), flag)
         rows = np.arange(len(source))
         images = LazyImages(decode, (len(rows), *shape), rows, data_dir, copy, fingerprint)
-        splits[split] = RawSplit(images, known[split].labels)
-    return RawDataset(splits, origin, names)
+        splits[split] = RawSplit(images, known[split].labels, known[split].factors)
+    return RawDataset(splits, origin, names, _factor_names(builder))
+
+
+def _factor_names(builder: Any) -> tuple[str, ...]:
+    """Return the sentence on the factors of a data set, if it has some."""
+    names = sorted(name for name in builder.info.features if name.startswith("label_"))
+    return (f"factors {', '.join(names)}",) if names else ()
 
 
 def _by_split(sources: Any, flag: str) -> dict[str, Any]:
@@ -130,14 +136,28 @@ def _decode(
 
 
 def _with_labels(splits: dict[str, RawSplit], sources: dict[str, Any]) -> dict[str, RawSplit]:
-    """Return the splits with the feature `label` of all examples, if that is a whole number."""
-    first = np.asarray(sources["train"][0].get("label"))
-    if first.dtype.kind not in "iu" or first.ndim:
-        return splits
-    return {
-        split: part._replace(labels=np.array([each["label"] for each in sources[split]], np.int32))
-        for split, part in splits.items()
+    """Return the splits with the labels and factors of all examples, where these exist.
+
+    Labels are the feature `label`, factors the features `label_*` (of dsprites, shapes3d,
+    smallnorb), in the order of their names; whole numbers all.
+    """
+    first = sources["train"][0]
+    numbers = {
+        name
+        for name, value in first.items()
+        if np.asarray(value).dtype.kind in "iu" and np.ndim(value) == 0
     }
+    factors = sorted(name for name in numbers if name.startswith("label_"))
+    wanted = [*(["label"] if "label" in numbers else []), *factors]
+    if not wanted:
+        return splits
+    complete = {}
+    for split, part in splits.items():
+        rows = np.array([[each[name] for name in wanted] for each in sources[split]], np.int32)
+        labels = rows[:, 0] if wanted[0] == "label" else None
+        columns = rows[:, len(wanted) - len(factors) :] if factors else None
+        complete[split] = part._replace(labels=labels, factors=columns)
+    return complete
 
 
 def _not_prepared(name: str, data_dir: Path, flag: str, others: Sequence[str]) -> InputError:

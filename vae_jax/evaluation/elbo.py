@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 
 from vae_jax import rng
 from vae_jax.evaluation import columns
@@ -27,8 +27,8 @@ from vae_jax.models.likelihoods import bits_per_dim
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
-from vae_jax.training.batches import EVAL_BATCH_SIZE, Examples, Split, as_images
-from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, Row, UInt8, default_float
+from vae_jax.training.batches import EVAL_BATCH_SIZE, Examples, Split, as_observations
+from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, default_float
 
 ACTIVE_THRESHOLD = 0.01
 """Variance of the posterior mean over the data above which a latent is active (Burda et al.)."""
@@ -98,11 +98,11 @@ class Evaluation(NamedTuple):
 
 
 def in_batches(
-    pixels: UInt8[np.ndarray, "n h w c"],
+    pixels: Shaped[np.ndarray, "n *event"],
     batch_size: int,
     labels: Integer[np.ndarray, " n"] | None = None,
 ) -> Examples:
-    """Return examples as ``[batches, batch, ...]``, padded with black images of class 0.
+    """Return examples as ``[batches, batch, ...]``, padded with zeros of class 0.
 
     Example:
         >>> batches = in_batches(np.zeros((5, 2, 2, 1), np.uint8), batch_size=3)
@@ -155,7 +155,7 @@ def evaluate(
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
         position = index * batch_size + jnp.arange(batch_size)
-        encoded = EncodedBatch.of(spec.model, hparams, params, as_images(pixels), y)
+        encoded = EncodedBatch.of(spec.model, hparams, params, as_observations(pixels), y)
         closed = encoded.p.kl(encoded.q)
         per_latent = None if closed is None else closed.per_latent
         new = _moments(encoded.q, per_latent, position < num_examples)
@@ -178,7 +178,7 @@ class EncodedBatch(NamedTuple):
     Attributes:
         hparams: hyperparameters of one run.
         params: parameters of the model.
-        x: images in [0, 1].
+        x: examples as the model takes them.
         y: labels of a conditional model, otherwise None.
         q: posterior q(z|x) of the encoder, or q(z|x, y).
         p: prior p(z), or p(z|y).
@@ -186,14 +186,14 @@ class EncodedBatch(NamedTuple):
 
     hparams: HParams
     params: Params
-    x: Images
+    x: Observations
     y: Labels | None
     q: Posterior
     p: Prior
 
     @classmethod
     def of(
-        cls, model: VAE, hparams: HParams, params: Params, x: Images, y: Labels | None
+        cls, model: VAE, hparams: HParams, params: Params, x: Observations, y: Labels | None
     ) -> "EncodedBatch":
         """Return the batch with its posterior and its prior."""
         q = model.encode(hparams, params, x, y)
@@ -342,7 +342,7 @@ def summarize(
         "kl": (terms.kl, has_density),
         "nll": (-terms.bound, has_density),
         "bits_per_dim": (
-            bits_per_dim(elbo, model.image_shape),
+            bits_per_dim(elbo, model.event_shape),
             has_density and model.likelihood.is_eight_bit,
         ),
         "nll_bias": (-terms.bias, has_weights),

@@ -47,7 +47,7 @@ def score(
         spec: static description of the training, as the runs were trained with.
         hparams: of one run (scalars) or of a study (``[runs]``), as trained.
         state: state of all runs; every array leads with ``runs``.
-        data: images.
+        data: data set.
         split: ``train``, ``valid`` or ``test``.
         num_particles: K of the importance-weighted bound behind ``test_nll``.
         layout: where the runs are computed; None for the best of the device.
@@ -58,7 +58,7 @@ def score(
     Example:
         >>> import vae_jax
         >>> data = vae_jax.load("digits")
-        >>> model = vae_jax.VAE(data.image_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
         >>> spec = vae_jax.TrainSpec(model, binarize="static")
         >>> hparams = vae_jax.HParams.of(latent_size=2)
         >>> state = vae_jax.fit(spec, hparams, data, num_steps=2)
@@ -102,7 +102,7 @@ def score_examples(
         spec: static description of the training, as the runs were trained with.
         hparams: ``[runs]``.
         state: state of all runs.
-        pixels: images as the model sees them, 0 to 255.
+        pixels: examples as they are stored, binarized as the model sees them.
         labels: one each; only conditional models are given them.
         split: split that the examples are from, after which the columns are named.
         num_particles: K of the importance-weighted bound behind the NLL.
@@ -135,7 +135,7 @@ def valid_scorer(
     Args:
         spec: static description of the training.
         hparams: of one run (scalars) or of a study (``[runs]``).
-        data: images.
+        data: data set.
         layout: where the runs are computed; the parameters may be padded for its devices.
     """
     hparams, eval_spec = hparams.as_study(), EvalSpec(spec.model)

@@ -102,3 +102,27 @@ def refused_priors(
             f"{spell('prior')}: is made of posteriors with a density and standard normal noise, "
             f"but {spell('posterior')} has {lack}; give another prior"
         )
+
+
+def refused_size(
+    posterior: PosteriorFamily | type[PosteriorFamily], setting: str, size: int, spell: Spelling
+) -> Iterator[str]:
+    """Yield the reason why a posterior cannot have so few latents, with a remedy.
+
+    Args:
+        posterior: family of q(z|x), or its class.
+        setting: name of the setting that gives the size.
+        size: number of latents.
+        spell: way to write it, and the setting ``posterior``.
+
+    Example:
+        >>> from vae_jax.models.posteriors import VonMisesFisherFamily
+        >>> spell = Spelling({"posterior": "von_mises_fisher"}, "--")
+        >>> list(refused_size(VonMisesFisherFamily, "latent_size", 1, spell))
+        ['--latent_size=1: --posterior=von_mises_fisher needs at least 2; give more']
+    """
+    if size < posterior.fewest_latents:
+        yield (
+            f"{spell(setting, size)}: {spell('posterior')} needs at least "
+            f"{posterior.fewest_latents}; give more"
+        )

@@ -5,12 +5,15 @@ encoder q(z|x), the prior p(z) and the decoder p(x|z). :class:`VAE` names their 
 no arrays and hashes by value, so it is a static argument that compiles once. With labels y all
 three may depend on them: q(z|x, y), p(z|y), p(x|z, y).
 
-Densities and images have methods of their own: :meth:`VAE.encode` and :meth:`VAE.decode` return the
-distributions q(z|x) and p(x|z). :meth:`VAE.generate` and :meth:`VAE.reconstruct` return images,
-which are the means E[x|z] of the decoder's distribution; for images with pixel noise, call
+An x is one event of any shape: an image, or a vector of numbers.
+
+Densities and x have methods of their own: :meth:`VAE.encode` and :meth:`VAE.decode` return the
+distributions q(z|x) and p(x|z). :meth:`VAE.generate` and :meth:`VAE.reconstruct` return x, namely
+the means E[x|z] of the decoder's distribution; for x with its noise, call
 ``decode(...).sample(key)``.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -21,14 +24,23 @@ from jaxtyping import Array, Bool, Float, Int
 from vae_jax import contract, rng
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models import latents
-from vae_jax.models.combinations import Spelling, refused_priors
+from vae_jax.models.combinations import Spelling, refused_priors, refused_size
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import whole
-from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey, default_float
+from vae_jax.types import (
+    Labels,
+    LatentMask,
+    Latents,
+    Observations,
+    Params,
+    PRNGKey,
+    default_float,
+    event_axes,
+)
 
 SharedLabels = Int[Array, "..."]
 """Labels with the axes of z or fewer leading ones: the particles of an example share its label."""
@@ -39,7 +51,7 @@ class VAE:
     """Static description of a latent variable model and its inference network.
 
     Attributes:
-        image_shape: shape of x, (height, width, channels).
+        event_shape: shape of one x: (height, width, channels) of an image, (d,) of a vector.
         max_latents: largest number of coordinates of z; a run uses ``hparams.latent_size`` of them.
         network: architecture of encoder and decoder.
         posterior: family of q(z|x).
@@ -64,7 +76,7 @@ class VAE:
         (3, 4, 4, 1)
     """
 
-    image_shape: tuple[int, int, int]
+    event_shape: tuple[int, ...]
     max_latents: int
     network: Network = MLP()
     posterior: PosteriorFamily = DiagonalGaussian()
@@ -78,7 +90,7 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no member, and a prior that cannot be that of the posterior.
+        """Refuse what is no member, and a prior or a size that the posterior cannot have.
 
         Raises:
             InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
@@ -88,7 +100,9 @@ class VAE:
         contract.check("posterior", self.posterior, PosteriorFamily)
         contract.check("prior", self.prior, PriorFamily)
         contract.check("likelihood", self.likelihood, Likelihood)
-        for message in refused_priors(self.posterior, self.prior, self.spelling):
+        priors = refused_priors(self.posterior, self.prior, self.spelling)
+        sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
+        for message in itertools.chain(priors, sizes):
             raise InputError(message)
 
     @property
@@ -96,6 +110,11 @@ class VAE:
         """Way to write the model's families in messages: by the names of their classes."""
         families = {"posterior": self.posterior, "prior": self.prior, "likelihood": self.likelihood}
         return Spelling({name: type(family).__name__ for name, family in families.items()})
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one x under its former name."""
+        return self.event_shape
 
     @property
     def decoder_width(self) -> int:
@@ -110,15 +129,15 @@ class VAE:
     def init(
         self,
         hparams: HParams,
-        data_mean: Float[Array, "height width channels"],
-        examples: Images | None = None,
+        data_mean: Float[Array, "*event"],
+        examples: Observations | None = None,
     ) -> Params:
         """Return the initial parameters, drawn from the seed's stream ``params``.
 
         Args:
             hparams: hyperparameters of one run, of which seed and sizes are used.
-            data_mean: mean of each pixel over the training images, in [0, 1].
-            examples: training images from which a prior may start; None for the mean image alone.
+            data_mean: mean of each dimension of x over the training examples.
+            examples: training examples from which a prior may start; None for their mean alone.
 
         Returns:
             The parameters by part: ``encoder``, ``decoder``, ``output_bias`` and, where a family
@@ -127,7 +146,7 @@ class VAE:
         encoder_key, decoder_key, posterior_key, prior_key = (
             rng.stream(hparams.seed, "params", index) for index in range(4)
         )
-        x = jnp.zeros((1, *self.image_shape), default_float())
+        x = jnp.zeros((1, *self.event_shape), default_float())
         z = jnp.zeros((1, self.decoder_width), default_float())
         bias = self.likelihood.initial_bias(data_mean)
         latent_mask = self.latent_mask(hparams)
@@ -142,7 +161,7 @@ class VAE:
             "output_bias": bias if self.starts_at_mean else jnp.zeros_like(bias),
             "posterior": self.posterior.init(posterior_key, hparams, latent_mask),
             "prior": self.prior.init(prior_key, hparams, start),
-            "likelihood": self.likelihood.init(hparams, self.image_shape),
+            "likelihood": self.likelihood.init(hparams, self.event_shape),
         }
         params |= {part: params[part]["params"] for part in ("encoder", "decoder")}
         return {part: tree for part, tree in params.items() if jax.tree.leaves(tree)}
@@ -154,14 +173,14 @@ class VAE:
         return jnp.concatenate([lower, upper])
 
     def encode(
-        self, hparams: HParams, params: Params, x: Images, y: Labels | None = None
+        self, hparams: HParams, params: Params, x: Observations, y: Labels | None = None
     ) -> Posterior:
         """Return q(z|x), or q(z|x, y); on coordinates masked out it is the standard normal.
 
         Args:
             hparams: hyperparameters of one run.
             params: parameters from :meth:`init` or of a trained run.
-            x: images in [0, 1].
+            x: examples ``[*batch, *event]``; pixels are in [0, 1].
             y: labels of a class-conditional model.
 
         Raises:
@@ -169,10 +188,14 @@ class VAE:
         """
         return self.posterior_at(hparams, params, self.heads(params, x, y))
 
-    def heads(self, params: Params, x: Images, y: Labels | None = None) -> dict[str, Array]:
+    def heads(self, params: Params, x: Observations, y: Labels | None = None) -> dict[str, Array]:
         """Return the outputs of the encoder by name: the parameters of q(z|x) that depend on x."""
-        batch, shape = x.shape[:-3], x.shape[-3:]
-        arguments = {"params": params["encoder"]}, x.reshape(-1, *shape), self._one_hot(y)
+        batch = x.shape[: x.ndim - len(self.event_shape)]
+        arguments = (
+            {"params": params["encoder"]},
+            x.reshape(-1, *self.event_shape),
+            self._one_hot(y),
+        )
         values: Params = self._encoder().apply(*arguments)
         return {
             name: jnp.asarray(head, default_float()).reshape(*batch, *head.shape[1:])
@@ -189,7 +212,7 @@ class VAE:
     def prior_at(self, hparams: HParams, params: Params, y: Labels | None = None) -> Prior:
         """Return p(z), or p(z|y) for given labels."""
 
-        def encode(x: Images) -> Posterior:
+        def encode(x: Observations) -> Posterior:
             """Encode images without labels; a conditional encoder is given the classes in turn."""
             labels = jnp.arange(len(x)) % self.num_classes if self.num_classes else None
             return self.encode(hparams, params, x, labels)
@@ -226,9 +249,10 @@ class VAE:
         bias = params["output_bias"]
         flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
         flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
-        likelihood_params = params.get("likelihood", {})
-        outputs = flat.reshape(*batch, *bias.shape)
-        distribution = self.likelihood(hparams, likelihood_params, outputs)
+        arguments = hparams, params.get("likelihood", {}), flat.reshape(*batch, *bias.shape)
+        # A family of images alone need not know of events.
+        axes = () if len(self.event_shape) == 3 else (event_axes(len(self.event_shape)),)
+        distribution = self.likelihood(*arguments, *axes)
         contract.check_result(self.likelihood, distribution, Distribution)
         return distribution
 
@@ -248,17 +272,17 @@ class VAE:
         return latents.standard_noise(key, shape, self.max_latents, extra_width)
 
     def reconstruct(
-        self, hparams: HParams, params: Params, x: Images, y: Labels | None = None
-    ) -> Images:
-        """Return the mean image E[x'|z] at z = the center of q(z|x); no noise is drawn."""
+        self, hparams: HParams, params: Params, x: Observations, y: Labels | None = None
+    ) -> Observations:
+        """Return the mean E[x'|z] at z = the center of q(z|x); no noise is drawn."""
         return self.generate(hparams, params, self.encode(hparams, params, x, y).center, y)
 
     def generate(
         self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
-    ) -> Images:
-        """Return the mean image E[x|z] = ``decode(...).mean()`` for given z.
+    ) -> Observations:
+        """Return the mean E[x|z] = ``decode(...).mean()`` for given z.
 
-        With z from :meth:`sample_prior` it is a sample of the model without its pixel noise, as
+        With z from :meth:`sample_prior` it is a sample of the model without its noise, as
         figures of the literature show it. For the distribution p(x|z) itself see :meth:`decode`.
         """
         return self.decode(hparams, params, z, y).mean()
@@ -288,14 +312,15 @@ class VAE:
         return Encoder(self.network.encoder_body(), heads, self.network.dtype)
 
     def _decoder(self) -> Decoder:
-        height, width, channels = self.image_shape
-        return self.network.decoder((height, width, channels * self.likelihood.num_outputs))
+        *leading, last = self.event_shape
+        return self.network.decoder((*leading, last * self.likelihood.num_outputs))
 
 
 class TrainedVAE(NamedTuple):
     """A trained model: the static description with the hyperparameters and parameters of one run.
 
-    Its methods are those of :class:`VAE` without the first two arguments.
+    Its methods are those of :class:`VAE` without the first two arguments, each one compiled
+    program for all runs of a model: one primitive at a time, an accelerator would compile twenty.
 
     Attributes:
         model: static description.
@@ -318,19 +343,25 @@ class TrainedVAE(NamedTuple):
     hparams: HParams
     params: Params
 
-    def encode(self, x: Images, y: Labels | None = None) -> Posterior:
+    def encode(self, x: Observations, y: Labels | None = None) -> Posterior:
         """Return q(z|x), or q(z|x, y)."""
-        return self.model.encode(self.hparams, self.params, x, y)
+        return _encode(self.model, self.hparams, self.params, x, y)
 
-    def generate(self, z: Latents, y: SharedLabels | None = None) -> Images:
-        """Return the mean images E[x|z] for given z."""
-        return self.model.generate(self.hparams, self.params, z, y)
+    def generate(self, z: Latents, y: SharedLabels | None = None) -> Observations:
+        """Return the means E[x|z] for given z."""
+        return _generate(self.model, self.hparams, self.params, z, y)
 
-    def reconstruct(self, x: Images, y: Labels | None = None) -> Images:
-        """Return the mean images E[x'|z] at z = the center of q(z|x)."""
-        return self.model.reconstruct(self.hparams, self.params, x, y)
+    def reconstruct(self, x: Observations, y: Labels | None = None) -> Observations:
+        """Return the means E[x'|z] at z = the center of q(z|x)."""
+        return _reconstruct(self.model, self.hparams, self.params, x, y)
 
-    def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Images:
-        """Return the mean images E[x|z] of ``num`` latents z drawn from the prior."""
-        z = self.model.sample_prior(self.hparams, self.params, key, num, y)
+    def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Observations:
+        """Return the means E[x|z] of ``num`` latents z drawn from the prior."""
+        z = _sample_prior(self.model, self.hparams, self.params, key, num, y)
         return self.generate(z, y)
+
+
+_encode = jax.jit(VAE.encode, static_argnums=0)
+_generate = jax.jit(VAE.generate, static_argnums=0)
+_reconstruct = jax.jit(VAE.reconstruct, static_argnums=0)
+_sample_prior = jax.jit(VAE.sample_prior, static_argnums=(0, 4))

@@ -11,7 +11,7 @@ from vae_jax.data import Dataset
 from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import batches
+from vae_jax.training import batches, compatibility
 
 
 def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
@@ -26,14 +26,23 @@ def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
         InputError: naming the flag, its value and the remedy.
     """
     for own in configs:
+        spec = build.train_spec(own, dataset.event_shape, dataset.num_classes)
+        for problem in compatibility.data_problems(spec, dataset, _flag, vars(own)):
+            raise InputError(problem)
         for problem in _training_problems(own, dataset):
             raise InputError(problem)
     for problem in _evaluation_problems(config, dataset):
         raise InputError(problem)
 
 
+def _flag(name: str, value: object) -> str:
+    return f"--{name}={value}"
+
+
 def is_binary(dataset: Dataset) -> bool:
     """Return whether every training pixel is 0 or 255; stop at the first block that is not."""
+    if dataset.encoding != "pixels":
+        return False
     starts = range(0, len(dataset.train), 1000)
     return all(np.isin(dataset.train[start : start + 1000], (0, 255)).all() for start in starts)
 
@@ -42,7 +51,7 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     """Yield the reasons why a run cannot be trained on the data."""
     if config.batch_size > len(dataset.train):
         yield (
-            f"--batch_size={config.batch_size}: exceeds the {len(dataset.train)} training images "
+            f"--batch_size={config.batch_size}: exceeds the {len(dataset.train)} training examples "
             f"of --dataset={config.dataset}; give at most that many"
         )
     if config.binarize != "none" and is_binary(dataset):

@@ -22,7 +22,7 @@ def opening(config: Config, dataset: Dataset, num_runs: int, num_programs: int) 
         num_runs: runs of the study.
         num_programs: groups, each of which is compiled.
     """
-    record, shape = dataset.record, "x".join(map(str, dataset.image_shape))
+    record, shape = dataset.record, "x".join(map(str, dataset.event_shape))
     counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
     products = build.matmul_precision(config, jax.default_backend())
     precision = f"{config.compute_dtype}, matrix products of {products} precision"
@@ -30,6 +30,7 @@ def opening(config: Config, dataset: Dataset, num_runs: int, num_programs: int) 
     return [
         *(f"NOTE: {note}" for note in notes),
         f"data: {record.used} ({record.source}), {shape}, {counts}",
+        f"      {'; '.join((*record.recognised, record.splits))}",
         f"device: {provenance.device()}, {precision}; workdir: {config.workdir}",
         *([f"study: {num_runs} runs in {num_programs} compiled program(s)"] * (num_runs > 1)),
         "compiling ...",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -40,19 +41,17 @@ def draw_figures(
     """
     if not libraries.is_installed("matplotlib"):
         return []
-    from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
+    from vae_jax.reporting import (
+        figures,
+        plots,
+    )  # bring matplotlib, for which no training need wait
 
-    models = {
-        run: TrainedVAE(
-            done.spec.model, *vectorized.take((done.group.hparams, done.state.eval_params), i)
-        )
-        for done in trained
-        for i, run in enumerate(done.group.runs)
-    }
+    models = {run: model for done in trained for run, model in _models(done).items()}
     pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_images(jnp.asarray(pixels)))
+    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
     labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
-    shown = figures.ShownImages(images, labels, dataset.class_names)
+    view = plots.View.of(images, is_unit=dataset.encoding == "pixels")
+    shown = figures.ShownImages(images, labels, dataset.class_names, view, dataset.classes)
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
@@ -70,3 +69,12 @@ def draw_figures(
         context = EvalContext(model, dataset, binarize)
         drawn.append(figures.embedding(target, context))
     return drawn
+
+
+def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
+    """Return the models of a group by the numbers of their runs, with arrays on the host."""
+    arrays = jax.device_get((done.group.hparams, done.state.eval_params))
+    return {
+        run: TrainedVAE(done.spec.model, *vectorized.take(arrays, i))
+        for i, run in enumerate(done.group.runs)
+    }

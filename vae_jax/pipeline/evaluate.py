@@ -21,12 +21,13 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import find
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
+from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.training import divergence, vectorized
-from vae_jax.types import Row
+from vae_jax.types import Params, Row
 
 FORMAT = 3
 """Version of the kept numbers, raised with every change of a measure so that none older is used."""
@@ -132,6 +133,11 @@ class _Evaluation:
             done.spec, done.group.hparams, done.state, self.dataset, done.group.layout(done.spec)
         )
 
+    @functools.cached_property
+    def _model(self) -> tuple[HParams, Params]:
+        """Hyperparameters and parameters of all runs of the group, on the host."""
+        return jax.device_get((self._runs.hparams, self._runs.state.eval_params))
+
     @property
     def _indices(self) -> list[int]:
         """Indices in the group of the runs to be evaluated."""
@@ -161,13 +167,12 @@ class _Evaluation:
     def _dependencies(self, i: int) -> Dependencies:
         """Return the facts on which the numbers of a run depend."""
         values = dataclasses.asdict(self._evaluator)  # pyright: ignore[reportArgumentType]
-        run = self._runs.hparams, self._runs.state.eval_params
         return {
             "format": FORMAT,
             "evaluation": self.name,
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.step[i]),
-            "model": _checksum(jax.tree.leaves(vectorized.take(run, i))),
+            "model": _checksum(jax.tree.leaves(vectorized.take(self._model, i))),
             "data": _data_checksum(self.dataset, self.done.spec.binarize),
         }
 

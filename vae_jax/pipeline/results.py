@@ -37,7 +37,12 @@ def describe(
     known = declared([*config.arrays, *swept], evaluations, config.flags)
     known |= columns.counts_not_finite(rows, known.values())
     splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
-    shown = {"image_shape": list(dataset.image_shape), "binarize": config.binarize}
+    shown = {"event_shape": list(dataset.event_shape), "binarize": config.binarize}
+    if len(dataset.event_shape) == 3:
+        shown["image_shape"] = shown["event_shape"]
+    shown |= {"encoding": dataset.encoding}
+    if dataset.standardization is not None:
+        shown["log_volume"] = dataset.standardization.log_volume
     return {
         "title": Path(config.workdir).name,
         "command": f"python run.py --flagfile={config.workdir}/{workdir.FLAGS_FILE}",
@@ -51,7 +56,8 @@ def describe(
             name: [each.name for each in columns_of([name])] for name in evaluations
         },
         "columns": columns.described(known.values()),
-        "notes": notes(config.binarize, config.likelihood, checks.is_binary(dataset)),
+        "notes": notes(config.binarize, config.likelihood, checks.is_binary(dataset))
+        + notes_on_numbers(dataset),
         "precision": config.compute_dtype,
         "matmul_precision": build.matmul_precision(config, jax.default_backend()),
     } | provenance.provenance()
@@ -93,6 +99,17 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
             "the same kind and cannot fall below the entropy of the pixels."
         ]
     return []
+
+
+def notes_on_numbers(dataset: Dataset) -> list[str]:
+    """Return sentences on what the nats of standardized data are."""
+    if dataset.standardization is None:
+        return []
+    return [
+        "The data are standardized with the mean and standard deviation of train: nats are those "
+        "of a density of standardized x, and log p in the units of the source is lower by "
+        f"{dataset.standardization.log_volume:.2f} nats per example."
+    ]
 
 
 def header(swept: Sequence[str], evaluations: Sequence[str]) -> list[str]:

@@ -112,6 +112,9 @@ def _load(config: Config, configs: list[Config]) -> Dataset:
         data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
         offline_dataset=config.offline_dataset,
         num_valid=config.num_valid,
+        encoding=config.encoding,
+        resize=config.resize or None,
+        image_mode=config.image_mode,
     )
     checks.check_data(config, configs, dataset)
     return dataset

@@ -61,7 +61,7 @@ class RunGroup:
             latent_size=max(config.latent_size for config in self.configs),
             top_latent_size=max(config.top_latent_size for config in self.configs),
         )
-        spec = build.train_spec(common, dataset.image_shape, dataset.num_classes)
+        spec = build.train_spec(common, dataset.event_shape, dataset.num_classes)
         return spec.specialized(self.hparams)
 
     def layout(self, spec: TrainSpec) -> Layout:

@@ -120,8 +120,8 @@ def diagnose_study(runs: Sequence[Row], diagnostics: Sequence[Sequence[Diagnosti
 
 def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Find latents whose code hardly moves over the test set (Burda et al. 2016)."""
-    variance = run.get("variance_per_latent")
-    if not variance:
+    variance, family = run.get("variance_per_latent"), POSTERIORS.get(str(run.get("posterior")))
+    if not variance or (family is not None and not family.has_coordinates):
         return None
     collapsed = [i for i, value in enumerate(variance) if value <= ACTIVE_THRESHOLD]
     name, size = "posterior collapse", len(variance)
@@ -151,9 +151,11 @@ def _fits(run: Row, remedy: str) -> bool:
     """Return whether the posterior or prior that a remedy names goes with the other of the run."""
     name, _, member = remedy.removeprefix("--").partition("=")
     chosen = {each: str(run.get(each)) for each in ("posterior", "prior")} | {name: member}
-    posterior, prior = POSTERIORS.get(chosen["posterior"]), PRIORS.get(chosen["prior"])
-    if posterior is None or prior is None:
+    if name not in ("posterior", "prior") or "None" in chosen.values():
         return True
+    posterior, prior = POSTERIORS.get(chosen["posterior"]), PRIORS.get(chosen["prior"])
+    if posterior is None or prior is None:  # from outside: nothing is known of it here
+        return False
     return not list(refused_priors(posterior, prior, Spelling(chosen)))
 
 

@@ -37,12 +37,14 @@ TRAVERSAL = np.linspace(-2.5, 2.5, 11)
 
 
 class ShownImages(NamedTuple):
-    """Test images that figures show.
+    """Test examples that figures show.
 
     Attributes:
-        images: images in [0, 1], at least one.
-        labels: labels of the images, where the source has them.
+        images: x as the model takes it, at least one.
+        labels: labels of the examples, where the source has them.
         class_names: names of the classes; numbers are written without.
+        view: way in which x is drawn; by default as an image in [0, 1].
+        classes: classes of the data in order; by default all numbers below that of the classes.
 
     Example:
         >>> shown = ShownImages(np.zeros((3, 4, 4, 1)), np.array([0, 2, 1]), ("cat", "dog"))
@@ -53,9 +55,11 @@ class ShownImages(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
+    view: plots.View = plots.View()
+    classes: tuple[int, ...] = ()
 
     def take(self, index: np.ndarray | slice) -> "ShownImages":
-        """Return the images at an index, with their labels."""
+        """Return the examples at an index, with their labels."""
         labels = None if self.labels is None else self.labels[index]
         return self._replace(images=self.images[index], labels=labels)
 
@@ -72,7 +76,7 @@ def draw(
     Args:
         folder: folder of the PNG files.
         trained: model of the run.
-        shown: test images that are reconstructed, traversed and interpolated.
+        shown: test examples that are reconstructed, traversed and interpolated.
         metrics: rows of ``metrics.jsonl``.
         row: the run's row of test results, with ``kl_per_latent`` and ``variance_per_latent``.
     """
@@ -85,7 +89,7 @@ def draw(
     return [
         _training_curves(folder, metrics, row["run"]),
         _reconstructions(folder, trained, shown.take(slice(NUM_RECONSTRUCTIONS))),
-        *([_samples(folder, trained)] if trained.model.posterior.has_density else []),
+        *([_samples(folder, trained, shown.view)] if trained.model.posterior.has_density else []),
         *([_samples_by_class(folder, trained, shown)] if conditional else []),
         *_walks(folder, trained, shown, variance, kl if has_kl else None),
         *([_bounds(folder, bounds)] if bounds else []),
@@ -123,7 +127,7 @@ def draw_study(
     Args:
         folder: folder of the PNG files.
         trained: models by the numbers of their runs.
-        shown: test images that are reconstructed.
+        shown: test examples that are reconstructed.
         rows: rows of test results, in the order of the runs' numbers.
         swept: names of the swept flags.
         evaluated: columns of the evaluators that were asked.
@@ -138,8 +142,8 @@ def draw_study(
     reconstructions = {i: _reconstruct(model, shown) for i, model in models.items()}
     return [
         *drawn,
-        _image_grid(folder, "Samples", samples, grid, None),
-        _image_grid(folder, "Reconstructions", reconstructions, grid, shown.images),
+        _image_grid(folder, "Samples", samples, grid, None, shown.view),
+        _image_grid(folder, "Reconstructions", reconstructions, grid, shown.images, shown.view),
     ]
 
 
@@ -179,11 +183,11 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     codes = context.codes(test)
     points, is_plane = embed(codes), codes.shape[1] <= 2
     kind = "The latent space itself" if is_plane else "t-SNE of the codes"
-    title = f"{kind}: {format.count(len(points))} test images by label"
+    title = f"{kind}: {format.count(len(points))} test examples by label"
     plots.embedding(path, points, test.labels, title, context.data.class_names)
-    caption = "Posterior means of test images; the labels took no part in training."
+    caption = "Posterior means of test examples; the labels took no part in training."
     if context.trained.model.num_classes:
-        caption = "Posterior means of test images, given their labels."
+        caption = "Posterior means of test examples, given their labels."
     if not is_plane:
         caption += " Neighbours are meaningful; distances between groups and their sizes are not."
     return Figure(path, "Map of the test set", caption)
@@ -314,27 +318,40 @@ def _training_curves(folder: Path, metrics: Sequence[Row], run: int) -> Figure:
 
 
 def _reconstructions(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
-    path = folder / "reconstructions.png"
-    plots.reconstructions(path, shown.images, _reconstruct(trained, shown))
-    return Figure(path, "Reconstructions", "E[x'|z] at the center of q(z|x), for test images x.")
+    path, view = folder / "reconstructions.png", shown.view
+    pair = shown.images, _reconstruct(trained, shown)
+    if view.rank == 1:
+        plots.vector_reconstructions(path, *pair)
+    else:
+        plots.reconstructions(path, *map(view.pictures, pair), noun=view.noun)
+    caption = f"E[x'|z] at the center of q(z|x), for test {view.noun}s x."
+    return Figure(path, "Reconstructions", caption if view.rank == 1 else _scaled(caption, view))
 
 
-def _samples(folder: Path, trained: TrainedVAE) -> Figure:
+def _scaled(caption: str, view: plots.View) -> str:
+    """Return a caption with the scale in which x is drawn."""
+    return f"{caption} {view.caption}".strip()
+
+
+def _samples(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
     path = folder / "samples.png"
-    plots.samples(path, _sample(trained, NUM_SAMPLES))
+    plots.samples(path, view.pictures(_sample(trained, NUM_SAMPLES)))
     caption = "E[x|z] for z drawn from the prior."
     if trained.model.num_classes:
         caption += f" Classes alternate: 0 to {trained.model.num_classes - 1}, then from 0 again."
-    return Figure(path, "Samples", caption)
+    return Figure(path, "Samples", _scaled(caption, view))
 
 
 def _samples_by_class(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
     path = folder / "samples_by_class.png"
-    classes = range(min(trained.model.num_classes, MOST_CLASSES))
+    classes = (shown.classes or tuple(range(trained.model.num_classes)))[:MOST_CLASSES]
     rows = [_sample_class(trained, label, SAMPLES_OF_CLASS) for label in classes]
-    plots.samples_by_class(path, np.stack(rows), [shown.name_of(label) for label in classes])
-    caption = "E[x|z, y] for z drawn from the prior; images in one column share their noise."
-    return Figure(path, "Samples of each class", caption)
+    pictures = shown.view.pictures(np.stack(rows))
+    plots.samples_by_class(path, pictures, [shown.name_of(label) for label in classes])
+    caption = (
+        f"E[x|z, y] for z drawn from the prior; {shown.view.noun}s in one column share their noise."
+    )
+    return Figure(path, "Samples of each class", _scaled(caption, shown.view))
 
 
 def _walks(
@@ -348,21 +365,21 @@ def _walks(
     missing, is_plane = left_out(trained.model), trained.hparams.latent_size == 2
     is_plane &= trained.model.posterior.support == "reals" and not trained.model.num_classes
     if "traversals" not in missing and is_plane:
-        yield _manifold(folder, trained)
+        yield _manifold(folder, trained, shown.view)
     elif "traversals" not in missing:
         yield _traversals(folder, trained, shown, variance, kl)
     if "interpolations" not in missing:
         yield _interpolations(folder, trained, shown)
 
 
-def _manifold(folder: Path, trained: TrainedVAE) -> Figure:
+def _manifold(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
     path = folder / "manifold.png"
     shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
     values = np.asarray(norm.ppf(shares), np.float64)
     z = np.stack(np.meshgrid(values, values), axis=-1)
-    plots.manifold(path, _decode(trained, jnp.asarray(z)), values)
+    plots.manifold(path, view.pictures(_decode(trained, jnp.asarray(z))), values)
     caption = "Decoder means on a grid whose cells have equal mass under a standard normal."
-    return Figure(path, "The latent space", caption)
+    return Figure(path, "The latent space", _scaled(caption, view))
 
 
 def _traversals(
@@ -378,9 +395,12 @@ def _traversals(
     move = TRAVERSALS[trained.model.posterior.support]
     z = move(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
-    plots.traversals(path, images, latents, TRAVERSAL, kl)
-    caption = "The most informative latents, moved one at a time from the code of a test image."
-    return Figure(path, "Traversals", caption)
+    plots.traversals(path, shown.view.pictures(images), latents, TRAVERSAL, kl)
+    caption = (
+        "The most informative latents, moved one at a time from the code of a test "
+        f"{shown.view.noun}."
+    )
+    return Figure(path, "Traversals", _scaled(caption, shown.view))
 
 
 def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
@@ -389,9 +409,12 @@ def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Fi
     starts = None if ends.labels is None else ends.labels[::2, None]
     codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
     paths = PATHS[trained.model.posterior.support](codes, PATH_STEPS)
-    images = _decode(trained, paths, starts)
-    plots.interpolations(path, images, ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:]))
-    return Figure(path, "Interpolations", "E[x|z] on the shortest path between two codes.")
+    images, view = _decode(trained, paths, starts), shown.view
+    ends_of_paths = ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:])
+    pictures = view.pictures(images), view.pictures(ends_of_paths)
+    plots.interpolations(path, *pictures, noun=view.noun)
+    caption = "E[x|z] on the shortest path between two codes."
+    return Figure(path, "Interpolations", _scaled(caption, view))
 
 
 def _bounds_of(row: Row) -> dict[str, list[plots.Bound]]:
@@ -487,14 +510,18 @@ def _image_grid(
     images: Mapping[int, np.ndarray],
     grid: table.RunGrid,
     reference: np.ndarray | None,
+    view: plots.View,
 ) -> Figure:
-    """Draw the images of each cell over two axes, NaN where every run diverged."""
+    """Draw the examples of each cell over two axes, NaN where every run diverged."""
     path = folder / f"{title.lower()}_over_axes.png"
     blank = np.full_like(next(iter(images.values())), np.nan)
     cells = np.array([[images.get(int(run), blank) for run in line] for line in grid.runs])
     axes = (grid.down, grid.down_values, grid.across, grid.across_values)
-    plots.grid_of_images(path, cells, *axes, title, reference=reference)
-    caption = "The same noise in every cell." if reference is None else "The same test images."
+    above = None if reference is None else view.pictures(reference)
+    pictures = view.pictures(cells)
+    plots.grid_of_images(path, pictures, *axes, title, reference=above, noun=view.noun)
+    same = f"The same test {view.noun}s."
+    caption = _scaled("The same noise in every cell." if reference is None else same, view)
     return Figure(path, f"{title} over the axes", _caption(caption, grid.fixed))
 
 

@@ -94,7 +94,8 @@ def _lead(results: Results, best: Row | None) -> list[str]:
 
 
 def _shape(data: Mapping[str, Any]) -> str:
-    return " x ".join(str(size) for size in data.get("image_shape", []))
+    shape = data.get("event_shape", data.get("image_shape", []))
+    return " x ".join(str(size) for size in shape)
 
 
 def _study_card(results: Results) -> str:
@@ -274,8 +275,9 @@ def _command(results: Results) -> str:
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:
     facts = {"asked for": data.get("asked")}
     facts |= {name: data.get(name) for name in ("used", "source", "splits", "binarize")}
+    facts |= {"encoding": data.get("encoding"), "recognised": "; ".join(data.get("recognised", []))}
     counts = {name: data.get(name) for name in ("num_train", "num_valid", "num_test")}
-    return {**facts, **counts, "image_shape": _shape(data)}
+    return {**facts, **counts, "shape of x": _shape(data)}
 
 
 def _provenance(results: Results) -> dict[str, Any]:

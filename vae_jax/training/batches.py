@@ -1,20 +1,21 @@
 """Batches: the examples of each update and their pixels, as functions of (seed, step).
 
-Epoch orders, indices and binary pixels are computed on the device from uint8 images that stay
-there, so a resumed run reads the batches of the uninterrupted one.
+Epoch orders, indices and binary pixels are computed on the device from the stored examples (uint8
+for pixels), which stay there, so a resumed run reads the batches of the uninterrupted one.
 """
 
+import math
 from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt8, UInt32
+from jaxtyping import Array, Bool, Int, UInt32
 
 from vae_jax import rng
 from vae_jax.hparams import HParams
 from vae_jax.runtime import jax_versions
-from vae_jax.types import Images, Labels, Pixels, PRNGKey, default_float
+from vae_jax.types import Labels, Observations, Pixels, PRNGKey, Stored, default_float
 
 EVAL_BATCH_SIZE = 1000
 """Number of examples that an evaluation encodes at once; no result depends on it."""
@@ -28,11 +29,11 @@ class Examples(NamedTuple):
     """Split of a data set on the device.
 
     Attributes:
-        pixels: stored images, 0 to 255.
+        pixels: stored examples: pixels as 0 to 255, or real numbers, or counts.
         labels: classes, for conditional models only.
     """
 
-    pixels: Pixels
+    pixels: Stored
     labels: Labels | None = None
 
 
@@ -42,12 +43,12 @@ class PrefetchedBatches(NamedTuple):
     Runs with equal seeds use the same examples, so they share a stream.
 
     Attributes:
-        pixels: stored images, 0 to 255.
+        pixels: stored examples ``[streams, steps, batch, *event]``.
         seeds: seed of each stream.
         labels: classes, for conditional models only.
     """
 
-    pixels: UInt8[Array, "streams steps batch height width channels"]
+    pixels: Stored
     seeds: UInt32[Array, " streams"]
     labels: Int[Array, "streams steps batch"] | None = None
 
@@ -181,28 +182,35 @@ def batch_indices(
     return orders[position // num_examples - first_epoch, position % num_examples]
 
 
-def binarize(key: PRNGKey, pixels: Pixels) -> Bool[Array, "*batch height width channels"]:
+def binarize(key: PRNGKey, pixels: Pixels, event_rank: int = 3) -> Bool[Array, "..."]:
     """Draw each pixel from Bernoulli(pixel / 255), exactly 0 at 0 and 1 at 255.
 
     Sixteen random bits u per pixel are compared: the result is ``u < 257 * pixel + (pixel > 0)``.
     So the probability is exact to 2^-16, with half the random words of a uniform draw.
+
+    Args:
+        key: key of the draw.
+        pixels: stored pixels ``[*batch, *event]``.
+        event_rank: axes of one example, 3 of an image.
 
     Example:
         >>> binarize(jax.random.key(0), jnp.array([[[0], [255]]], jnp.uint8)).tolist()
         [[[False], [True]]]
     """
     threshold = pixels.astype(jnp.uint32) * 257 + (pixels > 0)
-    return _random_uint16(key, pixels.shape) < threshold
+    return _random_uint16(key, pixels.shape, event_rank) < threshold
 
 
-def _random_uint16(key: PRNGKey, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """Return integers below 2^16: the upper halves of each image's random words, then the lower.
+def _random_uint16(
+    key: PRNGKey, shape: tuple[int, ...], event_rank: int = 3
+) -> UInt32[Array, "..."]:
+    """Return integers below 2^16: the upper halves of each example's random words, then the lower.
 
-    Each image has a row of words of its own: halves of one flat array take three times as long to
+    Each example has a row of words of its own: halves of one flat array take three times as long to
     lay out.
     """
-    *batch, height, width, channels = shape
-    size = height * width * channels
+    batch, event = shape[: len(shape) - event_rank], shape[len(shape) - event_rank :]
+    size = math.prod(event)
     words = jax.random.bits(key, (*batch, -(-size // 2)), jnp.uint32)
     halves = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)
     return halves[..., :size].reshape(shape)
@@ -217,7 +225,7 @@ def stored_pixels(mode: str, split: Split, pixels: np.ndarray) -> np.ndarray:
             levels of ``train``, because each update draws them anew, and draws ``valid`` and
             ``test`` once, as ``static`` does.
         split: name of the split.
-        pixels: images as loaded, 0 to 255.
+        pixels: examples as loaded; with a mode other than ``none`` pixels, 0 to 255.
 
     Example:
         >>> stored_pixels("threshold", "test", np.array([[[[0], [200]]]], np.uint8)).tolist()
@@ -228,14 +236,20 @@ def stored_pixels(mode: str, split: Split, pixels: np.ndarray) -> np.ndarray:
     if mode == "threshold":
         return np.where(pixels > 127, np.uint8(255), np.uint8(0))
     key = rng.stream(0, "binarize", SPLITS.index(split))
-    return np.asarray(jax.jit(binarize)(key, pixels)).astype(np.uint8) * np.uint8(255)
+    drawn = jax.jit(binarize, static_argnums=2)(key, pixels, pixels.ndim - 1)
+    return np.asarray(drawn).astype(np.uint8) * np.uint8(255)
 
 
-def as_images(pixels: Pixels) -> Images:
-    """Return gray levels 0 to 255 as numbers in [0, 1], ``pixels / 255``.
+def as_observations(stored: Stored) -> Observations:
+    """Return x from stored examples: ``pixels / 255``, or real numbers and counts as they are.
+
+    The dtype says which: only pixels are stored as uint8 (``vae_jax.data.encodings``).
 
     Example:
-        >>> as_images(jnp.array([[[0], [255]]], jnp.uint8)).tolist()
+        >>> as_observations(jnp.array([[[0], [255]]], jnp.uint8)).tolist()
         [[[0.0], [1.0]]]
+        >>> as_observations(jnp.array([-3.5, 7.0])).tolist()
+        [-3.5, 7.0]
     """
-    return pixels.astype(default_float()) / 255
+    x = stored.astype(default_float())
+    return x / 255 if stored.dtype == jnp.uint8 else x

@@ -33,7 +33,7 @@ from vae_jax.training.step import Batch, BatchKeys, TrainSpec, draw_batch
 ON_DEVICE = ("auto", "yes", "no")
 """Choices of where the training set is kept: yes or no for the device, auto for what fits."""
 BLOCK_BYTES = 2**26
-"""Size that the pixels of a block may have, 64 MiB; one update is taken in any case."""
+"""Size that the examples of a block may have, 64 MiB; one update is taken in any case."""
 
 
 class InputBlock(NamedTuple):
@@ -85,7 +85,7 @@ class StreamedInput:
 
     Attributes:
         spec: model and training.
-        data: images and, for conditional models, labels.
+        data: examples and, for conditional models, labels.
         seeds: seeds of the runs, each once, one for each stream.
         devices: shape of the mesh.
         max_chunk_steps: largest number of updates between two stops.
@@ -100,7 +100,8 @@ class StreamedInput:
     @functools.cached_property
     def max_steps(self) -> int:
         """Number of updates of a block: an equal share of a chunk that fits ``BLOCK_BYTES``."""
-        per_step = len(self.seeds) * self.spec.batch_size * math.prod(self.data.image_shape)
+        per_example = math.prod(self.data.event_shape) * self.data.train.dtype.itemsize
+        per_step = len(self.seeds) * self.spec.batch_size * per_example
         fitting = max(1, min(self.max_chunk_steps, BLOCK_BYTES // per_step))
         return -(-self.max_chunk_steps // -(-self.max_chunk_steps // fitting))
 
@@ -131,7 +132,7 @@ class StreamedInput:
         return np.stack([example_indices(seed, first, last, size, count) for seed in self.seeds])
 
     def _gather(self, indices: Int[np.ndarray, "streams steps batch"]) -> PrefetchedBatches:
-        """Return the images and labels of these examples, with zeros up to ``max_steps`` updates.
+        """Return the examples and labels of these examples, with zeros up to ``max_steps`` updates.
 
         The program never reads the zeros, because it is given the number of updates.
         """
@@ -148,7 +149,7 @@ class StreamedInput:
 
         on_devices = functools.partial(mesh.array_from_shares, devices=self.devices)
         shape, all_seeds = (streams, self.max_steps, size), np.array(self.seeds, np.uint32)
-        pixels = on_devices((*shape, *self.data.image_shape), pixels_of, axis=2)
+        pixels = on_devices((*shape, *self.data.event_shape), pixels_of, axis=2)
         seeds = on_devices((streams,), lambda share: all_seeds[share])
         labels = labels_given(self.spec, self.data)
         if labels is None:
@@ -172,7 +173,7 @@ def make_input_pipeline(
     Args:
         spec: model and training.
         hparams: hyperparameters of all runs, ``[runs]``.
-        data: images.
+        data: data set.
         max_steps: largest number of updates between two stops.
         devices: shape of the mesh.
         on_device: ``yes`` to keep the training set on the device, ``no`` to stream it from the

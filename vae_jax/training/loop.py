@@ -29,7 +29,7 @@ from vae_jax.training.input_pipeline import InputBlock
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
 from vae_jax.training.vectorized import Layout
-from vae_jax.types import Images, Params, Row, default_float
+from vae_jax.types import Observations, Params, Row, default_float
 
 _PROBE_SECONDS = 0.05  # shortest trial of updates from which their speed is computed
 
@@ -64,7 +64,7 @@ def initial_state(
     Args:
         spec: model and training.
         hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
-        data: images; their mean starts the decoder's bias, some of them start a learned prior.
+        data: data set; its mean starts the decoder's bias, some of them start a learned prior.
         layout: distribution of the runs; None for the best one here.
 
     Example:
@@ -84,21 +84,25 @@ def initial_state(
     """
     hparams = hparams.as_study()
     layout = layout or memory.layout_for(spec, hparams)
-    mean = data.train.mean(axis=0, dtype=np.float64) / 255
+    mean = data.train.mean(axis=0, dtype=np.float64)
+    if data.encoding == "pixels":
+        mean = mean / 255
     padded, shared = mesh.to_devices(
-        layout.devices, hparams, (jnp.asarray(mean, default_float()), _starting_images(spec, data))
+        layout.devices,
+        hparams,
+        (jnp.asarray(mean, default_float()), _starting_examples(spec, data)),
     )
     state = vectorized.init(spec, padded, *shared, layout=layout)
     return mesh.drop_padding(state, len(hparams.seed), layout.devices)
 
 
-def _starting_images(spec: TrainSpec, data: Dataset) -> Images:
-    """Return evenly spaced training images, from which a prior with pseudo-inputs starts."""
+def _starting_examples(spec: TrainSpec, data: Dataset) -> Observations:
+    """Return evenly spaced training examples, from which a prior with pseudo-inputs starts."""
     num = min(spec.model.prior.num_examples, len(data.train))
     indices = np.linspace(0, len(data.train), num, endpoint=False).astype(int)
     mode = "static" if spec.binarize == "dynamic" else spec.binarize
     pixels = batches.stored_pixels(mode, "train", data.train[indices])
-    return batches.as_images(jnp.asarray(pixels))
+    return batches.as_observations(jnp.asarray(pixels))
 
 
 def train(
@@ -117,7 +121,7 @@ def train(
     Args:
         spec: model and training.
         hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
-        data: images.
+        data: data set.
         intervals: length of the training, and its intervals.
         state: state ``[runs, ...]`` to go on from; its memory is donated.
         layout: distribution of the runs; None for the best one here.
@@ -158,7 +162,7 @@ class TrainingProgram:
         Args:
             spec: model and training.
             hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
-            data: images.
+            data: data set.
             intervals: intervals whose longest chunk the program is built for.
             layout: distribution of the runs.
             on_device: see :func:`vae_jax.training.input_pipeline.make_input_pipeline`.

@@ -92,7 +92,7 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
     """Return the bytes of each array that the backward pass keeps, parameters left out."""
     num, hparams, state = spec.batch_size, _hparams(spec), _state(spec)
     labels = jax.ShapeDtypeStruct((num,), jnp.int32) if spec.model.num_classes else None
-    pixels = jax.ShapeDtypeStruct((num, *spec.model.image_shape), jnp.uint8)
+    pixels = jax.ShapeDtypeStruct((num, *spec.model.event_shape), jnp.uint8)
 
     def backward(state: TrainState, pixels: Pixels, labels: Labels | None) -> Any:
         keys = BatchKeys.at(hparams, state.step)
@@ -110,7 +110,7 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
 
 def _state(spec: TrainSpec) -> TrainState:
     """Return the shapes of the state of a run."""
-    mean = jax.ShapeDtypeStruct(spec.model.image_shape, default_float())
+    mean = jax.ShapeDtypeStruct(spec.model.event_shape, default_float())
     return jax.eval_shape(functools.partial(step.init, spec), _hparams(spec), mean)
 
 
@@ -124,5 +124,5 @@ def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
 
 def _bytes_of_batch(spec: TrainSpec) -> int:
     """Return the bytes of one batch for each particle, as floats."""
-    pixels = spec.batch_size * spec.objective.num_draws * math.prod(spec.model.image_shape)
+    pixels = spec.batch_size * spec.objective.num_draws * math.prod(spec.model.event_shape)
     return pixels * default_float().itemsize

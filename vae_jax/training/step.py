@@ -32,7 +32,7 @@ from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.optimizers import Adam, Optimizer
-from vae_jax.types import Images, Labels, Params, Pixels, PRNGKey, Scalar, default_float
+from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class Batch(NamedTuple):
     """Examples and randomness of one update.
 
     Attributes:
-        x: images in [0, 1].
+        x: examples as the model takes them; pixels are in [0, 1].
         noise: the posterior's noise, of which samples of z are made.
         key: key of the regularisers.
         y: labels, for a conditional model only.
     """
 
-    x: Images
+    x: Observations
     noise: Noise
     key: PRNGKey
     y: Labels | None = None
@@ -217,16 +217,16 @@ class TrainState(NamedTuple):
 def init(
     spec: TrainSpec,
     hparams: HParams,
-    data_mean: Float[Array, "height width channels"],
-    examples: Images | None = None,
+    data_mean: Float[Array, "*event"],
+    examples: Observations | None = None,
 ) -> TrainState:
     """Return the state before the first update.
 
     Args:
         spec: model and training.
         hparams: hyperparameters of one run.
-        data_mean: mean image, in [0, 1], from which the decoder's bias starts.
-        examples: images from which a prior with pseudo-inputs starts, where there is one.
+        data_mean: mean of each dimension of x, from which the decoder's bias starts.
+        examples: examples from which a prior with pseudo-inputs starts, where there is one.
     """
     zero = jnp.zeros((), jnp.int32)
     params = spec.model.init(hparams, data_mean, examples)
@@ -331,7 +331,11 @@ def regularized_objective(
 
 
 def _update_likelihood(
-    spec: TrainSpec, params: Params, value: ObjectiveOutput, x: Images, is_held: Bool[Array, ""]
+    spec: TrainSpec,
+    params: Params,
+    value: ObjectiveOutput,
+    x: Observations,
+    is_held: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
 
@@ -486,7 +490,7 @@ def draw_batch(
     Args:
         spec: model and training.
         keys: keys of the update.
-        data: examples, 0 to 255.
+        data: stored examples.
         indices: examples of the batch; None for all.
     """
 
@@ -494,16 +498,17 @@ def draw_batch(
         return values if indices is None else values.at[indices].get(mode="promise_in_bounds")
 
     noise = spec.model.noise(keys.posterior, spec.objective.num_draws, spec.batch_size)
-    x = draw_images(spec, keys.binarize, take(data.pixels))
+    x = draw_observations(spec, keys.binarize, take(data.pixels))
     y = None if data.labels is None else take(data.labels)
     return Batch(x, noise, keys.regularizer, y)
 
 
-def draw_images(spec: TrainSpec, key: PRNGKey, pixels: Pixels) -> Images:
-    """Return the images in [0, 1] that the model is given; ``dynamic`` draws binary ones."""
+def draw_observations(spec: TrainSpec, key: PRNGKey, stored: Stored) -> Observations:
+    """Return the x that the model is given; ``dynamic`` draws binary pixels."""
     if spec.binarize != "dynamic":
-        return batches.as_images(pixels)
-    return batches.binarize(key, pixels).astype(default_float())
+        return batches.as_observations(stored)
+    rank = len(spec.model.event_shape)
+    return batches.binarize(key, stored, rank).astype(default_float())
 
 
 def first_not_finite(

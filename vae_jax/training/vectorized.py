@@ -20,7 +20,7 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import step
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
-from vae_jax.types import Images
+from vae_jax.types import Observations
 
 T = TypeVar("T")
 
@@ -97,14 +97,14 @@ def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
 def init(
     spec: TrainSpec,
     hparams: HParams,
-    data_mean: Float[Array, "height width channels"],
-    examples: Images | None = None,
+    data_mean: Float[Array, "*event"],
+    examples: Observations | None = None,
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
     """Return :func:`vae_jax.training.step.init` of all runs; every array is ``[runs, ...]``."""
 
-    def start(shared: tuple[Array, Images | None], hparams: HParams) -> TrainState:
+    def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
         return step.init(spec, hparams, *shared)
 
     return over_runs(start, layout)((data_mean, examples), hparams)

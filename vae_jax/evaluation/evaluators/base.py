@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, UInt8
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from vae_jax import rng
 from vae_jax.data import Dataset
@@ -33,7 +33,7 @@ from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import Split
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
-from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
+from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, Stored
 
 OnProgress = Callable[[float], None]
 """Callback with the number of runs that are done: 2.5 after two runs and half of the third; for a
@@ -67,7 +67,10 @@ class Runs(NamedTuple):
 
     def take(self, runs: slice | Integer[np.ndarray, " _"]) -> "Runs":
         """Return some of the runs, by their indices."""
-        hparams, state = jax.tree.map(lambda a: a[runs], (self.hparams, self.state))
+        indices = np.arange(self.num_runs)[runs]
+        if np.array_equal(indices, np.arange(len(self.state.step))):
+            return self  # which may be half of a device's memory
+        hparams, state = _gather((self.hparams, self.state), indices)
         return self._replace(hparams=hparams, state=state)
 
     def context(self, run: int) -> "EvalContext":
@@ -78,11 +81,16 @@ class Runs(NamedTuple):
         )
 
 
+@jax.jit
+def _gather(tree: Any, indices: Int[np.ndarray, " _"] | Int[Array, " _"]) -> Any:
+    return jax.tree.map(lambda a: a[indices], tree)
+
+
 class ExampleSubset(NamedTuple):
     """Examples of a split, on the host.
 
     Attributes:
-        pixels: images as the model sees them, 0 to 255.
+        pixels: examples as they are stored, binarized as the model sees them.
         labels: one each, where the data set has them.
 
     Example:
@@ -91,7 +99,7 @@ class ExampleSubset(NamedTuple):
         [0, 1, 2]
     """
 
-    pixels: UInt8[np.ndarray, "n height width channels"]
+    pixels: Shaped[np.ndarray, "n *event"]
     labels: Integer[np.ndarray, " n"] | None
 
     def take(self, rows: slice | Int[np.ndarray, " _"]) -> "ExampleSubset":
@@ -123,7 +131,7 @@ class EvalContext(NamedTuple):
 
     def eval_batch(
         self,
-        x: Images,
+        x: Observations,
         labels: np.ndarray | None,
         key: PRNGKey,
         examples: Int[np.ndarray, " batch"],
@@ -131,7 +139,7 @@ class EvalContext(NamedTuple):
         """Return a batch of this run, for a metric of log p(x).
 
         Args:
-            x: images in [0, 1].
+            x: examples as the model takes them.
             labels: one each; only conditional models are given them.
             key: key of all noise.
             examples: indices of the examples, on which their noise depends.
@@ -145,7 +153,7 @@ class EvalContext(NamedTuple):
         """Yield the examples of a subset in batches of equal size, see :func:`index_batches`."""
         for indices in index_batches(len(subset.pixels), batch_size):
             some = subset.take(indices)
-            x = batches.as_images(jnp.asarray(some.pixels))
+            x = batches.as_observations(jnp.asarray(some.pixels))
             yield self.eval_batch(x, some.labels, key, indices)
 
     @property
@@ -156,10 +164,10 @@ class EvalContext(NamedTuple):
     def codes(
         self, subset: ExampleSubset, on_progress: OnProgress = lambda share: None
     ) -> Float[np.ndarray, "n latents"]:
-        """Return the centers of the posteriors q(z|x) of images, in the latents that the run uses.
+        """Return the centers of q(z|x) of examples, in the latents that the run uses.
 
         Args:
-            subset: images.
+            subset: examples.
             on_progress: is called with the share of them that is done.
 
         Raises:
@@ -176,8 +184,8 @@ class EvalContext(NamedTuple):
         return check_finite("codes", np.concatenate(centers))
 
 
-def fixed_pixels(binarize: str, split: Split, data: Dataset) -> UInt8[np.ndarray, "n h w c"]:
-    """Return the pixels of a split as evaluators see them, 0 to 255.
+def fixed_pixels(binarize: str, split: Split, data: Dataset) -> Shaped[np.ndarray, "n *event"]:
+    """Return the examples of a split as they are stored and evaluators see them.
 
     Training draws binary pixels anew at each update where ``binarize`` is ``dynamic``; here they
     are drawn once, as ``static`` does.
@@ -192,9 +200,9 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="model")
 def _centers(
-    model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None
+    model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> Latents:
-    return model.encode(hparams, params, batches.as_images(pixels), y).center
+    return model.encode(hparams, params, batches.as_observations(pixels), y).center
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from vae_jax.models.posteriors import Gaussian
 from vae_jax.models.vae import VAE
 from vae_jax.settings import setting, whole
 from vae_jax.training import batches
-from vae_jax.types import Labels, Latents, Params, Pixels, Row
+from vae_jax.types import Labels, Latents, Params, Row, Stored
 
 
 class SampledPosteriors(NamedTuple):
@@ -108,9 +108,9 @@ class Decomposition(PerRunEvaluator):
 
 @functools.partial(jax.jit, static_argnames="model")
 def _sample(
-    model: VAE, hparams: HParams, params: Params, pixels: Pixels, y: Labels | None
+    model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> SampledPosteriors:
-    q = model.encode(hparams, params, batches.as_images(pixels), y)
+    q = model.encode(hparams, params, batches.as_observations(pixels), y)
     assert isinstance(q, Gaussian)
     noise = model.noise(rng.stream(hparams.seed, "decompose"), len(pixels))
     log_prior = model.prior_at(hparams, params, y).log_prob(q.sample(noise))

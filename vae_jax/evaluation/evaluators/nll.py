@@ -8,11 +8,18 @@ import numpy as np
 
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
-from vae_jax.evaluation.evaluators.base import Evaluator, OnProgress, Runs, fixed_pixels
+from vae_jax.evaluation.evaluators.base import (
+    Evaluator,
+    ExampleSubset,
+    OnProgress,
+    Runs,
+    fixed_pixels,
+)
 from vae_jax.settings import setting, whole
 from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
+_SPLITS: tuple[Split, ...] = ("test", "train")
 MOST_PARTICLES = 100
 """Largest K at which train and test are compared; the bounds' gaps to log p(x) are alike there."""
 
@@ -54,37 +61,52 @@ class ImportanceWeightedNLL(Evaluator):
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         """Yield for each run the columns of :func:`vae_jax.evaluation.elbo.summarize` and these."""
         at_once = runs.layout.max_parallel_runs * runs.layout.run_devices
+        subsets = {split: _subset(runs, split) for split in _SPLITS}
         for start in range(0, runs.num_runs, at_once):
             some = runs.take(slice(start, start + at_once))
-            yield from self._scored(some, lambda share, done=start: on_progress(done + share))
+            yield from self._scored(
+                some, subsets, lambda share, done=start: on_progress(done + share)
+            )
             on_progress(start + some.num_runs)
 
-    def _scored(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
-        num, few = len(runs.data.test), min(self.eval_particles, MOST_PARTICLES)
+    def _scored(
+        self, runs: Runs, subsets: dict[Split, ExampleSubset], on_progress: OnProgress
+    ) -> Iterator[Row]:
+        few = min(self.eval_particles, MOST_PARTICLES)
         needs_few = few < self.eval_particles
         work = self.eval_particles + few * (1 + needs_few)
 
         def share_of(before: int, own: int) -> OnProgress:
             return lambda share: on_progress(runs.num_runs * (before + share * own) / work)
 
-        scores = _score(runs, "test", num, self.eval_particles, share_of(0, self.eval_particles))
-        train = _score(runs, "train", num, few, share_of(self.eval_particles, few))
-        test = _score(runs, "test", num, few, share_of(work - few, few)) if needs_few else scores
+        def score(split: Split, num_particles: int, before: int) -> list[Row]:
+            progress = share_of(before, num_particles)
+            return _score(runs, split, subsets[split], num_particles, progress)
+
+        scores = score("test", self.eval_particles, 0)
+        train = score("train", few, self.eval_particles)
+        test = score("test", few, work - few) if needs_few else scores
         for score, of_train, of_test in zip(scores, train, test, strict=True):
             yield score | _compared(of_train, of_test)
 
 
+def _subset(runs: Runs, split: Split) -> ExampleSubset:
+    """Return as many first examples of a split as there are test ones, see :func:`fixed_pixels`."""
+    num, labels = len(runs.data.test), runs.data.labels_of(split)
+    pixels = fixed_pixels(runs.spec.binarize, split, runs.data)
+    return ExampleSubset(pixels, labels).take(slice(num))
+
+
 def _score(
-    runs: Runs, split: Split, num_examples: int, num_particles: int, on_progress: OnProgress
+    runs: Runs,
+    split: Split,
+    subset: ExampleSubset,
+    num_particles: int,
+    on_progress: OnProgress,
 ) -> list[Row]:
-    """Return the terms on the first examples of a split, see :func:`fixed_pixels`."""
-    labels = runs.data.labels_of(split)
+    """Return the terms of each run on examples of a split."""
     return scoring.score_examples(
-        runs.spec,
-        runs.hparams,
-        runs.state,
-        fixed_pixels(runs.spec.binarize, split, runs.data)[:num_examples],
-        None if labels is None else labels[:num_examples],
+        *(runs.spec, runs.hparams, runs.state, *subset),
         split=split,
         num_particles=num_particles,
         layout=runs.layout,

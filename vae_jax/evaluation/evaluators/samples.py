@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 
 from vae_jax import rng
 from vae_jax.evaluation import columns
@@ -25,7 +25,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE
 from vae_jax.settings import setting, whole
 from vae_jax.training import batches
-from vae_jax.types import Images, Labels, Latents, Params, Pixels, PRNGKey, Row
+from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, Stored
 
 _MEASURES = (
     Column(
@@ -152,7 +152,7 @@ class Samples(PerRunEvaluator):
 
 
 def _in_features(
-    context: EvalContext, test: ExampleSubset, drawn: UInt8[np.ndarray, "n h w c"]
+    context: EvalContext, test: ExampleSubset, drawn: Shaped[np.ndarray, "n *event"]
 ) -> Row:
     from vae_jax.evaluation.metrics import features, samples
 
@@ -167,22 +167,26 @@ def _in_features(
     return samples.compare(reference, generated, "features") | accuracy
 
 
-def _rows(pixels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n pixels"]:
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+def _rows(stored: Shaped[np.ndarray, "n *event"]) -> Float[np.ndarray, "n dims"]:
+    """Return x with all dimensions on one axis."""
+    rows = stored.reshape(len(stored), -1).astype(np.float32)
+    return rows / np.float32(255) if stored.dtype == np.uint8 else rows
 
 
 def prior_samples(
     context: EvalContext, labels: np.ndarray | None, num: int
-) -> UInt8[np.ndarray, "n h w c"]:
-    """Draw images of the model for z from its prior, 0 to 255."""
+) -> Shaped[np.ndarray, "n *event"]:
+    """Draw examples of the model for z from its prior, as they are stored."""
     model, hparams, params = context.trained
     z_key, _ = _sample_keys(hparams, 0)
     z = model.sample_prior(hparams, params, z_key, num, context.model_labels(labels))
     return _draw(context, z, labels, 0)
 
 
-def aggregate_samples(context: EvalContext, subset: ExampleSubset) -> UInt8[np.ndarray, "n h w c"]:
-    """Draw images of the model for z ~ q(z|x), one for each of the given images, 0 to 255."""
+def aggregate_samples(
+    context: EvalContext, subset: ExampleSubset
+) -> Shaped[np.ndarray, "n *event"]:
+    """Draw examples of the model for z ~ q(z|x), one for each given one, as they are stored."""
     model, hparams, params = context.trained
     z_key, _ = _sample_keys(hparams, 1)
     noise = model.noise(z_key, len(subset.pixels))
@@ -202,8 +206,8 @@ def _sample_keys(hparams: HParams, index: int) -> tuple[PRNGKey, PRNGKey]:
 
 def _draw(
     context: EvalContext, z: Latents, labels: np.ndarray | None, index: int
-) -> UInt8[np.ndarray, "n h w c"]:
-    """Draw images at the given z, 0 to 255."""
+) -> Shaped[np.ndarray, "n *event"]:
+    """Draw examples at the given z, as they are stored: pixels as 0 to 255."""
     model, hparams, params = context.trained
     _, key = _sample_keys(hparams, index)
     as_means = _are_gray(context) and model.likelihood.is_binary
@@ -215,11 +219,16 @@ def _draw(
         image = _decode(model, hparams, params, z[rows], y, own, as_means=as_means)
         images.append(np.asarray(image))
     drawn = check_finite("samples", np.concatenate(images))
+    if context.data.encoding != "pixels":
+        return drawn.astype(context.data.test.dtype)
     return np.round(255 * drawn.clip(0, 1)).astype(np.uint8)
 
 
 def _are_gray(context: EvalContext) -> bool:
-    return not np.isin(context.subset("test").pixels, (0, 255)).all()
+    return (
+        context.data.encoding == "pixels"
+        and not np.isin(context.subset("test").pixels, (0, 255)).all()
+    )
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -227,11 +236,11 @@ def _code(
     model: VAE,
     hparams: HParams,
     params: Params,
-    pixels: Pixels,
+    pixels: Stored,
     noise: Latents,
     y: Labels | None,
 ) -> Latents:
-    return model.encode(hparams, params, batches.as_images(pixels), y).sample(noise)
+    return model.encode(hparams, params, batches.as_observations(pixels), y).sample(noise)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "as_means"))
@@ -244,6 +253,6 @@ def _decode(
     key: PRNGKey,
     *,
     as_means: bool,
-) -> Images:
+) -> Observations:
     decoder_dist = model.decode(hparams, params, z, y)
     return decoder_dist.mean() if as_means else decoder_dist.sample(key)

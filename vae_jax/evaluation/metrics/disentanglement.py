@@ -16,7 +16,7 @@ from vae_jax.evaluation.metrics.separation import explicitness, sap
 def scores(
     train: Coded,
     test: Coded,
-    codes_at: CodesAt,
+    codes_at: CodesAt | None,
     sizes: tuple[int, ...],
     is_ordered: tuple[bool, ...],
     seed: int = 0,
@@ -26,14 +26,15 @@ def scores(
     Args:
         train: codes on which predictors are fitted; 10,000 are customary.
         test: held-out codes, of which MIG and modularity are computed too.
-        codes_at: function from factors to codes of images with these factors.
+        codes_at: function from factors to codes of images with these factors; None where the data
+            do not hold a full grid of them, which leaves out the scores that draw factors.
         sizes: number of values of each factor, as `codes_at` takes them.
         is_ordered: for each factor, True if its values are quantities and not names.
         seed: seed of the draws and of the forests.
     """
     information = mutual_information(discretize(test.codes), test.factors)
     importance = dci(train, test, seed)
-    return {
+    row = {
         "mig": mig(information, entropies(test.factors)),
         "modularity": modularity(information),
         "dci_disentanglement": importance.disentanglement,
@@ -41,6 +42,10 @@ def scores(
         "dci_informativeness": importance.informativeness,
         "sap": sap(train, test, is_ordered),
         "explicitness": explicitness(train, test),
+    }
+    if codes_at is None:
+        return row
+    return row | {
         "factor_vae_score": factor_vae_score(codes_at, sizes, seed),
         "beta_vae_score": beta_vae_score(codes_at, sizes, seed),
         "irs": irs(codes_at, sizes, seed),

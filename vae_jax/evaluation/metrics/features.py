@@ -7,7 +7,7 @@ numbers made with them are comparable only on the same data.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Integer, UInt8
+from jaxtyping import Float, Float32, Integer, Shaped
 from sklearn.neural_network import MLPClassifier
 
 from vae_jax.evaluation.metrics.estimates import Estimate, mean_of
@@ -16,7 +16,7 @@ HIDDEN_SIZES = (256, 64)
 NUM_EPOCHS = 10
 MOST_IMAGES = 20_000
 
-Pixels = UInt8[np.ndarray, "n height width channels"]
+Stored = Shaped[np.ndarray, "n *event"]
 
 
 class Classifier(NamedTuple):
@@ -32,7 +32,7 @@ class Classifier(NamedTuple):
     biases: tuple[Float[np.ndarray, " outputs"], ...]
     accuracy: Estimate
 
-    def features(self, pixels: Pixels) -> Float32[np.ndarray, "n features"]:
+    def features(self, pixels: Stored) -> Float32[np.ndarray, "n features"]:
         """Return the 64 activations before the last layer."""
         hidden = _flat(pixels)
         for kernel, bias in zip(self.kernels, self.biases, strict=True):
@@ -41,18 +41,18 @@ class Classifier(NamedTuple):
 
 
 def train_classifier(
-    pixels: Pixels,
+    pixels: Stored,
     labels: Integer[np.ndarray, " n"],
-    test_pixels: UInt8[np.ndarray, "m height width channels"],
+    test_pixels: Shaped[np.ndarray, "m *event"],
     test_labels: Integer[np.ndarray, " m"],
     seed: int = 0,
 ) -> Classifier:
     """Train on the first 20,000 images for 10 epochs: Adam at 1e-3, batches of 200.
 
     Args:
-        pixels: images, 0 to 255.
+        pixels: examples as they are stored; pixels as 0 to 255.
         labels: one each.
-        test_pixels: held-out images, of which the accuracy is measured.
+        test_pixels: held-out examples, of which the accuracy is measured.
         test_labels: one each.
         seed: seed of the initial weights and of the order of the images.
 
@@ -73,5 +73,6 @@ def train_classifier(
     return Classifier(tuple(kernels), tuple(biases), accuracy)
 
 
-def _flat(pixels: Pixels) -> Float32[np.ndarray, "n inputs"]:
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+def _flat(pixels: Stored) -> Float32[np.ndarray, "n inputs"]:
+    rows = pixels.reshape(len(pixels), -1).astype(np.float32)
+    return rows / np.float32(255) if pixels.dtype == np.uint8 else rows

@@ -1,7 +1,8 @@
 """Interfaces of likelihoods: the family, and the distribution p(x|z) that it makes.
 
-Pixels and channels are independent given z. ``log_prob`` is normalised and is a sum over them,
-never a mean, so it is in nats per image and can be added to a KL in nats.
+The dimensions of x, pixels and channels of an image, are independent given z. ``log_prob`` is
+normalised and is a sum over them, never a mean, so it is in nats per example and can be added to a
+KL in nats. An x is one *event* of any number of axes: ``[height, width, channels]``, or ``[d]``.
 
 A family inherits from :class:`Likelihood` and gets the default bodies given there. It must define
 ``initial_bias`` and ``__call__``. A distribution is matched by structure: a ``NamedTuple`` with the
@@ -14,14 +15,16 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParam, HParams
-from vae_jax.types import Images, Params, PRNGKey
+from vae_jax.types import EventAxes, Observations, Params, PRNGKey, event_axes
 
-Outputs = Float[Array, "*batch height width channels outputs"]
-"""Outputs of the decoder for each pixel and channel."""
-DataMean = Float[Array, "height width channels"]
-"""Mean of each pixel over the training images, in [0, 1]."""
-Bias = Float[Array, "height width channels outputs"]
-"""Bias added to the decoder's outputs, one for each pixel, channel and output."""
+Outputs = Float[Array, "... outputs"]
+"""Outputs of the decoder for each dimension of x, ``[*batch, *event, outputs]``."""
+DataMean = Float[Array, "*event"]
+"""Mean of each dimension over the training examples, in the scale of x."""
+Bias = Float[Array, "*event outputs"]
+"""Bias added to the decoder's outputs, one for each dimension and output."""
+IMAGE_AXES: EventAxes = event_axes(3)
+"""Axes of an image: height, width, channels."""
 
 
 @runtime_checkable
@@ -32,16 +35,16 @@ class Distribution(Protocol):
     several particles share.
     """
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
-        """Return log p(x|z) in nats, summed over pixels and channels, constants included."""
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
+        """Return log p(x|z) in nats, summed over the dimensions of x, constants included."""
         ...
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z], in the scale of x."""
         ...
 
-    def sample(self, key: PRNGKey) -> Images:
-        """Draw images from p(x|z), one for each z."""
+    def sample(self, key: PRNGKey) -> Observations:
+        """Draw x from p(x|z), one for each z."""
         ...
 
 
@@ -52,8 +55,8 @@ D = TypeVar("D", bound=Distribution)
 class Likelihood(Protocol[D]):
     """Family of p(x|z): a frozen dataclass that hashes by value and holds no arrays.
 
-    The default bodies are those of a family that reads one output per pixel and learns nothing
-    beside the decoder.
+    The default bodies are those of a family that reads one output per dimension of x and learns
+    nothing beside the decoder, and the default traits those of a family of images.
     """
 
     hparams: ClassVar[tuple[HParam, ...]] = ()
@@ -66,37 +69,41 @@ class Likelihood(Protocol[D]):
     """Flag: x is 0 or 1; of a gray x ``log_prob`` is a cross-entropy and no log-probability, and
     no sample is gray."""
     encodings: ClassVar[tuple[str, ...]] = ("pixels",)
-    """Encodings of the data that it takes."""
-    event_ranks: ClassVar[tuple[int, ...] | None] = None
-    """Numbers of axes of the x that it takes; None for any."""
+    """Encodings of data (``vae_jax.data.ENCODINGS``) on which ``log_prob`` is what it claims."""
+    event_ranks: ClassVar[tuple[int, ...] | None] = (3,)
+    """Numbers of axes that an x may have; None for any. A family that takes another number than
+    the three of an image takes the argument ``event`` of :meth:`__call__`."""
 
     @property
     def num_outputs(self) -> int:
-        """Number of decoder outputs for each pixel and channel."""
+        """Number of decoder outputs for each dimension of x."""
         return 1
 
-    def init(self, hparams: HParams, image_shape: tuple[int, int, int]) -> Params:
+    def init(self, hparams: HParams, event_shape: tuple[int, ...]) -> Params:
         """Return the initial parameters learned beside the decoder; ``{}`` if there are none."""
-        del hparams, image_shape
+        del hparams, event_shape
         return {}
 
     @abstractmethod
     def initial_bias(self, data_mean: DataMean) -> Bias:
-        """Return the output bias with which an untrained decoder gives each pixel its data mean."""
+        """Return the output bias with which an untrained decoder gives x its data mean."""
         ...
 
     @abstractmethod
-    def __call__(self, hparams: HParams, params: Params, outputs: Outputs) -> D:
+    def __call__(
+        self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES
+    ) -> D:
         """Return p(x|z) with the given outputs of the decoder.
 
         Args:
             hparams: hyperparameters of one run.
             params: parameters from :meth:`init`.
-            outputs: outputs of the decoder, bias included.
+            outputs: outputs of the decoder, bias included, ``[*batch, *event, outputs]``.
+            event: axes of x; given only where x is no image.
         """
         ...
 
-    def with_optimal_scale(self, distribution: D, x: Images) -> D:
+    def with_optimal_scale(self, distribution: D, x: Observations) -> D:
         """Return the distribution whose ``log_prob`` is trained; by default ``distribution``.
 
         It differs from ``distribution`` only where a parameter has a closed-form optimum over the
@@ -106,31 +113,31 @@ class Likelihood(Protocol[D]):
 
         Args:
             distribution: distribution p(x|z) of the batch.
-            x: batch of images.
+            x: batch of examples.
         """
         del x
         return distribution
 
-    def update(self, params: Params, distribution: D, x: Images) -> Params:
+    def update(self, params: Params, distribution: D, x: Observations) -> Params:
         """Return the parameters with those that have no gradient moved to the batch's optimum.
 
         Args:
             params: parameters from :meth:`init`, after the optimizer's update.
             distribution: distribution p(x|z) of the batch, with or without the optimal scale.
-            x: batch of images.
+            x: batch of examples.
         """
         del distribution, x
         return params
 
 
-def flat(images: Float[Array, "*batch a b c"]) -> Float[Array, "*batch pixels"]:
-    """Return the images with all pixels and channels on one axis.
+def flat(values: Observations, event: EventAxes = IMAGE_AXES) -> Float[Array, "*batch dims"]:
+    """Return values ``[*batch, *event]`` with all dimensions of an event on one axis.
 
     A loop over one long axis is vectorised, one over three short axes is not.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> flat(jnp.zeros((5, 28, 28, 1))).shape
-        (5, 784)
+        >>> flat(jnp.zeros((5, 28, 28, 1))).shape, flat(jnp.zeros((5, 7)), event_axes(1)).shape
+        ((5, 784), (5, 7))
     """
-    return images.reshape(*images.shape[:-3], -1)
+    return values.reshape(*values.shape[: values.ndim - len(event)], -1)

@@ -8,15 +8,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods.base import Bias, DataMean, Likelihood, Outputs, flat
-from vae_jax.types import Images, Params, PRNGKey
+from vae_jax.models.likelihoods.base import (
+    IMAGE_AXES,
+    Bias,
+    DataMean,
+    Likelihood,
+    Outputs,
+    flat,
+)
+from vae_jax.types import EventAxes, Observations, Params, PRNGKey
 
 
 class IndependentBernoulli(NamedTuple):
     """Distribution p(x|z) = prod_d s_d^x_d (1 - s_d)^(1 - x_d) with s = sigmoid(logits).
 
     Attributes:
-        logits: logit of each pixel and channel.
+        logits: logit of each dimension of x.
+        event: axes of x.
 
     Example:
         >>> import jax.numpy as jnp
@@ -25,17 +33,18 @@ class IndependentBernoulli(NamedTuple):
         -2.773
     """
 
-    logits: Images
+    logits: Observations
+    event: EventAxes = IMAGE_AXES
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
         """Return log p(x|z) = sum_d x_d l_d - log(1 + exp(l_d)) in nats; exact for any logit l."""
-        return jnp.sum(_log_density(flat(self.logits), flat(x)), axis=-1)
+        return jnp.sum(_log_density(flat(self.logits, self.event), flat(x, self.event)), axis=-1)
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z] = sigmoid(logits)."""
         return jax.nn.sigmoid(self.logits)
 
-    def sample(self, key: PRNGKey) -> Images:
+    def sample(self, key: PRNGKey) -> Observations:
         """Draw binary images from p(x|z)."""
         return jax.random.bernoulli(key, self.mean()).astype(self.logits.dtype)
 
@@ -57,6 +66,7 @@ class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
     """
 
     is_discrete: ClassVar[bool] = True
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
     is_binary: ClassVar[bool] = True
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
@@ -64,9 +74,11 @@ class BernoulliLikelihood(Likelihood[IndependentBernoulli]):
         clipped = jnp.clip(data_mean, 1e-3, 1.0 - 1e-3)
         return (jnp.log(clipped) - jnp.log1p(-clipped))[..., None]
 
-    def __call__(self, hparams: HParams, params: Params, outputs: Outputs) -> IndependentBernoulli:
+    def __call__(
+        self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES
+    ) -> IndependentBernoulli:
         """Return the distribution whose logits are the outputs."""
-        return IndependentBernoulli(outputs[..., 0])
+        return IndependentBernoulli(outputs[..., 0], event)
 
 
 @jax.custom_jvp

@@ -8,10 +8,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods.base import Bias, DataMean, Likelihood, Outputs, flat
+from vae_jax.models.likelihoods.base import (
+    IMAGE_AXES,
+    Bias,
+    DataMean,
+    Likelihood,
+    Outputs,
+    flat,
+)
 from vae_jax.models.likelihoods.eight_bit import MAX_LEVEL, NUM_LEVELS, levels
 from vae_jax.models.likelihoods.inversion import invert
-from vae_jax.types import Images, Params, PRNGKey
+from vae_jax.types import EventAxes, Observations, Params, PRNGKey
 
 MIN_MEAN = 0.05
 """Smallest mean of the initial bias: there white and black differ by a logit of 20; ~ 1/mean."""
@@ -21,7 +28,8 @@ class IndependentCategorical(NamedTuple):
     """Distribution P(x|z) = prod_d softmax(logits_d)[255 x_d].
 
     Attributes:
-        logits: logit of each level, for each pixel and channel.
+        logits: logit of each level, for each dimension of x.
+        event: axes of x.
 
     Example:
         >>> import jax.numpy as jnp
@@ -30,19 +38,20 @@ class IndependentCategorical(NamedTuple):
         -5.545
     """
 
-    logits: Float[Array, "*batch height width channels levels"]
+    logits: Float[Array, "... levels"]
+    event: EventAxes = IMAGE_AXES
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
         """Return log P(x|z) in nats, a probability of 8-bit images; x is rounded to a level."""
         level = levels(x)[..., None]
         chosen = jnp.take_along_axis(self.logits, level, axis=-1)[..., 0]
-        return jnp.sum(flat(chosen - jax.nn.logsumexp(self.logits, axis=-1)), axis=-1)
+        return jnp.sum(flat(chosen - jax.nn.logsumexp(self.logits, axis=-1), self.event), axis=-1)
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z] = sum_k softmax(logits)_k k / 255."""
         return _mean(self.logits)
 
-    def sample(self, key: PRNGKey) -> Images:
+    def sample(self, key: PRNGKey) -> Observations:
         """Draw images of whole levels from P(x|z)."""
         return jax.random.categorical(key, self.logits).astype(self.logits.dtype) / MAX_LEVEL
 
@@ -64,10 +73,11 @@ class CategoricalLikelihood(Likelihood[IndependentCategorical]):
 
     is_discrete: ClassVar[bool] = True
     is_eight_bit: ClassVar[bool] = True
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
 
     @property
     def num_outputs(self) -> int:
-        """Number of decoder outputs for each pixel and channel: one logit per level, 256."""
+        """Number of decoder outputs for each dimension of x: one logit per level, 256."""
         return NUM_LEVELS
 
     def initial_bias(self, data_mean: DataMean) -> Bias:
@@ -79,10 +89,10 @@ class CategoricalLikelihood(Likelihood[IndependentCategorical]):
         return _tilted(invert(lambda tilt: _mean(_tilted(tilt)), clipped, -32.0, 32.0))
 
     def __call__(
-        self, hparams: HParams, params: Params, outputs: Outputs
+        self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES
     ) -> IndependentCategorical:
         """Return the distribution whose logits are the outputs."""
-        return IndependentCategorical(outputs)
+        return IndependentCategorical(outputs, event)
 
 
 def _tilted(tilt: Float[Array, "*shape"]) -> Float[Array, "*shape levels"]:

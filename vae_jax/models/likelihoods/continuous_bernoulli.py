@@ -8,16 +8,23 @@ which bounds log p by 2.22 nats a pixel, so its values and these differ on black
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods.base import Bias, DataMean, Likelihood, Outputs, flat
+from vae_jax.models.likelihoods.base import (
+    IMAGE_AXES,
+    Bias,
+    DataMean,
+    Likelihood,
+    Outputs,
+    flat,
+)
 from vae_jax.models.likelihoods.inversion import invert
-from vae_jax.types import Images, Params, PRNGKey
+from vae_jax.types import EventAxes, Observations, Params, PRNGKey
 
 SERIES_BELOW = 2.0
 """Bound of |l| for the power series of log Z; beyond it the closed form loses below two bits."""
@@ -32,7 +39,8 @@ class IndependentContinuousBernoulli(NamedTuple):
     """Distribution p(x|z) = prod_d exp(l_d x_d) / Z(l_d) on [0, 1], with Z(l) = (e^l - 1) / l.
 
     Attributes:
-        logits: logit l of each pixel and channel.
+        logits: logit l of each dimension of x.
+        event: axes of x.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,20 +49,21 @@ class IndependentContinuousBernoulli(NamedTuple):
         ([0.0], 0.5)
     """
 
-    logits: Images
+    logits: Observations
+    event: EventAxes = IMAGE_AXES
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
         """Return log p(x|z) = sum_d l_d x_d - log Z(l_d) in nats; stable for any l, 0 included."""
-        logits = flat(self.logits)
+        logits = flat(self.logits, self.event)
         # The two large terms cancel exactly before the small one is added.
-        linear = logits * flat(x) - jnp.maximum(logits, 0.0)
+        linear = logits * flat(x, self.event) - jnp.maximum(logits, 0.0)
         return jnp.sum(linear - _log_normalizer_rest(logits), axis=-1)
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z] = d log Z / dl = 1 / (1 - e^-l) - 1 / l, which is 1/2 at l = 0."""
         return _mean(self.logits)
 
-    def sample(self, key: PRNGKey) -> Images:
+    def sample(self, key: PRNGKey) -> Observations:
         """Draw gray images from p(x|z) by the inverse of the distribution function.
 
         For l < 0 the inverse is log(1 - u (1 - e^l)) / l, and x given l is distributed as 1 - x
@@ -79,16 +88,18 @@ class ContinuousBernoulliLikelihood(Likelihood[IndependentContinuousBernoulli]):
         0.25
     """
 
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
+
     def initial_bias(self, data_mean: DataMean) -> Bias:
         """Return the logit whose mean is the data mean, clipped to [0.05, 0.95]."""
         clipped = jnp.clip(data_mean, MIN_MEAN, 1.0 - MIN_MEAN)
         return invert(_mean, clipped, -32.0, 32.0)[..., None]
 
     def __call__(
-        self, hparams: HParams, params: Params, outputs: Outputs
+        self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES
     ) -> IndependentContinuousBernoulli:
         """Return the distribution whose logits are the outputs."""
-        return IndependentContinuousBernoulli(outputs[..., 0])
+        return IndependentContinuousBernoulli(outputs[..., 0], event)
 
 
 def _log_normalizer_rest(logits: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

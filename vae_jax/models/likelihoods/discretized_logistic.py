@@ -13,14 +13,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParams
-from vae_jax.models.likelihoods.base import Bias, DataMean, Likelihood, Outputs, flat
+from vae_jax.models.likelihoods.base import (
+    IMAGE_AXES,
+    Bias,
+    DataMean,
+    Likelihood,
+    Outputs,
+    flat,
+)
 from vae_jax.models.likelihoods.eight_bit import MAX_LEVEL, levels
 from vae_jax.models.likelihoods.inversion import invert
 from vae_jax.models.likelihoods.scales import bounded_log_ratio
 from vae_jax.settings import setting, whole
-from vae_jax.types import Images, Params, PRNGKey
+from vae_jax.types import EventAxes, Observations, Params, PRNGKey
 
-Components = Float[Array, "*batch height width channels logistics"]
+Components = Float[Array, "... logistics"]
+"""Numbers of each component of each dimension of x, ``[*batch, *event, logistics]``."""
 
 INITIAL_SCALE = 0.1
 """Scale of each logistic at an output of zero: a standard deviation of 0.18, as of a photo."""
@@ -35,6 +43,7 @@ class IndependentDiscretizedLogistic(NamedTuple):
         logits: logits of the mixture weights, ``[..., logistics]``.
         loc: locations, in the unit of x.
         log_scale: logs of the scales, in the unit of x.
+        event: axes of x.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,20 +56,23 @@ class IndependentDiscretizedLogistic(NamedTuple):
     logits: Components
     loc: Components
     log_scale: Components
+    event: EventAxes = IMAGE_AXES
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
         """Return log P(x|z) in nats, a probability of 8-bit images; x is rounded to a level."""
-        level = flat(levels(x).astype(x.dtype))[..., None, :]
-        log_weight = jax.nn.log_softmax(_pixels_last(self.logits), axis=-2)
-        log_mass = _log_mass(_pixels_last(self.loc), _pixels_last(self.log_scale), level)
+        level = flat(levels(x).astype(x.dtype), self.event)[..., None, :]
+        log_weight = jax.nn.log_softmax(_pixels_last(self.logits, self.event), axis=-2)
+        log_mass = _log_mass(
+            _pixels_last(self.loc, self.event), _pixels_last(self.log_scale, self.event), level
+        )
         return jnp.sum(jax.nn.logsumexp(log_weight + log_mass, axis=-2), axis=-1)
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z], the mean of the levels and not of the logistic variables."""
         weight = jax.nn.softmax(self.logits, axis=-1)
         return jnp.sum(weight * _mean(self.loc, self.log_scale), axis=-1)
 
-    def sample(self, key: PRNGKey) -> Images:
+    def sample(self, key: PRNGKey) -> Observations:
         """Draw images of whole levels: a component, then a logistic variable, which is rounded."""
         component_key, noise_key = jax.random.split(key)
         chosen = jax.random.categorical(component_key, self.logits)[..., None]
@@ -92,6 +104,7 @@ class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
 
     is_discrete: ClassVar[bool] = True
     is_eight_bit: ClassVar[bool] = True
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
 
     @property
     def num_outputs(self) -> int:
@@ -108,20 +121,23 @@ class DiscretizedLogisticLikelihood(Likelihood[IndependentDiscretizedLogistic]):
         return jnp.concatenate([locs, rest], axis=-1)
 
     def __call__(
-        self, hparams: HParams, params: Params, outputs: Outputs
+        self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES
     ) -> IndependentDiscretizedLogistic:
         """Return p(x|z); outputs are locations, log-ratios to the initial scale, and logits."""
         n = self.num_logistics
         loc, log_ratio, logits = outputs[..., :n], outputs[..., n : 2 * n], outputs[..., 2 * n :]
         log_scale = math.log(INITIAL_SCALE) + bounded_log_ratio(log_ratio)
         return IndependentDiscretizedLogistic(
-            logits if n > 1 else jnp.zeros_like(loc), loc, log_scale
+            logits if n > 1 else jnp.zeros_like(loc), loc, log_scale, event
         )
 
 
-def _pixels_last(components: Components) -> Float[Array, "*batch logistics pixels"]:
+def _pixels_last(
+    components: Components, event: EventAxes
+) -> Float[Array, "*batch logistics pixels"]:
     """Return the arrays with pixels on the last axis, over which a loop is vectorised."""
-    *batch, _, _, _, logistics = components.shape
+    *shape, logistics = components.shape
+    batch = shape[: len(shape) - len(event)]
     return jnp.swapaxes(components.reshape(*batch, -1, logistics), -1, -2)
 
 

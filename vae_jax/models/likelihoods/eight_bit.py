@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vae_jax.types import Images
+from vae_jax.types import Observations
 
 NUM_LEVELS = 256
 """Number of levels of an 8-bit pixel."""
@@ -26,7 +26,7 @@ MAX_LEVEL = NUM_LEVELS - 1
 """Level of white, 255."""
 
 
-def levels(x: Images) -> Int[Array, "*batch height width channels"]:
+def levels(x: Observations) -> Int[Array, "*batch height width channels"]:
     """Return the nearest whole level, 0 to 255, of each pixel of images in [0, 1].
 
     Example:
@@ -38,9 +38,9 @@ def levels(x: Images) -> Int[Array, "*batch height width channels"]:
 
 
 def bits_per_dim(
-    log_prob: Float[Array | np.ndarray, "*batch"], image_shape: tuple[int, int, int]
+    log_prob: Float[Array | np.ndarray, "*batch"], event_shape: tuple[int, ...]
 ) -> Float[Array | np.ndarray, "*batch"]:
-    """Return -log_prob / (D log 2) with D = height * width * channels.
+    """Return -log_prob / (D log 2) with D = the number of dimensions of an x.
 
     The result is bits per dim of 8-bit images only if ``log_prob`` (nats per image) comes from a
     family with ``is_eight_bit``, or is a bound on its log-probability.
@@ -50,4 +50,4 @@ def bits_per_dim(
         >>> bits_per_dim(np.array([-784 * 8 * np.log(2)]), (28, 28, 1)).round(6).tolist()
         [8.0]
     """
-    return -log_prob / (math.prod(image_shape) * math.log(2.0))
+    return -log_prob / (math.prod(event_shape) * math.log(2.0))

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.models.likelihoods.base import flat
+from vae_jax.models.likelihoods.base import IMAGE_AXES, flat
 from vae_jax.models.likelihoods.location_scale import LocationScale, LogScales, log_of_mean
 from vae_jax.models.soft_clamp import finite_exp
-from vae_jax.types import Images, PRNGKey
+from vae_jax.types import EventAxes, Observations, PRNGKey
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 """Half the natural logarithm of 2 pi."""
@@ -21,8 +21,9 @@ class IndependentGaussian(NamedTuple):
     """Distribution p(x|z) = prod_d N(x_d; loc_d, scale_d^2).
 
     Attributes:
-        loc: mean of each pixel and channel.
-        log_scale: log of the standard deviation, per pixel or one for the image.
+        loc: mean of each dimension of x.
+        log_scale: log of the standard deviation, per dimension or one for all.
+        event: axes of x.
 
     Example:
         >>> import jax.numpy as jnp
@@ -31,25 +32,26 @@ class IndependentGaussian(NamedTuple):
         -3.676
     """
 
-    loc: Images
+    loc: Observations
     log_scale: LogScales
+    event: EventAxes = IMAGE_AXES
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
         """Return log p(x|z) in nats, a density over all real x, which may exceed 1."""
-        log_scale = flat(self.log_scale)
-        deviation = (flat(x) - flat(self.loc)) * finite_exp(-log_scale)
+        log_scale = flat(self.log_scale, self.event)
+        deviation = (flat(x, self.event) - flat(self.loc, self.event)) * finite_exp(-log_scale)
         return jnp.sum(-0.5 * deviation**2 - log_scale - HALF_LOG_2PI, axis=-1)
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z] = loc."""
         return self.loc
 
-    def sample(self, key: PRNGKey) -> Images:
-        """Draw images from p(x|z); their values may lie outside [0, 1]."""
+    def sample(self, key: PRNGKey) -> Observations:
+        """Draw x from p(x|z); pixels may lie outside [0, 1]."""
         noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
         return self.loc + jnp.exp(self.log_scale) * noise
 
-    def optimal_log_scale(self, x: Images) -> Float[Array, ""]:
+    def optimal_log_scale(self, x: Observations) -> Float[Array, ""]:
         """Return half the log of the mean squared error over all pixels and examples."""
         return 0.5 * log_of_mean((x - self.loc) ** 2)
 
@@ -68,6 +70,8 @@ class GaussianLikelihood(LocationScale[IndependentGaussian]):
         (0.25, -0.693)
     """
 
-    def make(self, loc: Images, log_scale: LogScales) -> IndependentGaussian:
+    def make(
+        self, loc: Observations, log_scale: LogScales, event: EventAxes = IMAGE_AXES
+    ) -> IndependentGaussian:
         """Return the distribution with these means and log standard deviations."""
-        return IndependentGaussian(loc, log_scale)
+        return IndependentGaussian(loc, log_scale, event)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.models.likelihoods.base import flat
+from vae_jax.models.likelihoods.base import IMAGE_AXES, flat
 from vae_jax.models.likelihoods.location_scale import LocationScale, LogScales, log_of_mean
 from vae_jax.models.soft_clamp import finite_exp
-from vae_jax.types import Images, PRNGKey
+from vae_jax.types import EventAxes, Observations, PRNGKey
 
 LOG_2 = math.log(2.0)
 """Natural logarithm of 2."""
@@ -21,8 +21,9 @@ class IndependentLaplace(NamedTuple):
     """Distribution p(x|z) = prod_d exp(-|x_d - loc_d| / scale_d) / (2 scale_d).
 
     Attributes:
-        loc: median (and mean) of each pixel and channel.
-        log_scale: log of the mean absolute deviation, per pixel or one for the image.
+        loc: median (and mean) of each dimension of x.
+        log_scale: log of the mean absolute deviation, per dimension or one for all.
+        event: axes of x.
 
     Example:
         >>> import jax.numpy as jnp
@@ -31,25 +32,28 @@ class IndependentLaplace(NamedTuple):
         -2.773
     """
 
-    loc: Images
+    loc: Observations
     log_scale: LogScales
+    event: EventAxes = IMAGE_AXES
 
-    def log_prob(self, x: Images) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Observations) -> Float[Array, "*batch"]:
         """Return log p(x|z) in nats, a density over all real x, which may exceed 1."""
-        log_scale = flat(self.log_scale)
-        deviation = jnp.abs(flat(x) - flat(self.loc)) * finite_exp(-log_scale)
+        log_scale = flat(self.log_scale, self.event)
+        deviation = jnp.abs(flat(x, self.event) - flat(self.loc, self.event)) * finite_exp(
+            -log_scale
+        )
         return jnp.sum(-deviation - log_scale - LOG_2, axis=-1)
 
-    def mean(self) -> Images:
+    def mean(self) -> Observations:
         """Return E[x|z] = loc."""
         return self.loc
 
-    def sample(self, key: PRNGKey) -> Images:
-        """Draw images from p(x|z); their values may lie outside [0, 1]."""
+    def sample(self, key: PRNGKey) -> Observations:
+        """Draw x from p(x|z); pixels may lie outside [0, 1]."""
         noise = jax.random.laplace(key, self.loc.shape, self.loc.dtype)
         return self.loc + jnp.exp(self.log_scale) * noise
 
-    def optimal_log_scale(self, x: Images) -> Float[Array, ""]:
+    def optimal_log_scale(self, x: Observations) -> Float[Array, ""]:
         """Return the log of the mean absolute error over all pixels and examples."""
         return log_of_mean(jnp.abs(x - self.loc))
 
@@ -66,6 +70,8 @@ class LaplaceLikelihood(LocationScale[IndependentLaplace]):
         -0.693
     """
 
-    def make(self, loc: Images, log_scale: LogScales) -> IndependentLaplace:
+    def make(
+        self, loc: Observations, log_scale: LogScales, event: EventAxes = IMAGE_AXES
+    ) -> IndependentLaplace:
         """Return the distribution with these medians and log mean absolute deviations."""
-        return IndependentLaplace(loc, log_scale)
+        return IndependentLaplace(loc, log_scale, event)

@@ -14,13 +14,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParam, HParams
-from vae_jax.models.likelihoods.base import Bias, DataMean, Distribution, Likelihood, Outputs
+from vae_jax.models.likelihoods.base import (
+    IMAGE_AXES,
+    Bias,
+    DataMean,
+    Distribution,
+    Likelihood,
+    Outputs,
+)
 from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode, bounded_log_ratio
 from vae_jax.settings import one_of, real, setting
-from vae_jax.types import Images, Params, default_float
+from vae_jax.types import EventAxes, Observations, Params, default_float
 
-LogScales = Float[Array, "*batch #height #width #channels"]
-"""Log-scale of each pixel and channel; one for the whole image has the axes ``1 1 1``."""
+LogScales = Float[Array, "..."]
+"""Log-scale of each dimension, ``[*batch, *event]``; one for all has the axes ``1 1 1``."""
 
 MIN_DEVIATION = 1e-12
 """Smallest mean deviation of a batch: of an exact reproduction the optimal scale would be zero."""
@@ -33,16 +40,21 @@ class LocationScaleDistribution(Distribution, Protocol):
     """Distribution of pixels loc + exp(log_scale) * noise."""
 
     @property
-    def loc(self) -> Images:
-        """Location of each pixel and channel."""
+    def loc(self) -> Observations:
+        """Location of each dimension of x."""
+        ...
+
+    @property
+    def event(self) -> EventAxes:
+        """Axes of x."""
         ...
 
     @property
     def log_scale(self) -> LogScales:
-        """Log of the scale of each pixel and channel."""
+        """Log of the scale of each dimension of x."""
         ...
 
-    def optimal_log_scale(self, x: Images) -> Float[Array, ""]:
+    def optimal_log_scale(self, x: Observations) -> Float[Array, ""]:
         """Return the single log-scale of all pixels and examples under which x is most likely."""
         ...
 
@@ -54,7 +66,7 @@ L = TypeVar("L", bound=LocationScaleDistribution)
 class LocationScale(Likelihood[L]):
     """Family whose locations are outputs, without a squashing function, and with four scale modes.
 
-    Normalised over all real x: a density of x = pixel / 255.
+    Normalised over all real x: a density of x = pixel / 255, or of real numbers as they are.
 
     Attributes:
         scale_mode: source of the scale. ``fixed``: ``hparams.scale``. ``learned``: one parameter,
@@ -64,6 +76,7 @@ class LocationScale(Likelihood[L]):
     """
 
     encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
+    event_ranks: ClassVar[tuple[int, ...] | None] = None
 
     scale_mode: ScaleMode = setting("fixed", one_of(*SCALE_MODES), "source of the scale of p(x|z)")
 
@@ -81,9 +94,9 @@ class LocationScale(Likelihood[L]):
         """Number of outputs: the location and, in mode ``per_pixel``, the log-scale."""
         return 2 if self.scale_mode == "per_pixel" else 1
 
-    def init(self, hparams: HParams, image_shape: tuple[int, int, int]) -> Params:
+    def init(self, hparams: HParams, event_shape: tuple[int, ...]) -> Params:
         """Return ``{"log_scale": scalar}`` in modes ``learned`` and ``optimal``, else ``{}``."""
-        del image_shape
+        del event_shape
         if self.scale_mode not in ("learned", "optimal"):
             return {}
         return {"log_scale": _log_scale(hparams)}
@@ -95,22 +108,24 @@ class LocationScale(Likelihood[L]):
             return start
         return jnp.concatenate([start, jnp.zeros_like(start)], axis=-1)
 
-    def __call__(self, hparams: HParams, params: Params, outputs: Outputs) -> L:
+    def __call__(
+        self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES
+    ) -> L:
         """Return p(x|z); outputs are locations and, in mode ``per_pixel``, log-ratios of scales."""
         loc = outputs[..., 0]
         if self.scale_mode == "per_pixel":
             log_ratio = bounded_log_ratio(outputs[..., 1])
-            return self.make(loc, log_ratio + _each_image(_log_scale(hparams), loc))
+            return self.make(loc, log_ratio + _each(_log_scale(hparams), loc, event), event)
         is_fixed = self.scale_mode == "fixed"
         log_scale = _log_scale(hparams) if is_fixed else params["log_scale"]
-        return self.make(loc, _each_image(log_scale, loc))
+        return self.make(loc, _each(log_scale, loc, event), event)
 
     @abstractmethod
-    def make(self, loc: Images, log_scale: LogScales) -> L:
+    def make(self, loc: Observations, log_scale: LogScales, event: EventAxes = IMAGE_AXES) -> L:
         """Return the distribution with these locations and log-scales."""
         ...
 
-    def with_optimal_scale(self, distribution: L, x: Images) -> L:
+    def with_optimal_scale(self, distribution: L, x: Observations) -> L:
         """Return the distribution with the scale under which the batch is most likely.
 
         This is in mode ``optimal``, with one scale for all particles, examples and pixels; in the
@@ -120,10 +135,10 @@ class LocationScale(Likelihood[L]):
         """
         if self.scale_mode != "optimal":
             return distribution
-        loc = distribution.loc
-        return self.make(loc, _each_image(distribution.optimal_log_scale(x), loc))
+        loc, event = distribution.loc, distribution.event
+        return self.make(loc, _each(distribution.optimal_log_scale(x), loc, event), event)
 
-    def update(self, params: Params, distribution: L, x: Images) -> Params:
+    def update(self, params: Params, distribution: L, x: Observations) -> Params:
         """Return the running average of the batches' optimal log-scales, in mode ``optimal``.
 
         In the other modes the parameters are returned unchanged. The average is of the logarithm:
@@ -135,7 +150,7 @@ class LocationScale(Likelihood[L]):
         return {"log_scale": AVERAGE_DECAY * old + (1.0 - AVERAGE_DECAY) * new}
 
 
-def log_of_mean(deviations: Images) -> Float[Array, ""]:
+def log_of_mean(deviations: Observations) -> Float[Array, ""]:
     """Return the log of the mean of non-negative deviations, which may all be zero."""
     return jnp.log(jnp.maximum(jnp.mean(deviations), MIN_DEVIATION))
 
@@ -144,6 +159,7 @@ def _log_scale(hparams: HParams) -> Float[Array, ""]:
     return jnp.log(jnp.asarray(hparams.scale, default_float()))
 
 
-def _each_image(log_scale: Float[Array, ""], loc: Images) -> LogScales:
-    """Return the log-scale with the leading axes of the locations and one entry per image."""
-    return jnp.broadcast_to(log_scale, (*loc.shape[:-3], 1, 1, 1))
+def _each(log_scale: Float[Array, ""], loc: Observations, event: EventAxes) -> LogScales:
+    """Return the log-scale with the leading axes of the locations and one entry per example."""
+    rank = len(event)
+    return jnp.broadcast_to(log_scale, (*loc.shape[: loc.ndim - rank], *[1] * rank))

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 
-from vae_jax.models.networks.layers import Decoder, ImageShape
+from vae_jax.models.networks.layers import Decoder, EventShape
 
 
 @runtime_checkable
@@ -19,7 +19,7 @@ class Network(Protocol):
     It inherits from this class.
 
     It depends neither on the posterior, which defines the heads of the encoder, nor on the
-    likelihood, which defines the number of outputs per pixel.
+    likelihood, which defines the number of outputs for each dimension of x.
     """
 
     event_ranks: ClassVar[tuple[int, ...] | None] = None
@@ -30,14 +30,14 @@ class Network(Protocol):
 
     @abstractmethod
     def encoder_body(self) -> nn.Module:
-        """Build the module from images to features."""
+        """Build the module from x to features."""
         ...
 
     @abstractmethod
-    def decoder(self, image_shape: ImageShape) -> Decoder:
-        """Build the module from (z, latent_mask) to outputs, up to the per-pixel bias.
+    def decoder(self, event_shape: EventShape) -> Decoder:
+        """Build the module from (z, latent_mask) to outputs, up to the bias of each dimension.
 
         Args:
-            image_shape: height, width and outputs per pixel.
+            event_shape: shape of one x, its last axis times the outputs for each dimension.
         """
         ...

@@ -31,7 +31,7 @@ from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
     Dense,
-    ImageShape,
+    EventShape,
     activation_setting,
     optional_weight_norm,
     weight_norm_setting,
@@ -86,9 +86,9 @@ class Conv(Network):
         """Build the module: pixels -> channels -> hidden_sizes."""
         return ConvEncoder(self)
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
+    def decoder(self, event_shape: EventShape) -> Decoder:
         """Build the module: z -> reversed hidden_sizes -> reversed channels -> pixels."""
-        return Decoder(self.hidden_sizes[-1], ConvDecoder(self, image_shape), dtype=self.dtype)
+        return Decoder(self.hidden_sizes[-1], ConvDecoder(self, event_shape), dtype=self.dtype)
 
 
 class ConvEncoder(nn.Module):
@@ -129,11 +129,11 @@ class ConvDecoder(nn.Module):
 
     Attributes:
         spec: architecture; the last of its hidden sizes belongs to the layer before this body.
-        image_shape: shape of one output.
+        event_shape: shape of one output.
     """
 
     spec: Conv
-    image_shape: ImageShape
+    event_shape: EventShape
 
     @nn.compact
     def __call__(
@@ -141,7 +141,7 @@ class ConvDecoder(nn.Module):
     ) -> Float[Array, "*batch height width outputs"]:
         """Return the outputs without a bias, which the model adds per pixel."""
         spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
-        *image_size, outputs = self.image_shape
+        *image_size, outputs = self.event_shape
         sizes = _sizes(image_size, len(spec.channels))
         smallest = (*sizes[-1], spec.channels[-1])
         for size in (*spec.hidden_sizes[-2::-1], math.prod(smallest)):

@@ -21,8 +21,8 @@ from vae_jax.models.posteriors import Head
 from vae_jax.settings import BOOLEAN, one_of, setting
 from vae_jax.types import LatentMask, Latents, PRNGKey
 
-ImageShape = tuple[int, int, int]
-"""Height, width and channels; of a decoder, height, width and outputs per pixel."""
+EventShape = tuple[int, ...]
+"""Shape of one x; of a decoder, with the last axis times the outputs for each dimension of x."""
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": nn.elu,
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
     """Encoder: x (and labels) -> body -> one linear head per parameter of the posterior.
 
     Attributes:
-        body: module from images to features.
+        body: module from x to features.
         heads: names and shapes of the posterior's parameters.
         dtype: type of the computation; None follows the parameters.
     """
@@ -89,12 +89,12 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch height width channels"],
+        x: Float[Array, "batch *event"],
         labels: Float[Array, "batch classes"] | None = None,
     ) -> dict[str, Float[Array, "batch *shape"]]:
         """Return the outputs of the heads by name.
 
-        A label adds a learned image to x, zero at the start. For a dense first layer this acts
+        A label adds a learned array to x, zero at the start. For a dense first layer this acts
         like a one-hot label beside the pixels, and it suits every architecture.
         """
         if labels is not None:
@@ -146,11 +146,11 @@ class LatentDense(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decoder: z -> :class:`LatentDense` -> body -> likelihood outputs without per-pixel bias.
+    """Decoder: z -> :class:`LatentDense` -> body -> likelihood outputs without the bias of x.
 
     Attributes:
         width: features of the first layer.
-        body: module from those features to ``[*batch, height, width, channels]``.
+        body: module from those features to ``[batch, *event]``.
         use_bias: whether the first layer has a bias (a linear decoder needs none).
         dtype: type of the computation; None follows the parameters.
     """
@@ -166,8 +166,8 @@ class Decoder(nn.Module):
         z: Latents,
         latent_mask: LatentMask,
         labels: Float[Array, "batch classes"] | None = None,
-    ) -> Float[Array, "*batch height width channels"]:
-        """Return the outputs before the per-pixel bias.
+    ) -> Float[Array, "..."]:
+        """Return the outputs before the bias of each dimension.
 
         A label adds learned features, zero at the start, to those of z.
         """

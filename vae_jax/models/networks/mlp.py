@@ -1,4 +1,4 @@
-"""Fully connected networks on flattened images."""
+"""Fully connected networks on flattened x of any shape."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
     Dense,
-    ImageShape,
+    EventShape,
     activation_setting,
     optional_weight_norm,
     weight_norm_setting,
@@ -24,7 +24,7 @@ class MLP(Network):
     """Dense layers of the given sizes, mirrored in the decoder; without any, a linear model.
 
     Attributes:
-        hidden_sizes: features of the encoder's hidden layers, from the image to the latents.
+        hidden_sizes: features of the encoder's hidden layers, from x to the latents.
         activation: name in ``ACTIVATIONS`` of the nonlinearity behind every hidden layer.
         weight_norm: whether the hidden layers that touch no latent are weight-normalized
             (Salimans & Kingma 2016).
@@ -47,18 +47,18 @@ class MLP(Network):
     dtype: str | None = None
 
     def encoder_body(self) -> nn.Module:
-        """Build the module: pixels -> hidden_sizes."""
+        """Build the module: x -> hidden_sizes."""
         return MLPEncoder(self)
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
-        """Build the module: z -> reversed hidden_sizes -> pixels."""
+    def decoder(self, event_shape: EventShape) -> Decoder:
+        """Build the module: z -> reversed hidden_sizes -> x."""
         is_linear = not self.hidden_sizes
-        width = math.prod(image_shape) if is_linear else self.hidden_sizes[-1]
-        return Decoder(width, MLPDecoder(self, image_shape), not is_linear, self.dtype)
+        width = math.prod(event_shape) if is_linear else self.hidden_sizes[-1]
+        return Decoder(width, MLPDecoder(self, event_shape), not is_linear, self.dtype)
 
 
 class MLPEncoder(nn.Module):
-    """Body of the encoder: image -> flatten -> (dense, activation) for each hidden size.
+    """Body of the encoder: x -> flatten -> (dense, activation) for each hidden size.
 
     Attributes:
         spec: architecture.
@@ -67,12 +67,10 @@ class MLPEncoder(nn.Module):
     spec: MLP
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "*batch height width channels"]
-    ) -> Float[Array, "*batch features"]:
-        """Return the features of the last hidden layer; the flattened pixels if there is none."""
+    def __call__(self, x: Float[Array, "batch *event"]) -> Float[Array, "batch features"]:
+        """Return the features of the last hidden layer; the flattened x if there is none."""
         spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
-        h = x.reshape(*x.shape[:-3], -1)
+        h = x.reshape(len(x), -1)
         for size in spec.hidden_sizes:
             dense = optional_weight_norm(Dense(size, dtype=spec.dtype), spec.weight_norm)
             h = activation(dense(h))
@@ -80,26 +78,24 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Body of the decoder: first hidden layer, before its activation -> hidden layers -> image.
+    """Body of the decoder: first hidden layer, before its activation -> hidden layers -> x.
 
     Attributes:
         spec: architecture; the last of its hidden sizes belongs to the layer before this body.
-        image_shape: shape of one output.
+        event_shape: shape of one output.
     """
 
     spec: MLP
-    image_shape: ImageShape
+    event_shape: EventShape
 
     @nn.compact
-    def __call__(
-        self, h: Float[Array, "*batch features"]
-    ) -> Float[Array, "*batch height width channels"]:
-        """Return the outputs without a bias, which the model adds per pixel."""
+    def __call__(self, h: Float[Array, "*batch features"]) -> Float[Array, "..."]:
+        """Return the outputs without a bias, which the model adds to each dimension."""
         spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
         if spec.hidden_sizes:
             for size in spec.hidden_sizes[-2::-1]:
                 dense = optional_weight_norm(Dense(size, dtype=spec.dtype), spec.weight_norm)
                 h = dense(activation(h))
-            pixels = math.prod(self.image_shape)
-            h = Dense(pixels, use_bias=False, dtype=spec.dtype)(activation(h))
-        return h.reshape(*h.shape[:-1], *self.image_shape)
+            num_dims = math.prod(self.event_shape)
+            h = Dense(num_dims, use_bias=False, dtype=spec.dtype)(activation(h))
+        return h.reshape(*h.shape[:-1], *self.event_shape)

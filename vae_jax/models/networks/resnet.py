@@ -34,7 +34,7 @@ from vae_jax.models.networks.conv import (
 from vae_jax.models.networks.layers import (
     ACTIVATIONS,
     Decoder,
-    ImageShape,
+    EventShape,
     activation_setting,
     optional_weight_norm,
     weight_norm_setting,
@@ -79,9 +79,9 @@ class ResNet(Network):
         """Build the module: pixels -> channels, each refined by num_blocks -> hidden_sizes."""
         return ResNetEncoder(self._without_blocks(), self.num_blocks)
 
-    def decoder(self, image_shape: ImageShape) -> Decoder:
+    def decoder(self, event_shape: EventShape) -> Decoder:
         """Build the module: z -> reversed hidden_sizes -> reversed channels, refined -> pixels."""
-        body = ResNetDecoder(self._without_blocks(), image_shape, self.num_blocks)
+        body = ResNetDecoder(self._without_blocks(), event_shape, self.num_blocks)
         return Decoder(self.hidden_sizes[-1], body, dtype=self.dtype)
 
     def _without_blocks(self) -> Conv:

@@ -10,6 +10,7 @@ from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, Sam
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.delta import Delta, Point
 from vae_jax.models.posteriors.flows import Flow
+from vae_jax.models.posteriors.fsq import FSQ, GridCode, nearest_level
 from vae_jax.models.posteriors.full_gaussian import CholeskyGaussian, FullGaussian
 from vae_jax.models.posteriors.gaussian import (
     DiagonalGaussian,
@@ -20,8 +21,14 @@ from vae_jax.models.posteriors.gaussian import (
 from vae_jax.models.posteriors.iaf import InverseAutoregressive
 from vae_jax.models.posteriors.planar import Planar
 from vae_jax.models.posteriors.stacked import Stacked, TwoLayers
+from vae_jax.models.posteriors.von_mises_fisher import (
+    VonMisesFisher,
+    VonMisesFisherFamily,
+    log_area,
+)
 
 __all__ = [
+    "FSQ",
     "POSTERIORS",
     "CholeskyGaussian",
     "ConditionalGaussian",
@@ -30,6 +37,7 @@ __all__ = [
     "Flow",
     "FullGaussian",
     "Gaussian",
+    "GridCode",
     "Head",
     "InverseAutoregressive",
     "Planar",
@@ -39,7 +47,11 @@ __all__ = [
     "SampleAndLogProb",
     "Stacked",
     "TwoLayers",
+    "VonMisesFisher",
+    "VonMisesFisherFamily",
     "init_conditional",
+    "log_area",
+    "nearest_level",
     "normal_log_density",
     "pairwise_log_density",
 ]
@@ -50,5 +62,7 @@ POSTERIORS: dict[str, type[PosteriorFamily]] = {
     "iaf": InverseAutoregressive,
     "planar": Planar,
     "delta": Delta,
+    "fsq": FSQ,
+    "von_mises_fisher": VonMisesFisherFamily,
 }
 """Families by name, the values of the setting ``posterior``; ``Stacked`` extends one of them."""

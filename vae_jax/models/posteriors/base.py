@@ -146,6 +146,8 @@ class PosteriorFamily(Protocol):
     is_local: ClassVar[bool] = False
     """Flag: all parameters of q(z|x) are heads, so each x has its own, and its density and path
     derivative are cheap enough that the best ones for each x can be sought."""
+    fewest_latents: ClassVar[int] = 1
+    """Smallest ``latent_size`` for which q(z|x) exists: a sphere needs a plane to lie in."""
     can_be_stacked: ClassVar[bool] = False
     """Flag: an upper stochastic layer is supported (``Stacked``)."""
 

@@ -16,6 +16,7 @@ from vae_jax.models.latents import split_layers
 from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.gaussian import DiagonalGaussian, Gaussian
+from vae_jax.runtime.errors import InputError
 from vae_jax.settings import setting, sizes, whole
 from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 
@@ -129,6 +130,19 @@ class Stacked(PosteriorFamily):
             "coordinates of a second stochastic layer above z; 0: none",
         ),
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a lower layer that no Gaussian layer can stand on.
+
+        Raises:
+            InputError: q(z1|x) has no density, is not on R^n, or has noise of its own.
+        """
+        base = self.base
+        if not base.has_density or base.support != "reals" or base.has_own_noise:
+            raise InputError(
+                f"base={type(base).__name__}: an upper layer needs a density on R^n that is "
+                "sampled from standard normal noise; give another base"
+            )
 
     @property
     def extra_width(self) -> int:

@@ -11,6 +11,8 @@ from vae_jax.models.priors.flow import CouplingFlow, FlowPrior
 from vae_jax.models.priors.mixture import GaussianMixture, MixturePrior
 from vae_jax.models.priors.normal import StandardNormal, UnitNormal
 from vae_jax.models.priors.stacked import StackedPrior, TwoLayerPrior
+from vae_jax.models.priors.uniform_grid import UniformGrid, UniformOnGrid
+from vae_jax.models.priors.uniform_sphere import UniformOnSphere, UniformSphere
 from vae_jax.models.priors.vamp import PosteriorMixture, VampPrior
 
 __all__ = [
@@ -30,6 +32,10 @@ __all__ = [
     "StackedPrior",
     "StandardNormal",
     "TwoLayerPrior",
+    "UniformGrid",
+    "UniformOnGrid",
+    "UniformOnSphere",
+    "UniformSphere",
     "UnitNormal",
     "VampPrior",
 ]
@@ -40,5 +46,7 @@ PRIORS: dict[str, type[PriorFamily]] = {
     "vamp": VampPrior,
     "flow": FlowPrior,
     "class_normal": ClassPrior,
+    "uniform_grid": UniformGrid,
+    "uniform_sphere": UniformSphere,
 }
 """Families by name, the values of the setting ``prior``."""

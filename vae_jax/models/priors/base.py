@@ -99,6 +99,8 @@ class PriorFamily(Protocol):
     """Classes of q from which the KL is known in closed form: ``kl`` of them is not None."""
     needs_labels: ClassVar[bool] = False
     """Flag: the prior is p(z|y), so the model must be class-conditional."""
+    encodings: ClassVar[tuple[str, ...] | None] = None
+    """Encodings of data that the prior can be learned from; None for any."""
     is_of_posteriors: ClassVar[bool] = False
     """Flag: the prior is made of the model's posteriors, which must have a density and be sampled
     from standard normal noise."""

@@ -86,6 +86,7 @@ class VampPrior(PriorFamily):
         (3, 48)
     """
 
+    encodings: ClassVar[tuple[str, ...] | None] = ("pixels",)
     is_of_posteriors: ClassVar[bool] = True
 
     num_components: int = num_components_setting()

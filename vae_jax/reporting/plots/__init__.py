@@ -1,7 +1,8 @@
 """Figures as PNG files, drawn from arrays and rows; the only modules that import matplotlib.
 
 Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
-black) or three. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
+black) or three; `View` makes them of x of any kind. Latents are named z1, z2, ... in the order of
+the model, so z1 has index 0.
 """
 
 from vae_jax.reporting.plots.bounds import Bound, bounds
@@ -20,9 +21,12 @@ from vae_jax.reporting.plots.images import (
 from vae_jax.reporting.plots.latents import kl_per_latent
 from vae_jax.reporting.plots.rate_distortion import rate_distortion
 from vae_jax.reporting.plots.training import training_curves
+from vae_jax.reporting.plots.vectors import vector_reconstructions
+from vae_jax.reporting.plots.views import View
 
 __all__ = [
     "Bound",
+    "View",
     "bounds",
     "curves_over_axis",
     "embedding",
@@ -37,4 +41,5 @@ __all__ = [
     "samples_by_class",
     "training_curves",
     "traversals",
+    "vector_reconstructions",
 ]

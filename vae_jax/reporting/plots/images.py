@@ -20,7 +20,9 @@ Tiles = Float[np.ndarray, "rows columns tiles height width channels"]
 
 
 @matplotlib.rc_context(style.STYLE)
-def reconstructions(path: Path, images: Images, reconstructions: Images) -> None:
+def reconstructions(
+    path: Path, images: Images, reconstructions: Images, noun: str = "image"
+) -> None:
     """Draw test images, each above its reconstruction, in lines of at most ten."""
     columns = min(len(images), 10)
     pairs = np.stack(
@@ -28,8 +30,8 @@ def reconstructions(path: Path, images: Images, reconstructions: Images) -> None
     )
     grid = pairs.reshape(-1, *pairs.shape[2:])
     figure, axes = mosaic.figure(grid, row_breaks=range(2, len(grid), 2))
-    mosaic.label_rows(axes, ["test image", "reconstruction"] * (len(grid) // 2))
-    axes.set_title("Test images and their reconstructions")
+    mosaic.label_rows(axes, [f"test {noun}", "reconstruction"] * (len(grid) // 2))
+    axes.set_title(f"Test {noun}s and their reconstructions")
     style.save(figure, path)
 
 
@@ -99,6 +101,7 @@ def interpolations(
     path: Path,
     images: Grid,
     ends: Float[np.ndarray, "rows 2 height width channels"] | None = None,
+    noun: str = "image",
 ) -> None:
     """Draw decoded paths between the codes of two test images, one pair per row.
 
@@ -106,17 +109,18 @@ def interpolations(
       path: the PNG file to write.
       images: a path per row; its first and last image are reconstructions of test images.
       ends: test images of both ends, drawn left and right of their path.
+      noun: what one x is called.
     """
     steps = images.shape[1]
     labels = ["recon-\nstruction", *[""] * (steps - 2), "recon-\nstruction"]
     breaks: Sequence[int] = ()
     if ends is not None:
         images = np.concatenate([ends[:, :1], images, ends[:, 1:]], axis=1)
-        labels = ["test\nimage", *labels, "test\nimage"]
+        labels = [f"test\n{noun}", *labels, f"test\n{noun}"]
         breaks = (1, steps + 1)
     figure, axes = mosaic.figure(images, column_breaks=breaks)
     mosaic.label_columns(axes, labels)
-    axes.set_title("Straight paths in latent space between two test images")
+    axes.set_title(f"Straight paths in latent space between two test {noun}s")
     style.save(figure, path)
 
 
@@ -139,6 +143,7 @@ def grid_of_images(
     across_values: Sequence[Any],
     title: str,
     reference: Images | None = None,
+    noun: str = "image",
 ) -> None:
     """Draw a small mosaic of images for every cell of two axes.
 
@@ -152,12 +157,13 @@ def grid_of_images(
       across_values: values of that axis.
       title: title of the figure.
       reference: test images that the cells reconstruct, drawn above each column.
+      noun: what one x is called.
     """
     width = int(np.ceil(np.sqrt(images.shape[2]))) if across else min(images.shape[2], _LINE)
     labels = [format.tick(value) for value in down_values]
     if reference is not None:
         above = np.broadcast_to(reference, (1, images.shape[1], *reference.shape))
-        images, labels = np.concatenate([above, images]), ["test\nimages", *labels]
+        images, labels = np.concatenate([above, images]), [f"test\n{noun}s", *labels]
     grid, height = _joined(images, width)
     breaks = range(height, len(grid), height), range(width, grid.shape[1], width)
     figure, axes = mosaic.figure(grid, *breaks, pixels=_PIXELS)

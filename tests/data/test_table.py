@@ -1,0 +1,136 @@
+"""Tables and single arrays: what the columns are is read from their names, and said."""
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from tests.samples import RNG, numbered, numbers, save_npz, write_files
+from vae_jax.runtime.errors import InputError
+
+ROWS = RNG.normal(size=(12, 3)).round(3)
+
+
+def lines(*first: str, delimiter: str = ",", labels: list[str] | None = None) -> bytes:
+    cells = [[*map(str, row)] for row in ROWS.tolist()]
+    rows = [[label, *row] for label, row in zip(labels or [], cells, strict=False)] or cells
+    return "\n".join([*first, *map(delimiter.join, rows)]).encode()
+
+
+def everything(data) -> np.ndarray:
+    return np.concatenate([data.train, data.valid, data.test])
+
+
+def same_rows(found: np.ndarray, expected: np.ndarray) -> bool:
+    return np.allclose(np.sort(found, axis=0), np.sort(expected, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("plain.csv", lines(), "no header"),
+        ("named.csv", lines("a,b,c"), "columns named by the first line (a, b, c)"),
+        ("semicolon.csv", lines("a;b;c", delimiter=";"), "a, b, c"),
+        ("tab.tsv", lines("a\tb\tc", delimiter="\t"), "a, b, c"),
+        ("windows.csv", b"\xef\xbb\xbf" + lines("a,b,c").replace(b"\n", b"\r\n"), "a, b, c"),
+        ("blank.csv", lines("a,b,c") + b"\n\n\n", "a, b, c"),
+    ],
+)
+def test_a_table_is_read_with_or_without_a_header(name, content, said, tmp_path, read):
+    data = read(str(write_files(tmp_path, {name: content}) / name))
+    assert data.event_shape == (3,)
+    assert same_rows(everything(data), ROWS)
+    assert any(said in sentence for sentence in data.record.recognised)
+    assert data.train_labels is None
+
+
+@pytest.mark.parametrize("column", ["label", "y", "Class"])
+@pytest.mark.parametrize("names", [("cat", "dog", "eel"), ("0", "1", "2")], ids=["names", "digits"])
+def test_the_labels_are_the_column_of_that_name(column, names, tmp_path, read):
+    labels = [names[i % 3] for i in range(12)]
+    content = lines(f"{column},a,b,c", labels=labels)
+    data = read(str(write_files(tmp_path, {"t.csv": content}) / "t.csv"))
+    assert data.event_shape == (3,)
+    assert data.num_classes == 3
+    assert data.class_names == (names if names[0] == "cat" else ())
+    first = data.train[0]
+    row = int(np.abs(ROWS - first).sum(axis=1).argmin())
+    assert data.train_labels[0] == row % 3
+    assert any(f"column {column} holds the labels" in said for said in data.record.recognised)
+
+
+@pytest.mark.parametrize("style", ["pixel", "cells"])
+def test_columns_that_are_called_pixels_are_images(style, tmp_path, read):
+    side = 4
+    names = [f"pixel{i}" for i in range(side**2)]
+    if style == "cells":
+        names = [f"{i}x{j}" for i in range(1, side + 1) for j in range(1, side + 1)]
+    images = RNG.integers(0, 256, (12, side**2))
+    rows = "\n".join([",".join(names), *(",".join(map(str, row)) for row in images.tolist())])
+    data = read(str(write_files(tmp_path, {"t.csv": rows.encode()}) / "t.csv"))
+    assert data.event_shape == (side, side, 1)
+    assert data.train.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "no numbers"),
+        (b"label\n1\n2", "no numbers"),
+        (b"a,b\n1,2\n3", "cannot be read as a table"),
+        (b"a,b\n1,2\n3,x", "cannot be read as a table"),
+        (b"a,b\n1,\n3,4", "cannot be read as a table"),
+        (b"y,label,a\n1,2,3\n", "may all be labels"),
+        (b"\xff\xfe\x00", "cannot be read as a table"),
+        (b"a,b\nnan,2\n3,4\n5,6", "NaN"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_a_line(content, problem, tmp_path, read):
+    path = write_files(tmp_path, {"t.csv": content}) / "t.csv"
+    with pytest.raises(InputError) as caught:
+        read(str(path))
+    assert str(caught.value).startswith(f"--dataset={path}: ")
+    assert problem in str(caught.value)
+    assert "; " in str(caught.value)
+
+
+def test_an_array_in_npy_is_train(tmp_path, read):
+    np.save(tmp_path / "x.npy", numbered(12))
+    data = read(str(tmp_path / "x.npy"))
+    assert sorted(numbers(np.concatenate([data.train, data.valid, data.test]))) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"arr_0": numbered(12)},
+        {"X": numbered(12), "y": np.arange(12)[None]},
+        {"train_images": numbered(12), "train_labels": np.arange(12)[:, None]},
+        {"images_train": numbered(12), "note": np.zeros(3)},
+    ],
+    ids=["arr_0", "X and y", "medmnist", "other arrays"],
+)
+@pytest.mark.parametrize("kind", ["npz", "mat"])
+def test_usual_names_of_arrays_are_understood_and_said(arrays, kind, tmp_path, read):
+    path = save_npz(tmp_path, **arrays) if kind == "npz" else tmp_path / "x.mat"
+    if kind == "mat":
+        savemat(path, arrays)
+    data = read(str(path))
+    assert sum(map(len, (data.train, data.valid, data.test))) == 12
+    assert "is read as x_train" in "; ".join(data.record.recognised)
+    if len(arrays) == 2 and "note" not in arrays:
+        np.testing.assert_array_equal(data.train_labels, numbers(data.train))
+    if "note" in arrays:
+        assert data.record.recognised[-1] == "passed over: note"
+
+
+def test_other_names_of_the_valid_split_are_valid(tmp_path, read):
+    data = read(str(save_npz(tmp_path, x_train=numbered(9), x_val=numbered(3, 9))))
+    assert numbers(data.valid) == [9, 10, 11]
+
+
+def test_factors_of_an_own_archive_follow_their_examples(tmp_path, read):
+    factors = np.stack([np.arange(12), np.arange(12) % 3], axis=1)
+    data = read(str(save_npz(tmp_path, x_train=numbered(12), train_factors=factors)))
+    for split in ("train", "valid", "test"):
+        own = getattr(data, f"{split}_factors")
+        assert own[:, 0].tolist() == numbers(getattr(data, split))

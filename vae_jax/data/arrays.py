@@ -1,0 +1,68 @@
+"""Arrays of one file: `.npy`, MATLAB's `.mat` and HDF5, read by the names that `.npz` has."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.npz import UNREADABLE, from_arrays
+from vae_jax.runtime import libraries
+from vae_jax.runtime.errors import InputError
+
+
+def read_npy(path: Path, flag: str) -> RawDataset:
+    """Read the array of a `.npy` file as the training examples.
+
+    Raises:
+        InputError: a damaged file, or one of objects.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except UNREADABLE as error:
+        raise _unreadable(flag, ".npy", error) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{flag}: is an archive of arrays; call it .npz")
+    return RawDataset({"train": RawSplit(array)}, f"the array of the file {path.name}")
+
+
+def read_mat(path: Path, flag: str) -> RawDataset:
+    """Read the arrays of a MATLAB file, of version 7.3 (which is HDF5) or older.
+
+    Raises:
+        InputError: a damaged file, or arrays whose names say nothing.
+    """
+    with path.open("rb") as file:
+        if b"MATLAB 7.3" in file.read(128):
+            return read_hdf5(path, flag)
+    from scipy.io import loadmat
+
+    try:
+        arrays = {k: v for k, v in loadmat(path).items() if isinstance(v, np.ndarray)}
+    except (*UNREADABLE, NotImplementedError) as error:
+        raise _unreadable(flag, ".mat", error) from None
+    return from_arrays(arrays, f"arrays of the file {path.name}", flag)
+
+
+def read_hdf5(path: Path, flag: str) -> RawDataset:
+    """Read the arrays at the root of an HDF5 file.
+
+    Raises:
+        InputError: the package h5py is missing, a damaged file, or names that say nothing.
+    """
+    libraries.require("h5py", flag)
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            found: dict[str, Any] = {
+                name: node[()] for name, node in file.items() if isinstance(node, h5py.Dataset)
+            }
+    except (*UNREADABLE, AttributeError) as error:
+        raise _unreadable(flag, "HDF5", error) from None
+    return from_arrays(found, f"arrays of the file {path.name}", flag)
+
+
+def _unreadable(flag: str, kind: str, error: BaseException) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{flag}: cannot be read as {kind} ({reason}); save it again")
