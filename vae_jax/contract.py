@@ -22,6 +22,8 @@ from typing import Any
 from vae_jax.hparams import HParam
 from vae_jax.runtime.errors import InputError
 
+VALUES = (bool, str, tuple, frozenset)
+"""Types of traits."""
 INHERITED = (object, typing.Generic, typing.Protocol)
 """Bases whose attributes are no part of any contract."""
 
@@ -178,7 +180,7 @@ def _undefined(member: type, base: type) -> Iterator[str]:
     abstract = getattr(member, "__abstractmethods__", frozenset())
     lacking = [
         name
-        for name in _public(base)
+        for name in dict.fromkeys([*_public(base), *sorted(abstract)])
         if name in abstract or not (hasattr(member, name) or name in _fields(member))
     ]
     if lacking:
@@ -193,7 +195,9 @@ def _other_kinds(member: type, base: type) -> Iterator[str]:
             yield f"{name} of {member.__name__} must be a method; define it by def"
         elif isinstance(theirs, property) and inspect.isfunction(own):
             yield f"{name} of {member.__name__} must be a property; write @property above it"
-        elif isinstance(theirs, bool | str | frozenset) and not isinstance(own, type(theirs)):
+        elif isinstance(theirs, tuple) and own is None and name != "hparams":
+            continue  # no restriction
+        elif isinstance(theirs, VALUES) and not isinstance(own, type(theirs)):
             kind = type(theirs).__name__
             yield f"{name}={own!r} of {member.__name__} must be a {kind}; give one"
 
@@ -223,8 +227,10 @@ def _no_hparams(member: type, base: type) -> Iterator[str]:
 
 
 def _positional(signature: inspect.Signature) -> list[str]:
+    """Return the arguments that are always given; one with a default may be left out."""
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    return [each.name for each in signature.parameters.values() if each.kind in kinds]
+    own = [each for each in signature.parameters.values() if each.kind in kinds]
+    return [each.name for each in own if each.default is each.empty]
 
 
 def _keywords(signature: inspect.Signature) -> dict[str, str]:

@@ -110,12 +110,6 @@ def test_python_and_the_command_line_have_one_default_for_one_thing():
     assert set(REGULARIZERS.values()) <= {member for _, member in Config().members}
 
 
-@pytest.mark.parametrize("name", ["tests.absent:Heavy", f"{__name__}:Absent"])
-def test_what_cannot_be_imported_is_refused_in_one_line(name):
-    with pytest.raises(InputError, match=f"--likelihood={name}: cannot be imported"):
-        parse([f"--likelihood={name}"])
-
-
 @pytest.mark.parametrize(
     ("values", "name", "reason"),
     [

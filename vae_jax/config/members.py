@@ -73,12 +73,13 @@ def from_outside(values: Mapping[str, Any]) -> dict[str, type]:
     """Return the members from outside that the values of flags choose, by ``MODULE:CLASS``.
 
     Example:
-        >>> names = dict.fromkeys(KINDS, "adam") | {"regularizer": (), "evaluate": ("nll",)}
+        >>> names = dict(network="mlp", posterior="iaf", prior="normal", likelihood="bernoulli")
+        >>> names |= dict(objective="elbo", optimizer="adam", regularizer=(), evaluate=("nll",))
         >>> from_outside(names | {"prior": "vae_jax.models.priors:StandardNormal"}).keys()
         dict_keys(['vae_jax.models.priors:StandardNormal'])
     """
     names = ((kind, name) for kind in KINDS for name in _names(kind, values))
-    return {name: find(kind, name) for kind, name in names if ":" in name}
+    return {name: find(kind, name) for kind, name in names if name not in KINDS[kind]}
 
 
 def _names(kind: str, values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import MODULE_CLASS
 
 
 @functools.cache
@@ -107,10 +108,10 @@ def _fields_of_unused_penalties(config: Config) -> dict[str, str]:
         if name not in used:
             settings = fields_of(family) - set(family.strengths())
             reasons |= dict.fromkeys(settings, f"without a weight of {name}")
-    if config.regularizer and not used.keys() & set(config.regularizer):
+    if not used.keys() & set(config.regularizer):
         families = [find("regularizer", each) for each in config.regularizer]
-        weights = [name for family in families for name in family.strengths()]
-        reasons["regularizer"] = f"without --{' or --'.join(weights)}"
+        weights = [f"--{name}" for family in families for name in family.strengths()]
+        reasons["regularizer"] = f"without {' or '.join(weights) or MODULE_CLASS}"
     return reasons
 
 
@@ -281,9 +282,3 @@ def as_flags(config: Config) -> dict[str, str]:
     """
     idle = without_effect(config).keys() | {text.partition("=")[0] for text in config.sweep}
     return {name: as_text(getattr(config, name)) for name in config.flags if name not in idle}
-
-
-def as_lines(config: Config) -> list[str]:
-    """Return the command line that repeats a run or study, one flag a line."""
-    flags = [f"--{name}={value}" for name, value in as_flags(config).items()]
-    return flags + [f"--sweep={text}" for text in config.sweep]

@@ -231,7 +231,7 @@ class Objective(Protocol):
         x: Images,
         noise: Noise,
         step: Int[Array, ""],
-        y: Labels | None = None,
+        y: Labels | None,
     ) -> ObjectiveOutput:
         """Return the value to be maximised and the terms of the ELBO for a batch.
 

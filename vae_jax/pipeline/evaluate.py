@@ -8,6 +8,7 @@ most and no number is ever that of another model.
 
 import dataclasses
 import functools
+import inspect
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
-from vae_jax.config.members import find
+from vae_jax.config.members import find, from_outside
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
 from vae_jax.hparams import HParams
@@ -146,7 +147,7 @@ class _Evaluation:
 
     def _path(self, i: int) -> Path:
         """Return the file of the numbers of a run."""
-        name = f"{self.done.group.runs[i]}-{self.name}.json"
+        name = f"{self.done.group.runs[i]}-{self.name.replace(':', '.')}.json"
         return Path(self.config.workdir) / workdir.EVALUATIONS / name
 
     def _all_kept(self) -> list[Row | None]:
@@ -174,7 +175,15 @@ class _Evaluation:
             "step": int(self.done.state.step[i]),
             "model": _checksum(jax.tree.leaves(vectorized.take(self._model, i))),
             "data": _data_checksum(self.dataset, self.done.spec.binarize),
+            **self._outside,
         }
+
+    @functools.cached_property
+    def _outside(self) -> Dependencies:
+        """Checksums of the files of members from outside, whose code may change."""
+        found = from_outside(vars(self.done.group.configs[0]) | {"evaluate": (self.name,)})
+        paths = {name: Path(inspect.getfile(member)) for name, member in found.items()}
+        return {name: zlib.crc32(path.read_bytes()) for name, path in paths.items()}
 
 
 def _checksum(arrays: Sequence[Any]) -> int:

@@ -52,9 +52,7 @@ def describe(
         "runs": rows,
         "kl_per_latent": [row["kl_per_latent"] for row in rows],
         "swept": list(swept),
-        "evaluations": {
-            name: [each.name for each in columns_of([name])] for name in evaluations
-        },
+        "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
         "notes": notes(config.binarize, config.likelihood, checks.is_binary(dataset))
         + notes_on_numbers(dataset),

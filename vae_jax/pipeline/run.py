@@ -46,14 +46,14 @@ def run(config: Config, stop: Stop) -> None:
     """
     clock, folder = Clock(), Path(config.workdir)
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
-    with _prepared(config, configs) as dataset:
+    with loggers.opened(config.loggers) as further, _prepared(config, configs) as dataset:
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
         clock.lap("data")
         opening = console.opening(config, dataset, len(configs), len(groups))
         print("\n".join(opening), flush=True)
 
         with stop.deferred():
-            trained = train.train_all(config, groups, dataset, stop)
+            trained = train.train_all(config, groups, dataset, stop, further)
         distributed.sync_stop(stop)
         stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
         clock.lap("train")
@@ -70,6 +70,8 @@ def run(config: Config, stop: Stop) -> None:
             found["seconds"] = clock.laps | train.seconds_of_start(trained)
             results.write(config, rows, swept, found)
             report.write(folder / workdir.REPORT_FILE, found, figures)
+            for logger in further:
+                logger.finish(found, figures)
             print("\n".join(console.closing(rows, found)))
             print(f"report: {folder / workdir.REPORT_FILE}")
         distributed.barrier()

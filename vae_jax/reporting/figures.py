@@ -14,10 +14,10 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from vae_jax import rng
-from vae_jax.evaluation import columns, evaluators
+from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
-from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format, plots, table

@@ -122,7 +122,7 @@ class PriorFamily(Protocol):
         params: Params,
         latent_mask: LatentMask,
         encode: Encode,
-        y: Labels | None = None,
+        y: Labels | None,
     ) -> Prior:
         """Return the prior with the given parameters.
 
