@@ -37,6 +37,8 @@ from vae_jax.models.priors import PriorFamily  # noqa: E402
 from vae_jax.objectives import Objective  # noqa: E402
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer  # noqa: E402
 from vae_jax.pipeline import results, workdir  # noqa: E402
+from vae_jax.pipeline.loggers import Logger  # noqa: E402
+from vae_jax.training.optimizers import Optimizer  # noqa: E402
 
 INTERFACES: dict[str, tuple[type, ...]] = {
     "Likelihoods": (Likelihood,),
@@ -45,6 +47,8 @@ INTERFACES: dict[str, tuple[type, ...]] = {
     "Objectives": (Objective,),
     "Regularizers": (Regularizer,),
     "Networks": (Network, Decoder),
+    "Optimizers": (Optimizer,),
+    "Loggers": (Logger,),
     "Evaluators": (Evaluator,),
     "Data": (Provenance,),
 }
@@ -153,6 +157,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
         "likelihood": "Likelihoods p(x|z)",
         "objective": "Objectives",
         "network": "Networks",
+        "optimizer": "Optimizers",
     }
     chosen = {title: (f"`--{flag}`", KINDS[flag]) for flag, title in titles.items()}
     return chosen | {
@@ -195,7 +200,7 @@ def _dotted(member: Any) -> str:
 def members_page() -> str:
     """Return the members of every registry: what they are, which flags they read, their traits."""
     parts = [
-        "# Members\n\nPosterior, prior, likelihood, objective and network are chosen "
+        "# Members\n\nPosterior, prior, likelihood, objective, network and optimizer are chosen "
         "independently. What cannot go together is refused in one line, by the traits that the "
         "members declare. All penalties may be added to any objective.\n\n## What combines\n"
     ]

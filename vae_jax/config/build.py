@@ -1,5 +1,6 @@
 """Objects built from flags: the static spec, the hyperparameters, the intervals."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from vae_jax.models.posteriors import PosteriorFamily, Stacked
 from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.regularizers import Regularizer
+from vae_jax.runtime.errors import InputError
 from vae_jax.settings import static_settings
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec
@@ -92,9 +94,18 @@ def chosen(kind: str, config: Config, **more: object) -> Any:
 
 
 def network(config: Config) -> Network:
-    """Return the architecture that the flags name."""
-    dtype = "bfloat16" if config.compute_dtype == "bfloat16" else None
-    return chosen("network", config, dtype=dtype)
+    """Return the architecture that the flags name.
+
+    Raises:
+        InputError: one from outside computes in the precision of the parameters alone.
+    """
+    if config.compute_dtype != "bfloat16":
+        return chosen("network", config)
+    fields = {each.name for each in dataclasses.fields(find("network", config.network))}
+    if "dtype" not in fields:
+        problem = f"--network={config.network} has no field dtype; give float32"
+        raise InputError(f"--compute_dtype=bfloat16: {problem}")
+    return chosen("network", config, dtype="bfloat16")
 
 
 def matmul_precision(config: Config, platform: str) -> str:
