@@ -64,6 +64,8 @@ WORKDIR = {
     "device, seconds, git commit, diagnostics",
     "checkpoints": "states of all runs, by orbax, each with a checksum of every file",
     "evaluations": "numbers that are kept, with all settings that they depend on",
+    "exports": "what `--export` names of each run: codes, weights, functions, statistics; see "
+    "[Take a model away](../how-to/take-away.md)",
     "figures": "the pictures of the report as PNG files",
     "tensorboard": "the learning curves as TensorBoard events",
     "report.html": "the page to read: summary, diagnostics, tables and figures",

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
 
     def rank(item: pytest.Item) -> int:
-        name = item.path.relative_to(tests).as_posix()
+        name = item.path.as_posix().removeprefix(f"{tests.as_posix()}/")
         return next((i for i, each in enumerate(SLOWEST) if name.startswith(each)), len(SLOWEST))
 
     items.sort(key=rank)

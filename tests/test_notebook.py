@@ -84,3 +84,15 @@ def test_the_notebook_is_saved_without_results():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+def test_the_notebook_on_taking_a_model_away_holds_what_it_asserts(tmp_path, monkeypatch):
+    """Its cells run one after the other in this process, with few updates."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAE_JAX_NUM_STEPS", "3")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    names: dict = {"__name__": "notebook"}
+    for cell in nbformat.read(ROOT / "docs" / "how-to" / "take-away.ipynb", as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    assert names["walk"].shape == (9, 8, 8, 1)

@@ -9,15 +9,15 @@ Example::
     model = vae_jax.VAE(data.event_shape, max_latents=10)
     spec = vae_jax.TrainSpec(model, binarize="dynamic")
     hparams = vae_jax.HParams.of(latent_size=10)
-    state = vae_jax.fit(spec, hparams, data, num_steps=1000)
-    table = vae_jax.score(spec, hparams, state, data, num_particles=100)
+    study = vae_jax.fit(spec, hparams, data, num_steps=1000)
+    table = study.evaluate(data, num_particles=100).table
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.api import Study, ablate, fit, score
+    from vae_jax.api import Study, TrainedRun, ablate, fit, load_run, score
     from vae_jax.data import Dataset, load
     from vae_jax.hparams import HParams
     from vae_jax.models.networks import MLP, Conv, ResNet
@@ -44,17 +44,19 @@ __all__ = [
     "Study",
     "TrainSpec",
     "TrainState",
+    "TrainedRun",
     "TrainedVAE",
     "ablate",
     "fit",
     "grid",
     "load",
+    "load_run",
     "score",
     "take",
 ]
 
 _MODULES = {
-    "vae_jax.api": ("Study", "ablate", "fit", "score"),
+    "vae_jax.api": ("Study", "TrainedRun", "ablate", "fit", "load_run", "score"),
     "vae_jax.data": ("Dataset", "load"),
     "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vae_jax.runtime.errors import InputError
+
 LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
 
@@ -190,6 +192,26 @@ def is_name(registry: Mapping[str, Any], text: str) -> bool:
     return text in registry or is_path
 
 
+def some_of(*names: str, or_none: bool = False) -> ValueType:
+    """Return the type of tuples of names, each once, at least one unless ``or_none``.
+
+    Example:
+        >>> both = some_of("nll", "ais")
+        >>> both.parse("ais,nll"), both.is_valid(("nll", "nll"))
+        (('ais', 'nll'), False)
+    """
+
+    def is_valid(value: tuple[str, ...]) -> bool:
+        is_long_enough = or_none or len(value) > 0
+        return is_long_enough and len(value) == len(set(value)) and set(value) <= set(names)
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(text.split(",")) if text or not or_none else ()
+
+    description = "separated by commas, each once, some of " + ", ".join(names)
+    return ValueType(parse, is_valid, description + (" (or nothing)" if or_none else ""))
+
+
 def _is_plain(value: str) -> bool:
     """Return whether a line of a flagfile gives the value back unchanged."""
     return value.isprintable() and value == value.strip()
@@ -252,3 +274,35 @@ def static_settings(member: Any) -> tuple[Setting, ...]:
     """Return the static settings of a member, a frozen dataclass, in the order of its fields."""
     fields = dataclasses.fields(member) if dataclasses.is_dataclass(member) else ()
     return tuple(Setting(f.name, f.default, **f.metadata) for f in fields if "doc" in f.metadata)
+
+
+def check_settings(*members: Any) -> None:
+    """Refuse a static setting whose value the command line would refuse.
+
+    Args:
+        *members: members and specs, instances of frozen dataclasses.
+
+    Raises:
+        InputError: the first value out of its range.
+
+    Example:
+        >>> import vae_jax
+        >>> check_settings(vae_jax.Elbo(kl="exact"))
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: kl=exact: must be one of auto, analytic, monte_carlo
+    """
+    for member in members:
+        for each in static_settings(member):
+            value = getattr(member, each.name)
+            if not _is_valid(each.type, value):
+                raise InputError(f"{each.name}={value}: must be {each.type.description}")
+
+
+def _is_valid(value_type: ValueType, value: Any) -> bool:
+    """Return whether a value is in range; one of another type is not."""
+    if value_type.parse is int and (isinstance(value, bool) or not isinstance(value, int)):
+        return False
+    try:
+        return bool(value_type.is_valid(value))
+    except (TypeError, AttributeError):
+        return False

@@ -17,6 +17,14 @@ from vae_jax.runtime.errors import InputError
     ("argv", "message"),
     [
         (
+            ["--objective=iwae", "--free_bits=1"],
+            "--free_bits=1: has no effect with --objective=iwae; leave it out",
+        ),
+        (
+            ["--likelihood=gaussian", "--scale_mode=optimal", "--scale=0.5"],
+            "--scale=0.5: has no effect with --scale_mode=optimal, which computes it; leave it out",
+        ),
+        (
             ["--channels=8"],
             "--channels=8: has no effect with --network=mlp; leave it out",
         ),
@@ -47,6 +55,9 @@ def test_a_combination_that_makes_no_sense_is_refused_in_one_line(argv, message)
         (["--top_latent_size=2", "--posterior=iaf"], "top_latent_size=2", "leave one of them out"),
         (["--estimator=stl", "--kl=analytic"], "estimator=stl", "give --kl=monte_carlo"),
         (["--estimator=dreg"], "estimator=dreg", "give --estimator=stl"),
+        (["--kl_penalty=free_bits", "--estimator=stl"], "estimator=stl", "leave one of them out"),
+        (["--kl_penalty=free_bits", "--kl=monte_carlo"], "kl=monte_carlo", "leave one of them"),
+        (["--objective=iwae", "--num_bounds=2"], "num_bounds=2", "give --objective=miwae"),
         (["--objective=iwae", "--estimator=dreg"], "estimator=dreg", "give more particles"),
         (["--objective=iwae", "--posterior=delta"], "objective=iwae", "leave it out"),
         (["--kl=analytic", "--posterior=iaf"], "kl=analytic", "give --kl=auto"),
@@ -61,6 +72,11 @@ def test_values_that_exclude_each_other_are_named_with_a_remedy(argv, setting, r
         parse(argv)
     assert str(caught.value).startswith(f"--{setting}: ")
     assert remedy in str(caught.value).partition("; ")[2]
+
+
+@pytest.mark.parametrize("more", ["--prior=vamp", "--posterior=iaf", "--top_latent_size=2"])
+def test_free_bits_of_a_sampled_kl_may_be_sampled(more):
+    assert parse(["--kl_penalty=free_bits", "--kl=monte_carlo", more]).kl == "monte_carlo"
 
 
 def test_the_longest_run_that_is_allowed_is_allowed():

@@ -76,6 +76,7 @@ def test_columns_that_are_called_pixels_are_images(style, tmp_path, read):
     [
         (b"", "no numbers"),
         (b"label\n1\n2", "no numbers"),
+        (b"label,a\n", "no line of numbers"),
         (b"a,b\n1,2\n3", "cannot be read as a table"),
         (b"a,b\n1,2\n3,x", "cannot be read as a table"),
         (b"a,b\n1,\n3,4", "cannot be read as a table"),
@@ -134,3 +135,31 @@ def test_factors_of_an_own_archive_follow_their_examples(tmp_path, read):
     for split in ("train", "valid", "test"):
         own = getattr(data, f"{split}_factors")
         assert own[:, 0].tolist() == numbers(getattr(data, split))
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "text"])
+def test_labels_that_are_names_or_one_hot_are_numbered_and_said(kind, tmp_path, read):
+    classes = np.arange(12) % 3
+    labels = np.eye(3)[classes] if kind == "one-hot" else np.array(["dog", "cat", "eel"])[classes]
+    data = read(str(save_npz(tmp_path, x_train=numbered(12), y_train=labels)))
+    order = np.array([0, 1, 2] if kind == "one-hot" else [1, 0, 2])
+    expected = order[np.array(numbers(data.train)) % 3]
+    np.testing.assert_array_equal(data.train_labels, expected)
+    assert data.class_names == (() if kind == "one-hot" else ("cat", "dog", "eel"))
+    assert kind.partition("-")[0] in "; ".join(data.record.recognised) or "names" in "; ".join(
+        data.record.recognised
+    )
+
+
+@pytest.mark.parametrize("name", ["x.mat", "x.npy"])
+def test_a_damaged_file_of_arrays_is_refused_in_a_line(name, tmp_path, read):
+    path = write_files(tmp_path, {name: b"MATLAB"}) / name
+    with pytest.raises(InputError, match=r"cannot be read as .*; save it again"):
+        read(str(path))
+
+
+def test_hdf5_without_its_package_is_refused_with_the_package(tmp_path, read, monkeypatch):
+    monkeypatch.setattr("vae_jax.runtime.libraries.is_installed", lambda module: module != "h5py")
+    path = write_files(tmp_path, {"x.h5": b"HDF"}) / "x.h5"
+    with pytest.raises(InputError, match="pip install h5py"):
+        read(str(path))

@@ -245,7 +245,7 @@ def test_a_beta_that_forbids_coding_ends_at_independent_pixels(float64):
     fading = Adam("cosine", num_steps)
     spec = TrainSpec(tiny_vae(), optimizer=fading, batch_size=64, binarize="static")
     hparams = HParams.of(latent_size=3, beta=1e4, learning_rate=0.01)
-    state = api.fit(spec, hparams, data, num_steps)
+    state = api.fit(spec, hparams, data, num_steps).state
     row = scoring.score(spec, hparams, state, data, num_particles=50)[0]
     assert row["test_kl"] < 1e-3
     assert row["active_units"] == 0

@@ -166,7 +166,7 @@ def test_a_conditional_model_depends_on_its_labels(float64):
     data = _labelled(labels)
     spec, hparams = TrainSpec(model, batch_size=8), HParams.of(latent_size=2, learning_rate=0.05)
     start = loop.initial_state(spec, hparams, data)
-    trained = api.fit(spec, hparams, data, 20)
+    trained = api.fit(spec, hparams, data, 20).state
     x = jnp.full((3, 3, 4, 1), 0.5)
     for state, differs in ((start, False), (trained, True)):
         params = vectorized.take(state, 0).params

@@ -256,7 +256,7 @@ def test_weights_of_which_one_dominates_or_some_are_zero_are_summed():
     with np.errstate(divide="ignore"):
         exact = logsumexp(np.asarray(log_w, np.float64), axis=0) - math.log(3)
     np.testing.assert_allclose(evidence.bound(sums, 3), exact, rtol=1e-6)
-    effective = evidence.effective_sample_size(sums)
+    effective = evidence.effective_sample_size(sums, 3)
     share = 1 / (1 + math.exp(-1))
     np.testing.assert_allclose(effective, [1.0, 1 / (share**2 + (1 - share) ** 2), 1.0], rtol=2e-5)
     assert np.isfinite(evidence.jackknife_bias(sums, 3)).all()

@@ -19,6 +19,7 @@ from vae_jax.evaluation.elbo import EvalSpec, evaluate, in_batches, summarize
 from vae_jax.evaluation.evaluators import EVALUATORS, needs
 from vae_jax.evaluation.metrics.ais import AnnealSpec
 from vae_jax.hparams import HParams
+from vae_jax.models import paths
 from vae_jax.models.latents import apply_mask, pad_latents, prepend_axes
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import (
@@ -406,13 +407,14 @@ def test_paths_on_a_sphere_stay_on_it_and_their_steps_are_equal():
     ends = rng.normal(size=(5, 2, 4))
     ends /= np.linalg.norm(ends, axis=-1, keepdims=True)
     ends[0, 1] = ends[0, 0]
-    path = np.asarray(figures.great_circles(jnp.asarray(ends, jnp.float32), 7))
+    start, end = jnp.asarray(ends, jnp.float32).swapaxes(0, 1)
+    path = np.asarray(paths.spherical(start, end, 7))
     np.testing.assert_allclose(path[:, [0, -1]], ends, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(path, axis=-1), 1, atol=1e-5)
     steps = np.linalg.norm(np.diff(path, axis=1), axis=-1)
     np.testing.assert_allclose(steps, steps[:, :1] * np.ones(6), atol=1e-5)
     start, angles = jnp.asarray(ends[1, 0], jnp.float32), np.linspace(-2.5, 2.5, 5)
-    moved = np.asarray(figures.along_great_circles(start, np.array([2, 0]), angles))
+    moved = np.asarray(paths.along_great_circles(start, np.array([2, 0]), angles))
     np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), 1, atol=1e-5)
     np.testing.assert_allclose(moved @ ends[1, 0], np.cos([angles] * 2), atol=1e-5)
 

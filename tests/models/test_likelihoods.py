@@ -22,6 +22,7 @@ from vae_jax.models.likelihoods import (
     GaussianLikelihood,
     LaplaceLikelihood,
     Likelihood,
+    StudentTLikelihood,
     bits_per_dim,
 )
 from vae_jax.runtime import jax_versions
@@ -31,6 +32,7 @@ MEMBERS = [
     BernoulliLikelihood(),
     ContinuousBernoulliLikelihood(),
     *(family(mode) for family in (GaussianLikelihood, LaplaceLikelihood) for mode in SCALE_MODES),
+    *(StudentTLikelihood(mode) for mode in SCALE_MODES if mode != "optimal"),
     DiscretizedLogisticLikelihood(),
     DiscretizedLogisticLikelihood(3),
     CategoricalLikelihood(),
@@ -208,7 +210,7 @@ def test_only_the_optimal_mode_changes_distribution_and_parameters(family):
     def is_untouched(outputs: jax.Array, x: jax.Array) -> jax.Array:
         params, distribution = family.init(_hparams(), SHAPE), _make(family, outputs)
         untouched.append(family.with_optimal_scale(distribution, x) is distribution)
-        untouched.append(family.update(params, distribution, x) is params)
+        untouched.append(family.update(params, distribution, x, jnp.int32(0)) is params)
         return x
 
     untouched = []
@@ -359,22 +361,28 @@ def test_the_optimal_scale_is_the_most_likely_one(family, float64):
 
 
 @OPTIMAL
-def test_evaluation_uses_a_running_average_that_converges_to_the_optimum(family, float64):
+def test_evaluation_uses_a_running_average_that_forgets_its_start(family, float64):
+    """After t updates it is the average of the t optima with the weights d^(t-i), as in Adam."""
+
     @jax.jit
-    def follow(params: dict, outputs: jax.Array, x: jax.Array) -> tuple:
+    def follow(params: dict, outputs: jax.Array, x: jax.Array, step: int) -> tuple:
         distribution = family(_hparams(), params, outputs)
         best = family.with_optimal_scale(distribution, x)
-        after = family.update(params, distribution, x), family.update(params, best, x)
-        return after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
+        after = (family.update(params, of, x, jnp.asarray(step)) for of in (distribution, best))
+        return *after, best.log_scale.max(), distribution.log_prob(x), best.log_prob(x)
 
-    batch = _outputs(family, 4), _gray(4)
-    (once, again), best, before, optimal = follow({"log_scale": np.log(1000.0)}, *batch)
-    assert once == again
-    assert float(once["log_scale"]) == pytest.approx(
-        0.99 * np.log(1000) + 0.01 * float(best), rel=1e-12
-    )
-    assert not np.allclose(before, optimal)
-    _, _, settled, _ = follow({"log_scale": np.asarray(best)}, *batch)
+    params, optima = {"log_scale": np.log(1000.0)}, []
+    for step in range(5):
+        batch = _outputs(family, 4) * (1 + step), _gray(4)
+        once, again, best, before, optimal = follow(params, *batch, step)
+        assert once == again
+        assert not np.allclose(before, optimal)
+        params, optima = once, [*optima, float(best)]
+        weights = 0.99 ** np.arange(step, -1, -1)
+        expected = np.sum(weights * optima) / weights.sum()
+        assert float(params["log_scale"]) == pytest.approx(expected, rel=1e-12)
+    assert np.ptp(optima) > 0.5
+    _, _, _, settled, optimal = follow({"log_scale": np.asarray(best)}, *batch, 0)
     np.testing.assert_allclose(settled, optimal, rtol=1e-12)
 
 
@@ -435,3 +443,27 @@ def test_any_gray_counts_as_its_level(family):
 def test_uniform_levels_cost_eight_bits():
     log_prob = _log_prob(CategoricalLikelihood(), np.zeros((5, *SHAPE, 256), np.float32), _gray(5))
     np.testing.assert_allclose(bits_per_dim(log_prob, SHAPE), np.full(5, 8.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [0.5, 1.0, 4.0, 1e7])
+def test_students_t_has_its_degrees_of_freedom(degrees, float64):
+    hparams, family = HParams.of(scale=0.3, degrees_of_freedom=degrees), StudentTLikelihood()
+    outputs, x = jnp.asarray(_outputs(family, 2)), _gray(2)
+    ours = family(hparams, {}, outputs).log_prob(jnp.asarray(x))
+    law = stats.norm if degrees == 1e7 else stats.t(degrees)  # the limit is Gaussian
+    exact = law.logpdf((x - np.asarray(outputs)[..., 0]) / 0.3) - np.log(0.3)
+    np.testing.assert_allclose(ours, exact.sum(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_students_t_is_finite_where_its_square_is_not():
+    family, hparams = StudentTLikelihood("learned"), HParams.of()
+    outputs, x = jnp.asarray(_outputs(family, 1)), jnp.asarray(_gray(1))
+
+    def log_prob(log_scale, outputs, x):
+        return family(hparams, {"log_scale": log_scale}, outputs).log_prob(x).sum()
+
+    for log_scale in (-120.0, 120.0):
+        value, slope = jax.value_and_grad(log_prob)(jnp.float32(log_scale), outputs, x)
+        assert np.isfinite([value, slope]).all()
+    at_loc = jax.grad(log_prob, argnums=1)(jnp.float32(0.0), outputs, outputs[..., 0])
+    np.testing.assert_array_equal(at_loc, 0.0)

@@ -1,14 +1,20 @@
 """ELBO against its samples: terms, particles, beta."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.oracles import tiny_vae
 from vae_jax.hparams import HParams
+from vae_jax.models.priors import MixturePrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, importance_weighted_bound
 from vae_jax.objectives.base import elbo_terms, log_weights
+from vae_jax.runtime.errors import InputError
+from vae_jax.training.step import TrainSpec
 
 init = jax.jit(VAE.init, static_argnums=0)
 
@@ -49,3 +55,38 @@ def test_beta_weighs_the_kl_but_not_the_reported_terms(float64):
     np.testing.assert_allclose(objective - heavy, 2 * terms.kl, rtol=1e-12)
     np.testing.assert_array_equal(terms.elbo, same.elbo)
     np.testing.assert_array_equal(terms.elbo, objective)
+
+
+FREE_BITS = Elbo(kl_penalty="free_bits")
+
+
+def test_free_bits_are_of_the_latents_in_use(float64):
+    """Unused columns, which pad a model for the widest run of its study, cost nothing."""
+    vae, hparams = tiny_vae(), HParams.of(latent_size=3, free_bits=0.7)
+    params = init(vae, hparams, jnp.full((3, 4, 1), 0.4))
+    x, noise, step = jnp.ones((2, 3, 4, 1)), _noise(vae, 1, 2), jnp.int32(0)
+    objective, terms = FREE_BITS(vae, hparams, params, x, noise, step)[:2]
+    per_latent = vae.prior_at(hparams, params).kl(vae.encode(hparams, params, x)).per_latent
+    floored = np.maximum(np.mean(per_latent, axis=0), 0.7)[:3].sum()
+    assert vae.width > 3
+    np.testing.assert_allclose(objective, terms.log_likelihood - floored, rtol=1e-12)
+
+
+def test_free_bits_of_a_prior_without_closed_form_are_of_the_total(float64):
+    vae = dataclasses.replace(tiny_vae(), prior=MixturePrior(2))
+    hparams = HParams.of(latent_size=3, free_bits=50.0)
+    params = init(vae, hparams, jnp.full((3, 4, 1), 0.4))
+    x, noise, step = jnp.ones((2, 3, 4, 1)), _noise(vae, 1, 2), jnp.int32(0)
+    objective, terms = FREE_BITS(vae, hparams, params, x, noise, step)[:2]
+    np.testing.assert_allclose(objective, terms.log_likelihood - 50.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("more", "setting"),
+    [({"kl": "monte_carlo"}, "kl=monte_carlo"), ({"estimator": "stl"}, "estimator=stl")],
+)
+def test_free_bits_of_latents_refuse_a_sampled_kl(more, setting):
+    objective = dataclasses.replace(FREE_BITS, **more)
+    with pytest.raises(InputError, match=f"^{setting}: has no effect with kl_penalty=free_bits"):
+        TrainSpec(tiny_vae(), objective)
+    TrainSpec(dataclasses.replace(tiny_vae(), prior=MixturePrior(2)), objective)

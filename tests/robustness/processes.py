@@ -27,9 +27,10 @@ sys.exit(main(sys.argv[1:]))
 """
 _PROGRAMS = tempfile.mkdtemp()  # of this session: kills cut short what is written there
 atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
-for _program in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("*"):
+# Those of the tests are read from there; `soak`, which is no test, has none.
+for _program in Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", _PROGRAMS)).glob("*"):
     with contextlib.suppress(FileExistsError):
-        (Path(_PROGRAMS) / _program.name).symlink_to(_program)
+        (Path(_PROGRAMS) / _program.name).symlink_to(_program.resolve())
 ENVIRONMENT = os.environ | {
     "JAX_COMPILATION_CACHE_DIR": _PROGRAMS,
     "JAX_PLATFORMS": "cpu",

@@ -113,7 +113,7 @@ def test_weights_decay_and_neither_biases_nor_priors():
 
 def _fit(optimizer: Optimizer, num_steps: int, **values) -> TrainState:
     spec = TrainSpec(tiny_vae(), optimizer=optimizer, batch_size=16)
-    return api.fit(spec, HParams.of(latent_size=2, **values), DATA, num_steps)
+    return api.fit(spec, HParams.of(latent_size=2, **values), DATA, num_steps).state
 
 
 def _same(left, right) -> bool:
@@ -150,8 +150,10 @@ def test_updates_above_the_norm_are_skipped_and_counted():
 
 def test_parts_that_no_run_needs_are_left_out():
     spec = TrainSpec(tiny_vae())
-    assert spec.specialized(HParams.of()) == spec
-    needed = spec.specialized(HParams.of(skip_norm=[1.0, jnp.inf], b1=[0.9, 0.5], ema=[0.0, 0.9]))
+    assert spec.specialized(HParams.of(latent_size=2)) == spec
+    needed = spec.specialized(
+        HParams.of(latent_size=2, skip_norm=[1.0, jnp.inf], b1=[0.9, 0.5], ema=[0.0, 0.9])
+    )
     assert (needed.optimizer.skips, needed.optimizer.reads_rule, needed.is_averaged) == (True,) * 3
     assert not needed.optimizer.is_clipped
 
@@ -171,7 +173,7 @@ def test_average_of_the_weights_follows_its_recursion(float64):
 def test_evaluation_uses_the_average_where_it_is_kept():
     hparams = HParams.of(latent_size=2, ema=[0.0, 0.99], learning_rate=0.01)
     spec = TrainSpec(tiny_vae(), batch_size=16)
-    state = api.fit(spec, hparams, DATA, 30)
+    state = api.fit(spec, hparams, DATA, 30).state
     spec = spec.specialized(hparams)
     rows = scoring.score(spec, hparams, state, DATA)
     plain = scoring.score(spec, hparams, state._replace(average=()), DATA)
@@ -185,3 +187,18 @@ def test_evaluation_uses_the_average_where_it_is_kept():
 def test_decay_of_one_is_refused():
     with pytest.raises(InputError, match=r"b1=1.*below 1"):
         HParams.of(b1=1.0)
+
+
+def test_a_schedule_without_updates_is_refused():
+    with pytest.raises(InputError, match=r"num_steps=0: schedule=cosine"):
+        _fit(OPTIMIZERS["adam"]("cosine"), 1)
+
+
+def test_a_spec_refuses_what_it_cannot_use():
+    spec = TrainSpec(tiny_vae(4))
+    with pytest.raises(InputError, match=r"latent_size=5: the model has max_latents=4"):
+        spec.specialized(HParams.of(latent_size=[2, 5]))
+    with pytest.raises(InputError, match=r"tc_weight=6.0: no member .* reads it"):
+        spec.specialized(HParams.of(latent_size=2, tc_weight=6.0))
+    with pytest.raises(InputError, match=r"binarize=sometimes: must be one of"):
+        TrainSpec(tiny_vae(4), binarize="sometimes")

@@ -88,7 +88,9 @@ def test_training_raises_the_elbo():
     hparams = HParams.of(latent_size=2, learning_rate=0.01)
     start = loop.initial_state(SPEC, hparams, DATA)
     before = scoring.score(SPEC, hparams, start, DATA)[0]["test_elbo"]
-    after = scoring.score(SPEC, hparams, api.fit(SPEC, hparams, DATA, 200), DATA)[0]["test_elbo"]
+    after = scoring.score(SPEC, hparams, api.fit(SPEC, hparams, DATA, 200).state, DATA)[0][
+        "test_elbo"
+    ]
     assert after > before + 0.5
 
 
@@ -97,7 +99,7 @@ def test_training_raises_the_elbo():
 )
 def test_intervals_change_no_bit(intervals):
     hparams = HParams.of(latent_size=3)
-    straight = api.fit(SPEC, hparams, DATA, 13)
+    straight = api.fit(SPEC, hparams, DATA, 13).state
     state = loop.initial_state(SPEC, hparams, DATA)
     steps = []
     for output in loop.train(SPEC, hparams, DATA, intervals, state):
@@ -166,14 +168,14 @@ def test_the_memory_of_a_run_follows_the_batch_of_an_update_or_of_an_evaluation(
 
 def test_training_on_from_a_state_is_training_straight():
     hparams = HParams.of(latent_size=3)
-    state = api.fit(SPEC, hparams, DATA, 5)
+    state = api.fit(SPEC, hparams, DATA, 5).state
     for output in loop.train(SPEC, hparams, DATA, Intervals(9), state):
         state = output.state
-    _assert_same(state, api.fit(SPEC, hparams, DATA, 9))
+    _assert_same(state, api.fit(SPEC, hparams, DATA, 9).state)
 
 
 def test_new_values_do_not_compile_anew():
-    state = api.fit(SPEC, HParams.of(latent_size=3), DATA, 2)
+    state = api.fit(SPEC, HParams.of(latent_size=3), DATA, 2).state
     examples = input_pipeline.resident(SPEC, DATA)
     before = vectorized.train_chunk._cache_size()
     for hparams, steps in [
@@ -188,9 +190,9 @@ def test_new_values_do_not_compile_anew():
 
 
 def test_a_run_that_diverges_stores_the_number_of_the_update():
-    state = api.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6)
+    state = api.fit(SPEC, HParams.of(latent_size=3, learning_rate=1e30), DATA, 6).state
     assert 0 < int(state.diverged[0]) < 6
-    assert int(api.fit(SPEC, HParams.of(latent_size=3), DATA, 6).diverged[0]) == -1
+    assert int(api.fit(SPEC, HParams.of(latent_size=3), DATA, 6).state.diverged[0]) == -1
 
 
 def test_an_update_that_is_not_finite_leaves_the_state_before_it(float64):
@@ -257,7 +259,7 @@ def test_clipping_bounds_the_gradient_and_infinity_does_nothing():
         np.testing.assert_allclose(clipped["w"], expected, rtol=1e-6)
     hparams = HParams.of(latent_size=4, clip_norm=1e-9)
     spec = TrainSpec(tiny_vae(), optimizer=Adam(is_clipped=True), batch_size=16)
-    state = api.fit(spec, hparams, DATA, 1)
+    state = api.fit(spec, hparams, DATA, 1).state
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim > 1]
     assert max(float(abs(leaf).max()) for leaf in moments) <= 1e-10
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from vae_jax.config.flags import Config
-from vae_jax.config.members import find
+from vae_jax.config.members import KINDS, find
 from vae_jax.config.validation import penalties
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
@@ -19,6 +19,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.settings import static_settings
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec
+from vae_jax.types import default_float
 
 T = TypeVar("T")
 
@@ -55,6 +56,83 @@ def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 
         config.batch_size,
         config.binarize,
     ).specialized(hparams([config]))
+
+
+def configs_of(
+    spec: TrainSpec, settings: Sequence[dict[str, Any]], num_classes: int, **more: Any
+) -> tuple[Config, ...]:
+    """Return the flags of runs of one program: what :func:`train_spec` and :func:`hparams` undo.
+
+    Args:
+        spec: specification that the runs share.
+        settings: values of the hyperparameters of each run.
+        num_classes: classes of the data.
+        **more: flags that neither of them holds.
+
+    Raises:
+        InputError: no flags give this specification, as where a member comes from outside.
+
+    Example:
+        >>> spec = train_spec(Config(latent_size=2, hidden_sizes=(16,)), (8, 8, 1))
+        >>> (config,) = configs_of(spec, [{"latent_size": 2, "beta": 4.0}], 0)
+        >>> config.hidden_sizes, config.beta
+        ((16,), 4.0)
+    """
+    model, posterior = spec.model, spec.model.posterior
+    flags: dict[str, Any] = {"batch_size": spec.batch_size, "binarize": spec.binarize} | more
+    flags |= {
+        "conditional": model.num_classes > 0,
+        "output_bias": "data_mean" if model.starts_at_mean else "zeros",
+        "compute_dtype": "bfloat16" if model.network.dtype == "bfloat16" else _real(),
+    }
+    if isinstance(posterior, Stacked):
+        flags |= {"top_hidden_sizes": posterior.top_hidden_sizes}
+        posterior = posterior.base
+    prior = model.prior.top if isinstance(model.prior, StackedPrior) else model.prior
+    members = {
+        **{"network": model.network, "likelihood": model.likelihood, "posterior": posterior},
+        **{"prior": prior, "objective": spec.objective, "optimizer": spec.optimizer},
+    }
+    for kind, own in members.items():
+        flags |= {kind: _name_of(kind, own)} | _values_of(own)
+    for regularizer in spec.regularizers:
+        flags |= _values_of(regularizer)
+    if flags.get("schedule", "constant") != "constant":
+        flags["num_steps"] = spec.optimizer.num_steps
+    configs = tuple(Config(**flags | own) for own in settings)
+    widest = configs[0].replace(latent_size=model.max_latents)
+    again = train_spec(widest, model.event_shape, num_classes)
+    special = {"optimizer": spec.optimizer, "is_averaged": spec.is_averaged}
+    if dataclasses.replace(again, **special) != spec:  # what the hyperparameters need follows them
+        raise InputError(
+            setting="spec",
+            value=type(spec).__name__,
+            problem="no flags describe it",
+            advice="build it of the members that flags can name, or keep run.save(...) instead",
+        )
+    return configs
+
+
+def _real() -> str:
+    return str(default_float())
+
+
+def _name_of(kind: str, own: object) -> str:
+    """Return the name under which a member is registered; of several the first."""
+    names = [name for name, family in KINDS[kind].items() if family is type(own)]
+    if not names:
+        raise InputError(
+            setting=kind,
+            value=type(own).__name__,
+            problem="comes from outside and has no name for a flag",
+            advice="use one of " + ", ".join(KINDS[kind]),
+        )
+    return names[0]
+
+
+def _values_of(own: Any) -> dict[str, Any]:
+    """Return the settings of a member by their names."""
+    return {each.name: getattr(own, each.name) for each in static_settings(own)}
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:

@@ -37,6 +37,10 @@ MATMUL_PRECISIONS = ("default", "high", "highest")
 """Precisions of JAX's matrix products that a flag may name."""
 
 
+EXPORTS = ("codes", "weights", "stablehlo", "latents")
+"""Files that ``--export`` names; ``vae_jax.pipeline.export`` writes them."""
+
+
 @dataclass(frozen=True)
 class Flag(Setting):
     """Setting as a flag of the command line.
@@ -276,6 +280,21 @@ OWN: tuple[Flag, ...] = (
         changes_run=False,
     ),
     _flag(
+        "export",
+        (),
+        some_of(*EXPORTS, or_none=True),
+        "files for other programs, in exports/: codes, weights, functions, statistics of latents",
+        changes_run=False,
+    ),
+    _flag(
+        "export_runs",
+        "best",
+        one_of("best", "all"),
+        "runs of which files are exported",
+        only_with="export",
+        changes_run=False,
+    ),
+    _flag(
         "loggers",
         (),
         keys_of({}),
@@ -312,7 +331,8 @@ clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema seed
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
-gap_examples gap_steps factor_values num_samples loggers compilation_cache restart debug_nans
+gap_examples gap_steps factor_values num_samples export export_runs loggers compilation_cache
+restart debug_nans
 """
 """Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
 from outside, follows the last one of its kind; nothing needs to be added."""

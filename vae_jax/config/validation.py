@@ -16,6 +16,7 @@ from vae_jax.hparams import declarations
 from vae_jax.models.combinations import (
     Spelling,
     enumeration,
+    has_closed_form_kl,
     names_with,
     refused_priors,
     refused_size,
@@ -74,6 +75,8 @@ def without_effect(config: Config) -> dict[str, str]:
         | _fields_of_unused_evaluators(config)
         | _fields_of_the_absent_kl(config)
     )
+    if getattr(config, "scale_mode", "") == "optimal":
+        reasons.setdefault("scale", "with --scale_mode=optimal, which computes it")
     for name, flag in config.flags.items():
         if name not in reasons and not _is_met(config, flag.only_with):
             needed = flag.only_with.partition("=")[0]
@@ -159,6 +162,7 @@ def check_combination(config: Config) -> None:
         _refused_members,
         _refused_data_on_device,
         _refused_objectives,
+        _refused_bounds,
         _refused_penalties,
         _refused_evaluations,
     )
@@ -238,6 +242,24 @@ def _posterior(config: Config) -> type[Any]:
 def _prior(config: Config) -> type[Any]:
     """Return the class of the family of p(z), all layers together."""
     return StackedPrior if config.top_latent_size else find("prior", config.prior)
+
+
+def has_closed_form(config: Config) -> bool:
+    """Return whether the KL of posterior and prior has a closed form.
+
+    Example:
+        >>> has_closed_form(Config()), has_closed_form(Config(prior="vamp"))
+        (True, False)
+    """
+    return has_closed_form_kl(_posterior(config), _prior(config))
+
+
+def _refused_bounds(config: Config) -> Iterator[str]:
+    if config.objective == "iwae" and config.num_bounds > 1:
+        yield (
+            f"--num_bounds={config.num_bounds}: the mean of several bounds is miwae, and not iwae; "
+            "give --objective=miwae"
+        )
 
 
 def _refused_penalties(config: Config) -> Iterator[str]:

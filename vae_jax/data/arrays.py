@@ -36,10 +36,11 @@ def read_mat(path: Path, flag: str) -> RawDataset:
         if b"MATLAB 7.3" in file.read(128):
             return read_hdf5(path, flag)
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         arrays = {k: v for k, v in loadmat(path).items() if isinstance(v, np.ndarray)}
-    except (*UNREADABLE, NotImplementedError) as error:
+    except (*UNREADABLE, NotImplementedError, MatReadError) as error:
         raise _unreadable(flag, ".mat", error) from None
     return from_arrays(arrays, f"arrays of the file {path.name}", flag)
 

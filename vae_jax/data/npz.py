@@ -75,10 +75,12 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, flag: str) -> Raw
     parts: dict[str, dict[str, np.ndarray]] = {}
     for name, (split, content) in known.items():
         parts.setdefault(split, {})[content] = arrays[name]
+    labels = {split: _flat_labels(part["y"]) for split, part in parts.items() if "y" in part}
+    labels, class_names, told = _numbered(labels)
     splits = {
         split: RawSplit(
             parts[split]["x"],
-            _flat_labels(parts[split].get("y")),
+            labels.get(split),
             _factors(parts[split], split, flag),
         )
         for split in _SPLITS
@@ -90,7 +92,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, flag: str) -> Raw
         if name != _standard(*role)
     ]
     passed = [name for name in arrays if name not in known]
-    return RawDataset(splits, source, (), (*renamed, *passed_over(passed)))
+    return RawDataset(splits, source, class_names, (*renamed, *told, *passed_over(passed)))
 
 
 def roles(names: Iterable[str], flag: str) -> dict[str, tuple[str, str]]:
@@ -148,11 +150,33 @@ def passed_over(names: Iterable[str]) -> tuple[str, ...]:
     return (f"passed over: {listed}",) if listed else ()
 
 
-def _flat_labels(labels: np.ndarray | None) -> np.ndarray | None:
+def _flat_labels(labels: np.ndarray) -> np.ndarray:
     """Return labels of shape [1, n], as MATLAB saves them, as [n]."""
-    if labels is not None and labels.ndim == 2 and labels.shape[0] == 1 < labels.shape[1]:
-        return labels[0]
-    return labels
+    return labels[0] if labels.ndim == 2 and labels.shape[0] == 1 < labels.shape[1] else labels
+
+
+def _numbered(
+    labels: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
+    """Return labels as numbers: of names, in their order, and of one-hot rows, their columns.
+
+    The other parts are the names of the classes and the sentence on what was recognised.
+    """
+    if labels and all(array.dtype.kind in "US" and array.ndim == 1 for array in labels.values()):
+        named = {split: array.astype(str) for split, array in labels.items()}
+        classes = np.unique(np.concatenate(list(named.values())))
+        numbers = {split: np.searchsorted(classes, array) for split, array in named.items()}
+        return numbers, tuple(classes.tolist()), (f"labels are {len(classes)} names",)
+    if labels and all(map(_is_one_hot, labels.values())):
+        numbers = {split: array.argmax(axis=1) for split, array in labels.items()}
+        return numbers, (), ("labels are one-hot rows, read as the number of the column",)
+    return dict(labels), (), ()
+
+
+def _is_one_hot(labels: np.ndarray) -> bool:
+    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "buif":
+        return False
+    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
 def _factors(part: Mapping[str, np.ndarray], split: str, flag: str) -> np.ndarray | None:

@@ -42,6 +42,8 @@ def read_table(path: Path, flag: str) -> RawDataset:
             if not has_header:
                 file.seek(0)
             lines = [line for line in file if line.strip()]
+            if not lines:
+                raise InputError(f"{flag}: holds no line of numbers; give an example a line")
             labels = _labels(lines, delimiter, labelled[0]) if labelled else None
             values = np.loadtxt(
                 lines, delimiter=delimiter, usecols=columns, ndmin=2, comments=None, quotechar='"'

@@ -150,6 +150,16 @@ TERMS = {
             has_error=True,
         ),
         Column(
+            "bound_gain",
+            "by how much the bound with K = eval_particles lies above the ELBO of the same "
+            "examples, paired: a lower bound on KL(q(z|x) || p(z|x)) in expectation",
+            NATS,
+            "inference gap at least",
+            "Burda et al. 2016",
+            "lower",
+            has_error=True,
+        ),
+        Column(
             "bits_per_dim",
             "minus the ELBO over D log 2, D being pixels times channels: an upper bound on the "
             "bits of a pixel; only of probabilities of 8-bit pixels (--likelihood="
@@ -189,11 +199,11 @@ TERMS = {
         ),
         Column(
             "ess_low_share",
-            "share of examples whose effective sample size is below 10, where the bias of the "
-            "NLL, about 1 / (2 ESS), exceeds 0.05 nats",
+            "share of examples whose effective sample size is so small that the bias of the NLL, "
+            "about (1/ESS - 1/K) / 2, exceeds 0.05 nats: below 10 for a large K",
             NUMBER,
             "share of small effective sample sizes",
-            "Kong 1992",
+            "Kong 1992; Nowozin 2018",
             "lower",
         ),
         Column(

@@ -243,7 +243,7 @@ def example_terms(
         total / num_particles,
         kl,
         evidence.bound(sums, num_particles),
-        evidence.effective_sample_size(sums),
+        evidence.effective_sample_size(sums, num_particles),
         evidence.jackknife_bias(sums, num_particles),
     )
 
@@ -335,6 +335,7 @@ def summarize(
     has_density = model.posterior.has_density
     with np.errstate(invalid="ignore"):
         elbo = terms.log_likelihood - terms.kl
+        gain = terms.bound - elbo
     has_weights = has_density and num_particles > 1
     examples = {
         "elbo": (elbo, has_density),
@@ -345,6 +346,7 @@ def summarize(
             bits_per_dim(elbo, model.event_shape),
             has_density and model.likelihood.is_eight_bit,
         ),
+        "bound_gain": (gain, has_density),
         "nll_bias": (-terms.bias, has_weights),
     }
     row: Row = {}
@@ -372,7 +374,7 @@ def _weight_columns(terms: ExampleTerms, num_particles: int, has_weights: bool) 
     return {
         "ess_median": float(np.median(effective)),
         "ess_min": float(effective.min()),
-        "ess_low_share": float(np.mean(effective < evidence.FEWEST_EFFECTIVE)),
+        "ess_low_share": evidence.share_of_doubtful(effective, num_particles),
         "nll_distrust": evidence.distrust(effective, bias, num_particles),
     }
 

@@ -61,8 +61,8 @@ def score(
         >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
         >>> spec = vae_jax.TrainSpec(model, binarize="static")
         >>> hparams = vae_jax.HParams.of(latent_size=2)
-        >>> state = vae_jax.fit(spec, hparams, data, num_steps=2)
-        >>> (row,) = vae_jax.score(spec, hparams, state, data, num_particles=3)
+        >>> study = vae_jax.fit(spec, hparams, data, num_steps=2)
+        >>> (row,) = vae_jax.score(spec, hparams, study.state, data, num_particles=3)
         >>> row["eval_particles"], row["test_kl"] >= 0
         (3, True)
         >>> bool(abs(row["test_elbo"] - row["test_log_likelihood"] + row["test_kl"]) < 1e-9)

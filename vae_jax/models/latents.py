@@ -19,9 +19,10 @@ def padded_width(max_latents: int) -> int:
     """Return the columns of z in a model whose runs use at most ``max_latents``: 48, 64, 80, ...
 
     The order in which a matrix product sums depends on its shape. Without padding, the last bits of
-    a run with 3 latents would depend on whether the other runs of its study have 8 or 30. From 48
-    on, in steps of 16, zeros beyond the used latents changed no bit on a CPU (all sizes tried, 2 to
-    100, in widths 48 to 256).
+    a run with 3 latents would depend on whether the other runs of its study have 8 or 30. Runs of
+    another padded width are trained by another program on a CPU: single products agreed to the bit
+    in widths 48 to 256, but after 1,500 updates a run with 20 latents had another ELBO in 64
+    columns than in 48, by 0.08 nats.
 
     Example:
         >>> [padded_width(size) for size in (2, 48, 50)]

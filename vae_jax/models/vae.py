@@ -15,7 +15,7 @@ the means E[x|z] of the decoder's distribution; for x with its noise, call
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +23,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import contract, rng
 from vae_jax.hparams import HParam, HParams
-from vae_jax.models import latents
+from vae_jax.models import inputs, latents
 from vae_jax.models.combinations import Spelling, refused_priors, refused_size
 from vae_jax.models.likelihoods import BernoulliLikelihood, Distribution, Likelihood
 from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import whole
+from vae_jax.settings import check_settings, whole
 from vae_jax.types import (
     Labels,
     LatentMask,
@@ -90,7 +90,7 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no member, and a prior or a size that the posterior cannot have.
+        """Refuse what is no member, and settings, priors or sizes that cannot be had.
 
         Raises:
             InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
@@ -100,6 +100,7 @@ class VAE:
         contract.check("posterior", self.posterior, PosteriorFamily)
         contract.check("prior", self.prior, PriorFamily)
         contract.check("likelihood", self.likelihood, Likelihood)
+        check_settings(self.network, self.posterior, self.prior, self.likelihood)
         priors = refused_priors(self.posterior, self.prior, self.spelling)
         sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
         for message in itertools.chain(priors, sizes):
@@ -247,7 +248,7 @@ class VAE:
             *arguments, self._decoder_mask(self.latent_mask(hparams)), self._one_hot(labels)
         )
         bias = params["output_bias"]
-        flat = jnp.asarray(outputs, default_float()).reshape(len(outputs), -1)
+        flat = jnp.asarray(outputs, default_float()).reshape(outputs.shape[0], -1)
         flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
         arguments = hparams, params.get("likelihood", {}), flat.reshape(*batch, *bias.shape)
         # A family of images alone need not know of events.
@@ -319,8 +320,10 @@ class VAE:
 class TrainedVAE(NamedTuple):
     """A trained model: the static description with the hyperparameters and parameters of one run.
 
-    Its methods are those of :class:`VAE` without the first two arguments, each one compiled
-    program for all runs of a model: one primitive at a time, an accelerator would compile twenty.
+    Its methods are those of :class:`VAE` without the first two arguments. They check what they are
+    given (:mod:`vae_jax.models.inputs`): z has ``latent_size`` columns, or those of a sample of q
+    or p. Each is one compiled program for all runs of a model: one primitive at a time, an
+    accelerator would compile twenty.
 
     Attributes:
         model: static description.
@@ -343,22 +346,44 @@ class TrainedVAE(NamedTuple):
     hparams: HParams
     params: Params
 
-    def encode(self, x: Observations, y: Labels | None = None) -> Posterior:
+    def encode(self, x: Any, y: Any = None) -> Posterior:
         """Return q(z|x), or q(z|x, y)."""
-        return _encode(self.model, self.hparams, self.params, x, y)
+        return _encode(*self, *self._given_x(x, y))
 
-    def generate(self, z: Latents, y: SharedLabels | None = None) -> Observations:
+    def decode(self, z: Any, y: Any = None) -> Distribution:
+        """Return p(x|z), or p(x|z, y)."""
+        return self.model.decode(self.hparams, self.params, *self._given_z(z, y))
+
+    def generate(self, z: Any, y: Any = None) -> Observations:
         """Return the means E[x|z] for given z."""
-        return _generate(self.model, self.hparams, self.params, z, y)
+        return _generate(*self, *self._given_z(z, y))
 
-    def reconstruct(self, x: Observations, y: Labels | None = None) -> Observations:
+    def reconstruct(self, x: Any, y: Any = None) -> Observations:
         """Return the means E[x'|z] at z = the center of q(z|x)."""
-        return _reconstruct(self.model, self.hparams, self.params, x, y)
+        return _reconstruct(*self, *self._given_x(x, y))
 
-    def sample(self, key: PRNGKey, num: int, y: Labels | None = None) -> Observations:
+    def sample(self, key: PRNGKey, num: int, y: Any = None) -> Observations:
         """Return the means E[x|z] of ``num`` latents z drawn from the prior."""
-        z = _sample_prior(self.model, self.hparams, self.params, key, num, y)
-        return self.generate(z, y)
+        y = inputs.as_y(y, self.model.num_classes, (num,))
+        return self.generate(_sample_prior(*self, key, num, y), y)
+
+    def _given_x(self, x: Any, y: Any) -> tuple[Observations, Labels | None]:
+        shape, encodings = self.model.event_shape, self.model.likelihood.encodings
+        x = inputs.as_x(x, shape, encodings[0] if len(encodings) == 1 else "")
+        return x, inputs.as_y(y, self.model.num_classes, x.shape[: x.ndim - len(shape)])
+
+    def _given_z(self, z: Any, y: Any) -> tuple[Latents, Labels | None]:
+        z = inputs.as_z(z, self._widths)
+        return z, inputs.as_y(y, self.model.num_classes, z.shape[:-1])
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Numbers of columns that z may have: the latents in use, or those of a sample."""
+        padded = self.model.decoder_width, self.model.width
+        used, upper = self.hparams.latent_size, self.hparams.top_latent_size
+        if isinstance(used, jax.core.Tracer):
+            return padded
+        return int(used), int(used) + int(upper), *padded
 
 
 _encode = jax.jit(VAE.encode, static_argnums=0)

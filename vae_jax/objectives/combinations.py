@@ -27,8 +27,8 @@ def refused_objectives(
         posterior: family of q(z|x), or its class.
         prior: family of p(z), or its class.
         objective: objective, or its class.
-        spell: way to write the settings ``posterior``, ``prior`` and ``objective``, and ``kl`` and
-            ``estimator`` where the objective has them.
+        spell: way to write the settings ``posterior``, ``prior`` and ``objective``, and ``kl``,
+            ``kl_penalty`` and ``estimator`` where the objective has them.
     """
     if objective.needs_density and not posterior.has_density:
         yield (
@@ -51,6 +51,14 @@ def refused_objectives(
         yield (
             f"{spell('kl')}: no closed form is known for {spell('posterior')} and "
             f"{spell('prior')}; give {spell('kl', 'auto')}"
+        )
+    is_sampled = kl == "monte_carlo" or estimator not in (None, "standard")
+    is_floored = spell.values.get("kl_penalty") == "free_bits"
+    if is_floored and is_sampled and has_closed_form_kl(posterior, prior):
+        yield (
+            f"{spell('kl' if kl == 'monte_carlo' else 'estimator')}: has no effect with "
+            f"{spell('kl_penalty')}, which takes the KL of each latent in closed form; leave one "
+            "of them out"
         )
 
 

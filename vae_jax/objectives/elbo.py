@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParam, HParams
+from vae_jax.models.latents import apply_mask
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import (
     KL_WEIGHT,
@@ -24,7 +25,7 @@ from vae_jax.objectives.base import (
 )
 from vae_jax.objectives.gradient_estimators import Estimator
 from vae_jax.settings import one_of, real, setting, whole
-from vae_jax.types import Images, Labels, Params
+from vae_jax.types import Images, Labels, LatentMask, Params, Scalar
 
 KL_MODES = ("auto", "analytic", "monte_carlo")
 """Names of the ways to compute the KL, for ``Elbo.kl``."""
@@ -43,9 +44,11 @@ class Elbo(Objective):
         num_particles: number of samples of z over which the expectation is averaged.
         kl: computation of the KL: ``analytic``, where there is a closed form; ``monte_carlo``; or
             ``auto``: analytic if possible. Estimators other than the standard one need Monte Carlo.
+            Free bits of latents need the closed form.
         estimator: gradient estimator, one of ``ESTIMATORS``.
         kl_penalty: penalty on the KL. ``beta`` multiplies it; ``free_bits`` leaves the first nats
-            of each latent free, as a mean over the batch (Kingma et al. 2016, eq. 15);
+            of each used latent free, as a mean over the batch (Kingma et al. 2016, eq. 15), and
+            those of the total KL where it has no closed form per latent;
             ``capacity`` penalizes the distance of the mean KL from a target (Burgess et al. 2018,
             eq. 8).
 
@@ -119,7 +122,9 @@ class Elbo(Objective):
             return ObjectiveOutput(mean, ElboTerms(mean, jnp.zeros_like(mean)), samples)
         is_analytic = self.kl != "monte_carlo" and self.estimator == "standard"
         terms = terms_from_samples(samples, is_analytic=is_analytic)
-        penalty = kl_weight(hparams, step) * self._penalized_kl(hparams, step, samples, terms.kl)
+        mask = model.latent_mask(hparams)
+        penalized = self._penalized_kl(hparams, step, samples, terms.kl, mask)
+        penalty = kl_weight(hparams, step) * penalized
         return ObjectiveOutput(terms.log_likelihood - penalty, terms, samples)
 
     def _penalized_kl(
@@ -128,15 +133,26 @@ class Elbo(Objective):
         step: Int[Array, ""],
         samples: PosteriorSamples,
         kl: Float[Array, " batch"],
+        latent_mask: LatentMask,
     ) -> Float[Array, " batch"]:
         """Return the factor of beta: the KL, or its penalty by free bits or by a capacity."""
         if self.kl_penalty == "free_bits":
-            closed = samples.p.kl(samples.q)
-            per_latent = None if closed is None else closed.per_latent
-            groups = kl[:, None] if per_latent is None else per_latent
-            free = jnp.sum(jnp.maximum(jnp.mean(groups, axis=0), hparams.free_bits))
-            return jnp.broadcast_to(free, kl.shape)
+            return jnp.broadcast_to(self._free_bits(hparams, samples, kl, latent_mask), kl.shape)
         if self.kl_penalty == "capacity":
             target = hparams.capacity * ramp(step, hparams.capacity_steps)
             return jnp.broadcast_to(jnp.abs(jnp.mean(kl) - target), kl.shape)
         return kl
+
+    def _free_bits(
+        self,
+        hparams: HParams,
+        samples: PosteriorSamples,
+        kl: Float[Array, " batch"],
+        latent_mask: LatentMask,
+    ) -> Scalar:
+        """Return sum_j max(mean KL_j, free_bits) over the used latents, or of the total KL."""
+        closed = samples.p.kl(samples.q)
+        if closed is None or closed.per_latent is None:
+            return jnp.maximum(jnp.mean(kl), hparams.free_bits)
+        floored = jnp.maximum(jnp.mean(closed.per_latent, axis=0), hparams.free_bits)
+        return jnp.sum(apply_mask(latent_mask, floored))

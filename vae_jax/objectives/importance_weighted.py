@@ -99,11 +99,12 @@ class ImportanceWeighted(Objective):
         """Return the value to be maximised and the terms of the ELBO, per example."""
         samples = sample_posterior(model, hparams, params, x, noise, y, estimator=self.estimator)
         log_ratio = samples.log_prior - samples.log_posterior
-        log_w = samples.log_likelihood + kl_weight(hparams, step) * log_ratio
+        beta = kl_weight(hparams, step)
+        log_w = samples.log_likelihood + beta * log_ratio
         groups, token = (
             values.reshape(self.num_particles, self.num_bounds, -1)
             for values in (log_w, samples.token)
         )
-        bounds = importance_weighted_bound(weigh_tokens(groups, token))
+        bounds = importance_weighted_bound(weigh_tokens(groups, token, beta))
         bound = jnp.mean(bounds, axis=0)
         return ObjectiveOutput(bound, terms_from_samples(samples), samples)

@@ -7,8 +7,10 @@ import numpy as np
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.config.members import KINDS, find
+from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
 from vae_jax.models.combinations import enumeration, names_with
+from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches, compatibility
@@ -47,6 +49,26 @@ def is_binary(dataset: Dataset) -> bool:
     return all(np.isin(dataset.train[start : start + 1000], (0, 255)).all() for start in starts)
 
 
+def scale_note(config: Config, dataset: Dataset) -> str:
+    """Return a warning of a fixed scale that is wider than the pixels vary; "" where it is not.
+
+    A density that wide leaves little to gain over the mean image, which is what is then learned.
+    """
+    is_swept = any(text.startswith(("scale=", "scale_mode=")) for text in config.sweep)
+    is_fixed = "scale_mode" not in without_effect(config) and config.scale_mode == "fixed"
+    if not is_fixed or is_swept or dataset.encoding != "pixels":
+        return ""
+    some = dataset.train[:1000] / 255.0
+    deviation = float(np.sqrt(np.mean((some - some.mean(axis=0)) ** 2)))
+    if config.scale <= LARGEST_MISFIT * deviation:
+        return ""
+    return (
+        f"--scale={config.scale:g} is fixed, and pixels deviate by {deviation:.2g} from their "
+        "mean: so wide a density gives little more than the mean image; give "
+        "--scale_mode=optimal or learned, or a --scale of about the noise of a pixel"
+    )
+
+
 def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     """Yield the reasons why a run cannot be trained on the data."""
     if config.batch_size > len(dataset.train):
@@ -74,9 +96,13 @@ def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
 
 
 def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
-    """Yield the reasons why data or installed libraries do not allow an evaluation."""
+    """Yield the reasons why data or installed libraries allow no evaluation, or no export."""
     lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
+    if "stablehlo" in config.export and (
+        problem := libraries.refusal("flatbuffers", "--export=stablehlo")
+    ):
+        yield f"{problem}, or leave stablehlo out"
     for name in build.evaluations(config):
         problem = libraries.refusal("sklearn", f"--evaluate={name}")
         if problem and "sklearn" in find("evaluate", name).needs:

@@ -7,6 +7,7 @@ import jax
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
+from vae_jax.pipeline import checks
 from vae_jax.reporting import table
 from vae_jax.runtime import libraries, provenance
 from vae_jax.training import batches
@@ -26,7 +27,8 @@ def opening(config: Config, dataset: Dataset, num_runs: int, num_programs: int) 
     counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
     products = build.matmul_precision(config, jax.default_backend())
     precision = f"{config.compute_dtype}, matrix products of {products} precision"
-    notes = filter(None, (record.substitution, *record.warnings, libraries.left_out()))
+    scale = checks.scale_note(config, dataset)
+    notes = filter(None, (record.substitution, *record.warnings, libraries.left_out(), scale))
     return [
         *(f"NOTE: {note}" for note in notes),
         f"data: {record.used} ({record.source}), {shape}, {counts}",
@@ -49,7 +51,8 @@ def closing(rows: list[Row], results: dict[str, Any]) -> list[str]:
         lines = ["every run diverged; try a smaller --learning_rate or --clip_norm=1"]
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""
-        lines = [which + format_result(best), *results["diagnosis"][best["run"]]]
+        notes = [f"NOTE: {note}" for note in results["notes"]]
+        lines = [which + format_result(best), *notes, *results["diagnosis"][best["run"]]]
     return lines + (["the study:", *results["reading"]] if results["reading"] else [])
 
 

@@ -1,6 +1,7 @@
 """Figures of a run or study: those of all runs together, then those of the best run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from vae_jax.reporting.html import Figure
 from vae_jax.runtime import libraries
 from vae_jax.training import batches, vectorized
 from vae_jax.types import Row
+
+if TYPE_CHECKING:
+    from vae_jax.reporting.figures import ShownImages
 
 NUM_IMAGES = 100
 """Test images from which the figures choose."""
@@ -41,17 +45,10 @@ def draw_figures(
     """
     if not libraries.is_installed("matplotlib"):
         return []
-    from vae_jax.reporting import (
-        figures,
-        plots,
-    )  # bring matplotlib, for which no training need wait
+    from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
     models = {run: model for done in trained for run, model in _models(done).items()}
-    pixels = batches.stored_pixels(trained[0].spec.binarize, "test", dataset.test[:NUM_IMAGES])
-    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
-    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
-    view = plots.View.of(images, is_unit=dataset.encoding == "pixels")
-    shown = figures.ShownImages(images, labels, dataset.class_names, view, dataset.classes)
+    shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
@@ -78,3 +75,19 @@ def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
         run: TrainedVAE(done.spec.model, *vectorized.take(arrays, i))
         for i, run in enumerate(done.group.runs)
     }
+
+
+def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":
+    """Return the test images from which figures choose, as the model sees them.
+
+    Args:
+        binarize: binarization of the pixels.
+        dataset: data set that the model was trained on.
+    """
+    from vae_jax.reporting import figures, plots
+
+    pixels = batches.stored_pixels(binarize, "test", dataset.test[:NUM_IMAGES])
+    images = np.asarray(batches.as_observations(jnp.asarray(pixels)))
+    labels = None if dataset.test_labels is None else dataset.test_labels[:NUM_IMAGES]
+    view = plots.View.of(images, is_unit=dataset.encoding == "pixels")
+    return figures.ShownImages(images, labels, dataset.class_names, view, dataset.classes)

@@ -30,7 +30,7 @@ from vae_jax.runtime.checksums import DamagedError
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
-FORMAT = 3
+FORMAT = 4
 """Version of the kept numbers, raised with every change of a measure so that none older is used."""
 
 Dependencies = dict[str, Any]

@@ -10,7 +10,7 @@ import jax
 from vae_jax.config import build
 from vae_jax.config.flags import FLAGS, Config, Flag, as_text
 from vae_jax.config.members import columns_of, find
-from vae_jax.config.validation import as_flags
+from vae_jax.config.validation import as_flags, has_closed_form
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
@@ -54,8 +54,12 @@ def describe(
         "swept": list(swept),
         "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
-        "notes": notes(config.binarize, config.likelihood, checks.is_binary(dataset))
-        + notes_on_numbers(dataset),
+        "notes": [
+            *notes(config.binarize, config.likelihood, checks.is_binary(dataset)),
+            *notes_on_numbers(dataset),
+            *notes_on_free_bits(config),
+            *notes_on_densities(rows),
+        ],
         "precision": config.compute_dtype,
         "matmul_precision": build.matmul_precision(config, jax.default_backend()),
     } | provenance.provenance()
@@ -97,6 +101,44 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
             "the same kind and cannot fall below the entropy of the pixels."
         ]
     return []
+
+
+def notes_on_free_bits(config: Config) -> list[str]:
+    """Return a sentence where free bits are those of the total KL and not of each latent.
+
+    Example:
+        >>> len(notes_on_free_bits(Config(kl_penalty="free_bits", prior="vamp")))
+        1
+        >>> notes_on_free_bits(Config(kl_penalty="free_bits"))
+        []
+    """
+    is_used = config.kl_penalty == "free_bits" and config.objective == "elbo"
+    if not is_used or has_closed_form(config):
+        return []
+    return [
+        f"There is no closed form of the KL of each latent with --posterior={config.posterior} and "
+        f"--prior={config.prior}{' in two layers' if config.top_latent_size else ''}: "
+        "--free_bits is a floor of the total KL."
+    ]
+
+
+def notes_on_densities(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence where an ELBO is positive or an NLL negative.
+
+    Example:
+        >>> len(notes_on_densities([{"test_elbo": 1148.4, "test_nll": -1174.9}]))
+        1
+        >>> notes_on_densities([{"test_elbo": -98.0, "test_nll": 96.0}])
+        []
+    """
+    values = [v for row in rows for v in (row.get("test_elbo"), -(row.get("test_nll") or 0.0))]
+    if not any(value is not None and value > 0 for value in values):
+        return []
+    return [
+        "An ELBO above 0 and an NLL below 0 are no error: the likelihood is a density of real "
+        "numbers, which may exceed 1. Both depend on the unit of x, of pixels 1 for 255, and "
+        "compare only with densities in the same unit."
+    ]
 
 
 def notes_on_numbers(dataset: Dataset) -> list[str]:
@@ -162,7 +204,7 @@ def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
         >>> row["beta"], row["diverged"], row["ms_per_step"]
         (4.0, '', 50.0)
     """
-    milliseconds = round(1e3 * last["seconds"] / last["step"], 3)
+    milliseconds = round(1e3 * last["seconds"] / max(last["step"], 1), 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}
     return settings | last | measured | extra
 

@@ -18,6 +18,7 @@ from vae_jax.pipeline import (
     console,
     draw,
     evaluate,
+    export,
     loggers,
     results,
     resume,
@@ -72,7 +73,9 @@ def run(config: Config, stop: Stop) -> None:
             report.write(folder / workdir.REPORT_FILE, found, figures)
             for logger in further:
                 logger.finish(found, figures)
+            exported = export.export(config, trained, dataset, rows)
             print("\n".join(console.closing(rows, found)))
+            print("".join(f"exported: {path}\n" for path in exported), end="")
             print(f"report: {folder / workdir.REPORT_FILE}")
         distributed.barrier()
 

@@ -9,10 +9,12 @@ import dataclasses
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from vae_jax.config import build
@@ -20,6 +22,7 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
+from vae_jax.models.latents import padded_width
 from vae_jax.pipeline.workdir import CHECKPOINTS, METRICS_FILE, RESULTS_TABLE
 from vae_jax.runtime import checksums, files, mesh
 from vae_jax.runtime.errors import InputError, LostError
@@ -56,13 +59,8 @@ class RunGroup:
     most_steps: int | None = None
 
     def spec(self, dataset: Dataset) -> TrainSpec:
-        """Return the common specification: the widest latent space, and what any run needs."""
-        common = self.configs[0].replace(
-            latent_size=max(config.latent_size for config in self.configs),
-            top_latent_size=max(config.top_latent_size for config in self.configs),
-        )
-        spec = build.train_spec(common, dataset.event_shape, dataset.num_classes)
-        return spec.specialized(self.hparams)
+        """Return the specification that the runs share."""
+        return common_spec(self.configs, dataset.event_shape, dataset.num_classes)
 
     def layout(self, spec: TrainSpec) -> Layout:
         """Return the arrangement of the runs on the devices."""
@@ -77,6 +75,24 @@ class RunGroup:
     def hparams(self) -> HParams:
         """Hyperparameters of the runs, ``[runs]``."""
         return build.hparams(self.configs)
+
+
+def common_spec(
+    configs: Sequence[Config], event_shape: tuple[int, ...], num_classes: int
+) -> TrainSpec:
+    """Return what runs of one program share: the widest latent space, and what any run needs.
+
+    Args:
+        configs: flags of each run.
+        event_shape: shape of one x.
+        num_classes: classes of the data.
+    """
+    common = configs[0].replace(
+        latent_size=max(config.latent_size for config in configs),
+        top_latent_size=max(config.top_latent_size for config in configs),
+    )
+    spec = build.train_spec(common, event_shape, num_classes)
+    return spec.specialized(build.hparams(configs))
 
 
 def plan(
@@ -102,8 +118,46 @@ def plan(
     first = sum(len(group.runs) for group in old)
     new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
     for group in new:
-        _write(group, fingerprint)
+        record(group, dataset)
     return [*old, *new]
+
+
+class Recorded(NamedTuple):
+    """Group as its ``group.json`` tells, without the flags of a start and without the data.
+
+    Attributes:
+        folder: folder of its checkpoints.
+        runs: numbers of the runs in the study.
+        flags: flags of each run that decide what is trained, as text, with the data's name.
+        shapes: shape of x and number of classes, see :func:`_shapes`; empty where an older version
+            wrote the record.
+    """
+
+    folder: Path
+    runs: tuple[int, ...]
+    flags: tuple[Identity, ...]
+    shapes: dict[str, Any]
+
+
+def recorded(workdir: Path) -> list[Recorded]:
+    """Return the groups that a workdir holds; nothing is written.
+
+    Raises:
+        InputError: the folder holds no runs, or those of another format.
+        LostError: the record of a group cannot be read.
+    """
+    found = []
+    for path in _group_files(workdir):
+        facts = _facts(path, workdir)
+        runs, flags = zip(*((row["run"], row["flags"]) for row in facts["runs"]), strict=True)
+        found.append(Recorded(path.parent, runs, flags, facts.get("shapes", {})))
+    return found
+
+
+def _shapes(dataset: Dataset) -> dict[str, Any]:
+    """Return what the model takes from the data, so that it can be opened without them."""
+    shape, encoding = list(dataset.event_shape), dataset.encoding
+    return {"event_shape": shape, "encoding": encoding, "num_classes": dataset.num_classes}
 
 
 def identity(config: Config, fingerprint: str) -> Identity:
@@ -176,20 +230,31 @@ def _names(runs: tuple[int, ...]) -> str:
 
 
 def _structure(config: Config) -> Identity:
-    """Return the parts of a program that exist or not depending on whether a weight is zero."""
+    """Return the parts of a program that depend on the values of hyperparameters.
+
+    A penalty exists or not depending on whether its weight is zero. On a CPU, where a row is the
+    run alone to the last bit, so do the width of z and the clipping: in a wider z the products sum
+    in another order, and beside a norm of the gradient XLA rounds its moments differently.
+    """
     penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
     layers = "2" if config.top_latent_size else "1"
-    return {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+    parts = {"(penalties)": ",".join(penalties), "(stochastic layers)": layers}
+    if jax.default_backend() != "cpu":
+        return parts
+    widths = padded_width(config.latent_size), padded_width(config.top_latent_size)
+    return parts | {"(widths)": as_text(widths), "(clips)": str(config.clip_norm < math.inf)}
 
 
-def _write(group: RunGroup, fingerprint: str) -> None:
+def record(group: RunGroup, dataset: Dataset) -> None:
     """Record a group in its ``group.json``."""
+    fingerprint = _fingerprint(dataset)
     rows = [
         {"run": run, "flags": identity(config, fingerprint)}
         for run, config in zip(group.runs, group.configs, strict=True)
     ]
     facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
     facts |= {"max_parallel_runs": group.max_parallel_runs, "most_steps": group.most_steps}
+    facts |= {"shapes": _shapes(dataset)}
     files.write_json(group.folder / GROUP_FILE, checksums.with_checksum(facts))
 
 

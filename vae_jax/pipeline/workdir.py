@@ -19,11 +19,12 @@ RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
 FIGURES = "figures"
 EVALUATIONS = "evaluations"
+EXPORTS = "exports"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, FIGURES, FLAGS_FILE),
+    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE),
 )
 """Names of what a run leaves in its workdir."""
 

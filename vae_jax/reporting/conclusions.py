@@ -1,10 +1,10 @@
 """Conclusions of a finished run or study: what is wrong with each run, and what the study shows."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from vae_jax.reporting import diagnostics, summary
-from vae_jax.runtime import files
+from vae_jax.reporting import diagnostics, summary, table
 from vae_jax.types import Row
 
 
@@ -12,7 +12,8 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     """Return the sentences that ``results.json`` holds as ``diagnosis`` and ``reading``.
 
     Args:
-        results: contents of ``results.json`` with ``runs``, ``flags`` and ``swept``.
+        results: contents of ``results.json`` with ``runs``, ``flags``, ``dataset`` and
+            ``swept``.
         metrics: rows of ``metrics.jsonl``.
 
     Returns:
@@ -21,12 +22,16 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
     """
     rows = results["runs"]
     histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    facts = results["flags"] | {
+        diagnostics.NUM_VALUES: math.prod(results["dataset"]["event_shape"])
+    }
     found = [
-        diagnostics.diagnose_run(results["flags"] | row, history)
+        diagnostics.diagnose_run(facts | row, history)
         for row, history in zip(rows, histories, strict=True)
     ]
     reading = []
     if results["swept"]:
-        reading = summary.summarize_study(files.finite(rows), results["swept"])
+        own = table.finite(rows, results["swept"])
+        reading = summary.summarize_study(own, results["swept"])
     reading += diagnostics.diagnose_study(rows, found) if len(rows) > 1 else []
     return {"diagnosis": [diagnostics.as_sentences(own) for own in found], "reading": reading}

@@ -4,14 +4,13 @@ The arrays that a trained model gives are drawn to files by `vae_jax.reporting.p
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
 
 from vae_jax import rng
 from vae_jax.evaluation import columns
@@ -19,6 +18,7 @@ from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
+from vae_jax.models import paths
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format, plots, table
 from vae_jax.reporting.html import Figure
@@ -105,9 +105,9 @@ def left_out(model: VAE) -> dict[str, str]:
         {}
     """
     family, reasons = model.posterior, {}
-    if family.support not in PATHS:
+    if family.support not in paths.PATHS:
         reasons["interpolations"] = f"no path between two points of {family.support} is known"
-    if family.support not in TRAVERSALS:
+    if family.support not in paths.TRAVERSALS:
         reasons["traversals"] = f"it is not known how latents move in {family.support}"
     elif family.support == "reals" and not family.has_coordinates:
         reasons["traversals"] = "they move latents one by one"
@@ -191,87 +191,6 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     if not is_plane:
         caption += " Neighbours are meaningful; distances between groups and their sizes are not."
     return Figure(path, "Map of the test set", caption)
-
-
-def along_axes(
-    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
-) -> Float[Array, "rows columns latents"]:
-    """Return copies of one code ``[rows, columns, latents]``, row i with latent i at each value.
-
-    Example:
-        >>> along_axes(jnp.zeros(3), np.array([2]), np.array([-1.0, 1.0])).tolist()
-        [[[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]]]
-    """
-    z = np.broadcast_to(start, (len(latents), len(values), len(start))).copy()
-    for row, latent in enumerate(latents):
-        z[row, :, latent] = values
-    return jnp.asarray(z)
-
-
-def straight_paths(
-    ends: Float[Array, "pairs 2 latents"], num_steps: int
-) -> Float[Array, "pairs steps latents"]:
-    """Return points ``[pairs, steps, latents]`` on the lines between ends ``[pairs, 2, latents]``.
-
-    Example:
-        >>> straight_paths(jnp.array([[[0.0], [2.0]]]), 3).tolist()
-        [[[0.0], [1.0], [2.0]]]
-    """
-    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    return (1 - shares) * ends[:, :1] + shares * ends[:, 1:]
-
-
-def great_circles(
-    ends: Float[Array, "pairs 2 latents"], num_steps: int
-) -> Float[Array, "pairs steps latents"]:
-    """Return points ``[pairs, steps, latents]`` on the shortest arcs between points of a sphere.
-
-    Example:
-        >>> path = great_circles(jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), 3)
-        >>> path[0, 1].round(3).tolist() == jnp.sqrt(jnp.array([0.5, 0.5])).round(3).tolist()
-        True
-    """
-    start, end = ends[:, :1], ends[:, 1:]
-    cosine = jnp.sum(start * end, axis=-1, keepdims=True)
-    away = end - cosine * start
-    norm = jnp.linalg.norm(away, axis=-1, keepdims=True)
-    direction = away / jnp.where(norm > 0, norm, 1.0)
-    shares = jnp.linspace(0.0, 1.0, num_steps, dtype=ends.dtype)[None, :, None]
-    angles = shares * jnp.arctan2(norm, cosine)
-    return jnp.cos(angles) * start + jnp.sin(angles) * direction
-
-
-def along_great_circles(
-    start: Float[Array, " latents"], latents: np.ndarray, values: np.ndarray
-) -> Float[Array, "rows columns latents"]:
-    """Return points at each angle from one code, in row i on the circle towards axis i.
-
-    Example:
-        >>> angles = np.array([0.0, np.pi / 2])
-        >>> z = along_great_circles(jnp.array([1.0, 0.0]), np.array([1]), angles)
-        >>> np.abs(z).round(3).tolist()
-        [[[1.0, 0.0], [0.0, 1.0]]]
-    """
-    code = np.asarray(start, np.float64)
-    axes = np.eye(len(code))[latents]
-    away = axes - (axes @ code)[:, None] * code
-    norms = np.linalg.norm(away, axis=-1, keepdims=True)
-    directions = away / np.where(norms > 0, norms, 1.0)
-    z = np.cos(values)[None, :, None] * code + np.sin(values)[None, :, None] * directions[:, None]
-    return jnp.asarray(z, start.dtype)
-
-
-TRAVERSALS: dict[str, Callable[[Array, np.ndarray, np.ndarray], Array]] = {
-    "reals": along_axes,
-    "sphere": along_great_circles,
-}
-"""Moves of a code by single latents, by the support of the posterior; the values are distances or
-angles."""
-PATHS: dict[str, Callable[[Array, int], Array]] = {
-    "reals": straight_paths,
-    "sphere": great_circles,
-}
-"""Paths between two codes by the support of the posterior; without one there is no figure."""
 
 
 def _labels(trained: TrainedVAE, labels: np.ndarray | None) -> Labels | None:
@@ -392,7 +311,7 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    move = TRAVERSALS[trained.model.posterior.support]
+    move = paths.TRAVERSALS[trained.model.posterior.support]
     z = move(_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
     plots.traversals(path, shown.view.pictures(images), latents, TRAVERSAL, kl)
@@ -408,8 +327,9 @@ def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Fi
     ends = shown.take(np.resize(np.arange(len(shown.images)), 2 * NUM_PAIRS))
     starts = None if ends.labels is None else ends.labels[::2, None]
     codes = _codes(trained, ends).reshape(NUM_PAIRS, 2, -1)
-    paths = PATHS[trained.model.posterior.support](codes, PATH_STEPS)
-    images, view = _decode(trained, paths, starts), shown.view
+    walk = paths.PATHS[trained.model.posterior.support]
+    images = _decode(trained, walk(codes[:, 0], codes[:, 1], PATH_STEPS), starts)
+    view = shown.view
     ends_of_paths = ends.images.reshape(NUM_PAIRS, 2, *ends.images.shape[1:])
     pictures = view.pictures(images), view.pictures(ends_of_paths)
     plots.interpolations(path, *pictures, noun=view.noun)

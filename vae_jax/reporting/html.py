@@ -188,11 +188,21 @@ def figure(content: Figure) -> str:
     png = content.path.read_bytes()
     (width,) = struct.unpack(">I", png[16:20])  # where the header of every PNG has it
     return (
-        f"<figure><img alt='{escape(content.title)}' width='{width * 3 // 4}' "
-        f"src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
+        f"<figure>{image(png, width=width * 3 // 4, title=content.title)}"
         f"<figcaption><b>{escape(content.title)}.</b> {escape(content.caption)}</figcaption>"
         "</figure>"
     )
+
+
+def image(png: bytes, *, width: int, title: str = "") -> str:
+    """Return an image with its PNG inside.
+
+    Example:
+        >>> image(b"png", width=30, title="a")
+        "<img alt='a' width='30' src='data:image/png;base64,cG5n'>"
+    """
+    content = base64.b64encode(png).decode()
+    return f"<img alt='{escape(title)}' width='{width}' src='data:image/png;base64,{content}'>"
 
 
 def pairs(values: Mapping[str, Any]) -> str:

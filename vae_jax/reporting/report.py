@@ -46,7 +46,8 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
         ...     "98.00" in Path(folder, "report.html").read_text(encoding="utf-8")
         True
     """
-    results = {"swept": [], **files.finite(results)}
+    rows = table.finite(results["runs"], results.get("swept", []))
+    results = {"swept": [], **files.finite(results), "runs": rows}
     parts = [
         _headline(results),
         _notices(results),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from vae_jax.runtime import files
 from vae_jax.types import Row
 
 CRITERIA = ("valid_elbo", "test_elbo", "valid_log_likelihood", "test_log_likelihood")
@@ -56,6 +57,16 @@ class RunGrid(NamedTuple):
     across_values: list[Any]
     runs: Int[np.ndarray, "down_values across_values"]
     fixed: dict[str, Any]
+
+
+def finite(rows: Sequence[Row], swept: Sequence[str]) -> list[Row]:
+    """Return the rows with None for every number that is not finite, but for swept settings.
+
+    Example:
+        >>> finite([{"clip_norm": math.inf, "test_elbo": math.nan}], ["clip_norm"])
+        [{'clip_norm': inf, 'test_elbo': None}]
+    """
+    return [files.finite(row) | {name: row[name] for name in swept if name in row} for row in rows]
 
 
 def has_diverged(row: Row) -> bool:
@@ -114,6 +125,21 @@ def best(rows: Sequence[Row]) -> Row | None:
         True
     """
     return next(iter(ranking(rows)), None)
+
+
+def leading(rows: Sequence[Row]) -> Row | None:
+    """Return the best run or, before any has a result on test, the best on valid or train so far.
+
+    Example:
+        >>> leading([{"run": 0, "valid_elbo": -9.0}, {"run": 1, "valid_elbo": -8.0}])["run"]
+        1
+    """
+    learning = [row for row in rows if row.get("diverged") in ("", None)]
+    for name in ("valid_elbo", "valid_log_likelihood", "train_elbo", "train_log_likelihood"):
+        known = [row for row in learning if is_number(row.get(name))]
+        if known and best(rows) is None:
+            return max(known, key=lambda row: row[name])
+    return best(rows)
 
 
 def axes(swept: Sequence[str]) -> list[str]:

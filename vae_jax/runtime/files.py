@@ -49,23 +49,31 @@ def write_json(path: Path, obj: object) -> None:
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Write the named `columns` of `rows` in one step.
 
-    A cell that is absent from a row, or not finite, stays empty.
+    A cell that is absent from a row, or not a number, stays empty; an infinite one is `inf`.
 
     Example:
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder, "rows.csv")
-        ...     write_csv(path, [{"run": 0, "test_elbo": float("nan")}], ["run", "test_elbo"])
+        ...     rows = [{"clip_norm": float("inf"), "test_elbo": float("nan")}]
+        ...     write_csv(path, rows, ["clip_norm", "test_elbo"])
         ...     path.read_text().splitlines()
-        ['run,test_elbo', '0,']
+        ['clip_norm,test_elbo', 'inf,']
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        cells = [finite(row.get(column)) for column in columns]
-        writer.writerow(["" if cell is None else cell for cell in cells])
+        writer.writerow([_cell(row.get(column)) for column in columns])
     write_text(path, text.getvalue())
+
+
+def _cell(value: object) -> Any:
+    """Return a value as a cell of a table: "" for none, infinity in the spelling of flags."""
+    if isinstance(value, float | np.floating) and math.isinf(value):
+        return str(float(value))
+    cell = finite(value)
+    return "" if cell is None else cell
 
 
 def json_line(obj: object) -> str:

@@ -41,6 +41,50 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
+def restore_weights(folder: Path, step: int) -> TrainState:
+    """Verify a checkpoint and return its state without that of the optimizer, on the host.
+
+    Nothing is written, and neither a model nor the devices of the training are needed: names,
+    shapes and dtypes are those that the checkpoint holds.
+
+    Args:
+        folder: folder of the checkpoints.
+        step: name of the checkpoint.
+
+    Returns:
+        The state with NumPy arrays that lead with ``runs``, and ``opt_state`` empty.
+
+    Raises:
+        vae_jax.runtime.checksums.DamagedError: a file of this checkpoint is missing or not what was
+            written.
+    """
+    checksums.verify(folder / str(step))
+    path = (folder / str(step) / _STATE).absolute()
+    names = ("step", "params", "diverged", "average")
+    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        stored = reader.metadata(path).item_metadata.tree
+        wanted = {name: stored[name] for name in names if jax.tree.leaves(stored.get(name))}
+        args = ocp.args.PyTreeRestore(
+            item=jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted),
+            restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted),
+            partial_restore=True,
+        )
+        found = reader.restore(path, args=args)
+    average = found.get("average", ())
+    return TrainState(found["step"], found["params"], (), found["diverged"], average)
+
+
+def event_shape(folder: Path, step: int) -> tuple[int, ...]:
+    """Return the shape of one x, which is that of the decoder's bias without its outputs.
+
+    Raises:
+        vae_jax.runtime.checksums.DamagedError: the record of the checkpoint is damaged.
+    """
+    arrays = checksums.read(folder / str(step) / checksums.CHECKSUM_FILE)["arrays"]
+    shape = arrays[".params['output_bias']"].partition("[")[2].rstrip("]")
+    return tuple(int(size) for size in shape.split(",")[1:-1])
+
+
 class Checkpoints:
     """Checkpoints of a :class:`TrainState` in a folder, by step; the newest two are kept.
 

@@ -23,6 +23,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParam, HParams
+from vae_jax.runtime.errors import InputError
 from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Bool, Params, Scalar, default_float
 
@@ -194,6 +195,13 @@ class Optimizer(ABC):
         rise = jnp.minimum(1.0, (step + 1.0) / jnp.maximum(warmup, 1.0))
         if self.schedule == "constant":
             return rise
+        if not self.num_steps:
+            raise InputError(
+                setting="num_steps",
+                value=0,
+                problem=f"schedule={self.schedule} falls to zero at num_steps",
+                advice="give the optimizer the updates of the training",
+            )
         return rise * self._cosine(step, warmup)
 
     def _cosine(self, step: Float[Array, ""], warmup: Float[Array, ""]) -> Scalar:
@@ -236,7 +244,9 @@ class Adam(Optimizer):
 
     def rule(self, hparams: HParams) -> optax.GradientTransformation:
         """Return :func:`optax.scale_by_adam`."""
-        return optax.scale_by_adam(*(self.value(hparams, name) for name in ("b1", "b2", "eps")))
+        return optax.scale_by_adam(
+            **{each.name: self.value(hparams, each.name) for each in Adam.own}
+        )
 
     def step_of_state(
         self, hparams: HParams, state: optax.ScaleByAdamState, params: Params
@@ -293,7 +303,8 @@ class Adamax(Optimizer):
 
     def rule(self, hparams: HParams) -> optax.GradientTransformation:
         """Return :func:`optax.scale_by_adamax`."""
-        return optax.scale_by_adamax(*(self.value(hparams, name) for name in ("b1", "b2", "eps")))
+        b1, b2, eps = (self.value(hparams, name) for name in ("b1", "b2", "eps"))
+        return optax.scale_by_adamax(b1=b1, b2=b2, eps=eps)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import contract, rng
-from vae_jax.hparams import HParam, HParams
+from vae_jax.hparams import HParam, HParams, declared_by, shipped
 from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
@@ -28,7 +28,7 @@ from vae_jax.objectives.combinations import refused_objectives, refused_regulari
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import one_of, real, setting, whole
+from vae_jax.settings import check_settings, one_of, real, setting, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.optimizers import Adam, Optimizer
@@ -86,17 +86,19 @@ class TrainSpec:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no member, and an objective or penalty that the posterior does not allow.
+        """Refuse what is no member, settings out of range, and what the posterior does not allow.
 
         Raises:
-            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
-                traits do not fit (:mod:`vae_jax.objectives.combinations`).
+            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), a
+                value is out of range, or the traits of objective, regularizers and posterior do not
+                fit (:mod:`vae_jax.objectives.combinations`).
         """
         contract.check("objective", self.objective, Objective)
         contract.check("optimizer", self.optimizer, Optimizer)
         for penalty in self.regularizers:
             contract.check("regularizers", penalty, Regularizer)
         posterior, objective = self.model.posterior, self.objective
+        check_settings(self, objective, *self.regularizers, self.optimizer)
         own = {"objective": type(objective).__name__} | vars(objective)
         spell = Spelling(own | dict(self.model.spelling.values))
         refused = refused_objectives(posterior, self.model.prior, objective, spell)
@@ -115,10 +117,31 @@ class TrainSpec:
 
         Args:
             hparams: hyperparameters of all runs, with known values.
+
+        Raises:
+            InputError: the model has fewer latents, or nothing reads a value that is given.
         """
+        self._check(hparams)
         is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
         optimizer = self.optimizer.specialized(hparams)
         return dataclasses.replace(self, optimizer=optimizer, is_averaged=is_averaged)
+
+    def _check(self, hparams: HParams) -> None:
+        """Refuse hyperparameters that this specification cannot use."""
+        read, shipped_ones = declared_by(self), shipped()
+        for name, array in hparams._asdict().items():
+            values = mesh.to_host(array)
+            default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
+            if name not in read and (values != default).any():
+                problem = "no member of the specification reads it"
+                advice = "give the member that does, or leave it out"
+                value = values[values != default].flat[0]
+                raise InputError(setting=name, value=value, problem=problem, advice=advice)
+        largest = int(mesh.to_host(hparams.latent_size).max())
+        if largest > self.model.max_latents:
+            problem = f"the model has max_latents={self.model.max_latents}"
+            advice = "give a model with as many"
+            raise InputError(setting="latent_size", value=largest, problem=problem, advice=advice)
 
 
 class Batch(NamedTuple):
@@ -289,7 +312,7 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, is_held)
+    params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
     params = _update_posterior(spec, hparams, params, value, is_held)
     average = _update_average(spec, hparams, state, params, diverged)
     return TrainState(state.step + 1, params, opt_state, diverged, average), terms
@@ -335,6 +358,7 @@ def _update_likelihood(
     params: Params,
     value: ObjectiveOutput,
     x: Observations,
+    step: Int[Array, ""],
     is_held: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
@@ -346,7 +370,7 @@ def _update_likelihood(
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
-    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated)
+    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated, step)
     return params | {"likelihood": _unless_held(is_held, moved, params["likelihood"])}
 
 

@@ -110,6 +110,21 @@ def test_neighbourhoods_are_those_of_brute_force(monkeypatch):
     np.testing.assert_allclose([share.mean for share in found], brute_force(real, fake, 3))
 
 
+def test_the_errors_of_shares_are_not_too_small():
+    """The spread is that of 60 repetitions (known to 10 %), in which the balls move too."""
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        real, fake = rng.normal(size=(120, 5)), 0.5 + 1.2 * rng.normal(size=(120, 5))
+        found.append(samples.neighbourhoods(real, fake))
+    means, errors = (
+        np.array([[getattr(e, of) for e in f] for f in found]) for of in ("mean", "se")
+    )
+    ratio = errors.mean(axis=0) / means.std(axis=0, ddof=1)
+    assert (ratio > 0.8).all()
+    assert (ratio < 1.8).all()
+
+
 def test_equal_distributions_have_density_one_and_coverage_below_one_by_two_to_the_k():
     """Naeem et al. 2020; over repetitions, because one set's shares depend."""
     pairs = [(normal(300, seed=s), normal(300, seed=100 + s)) for s in range(10)]

@@ -347,7 +347,7 @@ def _annealed(
     log_w, acceptance = anneal(t, state, move, is_reversed=end is not None)
     sums = evidence.add_weights(evidence.no_weights(len(log_w), log_w.shape[1:]), log_w)
     bound = evidence.bound(sums, spec.num_chains)
-    effective = evidence.effective_sample_size(sums)
+    effective = evidence.effective_sample_size(sums, len(log_w))
     return Annealed(bound if end is None else -bound, effective, acceptance)
 
 

@@ -5,9 +5,11 @@ With weights w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), the bound
 .. math::
     L_K = \log \frac1K \sum_{k=1}^K w_k, \qquad E[L_K] \le \log p(x),
 
-has a bias of about -var(w) / (2 K p(x)^2) (Nowozin 2018). The weights are kept as
-sums over a few blocks of particles, so that K may grow without memory and every quantity here is a
-function of those sums.
+has a bias of about -var(w) / (2 K p(x)^2) (Nowozin 2018), which the effective sample size gives as
+-(1/ESS - 1/K) / 2. The weights are kept as sums over a few blocks of particles, so that K may grow
+without memory and every quantity here is a function of those sums. They are relative to the largest
+weight so far: of log-weights of -5,000 nats float32 keeps 5e-4, of their differences from the
+largest it keeps seven digits.
 """
 
 import math
@@ -23,21 +25,23 @@ from vae_jax.types import default_float
 NUM_BLOCKS = 20
 EVIDENCE_PARTICLES = 5000
 """K of the bounds that evaluators take for log p(x) or compare other bounds with."""
-FEWEST_EFFECTIVE = 10.0
-"""Effective samples below which the bias, about 1 / (2 ESS), exceeds 0.05 nats and drawn
-weights tell little about the others."""
+LARGEST_BIAS = 0.05
+"""Nats of bias, by the effective sample size, from which an example's bound is doubted: where K is
+large, fewer than 10 effective samples, and so few tell little about the weights not drawn."""
 LARGEST_SHARE = 0.1
-"""Share of examples that may have fewer effective samples without a warning."""
+"""Share of examples whose bound may be doubted without a warning."""
 
 
 class WeightSums(NamedTuple):
     """Sums of the weights of each example, in logarithms; particle k is in block k mod blocks.
 
     Attributes:
-        log_sums: log of the sum of each block's weights.
-        log_sum_squares: log of the sum of all squared weights.
+        log_max: log of the largest weight, which the others are relative to.
+        log_sums: log of the sum of each block's weights over the largest weight.
+        log_sum_squares: log of the sum of the squares of all weights over the largest weight.
     """
 
+    log_max: Float[Array, "*batch"]
     log_sums: Float[Array, "blocks *batch"]
     log_sum_squares: Float[Array, "*batch"]
 
@@ -50,8 +54,8 @@ def no_weights(num_particles: int, batch_shape: tuple[int, ...]) -> WeightSums:
         (3, 2)
     """
     num_blocks = min(NUM_BLOCKS, num_particles)
-    log_zero = jnp.full(batch_shape, -jnp.inf, default_float())
-    return WeightSums(jnp.full((num_blocks, *batch_shape), -jnp.inf, default_float()), log_zero)
+    zero = jnp.full(batch_shape, -jnp.inf, default_float())
+    return WeightSums(zero, jnp.full((num_blocks, *batch_shape), -jnp.inf, zero.dtype), zero)
 
 
 def add_weights(
@@ -74,14 +78,26 @@ def add_weights(
     num_blocks = len(sums.log_sums)
     block = (first_particle + jnp.arange(len(log_w))) % num_blocks
     block = jnp.broadcast_to(block.reshape(-1, *(1,) * (log_w.ndim - 1)), log_w.shape)
+    log_max = jnp.maximum(sums.log_max, jnp.max(log_w, axis=0))
+    base = _finite_or_zero(log_max)
+    relative = log_w - base[None]
+    shift = _finite_or_zero(sums.log_max) - base  # not above 0, and 0 before the first weight
 
     def log_sum(number: Int[Array, ""]) -> Float[Array, "*batch"]:
-        return jax.nn.logsumexp(jnp.where(block == number, log_w, -jnp.inf), axis=0)
+        return jax.nn.logsumexp(jnp.where(block == number, relative, -jnp.inf), axis=0)
 
+    new = jax.vmap(log_sum)(jnp.arange(num_blocks))
+    new_squares = jax.nn.logsumexp(2 * relative, axis=0)
     return WeightSums(
-        jnp.logaddexp(sums.log_sums, jax.vmap(log_sum)(jnp.arange(num_blocks))),
-        jnp.logaddexp(sums.log_sum_squares, jax.nn.logsumexp(2 * log_w, axis=0)),
+        log_max,
+        jnp.logaddexp(sums.log_sums + shift[None], new),
+        jnp.logaddexp(sums.log_sum_squares + 2 * shift, new_squares),
     )
+
+
+def _finite_or_zero(log_max: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Return what weights are relative to: 0 where the largest one is 0, infinite or NaN."""
+    return jnp.where(jnp.isfinite(log_max), log_max, 0.0)
 
 
 def bound(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
@@ -92,18 +108,24 @@ def bound(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
         >>> abs(float(bound(sums, 2))) < 1e-6
         True
     """
+    return _finite_or_zero(sums.log_max) + _relative_bound(sums, num_particles)
+
+
+def _relative_bound(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
+    """Return the bound less the largest log-weight, in nats."""
     return jax.nn.logsumexp(sums.log_sums, axis=0) - np.log(num_particles)
 
 
-def effective_sample_size(sums: WeightSums) -> Float[Array, "*batch"]:
+def effective_sample_size(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
     """Return (sum w)^2 / sum w^2, from 1 (a single weight dominates) to K (Kong 1992).
 
     Example:
         >>> sums = add_weights(no_weights(2, ()), jnp.log(jnp.array([1.0, 3.0])))
-        >>> round(float(effective_sample_size(sums)), 4)
+        >>> round(float(effective_sample_size(sums, 2)), 4)
         1.6
     """
-    return jnp.exp(2 * jax.nn.logsumexp(sums.log_sums, axis=0) - sums.log_sum_squares)
+    log_size = 2 * jax.nn.logsumexp(sums.log_sums, axis=0) - sums.log_sum_squares
+    return jnp.clip(jnp.exp(log_size), 1.0, num_particles)  # beyond both by rounding alone
 
 
 def jackknife_bias(sums: WeightSums, num_particles: int) -> Float[Array, "*batch"]:
@@ -127,7 +149,7 @@ def jackknife_bias(sums: WeightSums, num_particles: int) -> Float[Array, "*batch
         logs = np.log(remaining).reshape(-1, *(1,) * (without.ndim - 1))
         lever = np.mean(1 / remaining) - 1 / num_particles
     drop = jnp.mean(without - jnp.broadcast_to(logs, without.shape), axis=0)
-    return (drop - bound(sums, num_particles)) / (lever * num_particles)
+    return (drop - _relative_bound(sums, num_particles)) / (lever * num_particles)
 
 
 def _log_sum_without(
@@ -136,12 +158,37 @@ def _log_sum_without(
     return jax.nn.logsumexp(log_sums.at[left_out].set(-jnp.inf), axis=0)
 
 
+def bias_of_few(
+    effective: Float[np.ndarray, " examples"], num_particles: int
+) -> Float[np.ndarray, " examples"]:
+    """Return (1/ESS - 1/K) / 2: about how far the bound lies below log p(x), in nats.
+
+    The variance of the weights over their squared mean is K/ESS - 1, and 1/K of half of it is
+    the bias (Nowozin 2018). Zero for equal weights, however few.
+
+    Example:
+        >>> bias_of_few(np.array([10.0, 5.0, 1.0]), num_particles=10).tolist()
+        [0.0, 0.05, 0.45]
+    """
+    return (1 / effective - 1 / num_particles) / 2
+
+
+def share_of_doubtful(effective: Float[np.ndarray, " examples"], num_particles: int) -> float:
+    """Return the share of examples whose bias by :func:`bias_of_few` exceeds `LARGEST_BIAS`.
+
+    Example:
+        >>> share_of_doubtful(np.array([9.98, 2.0]), num_particles=10)
+        0.5
+    """
+    return float(np.mean(bias_of_few(effective, num_particles) > LARGEST_BIAS))
+
+
 def distrust(
     effective: Float[np.ndarray, " examples"],
     bias: Float[np.ndarray, " examples"],
     num_particles: int,
 ) -> str:
-    """Return a message if too many examples have too few effective samples, otherwise "".
+    """Return a message if too many examples have weights that are too unequal, otherwise "".
 
     Args:
         effective: effective sample size of each example.
@@ -151,21 +198,21 @@ def distrust(
     Example:
         >>> distrust(np.full(4, 50.0), np.full(4, -0.01), num_particles=100)
         ''
-        >>> distrust(np.full(4, 2.0), np.full(4, -0.3), num_particles=100)[:50]
-        'On 100% of the examples fewer than 10 of the K = 1'
+        >>> distrust(np.full(4, 2.0), np.full(4, -0.3), num_particles=100)[:47]
+        'On 100% of the examples the bound with K = 100 '
     """
-    share = float(np.mean(effective < FEWEST_EFFECTIVE))
+    share = share_of_doubtful(effective, num_particles)
     if share <= LARGEST_SHARE:
         return ""
     gap, estimate = -float(np.mean(bias)), "the jackknife gives no estimate of the gap"
     if math.isfinite(gap):
         estimate = (
-            f"the jackknife puts the bound {gap:.2f} nats below log p(x) on average, and with so "
-            "few it underestimates the gap"
+            f"the jackknife puts the bound {gap:.2f} nats below log p(x) on average, and where few "
+            "weights count it underestimates the gap"
         )
     return (
-        f"On {share:.0%} of the examples fewer than {FEWEST_EFFECTIVE:.0f} of the "
-        f"K = {num_particles:,} importance weights count (median effective sample size "
-        f"{np.median(effective):.1f}): {estimate}; raise "
+        f"On {share:.0%} of the examples the bound with K = {num_particles:,} importance weights "
+        f"lies more than {LARGEST_BIAS:g} nats below log p(x), by (1/ESS - 1/K) / 2 (median "
+        f"effective sample size {np.median(effective):.1f}): {estimate}; raise "
         "--eval_particles or compare with AIS."
     )

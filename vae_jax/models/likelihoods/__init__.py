@@ -18,6 +18,7 @@ from vae_jax.models.likelihoods.eight_bit import bits_per_dim
 from vae_jax.models.likelihoods.gaussian import GaussianLikelihood
 from vae_jax.models.likelihoods.laplace import LaplaceLikelihood
 from vae_jax.models.likelihoods.scales import SCALE_MODES, ScaleMode
+from vae_jax.models.likelihoods.student_t import StudentTLikelihood
 
 __all__ = [
     "LIKELIHOODS",
@@ -32,6 +33,7 @@ __all__ = [
     "Likelihood",
     "Outputs",
     "ScaleMode",
+    "StudentTLikelihood",
     "bits_per_dim",
 ]
 
@@ -40,6 +42,7 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
     "gaussian": GaussianLikelihood,
     "laplace": LaplaceLikelihood,
+    "student_t": StudentTLikelihood,
     "discretized_logistic": DiscretizedLogisticLikelihood,
     "categorical": CategoricalLikelihood,
 }

@@ -10,9 +10,9 @@ methods of :class:`Distribution`, which it does not inherit from.
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParam, HParams
 from vae_jax.types import EventAxes, Observations, Params, PRNGKey, event_axes
@@ -46,6 +46,18 @@ class Distribution(Protocol):
     def sample(self, key: PRNGKey) -> Observations:
         """Draw x from p(x|z), one for each z."""
         ...
+
+
+class BestScale(NamedTuple):
+    """Scale under which p(x|z) is most likely, the locations held, and what it would give.
+
+    Attributes:
+        scale: scale.
+        log_likelihood: log p(x|z) with it, in nats.
+    """
+
+    scale: float
+    log_likelihood: float
 
 
 D = TypeVar("D", bound=Distribution)
@@ -103,6 +115,18 @@ class Likelihood(Protocol[D]):
         """
         ...
 
+    @classmethod
+    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale | None:
+        """Return the best scale, given a mean log-likelihood under a fixed one; None without scale.
+
+        Args:
+            log_likelihood: mean of log p(x|z) with ``scale``, in nats.
+            scale: scale of all pixels.
+            num_values: pixels times channels.
+        """
+        del log_likelihood, scale, num_values
+        return None
+
     def with_optimal_scale(self, distribution: D, x: Observations) -> D:
         """Return the distribution whose ``log_prob`` is trained; by default ``distribution``.
 
@@ -118,15 +142,18 @@ class Likelihood(Protocol[D]):
         del x
         return distribution
 
-    def update(self, params: Params, distribution: D, x: Observations) -> Params:
+    def update(
+        self, params: Params, distribution: D, x: Observations, step: Int[Array, ""]
+    ) -> Params:
         """Return the parameters with those that have no gradient moved to the batch's optimum.
 
         Args:
             params: parameters from :meth:`init`, after the optimizer's update.
             distribution: distribution p(x|z) of the batch, with or without the optimal scale.
             x: batch of examples.
+            step: number of updates before this one.
         """
-        del distribution, x
+        del distribution, x, step
         return params
 
 

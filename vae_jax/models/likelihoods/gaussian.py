@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.models.likelihoods.base import IMAGE_AXES, flat
+from vae_jax.models.likelihoods.base import IMAGE_AXES, BestScale, flat
 from vae_jax.models.likelihoods.location_scale import LocationScale, LogScales, log_of_mean
 from vae_jax.models.soft_clamp import finite_exp
 from vae_jax.types import EventAxes, Observations, PRNGKey
@@ -75,3 +75,16 @@ class GaussianLikelihood(LocationScale[IndependentGaussian]):
     ) -> IndependentGaussian:
         """Return the distribution with these means and log standard deviations."""
         return IndependentGaussian(loc, log_scale, event)
+
+    @classmethod
+    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale:
+        """Return the root of the mean squared error, from log p = -D/2 (ln 2 pi s^2 + MSE / s^2).
+
+        Example:
+            >>> GaussianLikelihood.best_scale(-HALF_LOG_2PI - 0.125, 1.0, 1).scale  # MSE = 1/4
+            0.5
+        """
+        constant = 2 * (HALF_LOG_2PI + math.log(scale))
+        square = scale**2 * max(-2 * log_likelihood / num_values - constant, 1e-12)
+        best = -0.5 * num_values * (2 * HALF_LOG_2PI + math.log(square) + 1)
+        return BestScale(math.sqrt(square), best)

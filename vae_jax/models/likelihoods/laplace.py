@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vae_jax.models.likelihoods.base import IMAGE_AXES, flat
+from vae_jax.models.likelihoods.base import IMAGE_AXES, BestScale, flat
 from vae_jax.models.likelihoods.location_scale import LocationScale, LogScales, log_of_mean
 from vae_jax.models.soft_clamp import finite_exp
 from vae_jax.types import EventAxes, Observations, PRNGKey
@@ -75,3 +75,14 @@ class LaplaceLikelihood(LocationScale[IndependentLaplace]):
     ) -> IndependentLaplace:
         """Return the distribution with these medians and log mean absolute deviations."""
         return IndependentLaplace(loc, log_scale, event)
+
+    @classmethod
+    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale:
+        """Return the mean absolute error, from log p = -D (ln 2 s + MAE / s).
+
+        Example:
+            >>> LaplaceLikelihood.best_scale(-math.log(2) - 0.25, 1.0, 1).scale
+            0.25
+        """
+        deviation = scale * max(-log_likelihood / num_values - math.log(2 * scale), 1e-12)
+        return BestScale(deviation, -num_values * (math.log(2 * deviation) + 1))

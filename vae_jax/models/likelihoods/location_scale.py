@@ -6,12 +6,13 @@ knowledge of x, p(x|z) is no density, so evaluation uses a number that does not 
 running average of those optima, kept in ``params`` by :meth:`LocationScale.update`.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models.likelihoods.base import (
@@ -72,7 +73,7 @@ class LocationScale(Likelihood[L]):
         scale_mode: source of the scale. ``fixed``: ``hparams.scale``. ``learned``: one parameter,
             initially ``hparams.scale``. ``per_pixel``: a second output, the log-ratio to
             ``hparams.scale``, within a factor e^6. ``optimal``: the batch's optimum in training
-            and its running average, initially ``hparams.scale``, in evaluation.
+            and its running average in evaluation; ``hparams.scale`` is not read.
     """
 
     encodings: ClassVar[tuple[str, ...]] = ("pixels", "reals", "standardized")
@@ -138,16 +139,22 @@ class LocationScale(Likelihood[L]):
         loc, event = distribution.loc, distribution.event
         return self.make(loc, _each(distribution.optimal_log_scale(x), loc, event), event)
 
-    def update(self, params: Params, distribution: L, x: Observations) -> Params:
+    def update(
+        self, params: Params, distribution: L, x: Observations, step: Int[Array, ""]
+    ) -> Params:
         """Return the running average of the batches' optimal log-scales, in mode ``optimal``.
 
-        In the other modes the parameters are returned unchanged. The average is of the logarithm:
-        an initial scale that is wrong by any factor is then forgotten equally fast.
+        In the other modes the parameters are returned unchanged. The average is of the logarithm,
+        and is corrected for its start as Adam's moments are (Kingma & Ba 2015, section 3): after t
+        updates it is ``(1 - d) sum_i d^(t-i) new_i / (1 - d^t)``, into which no initial scale
+        enters.
         """
         if self.scale_mode != "optimal":
             return params
         new, old = distribution.optimal_log_scale(x), params["log_scale"]
-        return {"log_scale": AVERAGE_DECAY * old + (1.0 - AVERAGE_DECAY) * new}
+        done = (step + 1).astype(old.dtype)
+        share = (1.0 - AVERAGE_DECAY) / -jnp.expm1(done * math.log(AVERAGE_DECAY))
+        return {"log_scale": old + share * (new - old)}
 
 
 def log_of_mean(deviations: Observations) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ ScaleMode = Literal["fixed", "learned", "per_pixel", "optimal"]
 SCALE_MODES: tuple[str, ...] = get_args(ScaleMode)
 """Sources of the scale. ``fixed``: hparams.scale; ``learned``: one parameter, initially that;
 ``per_pixel``: an output of the decoder, relative to it; ``optimal``: the batch's optimum and its
-running average, initially hparams.scale (sigma-VAE)."""
+running average (sigma-VAE)."""
 
 MAX_LOG_RATIO = 6.0
 """Bound of a log-ratio: an output changes a scale by less than a factor e^6, about 400."""

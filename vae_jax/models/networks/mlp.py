@@ -70,7 +70,7 @@ class MLPEncoder(nn.Module):
     def __call__(self, x: Float[Array, "batch *event"]) -> Float[Array, "batch features"]:
         """Return the features of the last hidden layer; the flattened x if there is none."""
         spec, activation = self.spec, ACTIVATIONS[self.spec.activation]
-        h = x.reshape(len(x), -1)
+        h = x.reshape(x.shape[0], -1)
         for size in spec.hidden_sizes:
             dense = optional_weight_norm(Dense(size, dtype=spec.dtype), spec.weight_norm)
             h = activation(dense(h))

@@ -100,6 +100,10 @@ class Gaussian(NamedTuple):
             apply_mask(latent_mask, self.mean), apply_mask(latent_mask, self.log_var), latent_mask
         )
 
+    def first(self, num_latents: int) -> "Gaussian":
+        """Return q of the first latents alone, its marginal."""
+        return Gaussian(self.mean[..., :num_latents], self.log_var[..., :num_latents])
+
     @property
     def center(self) -> Latents:
         """Mean of q(z|x)."""

@@ -66,7 +66,8 @@ class Angle(NamedTuple):
         margin = 26.0 / order + 1.5
         high = 0.5 * jnp.log1p(4.0 * jax.lax.stop_gradient(concentration) / order) + margin
         step = (high + margin) / (NODES - 1)
-        s = jnp.arange(NODES, dtype=step.dtype) * step[..., None] - margin
+        nodes = prepend_axes(jnp.arange(NODES, dtype=step.dtype), step.ndim + 1)
+        s = nodes * step[..., None] - margin
         distance = 2.0 * jax.nn.sigmoid(-2.0 * s)
         log_sech = jnp.log(2.0) - jnp.abs(s) - jnp.log1p(jnp.exp(-2.0 * jnp.abs(s)))
         terms = order * log_sech - concentration[..., None] * distance
@@ -211,13 +212,20 @@ class VonMisesFisher(NamedTuple):
     def draw(self, noise: Float[Array, "*shape size"]) -> SampleAndLogProb:
         """Return the sample and its log-density, exact also where z is close to mu."""
         z, distance = self._sample(noise)
-        return SampleAndLogProb(z, self.log_peak - self.concentration * distance)
+        return SampleAndLogProb(z, self._log_density(distance))
 
     def log_prob(self, z: Latents) -> Float[Array, "*batch"]:
         """Return log q(z|x) in nats at a point z of the sphere."""
         mu = prepend_axes(self.direction, z.ndim)
         distance = 0.5 * jnp.sum((z - mu) ** 2, axis=-1)  # 1 - mu . z of two unit vectors
-        return self.log_peak - self.concentration * distance
+        return self._log_density(distance)
+
+    def _log_density(self, distance: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Return log q(z|x) in nats at the points with this 1 - mu . z; particles come first."""
+        peak, kappa = (
+            prepend_axes(each, distance.ndim) for each in (self.log_peak, self.concentration)
+        )
+        return peak - kappa * distance
 
     def path_log_prob(
         self, z: Latents, noise: Float[Array, "*shape size"]

@@ -8,6 +8,7 @@ terms in nats per example (``train_elbo``, ``valid_kl``, ...). :class:`Logger` i
 
 from vae_jax.pipeline.loggers.base import Logger, StartedStudy, opened
 from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
+from vae_jax.pipeline.loggers.notebook import NotebookProgress, progress_bar
 from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
 from vae_jax.pipeline.loggers.tensorboard import TensorBoardLogger
 from vae_jax.pipeline.loggers.terms import format_terms
@@ -16,11 +17,13 @@ __all__ = [
     "EvaluationProgress",
     "JSONLinesLogger",
     "Logger",
+    "NotebookProgress",
     "StartedStudy",
     "TensorBoardLogger",
     "TrainingProgress",
     "format_terms",
     "opened",
+    "progress_bar",
     "read",
     "read_whole",
 ]

@@ -1,4 +1,6 @@
-"""Figures as PNG files, drawn from arrays and rows; the only modules that import matplotlib.
+"""Figures drawn from arrays and rows, and their PNG files; the only modules with matplotlib.
+
+Each function returns its figure and writes it where it is given a path.
 
 Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
 black) or three; `View` makes them of x of any kind. Latents are named z1, z2, ... in the order of
@@ -20,12 +22,14 @@ from vae_jax.reporting.plots.images import (
 )
 from vae_jax.reporting.plots.latents import kl_per_latent
 from vae_jax.reporting.plots.rate_distortion import rate_distortion
+from vae_jax.reporting.plots.terms import Term
 from vae_jax.reporting.plots.training import training_curves
 from vae_jax.reporting.plots.vectors import vector_reconstructions
 from vae_jax.reporting.plots.views import View
 
 __all__ = [
     "Bound",
+    "Term",
     "View",
     "bounds",
     "curves_over_axis",

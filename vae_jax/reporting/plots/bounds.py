@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from vae_jax.evaluation import columns
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 
 
 class Bound(NamedTuple):
@@ -30,11 +30,11 @@ class Bound(NamedTuple):
 
 
 @matplotlib.rc_context(style.STYLE)
-def bounds(path: Path, panels: Mapping[str, Sequence[Bound]]) -> None:
+def bounds(path: Path | None, panels: Mapping[str, Sequence[Bound]]) -> Figure:
     """Draw each panel's bounds as points with bars of two standard errors, the first on top.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       panels: bounds by the panel's title, all on the same examples.
     """
     tallest = max(map(len, panels.values()))
@@ -52,3 +52,4 @@ def bounds(path: Path, panels: Mapping[str, Sequence[Bound]]) -> None:
         axes.set_xlabel(columns.NATS)
         axes.set_title(title)
     style.save(figure, path)
+    return figure

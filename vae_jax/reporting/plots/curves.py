@@ -8,11 +8,11 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 from vae_jax.reporting.plots.terms import TERMS, Term
 from vae_jax.reporting.table import Cells
 from vae_jax.types import Row
@@ -23,12 +23,12 @@ _ROOM = 0.13  # share of an axis that a label takes
 
 @matplotlib.rc_context(style.STYLE)
 def curves_over_axis(
-    path: Path, rows: Sequence[Row], axis: str, shown: Sequence[Term] = TERMS
-) -> None:
+    path: Path | None, rows: Sequence[Row], axis: str, shown: Sequence[Term] = TERMS
+) -> Figure:
     """Draw terms along one axis: means over seeds with errors, and every run as a dot.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       rows: rows that differ in nothing but the axis and the seed.
       axis: name of the axis; numbers are drawn to scale, a logarithmic one where they span a wide
         range.
@@ -51,6 +51,7 @@ def curves_over_axis(
         panel.set_axis_off()
     _key(panels[len(shown)], cells[0])
     style.save(figure, path)
+    return figure
 
 
 def _scale(panel: Axes, values: Sequence[Any]) -> Float[np.ndarray, " values"]:

@@ -6,25 +6,25 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer
-from matplotlib.figure import Figure
 
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 
 _MOST_NAMED = 20  # labels that a legend can hold
 
 
 @matplotlib.rc_context(style.STYLE)
 def embedding(
-    path: Path,
+    path: Path | None,
     points: Float[np.ndarray, "n 2"],
     labels: Integer[np.ndarray, " n"],
     title: str,
     names: Sequence[str] = (),
-) -> None:
+) -> Figure:
     """Draw codes in the plane, coloured by label, which is written in the middle of its points.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       points: a point for each example.
       labels: labels of the points, whole numbers.
       title: title of the figure.
@@ -47,3 +47,4 @@ def embedding(
     axes.set(xticks=[], yticks=[], title=title)
     axes.spines[:].set_visible(False)
     style.save(figure, path)
+    return figure

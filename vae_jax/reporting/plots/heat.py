@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 from vae_jax.reporting.plots.terms import TERMS, Term
 from vae_jax.reporting.table import Cells
 from vae_jax.types import Row
@@ -26,35 +26,39 @@ _WIDTH = 11.0  # inches that panels in a line may take
 
 
 @matplotlib.rc_context(style.STYLE)
-def heat_maps(path: Path, rows: Sequence[Row], axes: tuple[str, str]) -> None:
-    """Draw five terms over two axes, each cell the mean over seeds with its standard error.
+def heat_maps(
+    path: Path | None, rows: Sequence[Row], axes: tuple[str, str], terms: Sequence[Term] = TERMS
+) -> Figure:
+    """Draw terms over two axes, each cell the mean over seeds with its standard error.
 
     The figure reads as a table: the first axis goes across, the second down. The cell of the best
     run is framed; a cell in which every run diverged is hatched, one without runs is empty.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       rows: rows that differ in nothing but the two axes and the seed.
       axes: names of the axes that go across and down.
+      terms: terms, a panel each.
     """
     across, down = axes
     num_across, num_down = (len(table.values(rows, name)) for name in axes)
-    figure, panels = _panels(num_across, num_down)
-    drawn = [term.cells(rows, (down, across)) for term in TERMS]
-    for panel, term, cells in zip(panels, TERMS, drawn, strict=False):
+    figure, panels = _panels(num_across, num_down, len(terms) + 1)
+    drawn = [term.cells(rows, (down, across)) for term in terms]
+    for panel, term, cells in zip(panels, terms, drawn, strict=False):
         _draw_cells(panel, term, cells)
         _frame_best(panel, rows, cells, (down, across))
         panel.set(title=term.title, xlabel=format.axis(across), ylabel=format.axis(down))
-    _key(panels[len(TERMS)], drawn[0])
+    _key(panels[len(terms)], drawn[0])
     style.save(figure, path)
+    return figure
 
 
-def _panels(num_across: int, num_down: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure of six panels, as many in a line as fit."""
+def _panels(num_across: int, num_down: int, count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of panels, as many in a line as fit."""
     width = max(2.6, num_across * _CELL[0] + _FRAME[0])
     height = max(1.7, num_down * _CELL[1] + _FRAME[1])
-    in_line = next(n for n in (3, 2, 1) if n * width <= _WIDTH or n == 1)
-    lines = 6 // in_line
+    in_line = next(n for n in (3, 2, 1) if n <= count and (n * width <= _WIDTH or n == 1))
+    lines = -(-count // in_line)
     figure = Figure(figsize=(in_line * width, lines * height), layout="constrained")
     return figure, list(np.ravel(figure.subplots(lines, in_line)))
 

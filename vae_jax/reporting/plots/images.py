@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from vae_jax.reporting import format
 from vae_jax.reporting.plots import mosaic, style
-from vae_jax.reporting.plots.style import Grid, Images
+from vae_jax.reporting.plots.style import Figure, Grid, Images
 
 _PIXELS = 1180  # largest width of a grid of grids
 _LINE = 12  # images of a cell in one line where there is a single column
@@ -21,8 +21,8 @@ Tiles = Float[np.ndarray, "rows columns tiles height width channels"]
 
 @matplotlib.rc_context(style.STYLE)
 def reconstructions(
-    path: Path, images: Images, reconstructions: Images, noun: str = "image"
-) -> None:
+    path: Path | None, images: Images, reconstructions: Images, noun: str = "image"
+) -> Figure:
     """Draw test images, each above its reconstruction, in lines of at most ten."""
     columns = min(len(images), 10)
     pairs = np.stack(
@@ -33,26 +33,28 @@ def reconstructions(
     mosaic.label_rows(axes, [f"test {noun}", "reconstruction"] * (len(grid) // 2))
     axes.set_title(f"Test {noun}s and their reconstructions")
     style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
-def samples(path: Path, images: Images) -> None:
+def samples(path: Path | None, images: Images) -> Figure:
     """Draw images in a square grid, row by row."""
     figure, axes = mosaic.figure(mosaic.lines(images, int(np.ceil(np.sqrt(len(images))))))
     axes.set_title("Samples from the prior, shown as means of the likelihood")
     style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
 def manifold(
-    path: Path,
+    path: Path | None,
     images: Float[np.ndarray, "side side height width channels"],
     values: Float[np.ndarray, " side"],
-) -> None:
+) -> Figure:
     """Draw the decoder means over a two-dimensional latent space.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       images: `images[i, j]` is decoded from z1 = `values[j]`, z2 = `values[i]`.
       values: ascending; z1 grows to the right and z2 upwards.
     """
@@ -65,20 +67,21 @@ def manifold(
     axes.set_ylabel("z2", rotation=0, labelpad=10)
     axes.set_title("Decoder means over the two latents")
     style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
 def traversals(
-    path: Path,
+    path: Path | None,
     images: Grid,
     latents: Int[np.ndarray, " rows"],
     values: Float[np.ndarray, " columns"],
     kl: Float[np.ndarray, " latents"] | None = None,
-) -> None:
+) -> Figure:
     """Draw one latent per row moved through `values`, the others held.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       images: `images[i, j]` is decoded with latent `latents[i]` at `values[j]`.
       latents: indices of the latents, counted from 0 (and drawn as z1, z2, ...).
       values: values of the latent that is moved.
@@ -94,19 +97,20 @@ def traversals(
     axes.set_xlabel("value of the latent")
     axes.set_title("One latent moved at a time")
     style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
 def interpolations(
-    path: Path,
+    path: Path | None,
     images: Grid,
     ends: Float[np.ndarray, "rows 2 height width channels"] | None = None,
     noun: str = "image",
-) -> None:
+) -> Figure:
     """Draw decoded paths between the codes of two test images, one pair per row.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       images: a path per row; its first and last image are reconstructions of test images.
       ends: test images of both ends, drawn left and right of their path.
       noun: what one x is called.
@@ -122,20 +126,22 @@ def interpolations(
     mosaic.label_columns(axes, labels)
     axes.set_title(f"Straight paths in latent space between two test {noun}s")
     style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
-def samples_by_class(path: Path, images: Grid, names: Sequence[str]) -> None:
+def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> Figure:
     """Draw samples of a conditional model, a row for each class under its name."""
     figure, axes = mosaic.figure(images)
     mosaic.label_rows(axes, names)
     axes.set_title("Samples of each class, shown as means of the likelihood")
     style.save(figure, path)
+    return figure
 
 
 @matplotlib.rc_context(style.STYLE)
 def grid_of_images(
-    path: Path,
+    path: Path | None,
     images: Tiles,
     down: str,
     down_values: Sequence[Any],
@@ -144,11 +150,11 @@ def grid_of_images(
     title: str,
     reference: Images | None = None,
     noun: str = "image",
-) -> None:
+) -> Figure:
     """Draw a small mosaic of images for every cell of two axes.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       images: `images[i, j]` belong to `down_values[i]` and `across_values[j]`; NaN where there are
         none, which is drawn as a cross.
       down: name of the axis that goes down; "" for none.
@@ -173,6 +179,7 @@ def grid_of_images(
     axes.set_ylabel(format.axis(down))
     axes.set_title(title, pad=10)
     style.save(figure, path)
+    return figure
 
 
 def _joined(

@@ -5,17 +5,17 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float
-from matplotlib.figure import Figure
 
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 
 
 @matplotlib.rc_context(style.STYLE)
 def kl_per_latent(
-    path: Path, kl: Float[np.ndarray, " latents"], active: Bool[np.ndarray, " latents"]
-) -> None:
+    path: Path | None, kl: Float[np.ndarray, " latents"], active: Bool[np.ndarray, " latents"]
+) -> Figure:
     """Draw the KL of each latent in nats per example, largest first, inactive ones coloured."""
     order = np.argsort(-kl, kind="stable")
     positions, heights, inactive = np.arange(len(kl)), kl[order], ~active[order]
@@ -35,3 +35,4 @@ def kl_per_latent(
     axes.set_ylabel(f"KL ({columns.NATS})")
     axes.set_title(f"KL per latent: {active.sum()} of {len(kl)} active")
     style.save(figure, path)
+    return figure

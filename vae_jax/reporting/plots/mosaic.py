@@ -5,10 +5,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from jaxtyping import Int, UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from vae_jax.reporting.plots import style
-from vae_jax.reporting.plots.style import Grid, Images
+from vae_jax.reporting.plots.style import Figure, Grid, Images
 
 _TILE_PIXELS = 112  # largest width of an image
 _GAP, _BREAK = 2, 14  # pixels of the figure between images, whatever their size

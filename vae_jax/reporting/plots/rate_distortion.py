@@ -8,12 +8,12 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 from vae_jax.reporting.plots.terms import DISTORTION, RATE
 from vae_jax.reporting.table import Cells
 from vae_jax.types import Row
@@ -29,14 +29,14 @@ class _Curve(NamedTuple):
 
 
 @matplotlib.rc_context(style.STYLE)
-def rate_distortion(path: Path, rows: Sequence[Row], by: str = "") -> None:
+def rate_distortion(path: Path | None, rows: Sequence[Row], by: str = "") -> Figure:
     """Draw distortion against rate, a curve along beta for each value of another axis.
 
     Grey lines join points of equal ELBO: rate + distortion = -ELBO, as beta = 1 weighs them
     (Alemi et al. 2018, "Fixing a Broken ELBO", figure 1).
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       rows: rows that differ in nothing but beta, `by` and the seed.
       by: name of the other axis, "" for none.
     """
@@ -61,6 +61,7 @@ def rate_distortion(path: Path, rows: Sequence[Row], by: str = "") -> None:
         look = {"frameon": True, "framealpha": 1.0, "edgecolor": "white"}
         axes.legend(title=format.axis(by), alignment="left", loc="upper right", **look)
     style.save(figure, path)
+    return figure
 
 
 def _draw_curve(axes: Axes, curve: _Curve, label: str) -> None:

@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from vae_jax.runtime import files
 
@@ -49,11 +49,24 @@ DPIS = (130, 100, 75, 50)  # the first at which the file is small enough
 MAX_BYTES = 400_000
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG file at the finest resolution that stays below the size limit."""
+class Figure(matplotlib.figure.Figure):
+    """Figure of matplotlib that a notebook shows as it is written, without ``pyplot``."""
+
+    def _repr_png_(self) -> bytes:
+        return as_png(self)
+
+
+def save(figure: Figure, path: Path | None) -> None:
+    """Write a PNG file, unless there is no path."""
+    if path is not None:
+        files.write_bytes(path, as_png(figure))
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a PNG at the finest resolution that stays below the size limit."""
     images = (_png(figure, dpi) for dpi in DPIS)
     fitting = (image for image in images if len(image) <= MAX_BYTES)
-    files.write_bytes(path, next(fitting, None) or _png(figure, DPIS[-1]))
+    return next(fitting, None) or _png(figure, DPIS[-1])
 
 
 def _png(figure: Figure, dpi: int) -> bytes:

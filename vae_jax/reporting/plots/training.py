@@ -7,12 +7,12 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
@@ -20,11 +20,11 @@ _TERMS = [columns.TERMS[name] for name in ("elbo", "log_likelihood", "kl")]
 
 
 @matplotlib.rc_context(style.STYLE)
-def training_curves(path: Path, metrics: Sequence[Row], run: int = 0) -> None:
+def training_curves(path: Path | None, metrics: Sequence[Row], run: int = 0) -> Figure:
     """Draw ELBO, log-likelihood and KL of one run against the step, train and valid.
 
     Args:
-      path: the PNG file to write.
+      path: the PNG file to write; None for no file.
       metrics: rows of `metrics.jsonl`, of any number of runs.
       run: number of the run to draw.
     """
@@ -36,6 +36,7 @@ def training_curves(path: Path, metrics: Sequence[Row], run: int = 0) -> None:
         axes.set_title(f"{term.label} ({term.unit})")
         axes.set_xlabel("training step")
     style.save(figure, path)
+    return figure
 
 
 def _curves_panel(axes: Axes, rows: Sequence[Row], term: str) -> None:

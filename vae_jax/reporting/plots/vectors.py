@@ -5,10 +5,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vae_jax.reporting.plots import style
+from vae_jax.reporting.plots.style import Figure
 
 _COLUMNS, _MOST = 4, 12
 _MOST_BARS = 60  # more dimensions are drawn as a curve
@@ -16,8 +16,10 @@ _MOST_BARS = 60  # more dimensions are drawn as a curve
 
 @matplotlib.rc_context(style.STYLE)
 def vector_reconstructions(
-    path: Path, vectors: Float[np.ndarray, "n dims"], reconstructions: Float[np.ndarray, "n dims"]
-) -> None:
+    path: Path | None,
+    vectors: Float[np.ndarray, "n dims"],
+    reconstructions: Float[np.ndarray, "n dims"],
+) -> Figure:
     """Draw test vectors as bars, or as curves where they are long, with their reconstructions.
 
     Args:
@@ -48,3 +50,4 @@ def vector_reconstructions(
     for own in axes[-1]:
         own.set_xlabel("dimension of x")
     style.save(figure, path)
+    return figure

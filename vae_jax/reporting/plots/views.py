@@ -28,8 +28,8 @@ class View(NamedTuple):
     Example:
         >>> View().pictures(np.zeros((5, 8, 8, 4))).shape
         (5, 8, 8, 3)
-        >>> View.of(np.array([[-1.0, 3.0], [0.0, 2.0]]), is_unit=False).caption
-        'Bars from -1 to 3, from the line of 0.'
+        >>> View.of(np.array([[1.0, 3.0], [2.0, 2.0]]), is_unit=False).caption
+        'Bars from 1 to 3, from 1.'
     """
 
     rank: int = 3

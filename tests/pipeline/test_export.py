@@ -1,0 +1,64 @@
+"""Functions of every member can be exported: they are traced with a batch of unknown size."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+
+from vae_jax.config import build
+from vae_jax.config.flags import Config
+from vae_jax.config.members import KINDS
+from vae_jax.models.vae import TrainedVAE
+from vae_jax.pipeline import export
+
+MEMBERS = [
+    (kind, name) for kind in ("network", "likelihood", "posterior", "prior") for name in KINDS[kind]
+]
+SMALL = {"hidden_sizes": (4,), "latent_size": 3}
+
+
+def _config(kind: str, name: str) -> Config:
+    member = KINDS[kind][name]
+    more = {"conditional": True} if getattr(member, "needs_labels", False) else {}
+    own = Config(**SMALL, **more, **{kind: name})
+    if kind == "posterior":
+        priors = KINDS["prior"].items()
+        fitting = (prior for prior, each in priors if each.support == member.support)
+        return own.replace(prior=next(fitting))
+    if kind == "prior":
+        posteriors = KINDS["posterior"].items()
+        fitting = (each for each, family in posteriors if family.support == member.support)
+        return own.replace(posterior=next(fitting))
+    return own
+
+
+@pytest.fixture
+def unchecked():
+    """No type checks: they cannot compare a shape of unknown size with a property's."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize(("kind", "name"), MEMBERS)
+def test_a_batch_of_any_size_goes_through_every_member(kind, name, unchecked):
+    config = _config(kind, name)
+    model, hparams = build.train_spec(config, (8, 8, 1), 2).model, build.hparams([config])
+    hparams = jax.tree.map(lambda a: a[0], hparams)
+    params = jax.eval_shape(lambda: model.init(hparams, jnp.full((8, 8, 1), 0.5)))
+    (n,) = jax.export.symbolic_shape("n")
+    x, z, key = ((n, 8, 8, 1), "float32"), ((n, 3), "float32"), ((2,), "uint32")
+    y = [((n,), "int32")] if model.num_classes else []
+    for fn, shapes in (
+        (export._encode, [x]),
+        (export._decode, [z]),
+        (export._sample, [key, z]),
+    ):
+        arguments = [jax.ShapeDtypeStruct(*shape) for shape in (*shapes, *y)]
+        found = jax.eval_shape(
+            lambda params, *given, fn=fn: fn(TrainedVAE(model, hparams, params), *given),
+            params,
+            *arguments,
+        )
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(found)} == {n}

@@ -1,0 +1,218 @@
+"""Studies trained from Python: go on without a break, become workdirs, refuse what is no bound."""
+
+import jax
+import numpy as np
+import pytest
+
+import vae_jax
+import vae_jax.data
+from tests.oracles import tiny_data
+from tests.pipeline.small import SMALL, read_csv
+from vae_jax import cli
+from vae_jax.config import build, command_line
+from vae_jax.models.likelihoods import LIKELIHOODS
+from vae_jax.models.posteriors import FullGaussian
+from vae_jax.pipeline.loggers import NotebookProgress
+from vae_jax.reporting import figures
+from vae_jax.runtime.errors import InputError
+
+DATA = tiny_data(80)
+SHAPE = DATA.event_shape
+SPEC = vae_jax.TrainSpec(vae_jax.VAE(SHAPE, 3, vae_jax.MLP((8,))), batch_size=16, binarize="static")
+GRID = vae_jax.grid(beta=[0.1, 4.0], latent_size=3)
+
+
+@pytest.fixture(scope="module")
+def short():
+    return vae_jax.fit(SPEC, GRID, DATA, 5, eval_every=2)
+
+
+@pytest.fixture(scope="module")
+def straight():
+    return vae_jax.fit(SPEC, GRID, DATA, 9, eval_every=2)
+
+
+def _assert_same(found, wanted):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _without_seconds(rows):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "ms_per_step")} for row in rows]
+
+
+def test_more_updates_give_the_state_of_a_training_without_a_break(short, straight):
+    before = [np.array(leaf) for leaf in jax.tree.leaves(short.state)]
+    longer = short.fit(DATA, 9, eval_every=2)
+    _assert_same(longer.state, straight.state)
+    _assert_same(short.state, before)
+    assert [row["step"] for row in longer.metrics] == [s for s in (2, 4, 5, 6, 8, 9) for _ in "ab"]
+    assert [row["step"] for row in longer.table] == [9, 9]
+    assert longer.fit(DATA, 9).state.step.tolist() == [9, 9]
+
+
+def test_each_interval_is_reported_with_its_rows(short):
+    seen = []
+    vae_jax.fit(SPEC, GRID, DATA, 5, eval_every=2, on_progress=seen.append)
+    rows = [row for rows in seen for row in rows]
+    assert _without_seconds(rows) == _without_seconds(short.metrics)
+    assert all("valid_elbo" in row for row in rows)
+
+
+def test_a_saved_study_is_the_same_when_it_is_opened(short, tmp_path):
+    opened = vae_jax.load_run(short.save(tmp_path / "run"))
+    _assert_same(opened.state.params, short.state.params)
+    assert opened.metrics == short.metrics
+    assert opened.swept == short.swept == ("beta",)
+    assert opened.select(beta=0.1).run == 0
+    assert opened[1].model == short[1].model
+
+
+def test_a_saved_study_goes_on_in_python_and_on_the_command_line(
+    short, straight, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(figures, "draw", lambda *args: [])
+    monkeypatch.setattr(figures, "draw_study", lambda *args: [])
+    monkeypatch.setattr("vae_jax.data.load", lambda *args, **kwargs: DATA)
+    folder = short.save(tmp_path / "run")
+    _assert_same(vae_jax.load_run(folder).fit(DATA, 9).state.params, straight.state.params)
+    flags = [f"--flagfile={folder}/flags.txt", "--num_steps=9", "--eval_particles=2"]
+    assert cli.main(flags) == 0
+    _assert_same(vae_jax.load_run(folder).state.params, straight.state.params)
+    assert [row["step"] for row in read_csv(folder)] == ["9", "9"]
+
+
+def test_results_are_saved_with_the_study(short, tmp_path):
+    scored = short.evaluate(DATA, num_particles=2)
+    opened = vae_jax.load_run(scored.save(tmp_path / "run"))
+    assert opened.table[1]["test_nll"] == scored.table[1]["test_nll"]
+    assert opened.best.run == scored.best.run
+
+
+def test_a_folder_that_holds_something_is_left_alone(short, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError) as caught:
+        short.save(tmp_path)
+    assert (caught.value.setting, caught.value.value) == ("workdir", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+SPECS = [
+    [*SMALL, "--network=conv", "--channels=2,3", "--conditional", "--likelihood=laplace"],
+    [*SMALL, "--posterior=iaf", "--num_flows=3", "--prior=vamp", "--objective=iwae"],
+    [*SMALL, "--top_latent_size=2", "--prior=mixture", "--num_components=4", "--num_particles=2"],
+    [*SMALL, "--tc_weight=2", "--mmd_weight=3", "--schedule=cosine", "--output_bias=zeros"],
+]
+
+
+@pytest.mark.parametrize("argv", SPECS)
+def test_flags_give_the_specification_and_it_gives_the_flags(argv):
+    config = command_line.parse(argv)
+    spec = build.train_spec(config, SHAPE, num_classes=3)
+    settings = {name: getattr(config, name) for name in config.arrays}
+    (again,) = build.configs_of(spec, [settings], 3, workdir=config.workdir)
+    assert build.train_spec(again, SHAPE, num_classes=3) == spec
+
+
+def test_a_member_from_outside_cannot_be_saved_as_flags(short, tmp_path):
+    class MyGaussian(FullGaussian):
+        pass
+
+    model = vae_jax.VAE(SHAPE, 3, vae_jax.MLP((8,)), posterior=MyGaussian())
+    with pytest.raises(InputError, match="posterior=MyGaussian"):
+        build.configs_of(vae_jax.TrainSpec(model), [{}], 0)
+
+
+@pytest.mark.parametrize(
+    ("grid", "spec", "setting"),
+    [
+        (vae_jax.grid(beta=[1.0]), SPEC, "latent_size"),
+        (vae_jax.grid(latent_size=[2, 4]), SPEC, "latent_size"),
+        (GRID, vae_jax.TrainSpec(vae_jax.VAE((9, 9, 1), 3), batch_size=16), "event_shape"),
+        (GRID, vae_jax.TrainSpec(SPEC.model, batch_size=81), "batch_size"),
+    ],
+    ids=["default above max_latents", "above max_latents", "shape", "batch"],
+)
+def test_what_gives_no_bound_is_refused_before_training(grid, spec, setting):
+    for start in (vae_jax.fit, vae_jax.ablate):
+        with pytest.raises(InputError) as caught:
+            start(spec, grid, DATA, 1)
+        assert caught.value.setting == setting
+
+
+def test_a_diverged_run_says_so():
+    wild = vae_jax.fit(SPEC, vae_jax.grid(latent_size=3, learning_rate=[1e-3, 1e30]), DATA, 4)
+    assert wild[0].diverged == -1
+    assert wild[1].diverged == wild.table[1]["diverged"] >= 0
+    assert "diverged at update" in repr(wild[1])
+    assert wild.best.run == 0
+
+
+def test_the_bar_of_a_notebook_shows_steps_and_terms():
+    bar = NotebookProgress(10)
+    bar.advance(5, 2.0)
+    bar._rows = {0: {"run": 0, "train_elbo": -9.0}}
+    assert "value='5' max='10'" in bar.line()
+    assert "train elbo -9.00" in bar.line()
+
+
+@pytest.fixture(scope="module")
+def scored():
+    grid = vae_jax.grid(beta=[0.1, 4.0], latent_size=[2, 3])
+    return vae_jax.ablate(SPEC, grid, DATA, 2)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda plot: plot.samples(9),
+        lambda plot: plot.reconstructions(),
+        lambda plot: plot.reconstructions(DATA.test[:3], run=1),
+        lambda plot: plot.traversals(DATA.test[0]),
+        lambda plot: plot.interpolations(is_spherical=True),
+        lambda plot: plot.curves(),
+        lambda plot: plot.heat("beta", "latent_size", "test_nll"),
+    ],
+)
+def test_a_notebook_shows_what_a_plot_returns(scored, draw):
+    assert draw(scored.plot)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_heat_map_has_the_values_of_its_column(scored):
+    figure = scored.plot.heat("beta", "latent_size", "test_kl")
+    panel = figure.axes[0]
+    shown = panel.collections[0].get_array().reshape(2, 2)
+    for row in scored.table:
+        i, j = [2, 3].index(row["latent_size"]), [0.1, 4.0].index(round(row["beta"], 3))
+        assert shown[i, j] == pytest.approx(row["test_kl"])
+
+
+@pytest.mark.parametrize("names", [("beta", "seed"), ("beta", "latent_size", "no_such_term")])
+def test_a_heat_map_of_what_is_not_there_is_refused(scored, names):
+    with pytest.raises(InputError, match=f"heat={names[-1]}"):
+        scored.plot.heat(*names)
+
+
+def test_the_report_is_a_page_with_all_figures(scored, tmp_path):
+    page = scored.plot.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") >= 8
+    assert "The best is run" in page
+
+
+def test_vectors_of_real_numbers_are_trained_saved_asked_and_drawn(tmp_path):
+    x = np.random.default_rng(0).normal(2, 3, size=(40, 5)).astype(np.float32)
+    record = vae_jax.data.Provenance("vectors", "vectors", "draws", "cut in order")
+    data = vae_jax.Dataset(x, x[:9], x[:9], None, None, None, record)
+    model = vae_jax.VAE(
+        (5,), 2, vae_jax.MLP((4,)), likelihood=LIKELIHOODS["gaussian"](), num_classes=0
+    )
+    study = vae_jax.fit(
+        vae_jax.TrainSpec(model, batch_size=8), vae_jax.grid(latent_size=2), data, 2
+    )
+    run = vae_jax.load_run(study.save(tmp_path / "run"))[0]
+    assert run.encoding == "reals"
+    np.testing.assert_allclose(run.codes(data, "test"), run.encode(x[:9]).mean, atol=1e-5)
+    assert run.elbo(x[0], jax.random.key(0)).shape == ()
+    with pytest.raises(InputError, match="the data are reals"):
+        run.encode(x.astype(np.uint8))
+    assert study.plot.reconstructions()._repr_png_().startswith(b"\x89PNG")

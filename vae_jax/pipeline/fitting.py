@@ -1,0 +1,125 @@
+"""Training from Python: the updates of one program, with its progress, nothing written."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.data import Dataset
+from vae_jax.evaluation import scoring
+from vae_jax.hparams import HParams
+from vae_jax.pipeline.loggers import NotebookProgress, TrainingProgress, progress_bar
+from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
+from vae_jax.training import compatibility, loop, memory
+from vae_jax.training.intervals import Intervals
+from vae_jax.training.loop import TrainingProgram
+from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.types import Row
+
+OnProgress: TypeAlias = Callable[[Sequence[Row]], None]
+"""Callback with the rows of an interval: one per run, with ``step``, ``run``, ``seconds``,
+``train_*`` and, where valid was evaluated, ``valid_*`` terms in nats per example."""
+
+
+def check(spec: TrainSpec, hparams: HParams, data: Dataset) -> None:
+    """Refuse what cannot be trained, before anything is compiled.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters ``[runs]``.
+        data: data to train on.
+
+    Raises:
+        InputError: naming the setting, its value and the remedy.
+    """
+    model, most = spec.model, int(mesh.to_host(hparams.latent_size).max())
+    if most > model.max_latents:
+        raise InputError(
+            setting="latent_size",
+            value=most,
+            problem=f"exceeds the model's max_latents={model.max_latents}",
+            advice=f"give at most {model.max_latents} (the default is 20), or a wider model",
+        )
+    compatibility.check_data(spec, data)
+    if spec.batch_size > len(data.train):
+        raise InputError(
+            setting="batch_size",
+            value=spec.batch_size,
+            problem=f"exceeds the {len(data.train)} training examples",
+            advice="give at most that many",
+        )
+
+
+def initial_state(spec: TrainSpec, hparams: HParams, data: Dataset) -> TrainState:
+    """Return the state of all runs before the first update."""
+    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams))
+
+
+def train(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    state: TrainState,
+    num_steps: int,
+    *,
+    runs: Sequence[int],
+    seconds: float = 0.0,
+    eval_every: int = 500,
+    max_parallel_runs: int = 0,
+    on_progress: OnProgress | None = None,
+) -> tuple[TrainState, list[Row]]:
+    """Train a state to ``num_steps`` updates and return the new state and the rows on the way.
+
+    Args:
+        spec: model and training.
+        hparams: hyperparameters ``[runs]``.
+        data: data to train on.
+        state: state to go on from; it is copied.
+        num_steps: number of updates in all.
+        runs: numbers of the runs in their study.
+        seconds: training time so far.
+        eval_every: updates between evaluations on valid.
+        max_parallel_runs: number of runs that advance together; 0 for the best of the device.
+        on_progress: is called with the rows of each interval; None for a bar where it can be seen.
+    """
+    start = int(mesh.to_host(state.step)[0])
+    if start >= num_steps:
+        return state, []
+    layout = memory.layout_for(spec, hparams, max_parallel_runs)
+    intervals = Intervals(num_steps, eval_every=eval_every, checkpoint_every=num_steps)
+    program = TrainingProgram(spec, hparams, data, intervals, layout)
+    score_valid = scoring.valid_scorer(spec, hparams, data, layout)
+    rows: list[Row] = []
+    with _reporting(on_progress, num_steps, start) as report:
+        # the loop is donated the memory of its state
+        state, _ = program.compile(jax.tree.map(jnp.copy, state))
+        for output in program.run(state, intervals, score_valid, seconds=seconds):
+            new = [row | {"run": runs[row["run"]]} for row in output.rows]
+            report(new, output.ms_per_step)
+            state = output.state
+            rows += new
+    return state, rows
+
+
+@contextlib.contextmanager
+def _reporting(
+    on_progress: OnProgress | None, num_steps: int, start: int
+) -> Iterator[Callable[[Sequence[Row], float], None]]:
+    """Yield what reports an interval: the callback, or a bar where one can be seen."""
+    if on_progress is not None:
+        yield lambda rows, ms: on_progress(rows)
+        return
+    bar: TrainingProgress | NotebookProgress | None = progress_bar(num_steps, start)
+    if bar is None:
+        yield lambda rows, ms: None
+        return
+    with bar:
+
+        def report(rows: Sequence[Row], ms_per_step: float) -> None:
+            bar.advance(rows[0]["step"], ms_per_step)
+            bar.log(rows)
+
+        yield report

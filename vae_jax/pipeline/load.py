@@ -1,0 +1,242 @@
+"""Reading of a workdir: its study, without its data, its lock or the state of an optimizer.
+
+Nothing is written, so a workdir may be running, copied or read-only. The table needs no array of a
+checkpoint; weights are read when they are first asked for.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_jax import data
+from vae_jax.config import build
+from vae_jax.config.flags import Config
+from vae_jax.data import Dataset
+from vae_jax.pipeline import loggers, results, run_groups, workdir
+from vae_jax.pipeline.run_groups import Recorded
+from vae_jax.pipeline.study import Study
+from vae_jax.pipeline.study_part import StudyPart
+from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.errors import InputError
+from vae_jax.training import checkpoint, loop, memory
+from vae_jax.training.checkpoint import Checkpoints
+from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.types import Row
+
+_TRIES = 3  # a run that goes on may delete a checkpoint while it is read
+
+
+def load_run(folder: str | Path) -> Study:
+    """Open a workdir: its table, learning curves and flags, and all its runs.
+
+    It may be running, finished, copied or read-only, and its data need not be there. A row has
+    results on test where the newest checkpoint was evaluated, otherwise the last learning terms.
+
+    Args:
+        folder: the workdir.
+
+    Raises:
+        InputError: the folder is no workdir, or one of a version that this one cannot read.
+
+    Example:
+        >>> import tempfile, vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> spec = vae_jax.TrainSpec(model, batch_size=8)
+        >>> study = vae_jax.fit(spec, vae_jax.grid(latent_size=2, beta=[1.0, 4.0]), data, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     loaded = load_run(study.save(folder))
+        ...     loaded.select(beta=4.0).codes(data, "test").shape
+        (180, 2)
+    """
+    folder = Path(folder)
+    recorded = run_groups.recorded(folder) if folder.is_dir() else []
+    if not recorded:
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem="holds no runs",
+            advice="give a folder that --workdir or study.save has filled",
+        )
+    found = _results(folder)
+    flags = _flags(folder)
+    configs = [[_config(texts) for texts in group.flags] for group in recorded]
+    swept = tuple(found.get("swept", ())) or _swept(folder)
+    metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
+    return Study(
+        parts=tuple(map(_part, recorded, configs)),
+        table=_table(recorded, configs, found.get("runs", []), metrics, swept),
+        metrics=metrics,
+        swept=swept,
+        name=folder.resolve().name,
+        flags=flags,
+        results=found,
+        read_data=lambda: _load_data(folder, flags),
+    )
+
+
+def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
+    """Return the runs of a group, whose weights and specification are read when they are needed."""
+    spec = run_groups.common_spec(configs, *_shapes(group, configs[0]))
+    hparams = build.hparams(configs)
+    flags = tuple(
+        {name: getattr(config, name) for name in texts if name != "data"}
+        for config, texts in zip(configs, group.flags, strict=True)
+    )
+
+    def read_state(dataset: Dataset) -> TrainState:
+        return _whole_state(group, spec, build.hparams(configs), dataset)
+
+    encoding = group.shapes.get("encoding", "pixels")  # older versions knew no other
+    read_weights = functools.partial(_newest_weights, group)
+    return StudyPart(group.runs, spec, hparams, read_weights, read_state, flags, encoding)
+
+
+def _shapes(group: Recorded, config: Config) -> tuple[tuple[int, ...], int]:
+    """Return the shape of x and the number of classes.
+
+    Raises:
+        InputError: an older version has recorded neither.
+    """
+    if group.shapes:
+        return tuple(group.shapes["event_shape"]), group.shapes["num_classes"]
+    steps = checkpoint.steps(group.folder)
+    if config.conditional or not steps:
+        raise InputError(
+            setting="workdir",
+            value=group.folder.parents[1],
+            problem="an older version has not recorded the number of classes"
+            if steps
+            else "holds no checkpoint yet",
+            advice="train again" if steps else "wait for the first one",
+        )
+    return checkpoint.event_shape(group.folder, steps[-1]), 0
+
+
+def _newest_weights(group: Recorded) -> TrainState:
+    """Return the weights of the newest whole checkpoint.
+
+    Raises:
+        InputError: there is none.
+    """
+    problems: dict[int, str] = {}
+    for _ in range(_TRIES):
+        for step in reversed(checkpoint.steps(group.folder)):
+            try:
+                return checkpoint.restore_weights(group.folder, step)
+            except (DamagedError, OSError) as error:
+                problems[step] = str(error)
+    listed = "; ".join(f"step {step:,}: {problem}" for step, problem in problems.items())
+    raise InputError(
+        setting="workdir",
+        value=group.folder.parents[1],
+        problem=f"no checkpoint can be read ({listed or 'none is written yet'})",
+        advice="wait for the first one, or restore the files from a copy",
+    )
+
+
+def _whole_state(group: Recorded, spec: TrainSpec, hparams: Any, dataset: Dataset) -> TrainState:
+    """Return the newest state with that of the optimizer, for training on."""
+    layout = memory.layout_for(spec, hparams)
+    like = loop.initial_state(spec, hparams, dataset, layout)
+    steps = checkpoint.steps(group.folder)
+    return Checkpoints(group.folder).restore(steps[-1], like) if steps else like
+
+
+def _table(
+    recorded: Sequence[Recorded],
+    configs: Sequence[Sequence[Config]],
+    tested: Sequence[Row],
+    metrics: Sequence[Row],
+    swept: Sequence[str],
+) -> list[Row]:
+    """Return a row per run: with its results where they are those of its newest checkpoint."""
+    known = {row["run"]: row for row in tested}
+    last = {row["run"]: row for row in metrics}
+    rows = []
+    for group, own in zip(recorded, configs, strict=True):
+        step = max(checkpoint.steps(group.folder), default=0)
+        for run, config in zip(group.runs, own, strict=True):
+            settings = {"run": run} | results.settings_of(config, swept)
+            if run in known and known[run]["step"] == step:
+                rows.append(known[run] | settings)  # JSON has no infinite settings
+            else:
+                logged = last.get(run, {"run": run, "step": 0, "seconds": 0.0})
+                rows.append(results.table_row(settings, logged, {}, -1))
+    return sorted(rows, key=lambda row: row["run"])
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    """Return the contents of ``results.json``; nothing where there is none yet."""
+    path = folder / workdir.RESULTS_FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem=f"{path.name} is damaged",
+            advice="start its command again, which writes it anew",
+        ) from None
+
+
+def _lines(folder: Path) -> list[tuple[str, str]]:
+    """Return names and texts of the lines of ``flags.txt``."""
+    path = folder / workdir.FLAGS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    pairs = (line.removeprefix("--").partition("=") for line in lines if line.startswith("--"))
+    return [(name, text) for name, _, text in pairs]
+
+
+def _flags(folder: Path) -> dict[str, Any]:
+    """Return the flags of the study; all as text where this version does not know one of them."""
+    texts = {name: text for name, text in _lines(folder) if name != "sweep"}
+    sweep = tuple(text for name, text in _lines(folder) if name == "sweep")
+    try:
+        config = Config.of_texts(texts, sweep)
+    except (InputError, KeyError):
+        return texts
+    return {name: getattr(config, name) for name in texts}
+
+
+def _swept(folder: Path) -> tuple[str, ...]:
+    return tuple(text.partition("=")[0] for name, text in _lines(folder) if name == "sweep")
+
+
+def _config(texts: dict[str, str]) -> Config:
+    """Return the flags of a run that decide what is trained.
+
+    Raises:
+        InputError: a flag that this version does not know.
+    """
+    try:
+        return Config.of_texts({name: text for name, text in texts.items() if name != "data"})
+    except KeyError as error:
+        (name,) = error.args
+        raise InputError(
+            setting=name,
+            value=texts.get(name, ""),
+            problem="no flag of this version of vae_jax",
+            advice="open the workdir with the version that wrote it",
+        ) from None
+
+
+def _load_data(folder: Path, flags: dict[str, Any]) -> Dataset:
+    """Return the data that a workdir was trained on."""
+    if "dataset" not in flags:
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem=f"{workdir.FLAGS_FILE} does not say on which data it was trained",
+            advice="give the data: vae_jax.load(...)",
+        )
+    return data.load(
+        flags["dataset"],
+        data_dir=flags.get("data_dir") or data.DEFAULT_DATA_DIR,
+        offline_dataset=flags.get("offline_dataset", ""),
+        num_valid=flags.get("num_valid", 0),
+    )

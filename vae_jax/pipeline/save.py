@@ -1,0 +1,107 @@
+"""Writing of a study that was trained from Python, as a workdir like those of the command line."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_jax.config import build, sweeps
+from vae_jax.config.flags import Config, as_text
+from vae_jax.data import Dataset
+from vae_jax.pipeline import loggers, results, run_groups, workdir
+from vae_jax.pipeline.run_groups import RunGroup
+from vae_jax.pipeline.study_part import StudyPart
+from vae_jax.reporting import conclusions, table
+from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
+from vae_jax.training.checkpoint import Checkpoints
+from vae_jax.training.step import TrainState
+from vae_jax.types import Row
+
+
+def write(
+    folder: Path,
+    parts: Sequence[StudyPart],
+    rows: Sequence[Row],
+    metrics: Sequence[Row],
+    swept: Sequence[str],
+    data: Dataset,
+) -> Path:
+    """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
+
+    Args:
+        folder: new or empty folder.
+        parts: runs with the state of their optimizer.
+        rows: table of the study.
+        metrics: learning curves.
+        swept: names of what differs between the runs.
+        data: data that the runs were trained on.
+
+    Raises:
+        InputError: the folder holds something, or a model is not one that flags can name.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem="is not an empty folder",
+            advice="give the name of a new one",
+        )
+    states = [part.read_state(data) for part in parts]
+    configs = [
+        _configs(part, int(mesh.to_host(state.step)[0]), folder, data)
+        for part, state in zip(parts, states, strict=True)
+    ]
+    workdir.make(folder)
+    for number, (part, own, state) in enumerate(zip(parts, configs, states, strict=True)):
+        group = RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
+        run_groups.record(group, data)
+        _write_state(group, state, metrics)
+    loggers.JSONLinesLogger(folder).log(metrics)
+    config = _swept_config(list(itertools.chain(*configs)), swept)
+    if config is None:
+        return folder  # the runs are no product of values, so no command line repeats them
+    workdir.write_flags(folder, config)
+    if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
+        found = results.describe(config, data, list(rows), swept)
+        found |= conclusions.conclude(found, metrics)
+        results.write(config, list(rows), swept, found)
+    return folder
+
+
+def _configs(part: StudyPart, step: int, folder: Path, data: Dataset) -> tuple[Config, ...]:
+    """Return the flags of each run of a part."""
+    facts: dict[str, Any] = {
+        "workdir": str(folder),
+        "dataset": data.record.asked,
+        "num_steps": max(step, 1),
+    }
+    arrays = mesh.to_host(part.hparams)._asdict()
+    settings = [
+        {name: _shortest(values[i]) for name, values in arrays.items()}
+        for i in range(len(part.runs))
+    ]
+    return build.configs_of(part.spec, settings, data.num_classes, **facts)
+
+
+def _shortest(value: Any) -> Any:
+    """Return a number whose text gives the same float32: 0.1 and not 0.10000000149."""
+    return float(str(value)) if value.dtype.kind == "f" else value.item()
+
+
+def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> None:
+    """Write a checkpoint, which knows the number of its log lines."""
+    lines = sum(row["run"] == group.runs[0] for row in metrics)
+    with Checkpoints(group.folder) as checkpoints:
+        checkpoints.save(int(mesh.to_host(state.step)[0]), state, {"lines": lines})
+
+
+def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:
+    """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
+    values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
+    texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
+    config = configs[0].replace(sweep=texts)
+    try:
+        return config if sweeps.configs(config) == list(configs) else None
+    except InputError:
+        return None

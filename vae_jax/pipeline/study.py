@@ -1,0 +1,395 @@
+"""A study: its runs, their table and learning curves, whether trained here or read from a workdir.
+
+:class:`Study` is what ``vae_jax.fit``, ``vae_jax.ablate`` and ``vae_jax.load_run`` return. Its runs
+are in *parts*, each the runs of one compiled program (:class:`StudyPart`).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vae_jax.config.flags import as_text
+from vae_jax.data import Dataset
+from vae_jax.evaluation.evaluators import Runs
+from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
+from vae_jax.hparams import HParams
+from vae_jax.models.vae import TrainedVAE
+from vae_jax.pipeline import fitting, notebook, results, save
+from vae_jax.pipeline.fitting import OnProgress
+from vae_jax.pipeline.study_part import StudyPart, settings_of
+from vae_jax.pipeline.study_plots import StudyPlots
+from vae_jax.pipeline.trained_run import TrainedRun
+from vae_jax.reporting import table
+from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
+from vae_jax.training import memory, vectorized
+from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.types import Row
+
+
+class Curve(NamedTuple):
+    """Learning curve of one term of one run.
+
+    Attributes:
+        step: numbers of updates.
+        value: values of the term after them, in nats per example; NaN of a run that diverged.
+    """
+
+    step: Int[np.ndarray, " points"]
+    value: Float[np.ndarray, " points"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Study:
+    """Runs with their table and learning curves.
+
+    ``study[3]``, ``study.select(beta=4.0)`` and ``study.best`` are
+    :class:`vae_jax.pipeline.trained_run.TrainedRun`; a study is a sequence of them. Weights are
+    read when they are first asked for.
+
+    Attributes:
+        parts: the runs, by compiled program.
+        table: one row per run with the keys of ``results.csv``
+            (:mod:`vae_jax.evaluation.columns`); ``pandas.DataFrame(study.table)`` reads it.
+        metrics: learning curves, the rows of ``metrics.jsonl``.
+        swept: names of what differs between the runs.
+        name: title of figures and reports.
+        flags: flags of the study; empty where they are not known.
+        results: contents of ``results.json``, where there is one.
+        read_data: returns the data that it was trained on.
+
+    Example:
+        >>> import vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
+        >>> spec = vae_jax.TrainSpec(model, batch_size=8)
+        >>> study = vae_jax.ablate(spec, vae_jax.grid(latent_size=[1, 2]), data, num_steps=2)
+        >>> len(study), study.select(latent_size=2).run, study.curve("valid_elbo").step.tolist()
+        (2, 1, [2])
+    """
+
+    parts: tuple[StudyPart, ...]
+    table: list[Row]
+    metrics: list[Row]
+    swept: tuple[str, ...] = ()
+    name: str = "study"
+    flags: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    read_data: Callable[[], Dataset] | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[TrainedRun]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, run: int) -> TrainedRun:
+        """Return a run by its number; negative numbers count from the end.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        numbers = [row["run"] for row in self.table]
+        index = run if run in numbers else run + len(numbers)
+        if isinstance(run, bool) or index not in numbers:
+            raise InputError(
+                setting="run",
+                value=run,
+                problem=f"the study has {len(numbers)} runs, 0 to {len(numbers) - 1}",
+                advice="give the number of one, or study.select(name=value)",
+            )
+        part = next(part for part in self.parts if index in part.runs)
+        i, state = part.runs.index(index), part.state
+        hparams, params = vectorized.take((part.hparams, state.eval_params), i)
+        return TrainedRun(
+            run=index,
+            trained=TrainedVAE(part.spec.model, hparams, params),
+            binarize=part.spec.binarize,
+            encoding=part.encoding,
+            row=self.table[numbers.index(index)],
+            flags=part.flags[i] if part.flags else {},
+            step=int(state.step[i]),
+            diverged=int(state.diverged[i]),
+        )
+
+    def take(self, run: int) -> TrainedRun:
+        """Return a run by its number: the same as ``study[run]``."""
+        return self[run]
+
+    def select(self, **settings: Any) -> TrainedRun:
+        """Return the run with the given settings.
+
+        Args:
+            **settings: values of columns of the table: ``beta=4.0, seed=0``.
+
+        Raises:
+            InputError: there is no such column, no such run, or more than one.
+        """
+        given = ", ".join(f"{name}={as_text(value)}" for name, value in settings.items())
+        for name in settings.keys() - set().union(*self.table):
+            known = ", ".join(self.swept) or "nothing"
+            raise InputError(
+                setting="select",
+                value=given,
+                problem=f"the table has no column {name}",
+                advice=f"give values of what differs: {known}",
+            )
+        found = [row for row in self.table if _has(row, settings)]
+        if len(found) != 1:
+            differing = [name for name in self.swept if len({row[name] for row in found}) > 1]
+            values = [f"{name} is {_values(self.table, name)}" for name in settings]
+            advice = f"give {' and '.join(differing)} too" if found else "; ".join(values)
+            runs = ", ".join(str(row["run"]) for row in found) or "no run"
+            raise InputError(
+                setting="select", value=given, problem=f"is {runs}, not one", advice=advice
+            )
+        return self[found[0]["run"]]
+
+    @property
+    def best(self) -> TrainedRun:
+        """Run of the highest ELBO on valid, or on test where some run has none on valid.
+
+        Raises:
+            InputError: every run diverged.
+        """
+        row = table.leading(self.table)
+        if row is None:
+            raise InputError(
+                setting="best",
+                value=None,
+                problem="every run diverged or has no result yet",
+                advice="take one by its number",
+            )
+        return self[row["run"]]
+
+    def curve(self, term: str, run: int | None = None) -> Curve:
+        """Return the learning curve of a term: ``valid_elbo``, ``train_kl``, ...
+
+        Args:
+            term: key of the rows of ``metrics``.
+            run: number of the run; None for the best.
+
+        Raises:
+            InputError: no row has such a term.
+        """
+        number = self.best.run if run is None else run
+        points = [
+            (row["step"], row[term]) for row in self.metrics if row["run"] == number and term in row
+        ]
+        if not points:
+            known = sorted(set().union(*self.metrics) - {"step", "run", "seconds"})
+            raise InputError(
+                setting="term",
+                value=term,
+                problem=f"is not logged of run {number}",
+                advice=f"give one of {', '.join(known)}",
+            )
+        steps, values = zip(*points, strict=True)
+        return Curve(np.array(steps), np.array([np.nan if v is None else v for v in values], float))
+
+    @property
+    def spec(self) -> TrainSpec:
+        """Specification that all runs share."""
+        return self._only_part.spec
+
+    @property
+    def hparams(self) -> HParams:
+        """Hyperparameters of all runs, ``[runs]``."""
+        return self._only_part.hparams
+
+    @property
+    def state(self) -> TrainState:
+        """State of all runs; every array leads with ``runs``."""
+        return self._only_part.state
+
+    @property
+    def _only_part(self) -> StudyPart:
+        if len(self.parts) != 1:
+            raise InputError(
+                setting="study",
+                value=self.name,
+                problem=f"its runs are {len(self.parts)} programs without a common state",
+                advice="use study.parts, or a run: study[0]",
+            )
+        return self.parts[0]
+
+    @property
+    def data(self) -> Dataset:
+        """Data that the study was trained on, loaded when first asked for.
+
+        Raises:
+            InputError: they cannot be loaded here.
+        """
+        return self._data
+
+    @functools.cached_property
+    def _data(self) -> Dataset:
+        assert self.read_data is not None
+        return self.read_data()
+
+    @property
+    def plot(self) -> StudyPlots:
+        """Figures of the report, as figures of matplotlib: ``study.plot.samples()``."""
+        return StudyPlots(
+            runs=self.__getitem__,
+            best=lambda: self.best,
+            rows=self.table,
+            metrics=self.metrics,
+            swept=self.swept,
+            results={"title": self.name, "flags": _texts(self.flags)} | self.results,
+            data=lambda: self.data,
+        )
+
+    def fit(
+        self,
+        data: Dataset,
+        num_steps: int,
+        *,
+        eval_every: int = 500,
+        max_parallel_runs: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> "Study":
+        """Train on until every run has ``num_steps`` updates; the old study stays as it is.
+
+        The result is that of training without a break, to the bit. Test results are not known of
+        it; see :meth:`evaluate`.
+
+        Args:
+            data: data that the study was trained on.
+            num_steps: number of updates in all.
+            eval_every: updates between evaluations on valid.
+            max_parallel_runs: number of runs that advance together; 0 for the best of the device.
+            on_progress: is called with the rows of each interval; None for a bar in a terminal or
+                notebook, and nothing elsewhere.
+        """
+        parts, rows = [], list(self.metrics)
+        for part in self.parts:
+            old = [row for row in self.metrics if row["run"] in part.runs]
+            trained, new = fitting.train(
+                part.spec,
+                part.hparams,
+                data,
+                part.read_state(data),
+                num_steps,
+                runs=part.runs,
+                seconds=max((row["seconds"] for row in old), default=0.0),
+                eval_every=eval_every,
+                max_parallel_runs=max_parallel_runs,
+                on_progress=on_progress,
+            )
+            parts.append(part.with_state(trained))
+            rows += new
+        last = {row["run"]: row for row in rows}
+        settings = {row["run"]: row for part in parts for row in settings_of(part)}
+        diverged = {
+            run: step
+            for part in parts
+            for run, step in zip(part.runs, mesh.to_host(part.state.diverged).tolist(), strict=True)
+        }
+        table = [
+            results.table_row(settings[run], last.get(run, _not_begun(run)), {}, diverged[run])
+            for run in sorted(settings)
+        ]
+        return dataclasses.replace(
+            self,
+            parts=tuple(parts),
+            table=table,
+            metrics=rows,
+            results={},
+            read_data=lambda: data,
+        )
+
+    def evaluate(self, data: Dataset, *, num_particles: int = 100) -> "Study":
+        """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
+
+        Args:
+            data: data that the study was trained on.
+            num_particles: K of the importance-weighted bound behind ``test_nll``.
+        """
+        measured: dict[int, Row] = {}
+        for part in self.parts:
+            layout = memory.layout_for(part.spec, part.hparams)
+            runs = Runs(part.spec, part.hparams, part.state, data, layout)
+            rows = ImportanceWeightedNLL(num_particles).rows(runs, lambda num_runs: None)
+            measured |= dict(zip(part.runs, rows, strict=True))
+        return dataclasses.replace(
+            self, table=[row | measured[row["run"]] for row in self.table], results={}
+        )
+
+    def save(self, workdir: str | Path) -> Path:
+        """Write the study as a workdir, which ``load_run`` opens and the command line continues.
+
+        Args:
+            workdir: a new or empty folder.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: the folder holds something, or a part of the model is not one that flags
+                can name.
+        """
+        return save.write(
+            Path(workdir), self.parts, self.table, self.metrics, self.swept, self.data
+        )
+
+    def __repr__(self) -> str:
+        return notebook.as_text(self.name, self.table, self.swept)
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html(self.name, self.table, self.swept, lambda: self.plot)
+
+
+def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
+    """Return the study of one program before its first update.
+
+    Args:
+        spec: static specification of the model and its training.
+        hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
+        data: data to train on.
+
+    Raises:
+        InputError: what the model, its hyperparameters and the data do not allow together.
+    """
+    hparams = hparams.as_study()
+    fitting.check(spec, hparams, data)
+    spec = spec.specialized(hparams)
+
+    def state(data: Dataset) -> TrainState:
+        return fitting.initial_state(spec, hparams, data)
+
+    numbers = tuple(range(len(hparams.seed)))
+    part = StudyPart(numbers, spec, hparams, lambda: state(data), state, encoding=data.encoding)
+    rows = settings_of(part)
+    swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
+    table = [results.table_row(own, _not_begun(own["run"]), {}, -1) for own in rows]
+    return Study((part,), table, [], tuple(swept), data.record.used, read_data=lambda: data)
+
+
+def _not_begun(run: int) -> Row:
+    return {"run": run, "step": 0, "seconds": 0.0}
+
+
+def _has(row: Row, settings: dict[str, Any]) -> bool:
+    return all(_equal(row.get(name), value) for name, value in settings.items())
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    """Return whether a cell has a value; numbers to the precision of float32."""
+    if table.is_ordered(found) and table.is_ordered(wanted):
+        return bool(np.isclose(found, wanted, rtol=1e-6, atol=0.0))
+    return found == wanted or as_text(found) == as_text(wanted)
+
+
+def _values(rows: Sequence[Row], name: str) -> str:
+    return " or ".join(dict.fromkeys(as_text(row.get(name)) for row in rows))
+
+
+def _texts(flags: dict[str, Any]) -> dict[str, str]:
+    return {name: as_text(value) for name, value in flags.items()}

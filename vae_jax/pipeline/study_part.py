@@ -1,0 +1,55 @@
+"""Runs of a study that share one compiled program, and where their weights come from."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vae_jax.data import Dataset
+from vae_jax.hparams import HParams
+from vae_jax.runtime import mesh
+from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.types import Row
+
+
+@dataclass(frozen=True, eq=False)
+class StudyPart:
+    """Runs of a study that share one compiled program.
+
+    Attributes:
+        runs: numbers of the runs in the study.
+        spec: specification that they share.
+        hparams: hyperparameters ``[runs]``.
+        read_weights: returns their state, without that of the optimizer where it is read from a
+            workdir; it is called when weights are first asked for.
+        read_state: returns the whole state, with which training can go on.
+        flags: flags of each run that decide what is trained; empty where they are not known.
+        encoding: encoding of the data.
+    """
+
+    runs: tuple[int, ...]
+    spec: TrainSpec
+    hparams: HParams
+    read_weights: Callable[[], TrainState]
+    read_state: Callable[[Dataset], TrainState]
+    flags: tuple[dict[str, Any], ...] = ()
+    encoding: str = "pixels"
+
+    @functools.cached_property
+    def state(self) -> TrainState:
+        """State of the runs; every array leads with ``runs``."""
+        return self.read_weights()
+
+    def with_state(self, state: TrainState) -> "StudyPart":
+        """Return the same runs in another state."""
+        return dataclasses.replace(self, read_weights=lambda: state, read_state=lambda data: state)
+
+
+def settings_of(part: StudyPart) -> list[Row]:
+    """Return the number and the hyperparameters of each run of a part, as Python numbers."""
+    arrays = mesh.to_host(part.hparams)._asdict()
+    return [
+        {"run": run} | {name: values[i].item() for name, values in arrays.items()}
+        for i, run in enumerate(part.runs)
+    ]
