@@ -5,8 +5,10 @@ import json
 import sys
 import zlib
 
+import jax
 import pytest
 
+import vae_jax
 from tests import skeletons
 from tests.pipeline.small import read_csv, read_json, read_metrics
 from vae_jax import cli
@@ -77,6 +79,17 @@ def test_kept_numbers_depend_on_the_files_of_all_members_from_outside(finished):
     for name in chosen:
         text = (finished / f"{name.partition(':')[0]}.py").read_bytes()
         assert mark[name] == zlib.crc32(text)
+
+
+def test_it_is_loaded_and_saved_again_under_the_same_names(finished, tmp_path):
+    study = vae_jax.load_run(finished / "run")
+    part = study.parts[0]
+    assert type(part.spec.model.likelihood).__module__ == "my_likelihood"
+    images = study.select(spread=0.4).sample(jax.random.key(0), 3)
+    assert images.shape == (3, 8, 8, 1)
+    again = vae_jax.load_run(study.save(tmp_path / "again"))
+    assert again.parts[0].spec == part.spec
+    assert [row["spread"] for row in again.table] == [0.2, 0.4]
 
 
 def test_its_logger_has_the_learning_curves(finished):

@@ -29,6 +29,7 @@ from vae_jax.settings import (
     key_of,
     keys_of,
     one_of,
+    some_of,
     whole,
 )
 from vae_jax.training.input_pipeline import ON_DEVICE
