@@ -163,7 +163,10 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
     }
     chosen = {title: (f"`--{flag}`", KINDS[flag]) for flag, title in titles.items()}
     return chosen | {
-        "Regularizers": ("a positive weight", REGULARIZERS),
+        "Regularizers": (
+            "a positive weight; one from outside by `--regularizer` too",
+            REGULARIZERS,
+        ),
         "Evaluators": ("`--evaluate`", EVALUATORS),
     }
 
@@ -326,9 +329,14 @@ def interfaces_page() -> str:
 
 
 def _classes_beside(base: type) -> Iterator[type]:
-    """Yield the public classes of the module of a base class, in their order."""
+    """Yield the public classes of a base class's module, without members, in their order."""
     for name, value in vars(sys.modules[base.__module__]).items():
-        if inspect.isclass(value) and value.__module__ == base.__module__ and name[0] != "_":
+        is_own = inspect.isclass(value) and value.__module__ == base.__module__
+        if (
+            is_own
+            and name[0] != "_"
+            and (base not in value.__mro__[1:] or inspect.isabstract(value))
+        ):
             yield value
 
 
