@@ -163,10 +163,7 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
     }
     chosen = {title: (f"`--{flag}`", KINDS[flag]) for flag, title in titles.items()}
     return chosen | {
-        "Regularizers": (
-            "a positive weight; one from outside by `--regularizer` too",
-            REGULARIZERS,
-        ),
+        "Regularizers": ("a positive weight (others: `--regularizer`)", REGULARIZERS),
         "Evaluators": ("`--evaluate`", EVALUATORS),
     }
 
@@ -332,11 +329,8 @@ def _classes_beside(base: type) -> Iterator[type]:
     """Yield the public classes of a base class's module, without members, in their order."""
     for name, value in vars(sys.modules[base.__module__]).items():
         is_own = inspect.isclass(value) and value.__module__ == base.__module__
-        if (
-            is_own
-            and name[0] != "_"
-            and (base not in value.__mro__[1:] or inspect.isabstract(value))
-        ):
+        is_member = is_own and base in value.__mro__[1:] and not inspect.isabstract(value)
+        if is_own and name[0] != "_" and not is_member:
             yield value
 
 

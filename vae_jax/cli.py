@@ -24,10 +24,10 @@ def main(argv: Sequence[str]) -> int:
         >>> main(["--beta=-1"])
         2
     """
-    if {"-h", "--help", "--helpfull"} & set(argv):
-        print(flags.help_text(command_line.known_flags(argv)))
-        return 0
     try:
+        if {"-h", "--help", "--helpfull"} & set(argv):
+            print(flags.help_text(command_line.known_flags(argv)))
+            return 0
         with signals.watched() as stop:
             run.run(command_line.parse(argv), stop)
     except InputError as error:

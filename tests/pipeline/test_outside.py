@@ -92,6 +92,14 @@ def test_it_is_loaded_and_saved_again_under_the_same_names(finished, tmp_path):
     assert [row["spread"] for row in again.table] == [0.2, 0.4]
 
 
+def test_the_help_shows_its_flags_and_what_is_wrong_with_its_name(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    assert cli.main(["--help", "--likelihood=my_likelihood:Logistic"]) == 0
+    assert "  --spread=0.1\n      scale of the logistic density" in capsys.readouterr().out
+    assert cli.main(["--help", "--likelihood=my_likelihood:Logistics"]) == 2
+    assert "did you mean my_likelihood:Logistic?" in capsys.readouterr().err
+
+
 def test_its_logger_has_the_learning_curves(finished):
     with (finished / "run-curves.csv").open(newline="") as file:
         curves = list(csv.DictReader(file))
