@@ -14,8 +14,9 @@ def run() -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from vae_jax.cli import main
+    from vae_jax.runtime import distributed
 
-    return main(sys.argv[1:])
+    return distributed.leave_if_stopped(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -65,3 +65,19 @@ def stream(
     """
     root = jax.random.key(jnp.asarray(seed, jnp.uint32))
     return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode())), index)
+
+
+def fingerprint() -> str:
+    """Return a text that two processes share exactly if the same key gives them the same bits.
+
+    Settings of JAX (``JAX_THREEFRY_PARTITIONABLE``, ``JAX_DEFAULT_PRNG_IMPL``, ...) and its version
+    decide that. The text holds the settings that are known, and bits that were drawn.
+
+    Example:
+        >>> fingerprint() == fingerprint()
+        True
+    """
+    names = ("jax_default_prng_impl", "jax_threefry_partitionable", "jax_random_seed_offset")
+    settings = [f"{name}={getattr(jax.config, name, None)}" for name in names]
+    bits = jax.device_get(jax.random.bits(stream(0, "params", 1), (2, 3)))
+    return f"{zlib.crc32(bits.tobytes()):08x} of {', '.join(settings)}"

@@ -1,14 +1,19 @@
 """Decoded copies: made once, remade after damage or a change, memory-mapped where too large."""
 
+import dataclasses
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.samples import image_folder, save_image, write_files
+from vae_jax.data import archive_size, load, memory_mapped
 from vae_jax.data import image_folder as image_folder_module
-from vae_jax.data import load, memory_mapped
+from vae_jax.data.cache import CacheWarning
+from vae_jax.runtime import compilation_cache
 from vae_jax.runtime.errors import InputError
 
 
@@ -71,8 +76,115 @@ def test_a_mapped_copy_of_other_files_or_splits_is_replaced(tmp_path, read, monk
     assert len(data.train) + len(data.valid) + len(data.test) == 13
 
 
-def test_data_dir_that_cannot_be_written_is_named(tmp_path):
+def test_a_copy_that_cannot_be_kept_is_a_warning(tmp_path):
     folder = image_folder(tmp_path / "pictures")
     occupied = write_files(tmp_path, {"occupied": b""}) / "occupied"
-    with pytest.raises(InputError, match=r"^--data_dir=.*occupied: cannot be written .*; give"):
-        load(str(folder), data_dir=str(occupied))
+    with pytest.warns(CacheWarning, match=r"decoded images are not kept \(.*occupied"):
+        data = load(str(folder), data_dir=str(occupied))
+    np.testing.assert_array_equal(data.train, load(str(folder), data_dir=str(tmp_path)).train)
+
+
+def test_parts_that_were_left_are_removed_when_nobody_writes_them(tmp_path, read):
+    folder = image_folder(tmp_path / "pictures")
+    read(str(folder))
+    (copy,) = (tmp_path / "store" / "decoded").iterdir()
+    old, fresh = (copy.with_name(f"{copy.name}.{name}.part") for name in ("old", "fresh"))
+    for part in (old, fresh):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    copy.unlink()
+    read(str(folder))
+    assert (old.exists(), fresh.exists(), copy.exists()) == (False, True, True)
+
+
+class TestMapped:
+    @pytest.fixture
+    def images(self, tmp_path):
+        """Return images of a source, and a function that maps them."""
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 1), np.uint8)
+
+        def mapped(**changes):
+            lazy = memory_mapped.LazyImages(
+                *(pixels.take, pixels.shape, np.arange(40), tmp_path / "store", "some", "mark")
+            )
+            lazy = dataclasses.replace(lazy, read=lambda rows: pixels[rows], **changes)
+            return memory_mapped.memory_mapped({"train": lazy})["train"]
+
+        return pixels, mapped
+
+    def test_checksums_are_of_the_content(self, images, tmp_path):
+        pixels, mapped = images
+        np.testing.assert_array_equal(mapped(), pixels)
+        path = tmp_path / "store" / "decoded" / "some" / "train.npy"
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+        np.testing.assert_array_equal(mapped(), pixels)
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+    @pytest.mark.parametrize("name", ["posix_fallocate", "fsync", "rename"])
+    def test_a_full_disk_is_one_line_and_leaves_nothing(
+        self, images, tmp_path, monkeypatch, name, number
+    ):
+        pixels, mapped = images
+
+        def refuse(*_):
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, refuse)
+            with pytest.raises(InputError, match=r"--data_dir=.*: cannot be written"):
+                mapped()
+        left = {path.name for path in (tmp_path / "store" / "decoded").iterdir()}
+        assert left <= {"some.lock", "some.part"}
+        np.testing.assert_array_equal(mapped(), pixels)
+        left = {path.name for path in (tmp_path / "store" / "decoded").iterdir()}
+        assert left == {"some.lock", "some"}
+
+    def test_what_kills_left_is_removed(self, images, tmp_path):
+        pixels, mapped = images
+        for name in ("some.part", "some.old"):
+            (tmp_path / "store" / "decoded" / name).mkdir(parents=True)
+            (tmp_path / "store" / "decoded" / name / "train.npy").write_bytes(b"half")
+        np.testing.assert_array_equal(mapped(), pixels)
+        left = {path.name for path in (tmp_path / "store" / "decoded").iterdir()}
+        assert left == {"some.lock", "some"}
+
+    def test_of_processes_that_start_at_once_one_writes(self, images, monkeypatch):
+        pixels, mapped = images
+        written, write = [], memory_mapped._write
+        monkeypatch.setattr(memory_mapped, "_write", lambda *a: (written.append(1), write(*a)))
+        with ThreadPoolExecutor(4) as pool:  # each opens the lock's file by itself
+            for found in pool.map(lambda _: mapped(), range(4)):
+                np.testing.assert_array_equal(found, pixels)
+        assert written == [1]
+
+    def test_a_copy_in_use_may_be_replaced(self, images):
+        pixels, mapped = images
+        first = mapped()
+        mapped(fingerprint="another")
+        np.testing.assert_array_equal(first, pixels)
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused_by_its_sizes(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "bomb.npz", x_train=np.zeros((2000, 28, 28), np.uint8))
+    load(str(tmp_path / "bomb.npz"))
+    monkeypatch.setattr(archive_size, "_LARGE", 10**6)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(InputError, match=r"--dataset=.*bomb.npz: 0 MB that unpack to 0.0 GB"):
+        load(str(tmp_path / "bomb.npz"))
+
+
+def test_names_that_are_not_utf8(tmp_path, read):
+    folder = os.fsencode(image_folder(tmp_path / "pictures") / "train")
+    os.rename(folder + b"/a", folder + b"/caf\xe9")
+    data = read(os.fsdecode(folder))
+    assert data.class_names == ("b", "caf\\udce9")
+
+
+def test_caches_lie_in_one_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load(str(image_folder(tmp_path / "pictures")))
+    assert (tmp_path / "vae_jax" / "decoded").is_dir()
+    folder = compilation_cache._processor_folder("")
+    assert folder.parent == tmp_path / "vae_jax" / "xla"

@@ -36,6 +36,7 @@ def workdir(tmp_path_factory) -> Path:
     """Two runs of 8-bit pixels, of which the second diverges."""
     folder = tmp_path_factory.mktemp("columns")
     flags = ["--likelihood=discretized_logistic", "--sweep=learning_rate=1e-3,1e30"]
+    flags += ["--skip_norm=1e9"]
     flags += [f"--dataset={save_images(folder)}", f"--workdir={folder / 'run'}", "--num_steps=3"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(draw, "draw_figures", lambda *args: [])

@@ -81,7 +81,7 @@ def test_training_on_vectors_of_reals_starts_at_their_mean_and_improves(wine):
     bias = np.asarray(start.params["output_bias"])[0, :, 0]
     np.testing.assert_allclose(bias, wine.train.mean(axis=0), atol=1e-6)
     (before,) = vae_jax.score(spec, hparams, start, wine)
-    trained = vae_jax.fit(spec, hparams, wine, num_steps=60)
+    trained = vae_jax.fit(spec, hparams, wine, num_steps=60).state
     (after,) = vae_jax.score(spec, hparams, trained, wine)
     assert after["test_elbo"] > before["test_elbo"] + 1
     best = LinearModel.fitted(wine.train.astype(float), NUM_LATENTS)

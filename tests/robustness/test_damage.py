@@ -29,7 +29,7 @@ DAMAGE = {"a flipped bit": _flip, "cut in half": _halve, "missing": Path.unlink}
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_damage_to_any_file_of_a_checkpoint_is_noticed(straight, tmp_path, damage):
     source = straight / "run" / "checkpoints" / "000" / "12"
-    assert checksums.verify(source)["lines"] == 3
+    assert checksums.verify(source)["lines"] == [3, 3]
     names = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
     assert len(names) > 5
     for number, name in enumerate(names):
@@ -82,10 +82,28 @@ def test_runs_with_results_but_without_checkpoints_need_restart(study):
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_without_its_description_a_group_is_not_guessed(study, damage):
+def test_without_both_of_its_descriptions_a_group_is_not_guessed(study, damage):
     damage(study.checkpoints / "group.json")
-    study.assert_refused("--restart")
-    assert study.start("--restart")[0] == 0
+    damage(study.checkpoints.parent / "plan.json")
+    study.assert_refused("group.json is ", "--restart")
+    status, out, _ = study.start("--restart")
+    assert status == 0
+    assert "training its runs anew" in out
+    assert checkpoint.steps(study.checkpoints.with_name("000.damaged")) == [8, 12]
+    study.assert_whole()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "000/group.json"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_one_of_two_descriptions_is_written_anew_from_the_other(study, damage, name):
+    path = study.checkpoints.parent / name
+    content = path.read_bytes()
+    damage(path)
+    status, out, err = study.start()
+    assert (status, err) == (0, "")
+    assert ("anew from" in out) == (path.name == "plan.json" or damage is not Path.unlink)
+    assert "finished: checkpoint at step 12" in out
+    assert path.read_bytes() == content
     study.assert_whole()
 
 

@@ -135,7 +135,7 @@ def test_unexpected_errors_keep_their_traceback_and_name_the_checkpoints(fresh, 
     assert "none yet" in caught.value.__notes__[0]
     assert fresh.start()[0] == 0
     with monkeypatch.context() as patch:
-        patch.setattr("vae_jax.reporting.report.write", lambda *_: 1 / 0)
+        patch.setattr("vae_jax.pipeline.results.write", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError) as caught:
             fresh.start()
     assert "step 12 in 000" in caught.value.__notes__[0]

@@ -180,7 +180,10 @@ FILES = {
     "a group cut short": (_group(lambda path: path.write_text("{")), "--restart"),
     "a group with a flipped bit": (_group(_flip), "group.json is damaged"),
     "a group of tomorrow": (_group(_tomorrow), "format 9, written by tomorrow's vae_jax"),
-    "results without checkpoints": (_results_alone, "checkpoints is missing"),
+    "results without checkpoints": (
+        _results_alone,
+        "is no folder of vae_jax and holds results.csv",
+    ),
 }
 TABLE = {name: (lambda _, argv=argv: argv, words) for name, (argv, words) in FLAGS.items()} | FILES
 

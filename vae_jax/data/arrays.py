@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data.dataset import RawDataset, RawSplit
-from vae_jax.data.npz import UNREADABLE, from_arrays
+from vae_jax.data.npz import UNREADABLE, from_arrays, passed_over
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
@@ -52,16 +52,18 @@ def read_hdf5(path: Path, flag: str) -> RawDataset:
         InputError: the package h5py is missing, a damaged file, or names that say nothing.
     """
     libraries.require("h5py", flag)
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     try:
         with h5py.File(path, "r") as file:
             found: dict[str, Any] = {
                 name: node[()] for name, node in file.items() if isinstance(node, h5py.Dataset)
             }
+            passed = passed_over(name for name in file if name not in found)
     except (*UNREADABLE, AttributeError) as error:
         raise _unreadable(flag, "HDF5", error) from None
-    return from_arrays(found, f"arrays of the file {path.name}", flag)
+    raw = from_arrays(found, f"arrays of the file {path.name}", flag)
+    return raw._replace(recognised=(*raw.recognised, *passed))
 
 
 def _unreadable(flag: str, kind: str, error: BaseException) -> InputError:

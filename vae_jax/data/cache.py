@@ -3,6 +3,8 @@
 import contextlib
 import os
 import tempfile
+import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,12 @@ from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.runtime.errors import InputError
 
 _LAYOUT = "3"  # raise it when the content of a copy, or how a source is decoded, changes
+
+_WRITING_SECONDS = 3600.0  # a part that was not written to for so long has no writer any more
+
+
+class CacheWarning(UserWarning):
+    """Warning that a decoded copy could not be kept, so that the next start decodes again."""
 
 
 def cached(
@@ -29,8 +37,8 @@ def cached(
         fingerprint: text on the content of the source; another one when anything changes.
         read: reads the source.
 
-    Raises:
-        InputError: the copy cannot be written.
+    Warns:
+        CacheWarning: the copy cannot be written.
     """
     path = data_dir / "decoded" / f"{name}.npz"
     current = f"{_LAYOUT} {fingerprint}"
@@ -38,8 +46,11 @@ def cached(
     if raw is None:
         raw = read()
         if all(isinstance(part.images, np.ndarray) for part in raw.splits.values()):
-            with writable(data_dir):
+            try:
                 _save(path, current, raw)
+            except OSError as error:
+                reason = f"{error.strerror or error}: {path.parent}"
+                warnings.warn(f"the decoded images are not kept ({reason})", CacheWarning, 2)
     return raw
 
 
@@ -81,13 +92,25 @@ def _save(path: Path, fingerprint: str, raw: RawDataset) -> None:
         "recognised": np.array(raw.recognised, str),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+    _remove_left(path)
+    prefix = f"{path.name}."
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=prefix, suffix=".part", delete=False
+    ) as file:
         try:
             np.savez(file, **arrays)
         except BaseException:
             os.unlink(file.name)
             raise
     os.replace(file.name, path)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote this copy."""
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _WRITING_SECONDS:
+                part.unlink()
 
 
 @contextlib.contextmanager

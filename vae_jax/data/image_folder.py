@@ -108,7 +108,7 @@ def read_image_folder(
     Raises:
         InputError: no images, files of different shapes, damaged files, colours of 16 bits.
     """
-    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     name, fingerprint = f"folder-{digest[:16]}", _fingerprint(folder, files)
     if prepare != AS_IS:
         name += "-" + "-".join(map(str, (*(prepare.size or ()), prepare.mode)))
@@ -141,7 +141,7 @@ def _fingerprint(folder: Path, files: list[str]) -> str:
     digest = hashlib.sha256()
     for file in files:
         status = os.stat(f"{folder}/{file}")
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 

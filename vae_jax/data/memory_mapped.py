@@ -4,11 +4,13 @@ They are decoded before training, so training reads them from files in the same 
 would have read them from memory. The splits are the same too; only where the images lie differs.
 """
 
+import contextlib
+import fcntl
+import json
 import os
 import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import numpy as np
 from vae_jax.data.cache import writable
 from vae_jax.runtime import files
 
-_LAYOUT = "1"  # raise it when the content of the files, or how a source is decoded, changes
+_LAYOUT = "2"  # raise it when the content of the files, or how a source is decoded, changes
 _FINGERPRINT, _ROWS = "mark.txt", 1024
 
 
@@ -57,6 +59,9 @@ def is_large(shape: tuple[int, ...]) -> bool:
 def memory_mapped(splits: Mapping[str, LazyImages]) -> dict[str, np.ndarray]:
     """Return the images of all splits as arrays over files, which are written if need be.
 
+    Of several processes that start at once one writes and the others wait. What a kill left is
+    removed by the next. Files whose content is not what was written are written anew.
+
     Raises:
         InputError: the files cannot be written.
     """
@@ -64,34 +69,77 @@ def memory_mapped(splits: Mapping[str, LazyImages]) -> dict[str, np.ndarray]:
     folder = first.data_dir / "decoded" / first.name
     rows = zlib.crc32(b"".join(part.rows.astype(np.int64).tobytes() for part in splits.values()))
     fingerprint = f"{_LAYOUT} {first.fingerprint} {rows:08x}"
-    if not _has_fingerprint(folder, fingerprint):
-        with writable(first.data_dir):
+    with writable(first.data_dir), _alone(folder):
+        found = _read(folder, fingerprint, list(splits))
+        if found is None:
             _write(folder, fingerprint, splits)
-    return {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in splits}
+            found = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in splits}
+    return found
 
 
-def _has_fingerprint(folder: Path, fingerprint: str) -> bool:
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only process at work on a folder; where there are no locks, do without."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(f"{folder}.lock", flags, 0o666), "wb") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(folder: Path, fingerprint: str, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a folder, None if they are others or not what was written."""
     try:
-        return (folder / _FINGERPRINT).read_text(encoding="utf-8") == fingerprint
-    except (OSError, UnicodeDecodeError):
-        return False
+        mark = json.loads((folder / _FINGERPRINT).read_bytes())
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+        checksums = {name: _checksum(array) for name, array in arrays.items()}
+    except (OSError, ValueError, EOFError):
+        return None
+    return arrays if mark == {"fingerprint": fingerprint, "crc32": checksums} else None
+
+
+def _checksum(images: np.ndarray) -> int:
+    total = 0
+    for start in range(0, len(images), _ROWS):
+        total = zlib.crc32(np.ascontiguousarray(images[start : start + _ROWS]).data, total)
+    return total
 
 
 def _write(folder: Path, fingerprint: str, splits: Mapping[str, LazyImages]) -> None:
     """Write a folder beside the old one, its fingerprint last, and replace the old one by it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, suffix=".part") as temporary:
-        new = Path(temporary) / "made"
-        new.mkdir()
-        for split, part in splits.items():
-            _write_split(new / f"{split}.npy", part)
-        files.write_text(new / _FINGERPRINT, fingerprint)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(new, folder)
+    new, old = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("part", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    new.mkdir()
+    try:
+        checksums = {name: _write_part(new / f"{name}.npy", part) for name, part in splits.items()}
+        files.write_json(new / _FINGERPRINT, {"fingerprint": fingerprint, "crc32": checksums})
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():  # others may read it still: its files live as long as they do
+        os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_split(path: Path, part: LazyImages) -> None:
-    file = np.lib.format.open_memmap(path, "w+", np.uint8, part.shape)
-    for start in range(0, len(part), _ROWS):
-        file[start : start + _ROWS] = part.read(part.rows[start : start + _ROWS])
-    file.flush()
+def _write_part(path: Path, part: LazyImages) -> int:
+    """Write the images of a split and return their checksum.
+
+    Not by a memory map: on a full disk that would end the process by SIGBUS.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": part.shape}
+    total = 0
+    with path.open("xb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(part.shape, dtype=np.int64)))
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(part), _ROWS):
+            data = np.ascontiguousarray(part.read(part.rows[start : start + _ROWS])).data
+            total = zlib.crc32(data, total)
+            file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    return total

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax.data.archive_size import refuse_bomb
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.runtime.errors import InputError
 
@@ -42,6 +43,7 @@ def read_npz(path: Path, flag: str) -> RawDataset:
     Raises:
         InputError: no examples, an unknown `x_*` or `y_*`, object arrays, a damaged file.
     """
+    refuse_bomb(path, flag)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             wanted = roles(arrays.files, flag)

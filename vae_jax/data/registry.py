@@ -32,10 +32,13 @@ from vae_jax.data.splits import with_all_splits
 from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.data.table import read_table
 from vae_jax.data.tfds import read_named
+from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.files import encoded
 from vae_jax.settings import is_name
 
-DEFAULT_DATA_DIR = "~/.cache/vae_jax"
+DEFAULT_DATA_DIR = ""
+"""Stands for `vae_jax.runtime.cache_folder`, which also holds compiled programs."""
 
 DATASETS: dict[str, Callable[[str], RawDataset]] = {
     "mnist_5k": read_mnist_5k,
@@ -78,7 +81,7 @@ def load(
             `emnist/letters`, ...), or the path of a file of arrays (`READERS`), a folder of IDX
             files or a folder of images. For a folder called like a data set write `./mnist`.
             Or `MODULE:FUNCTION`, a function that takes the flag and returns a `RawDataset`.
-        data_dir: folder of prepared data sets, downloads and decoded copies.
+        data_dir: folder of prepared data sets, downloads and decoded copies; "" for the default.
         offline_dataset: data set to use if `name` has to be downloaded and cannot be.
         num_valid: images to hold out of train where the source has no valid split; 0 for the
             customary share (a sixth, or a tenth where there is no test split either).
@@ -99,7 +102,7 @@ def load(
         >>> data.record.source
         '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
     """
-    folder, flag = Path(os.path.expanduser(data_dir)), f"--dataset={name}"
+    folder, flag = Path(os.path.expanduser(data_dir or cache_folder())), f"--dataset={name}"
     prepare = Preparation(resize, image_mode)
     try:
         raw = _read(name, folder, flag, prepare)
@@ -110,7 +113,7 @@ def load(
         return build_dataset(raw, record, flag, num_valid, encoding)
     if not offline_dataset:
         raise InputError(
-            f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={data_dir}; "
+            f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={folder}; "
             "connect to a network or give --offline_dataset=mnist_5k"
         )
     return _load_substitute(name, offline_dataset, folder, reason, num_valid, encoding)
@@ -272,7 +275,7 @@ def _joined(
     encoding: str,
     standardization: Standardization | None,
 ) -> Dataset:
-    columns = {
+    columns: dict[str, Any] = {
         name.format(split): array
         for split, part in splits.items()
         for name, array in zip(("{}", "{}_labels", "{}_factors"), part, strict=True)
@@ -280,7 +283,12 @@ def _joined(
     return Dataset(
         **columns,
         record=record,
-        class_names=class_names,
+        class_names=tuple(map(_printable, class_names)),
         encoding=encoding,
         standardization=standardization,
     )
+
+
+def _printable(name: str) -> str:
+    """Return the name of a class with a backslash escape for bytes that are not UTF-8."""
+    return encoded(name).decode()

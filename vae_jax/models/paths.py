@@ -70,8 +70,8 @@ def spherical(start: Latents, end: Latents, num_steps: int) -> Float[Array, "*ba
 
     Example:
         >>> path = spherical(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]]), 3)
-        >>> jnp.linalg.norm(path, axis=-1).round(3).tolist()
-        [[1.0, 1.5, 2.0]]
+        >>> [f"{length:.3f}" for length in jnp.linalg.norm(path, axis=-1)[0]]
+        ['1.000', '1.500', '2.000']
     """
     lengths = [jnp.linalg.norm(z, axis=-1, keepdims=True) for z in (start, end)]
     tiny = jnp.finfo(start.dtype).tiny

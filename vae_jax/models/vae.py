@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -244,7 +245,7 @@ class VAE:
         )
         labels = None if y is None else jnp.broadcast_to(y, batch).reshape(-1)
         arguments = {"params": params["decoder"]}, z.reshape(-1, self.decoder_width)
-        outputs = self._decoder().apply(
+        outputs: Any = self._decoder().apply(
             *arguments, self._decoder_mask(self.latent_mask(hparams)), self._one_hot(labels)
         )
         bias = params["output_bias"]

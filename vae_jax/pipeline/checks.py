@@ -9,6 +9,7 @@ from vae_jax.config.flags import Config
 from vae_jax.config.members import KINDS, find
 from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
+from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
 from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
@@ -104,6 +105,7 @@ def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     ):
         yield f"{problem}, or leave stablehlo out"
     for name in build.evaluations(config):
+        yield from _too_few(name, config, dataset)
         problem = libraries.refusal("sklearn", f"--evaluate={name}")
         if problem and "sklearn" in find("evaluate", name).needs:
             yield f"{problem}, or leave {name} out"
@@ -113,3 +115,20 @@ def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
                     f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "
                     f"{name} out"
                 )
+
+
+def _too_few(name: str, config: Config, dataset: Dataset) -> Iterator[str]:
+    """Yield the reason why an evaluation has too few examples or classes, if there is one."""
+    least = min(len(dataset.train), len(dataset.test))
+    labels = dataset.train_labels
+    if name == "samples" and least < LEAST_EXAMPLES:
+        yield (
+            f"--evaluate={name}: needs {LEAST_EXAMPLES} images of a split, and "
+            f"--dataset={config.dataset} has {len(dataset.train)} for training and "
+            f"{len(dataset.test)} for testing; give more, or leave {name} out"
+        )
+    if name == "representation" and labels is not None and len(np.unique(labels)) < 2:
+        yield (
+            f"--evaluate={name}: needs two classes, and the training images of "
+            f"--dataset={config.dataset} have one; leave {name} out"
+        )

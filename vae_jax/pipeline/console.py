@@ -47,7 +47,9 @@ def closing(rows: list[Row], results: dict[str, Any]) -> list[str]:
         results: contents of ``results.json``.
     """
     best = table.best(rows)
-    if best is None:
+    if best is None and any(row["diverged"] == "" for row in rows):
+        lines = ["no run has test terms"]
+    elif best is None:
         lines = ["every run diverged; try a smaller --learning_rate or --clip_norm=1"]
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""

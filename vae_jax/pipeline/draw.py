@@ -1,5 +1,6 @@
 """Figures of a run or study: those of all runs together, then those of the best run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
 from vae_jax.reporting.html import Figure
 from vae_jax.runtime import libraries
+from vae_jax.runtime.failures import Failures
 from vae_jax.training import batches, vectorized
 from vae_jax.types import Row
 
@@ -30,7 +32,12 @@ NUM_IMAGES = 100
 
 
 def draw_figures(
-    config: Config, trained: list[TrainedGroup], dataset: Dataset, rows: list[Row], swept: list[str]
+    config: Config,
+    trained: list[TrainedGroup],
+    dataset: Dataset,
+    rows: list[Row],
+    swept: list[str],
+    failures: Failures,
 ) -> list[Figure]:
     """Write the figures and return them in the order of the report; none without matplotlib.
 
@@ -42,9 +49,25 @@ def draw_figures(
         dataset: data that they were trained on.
         rows: rows of ``results.csv``.
         swept: names of the swept flags.
+        failures: takes the figures that fail.
     """
+    drawn: list[Figure] = []
+    with failures.caught("figures"):
+        drawn += _draw(config, trained, dataset, rows, swept, failures)
+    return drawn
+
+
+def _draw(
+    config: Config,
+    trained: list[TrainedGroup],
+    dataset: Dataset,
+    rows: list[Row],
+    swept: list[str],
+    failures: Failures,
+) -> Iterator[Figure]:
+    """Yield the figures as soon as they are drawn."""
     if not libraries.is_installed("matplotlib"):
-        return []
+        return
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
     models = {run: model for done in trained for run, model in _models(done).items()}
@@ -52,20 +75,20 @@ def draw_figures(
 
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
-    evaluated = columns_of(build.evaluations(config))
-    drawn = figures.draw_study(target, models, shown, rows, swept, evaluated) if swept else []
+    if swept:
+        evaluated = columns_of(build.evaluations(config))
+        yield from figures.draw_study(target, models, shown, rows, swept, evaluated, failures)
     best = table.best(rows)
     if best is None:
-        return drawn
+        return
     model, metrics = models[best["run"]], loggers.read(folder / workdir.METRICS_FILE)
     for name, reason in figures.left_out(model.model).items():
         print(f"NOTE: no figure of {name}: {reason}", flush=True)
-    drawn += figures.draw(target, model, shown, metrics, best)
+    yield from figures.draw(target, model, shown, metrics, best, failures)
     if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
-        context = EvalContext(model, dataset, binarize)
-        drawn.append(figures.embedding(target, context))
-    return drawn
+        with failures.caught("figure embedding"):
+            yield figures.embedding(target, EvalContext(model, dataset, binarize))
 
 
 def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:

@@ -3,7 +3,8 @@
 ``evaluations/RUN-NAME.json`` holds the numbers of one evaluation of one run, with a checksum,
 beside what they depend on: the settings, the step, checksums of the parameters and of the data,
 and a format. Only a file in which all of these agree is used, so an interruption costs one run at
-most and no number is ever that of another model.
+most and no number is ever that of another model. An evaluation that fails leaves its cells empty
+(:mod:`vae_jax.runtime.failures`).
 """
 
 import dataclasses
@@ -22,11 +23,14 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import find, from_outside
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
+from vae_jax.evaluation.evaluators.base import PerRunEvaluator
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.failures import Failures
+from vae_jax.runtime.lock import Lock
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
@@ -38,7 +42,12 @@ Dependencies = dict[str, Any]
 
 
 def evaluate(
-    config: Config, trained: Sequence[TrainedGroup], dataset: Dataset, swept: Sequence[str]
+    config: Config,
+    trained: Sequence[TrainedGroup],
+    dataset: Dataset,
+    swept: Sequence[str],
+    lock: Lock,
+    failures: Failures,
 ) -> list[Row]:
     """Return the rows of ``results.csv``: one per run, in the order of their numbers.
 
@@ -47,11 +56,13 @@ def evaluate(
         trained: all groups.
         dataset: data that they were trained on.
         swept: names of the swept flags.
+        lock: lock of the workdir, which is checked before numbers are written.
+        failures: takes the evaluations that fail; their columns stay empty.
     """
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
     last = {row["run"]: row for row in metrics}
-    measured = _measure(config, trained, dataset)
+    measured = _measure(config, trained, dataset, lock, failures)
     rows = []
     for done in trained:
         group, diverged = done.group, done.state.diverged.tolist()
@@ -67,14 +78,24 @@ def evaluate(
     return sorted(rows, key=lambda row: row["run"])
 
 
-def _measure(config: Config, trained: Sequence[TrainedGroup], dataset: Dataset) -> dict[int, Row]:
+def _measure(
+    config: Config,
+    trained: Sequence[TrainedGroup],
+    dataset: Dataset,
+    lock: Lock,
+    failures: Failures,
+) -> dict[int, Row]:
     """Return the numbers of each run; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
+    data_checksum = _data_checksum(dataset)
     for name in build.evaluations(config):
         with loggers.EvaluationProgress(name, len(found)) as progress:
             finished = 0
             for done in trained:
-                evaluation = _Evaluation(name, config, done, dataset, progress, finished)
+                evaluation = _Evaluation(
+                    *(name, config, done, dataset, data_checksum),
+                    *(progress, finished, lock, failures),
+                )
                 for run, row in evaluation.numbers():
                     found[run] |= row
                 finished += len(done.group.runs)
@@ -90,16 +111,22 @@ class _Evaluation:
         config: flags of the study.
         done: the group.
         dataset: data that it was trained on.
+        data_checksum: checksum of all its arrays.
         progress: bar in the terminal, shared by all groups.
         finished: number of runs in the groups before this one.
+        lock: lock of the workdir.
+        failures: takes the runs whose evaluation fails.
     """
 
     name: str
     config: Config
     done: TrainedGroup
     dataset: Dataset
+    data_checksum: int
     progress: loggers.EvaluationProgress
     finished: int
+    lock: Lock
+    failures: Failures
 
     def numbers(self) -> Iterator[tuple[int, Row]]:
         """Yield each run with its numbers: those that are kept, then those that are due."""
@@ -113,15 +140,47 @@ class _Evaluation:
         if not due:
             return
 
-        rows = self._evaluator.rows(
-            self._runs.take(np.array(due, int)),
-            lambda num_runs: self.progress.advance(float(before + num_runs)),
-        )
-        for i, row in zip(due, rows, strict=True):
+        for i, row in self._measured(due, before):
             facts = {"mark": self._dependencies(i), "row": files.finite(row)}
             if distributed.is_first():
+                self.lock.check()
                 files.write_json(self._path(i), checksums.with_checksum(facts))
             yield self.done.group.runs[i], facts["row"]
+
+    def _measured(self, due: list[int], before: int) -> Iterator[tuple[int, Row]]:
+        """Yield the runs that are due with their numbers, without those whose evaluation fails.
+
+        An evaluator that takes all runs at once fails for all of them.
+
+        Args:
+            due: indices of the runs.
+            before: number of runs that are done.
+        """
+        left = due
+        while left:
+            finished = 0
+            rows = self._evaluator.rows(
+                self._runs.take(np.array(left, int)),
+                lambda num_runs, first=before: self.progress.advance(float(first + num_runs)),
+            )
+            while finished < len(left):
+                row = self._attempt(rows, left[finished:])
+                if row is None:
+                    break
+                yield left[finished], row
+                finished += 1
+            is_by_run = isinstance(self._evaluator, PerRunEvaluator)
+            failed = finished + 1 if is_by_run else len(left)
+            left, before = left[failed:], before + failed
+
+    def _attempt(self, rows: Iterator[Row], left: list[int]) -> Row | None:
+        """Return the numbers of the first of some runs, None where its evaluation fails."""
+        is_by_run = isinstance(self._evaluator, PerRunEvaluator)
+        runs = [self.done.group.runs[i] for i in (left[:1] if is_by_run else left)]
+        names = f"run {runs[0]}" if len(runs) == 1 else f"runs {runs[0]} to {runs[-1]}"
+        with self.failures.caught(f"evaluation {self.name} of {names}"):
+            return next(rows)
+        return None
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
@@ -174,7 +233,7 @@ class _Evaluation:
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.step[i]),
             "model": _checksum(jax.tree.leaves(vectorized.take(self._model, i))),
-            "data": _data_checksum(self.dataset, self.done.spec.binarize),
+            "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
             **self._outside,
         }
 
@@ -194,9 +253,7 @@ def _checksum(arrays: Sequence[Any]) -> int:
     return total
 
 
-@functools.lru_cache(maxsize=4)
-def _data_checksum(dataset: Dataset, binarize: str) -> int:
-    """Return the CRC-32 of all arrays of the data and of how they are binarized."""
+def _data_checksum(dataset: Dataset) -> int:
+    """Return the CRC-32 of all arrays of the data."""
     fields = [getattr(dataset, field.name) for field in dataclasses.fields(dataset)]
-    arrays = [field for field in fields if isinstance(field, np.ndarray)]
-    return zlib.crc32(binarize.encode(), _checksum(arrays))
+    return _checksum([field for field in fields if isinstance(field, np.ndarray)])

@@ -50,7 +50,7 @@ def describe(
         "dataset": dataclasses.asdict(dataset.record) | splits | shown,
         "flags": as_flags(config),
         "runs": rows,
-        "kl_per_latent": [row["kl_per_latent"] for row in rows],
+        "kl_per_latent": [row.get("kl_per_latent") for row in rows],
         "swept": list(swept),
         "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),

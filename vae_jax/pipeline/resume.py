@@ -1,15 +1,17 @@
 """Choice of the checkpoint at which each group of a workdir resumes: the newest whole one.
 
-A checkpoint is *whole* when its checksums hold and ``metrics.jsonl`` has every line that it had
-when the checkpoint was written. Nothing is changed before the choice is made for every group.
+A checkpoint is *whole* when its checksums hold, it was written for these very runs, and
+``metrics.jsonl`` has the lines that it had when the checkpoint was written, no fewer and no more.
+Nothing is changed before the choice is made for every group.
 """
 
+import bisect
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vae_jax.pipeline import loggers, run_groups, workdir
+from vae_jax.pipeline import loggers, workdir
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import LostError
@@ -35,6 +37,36 @@ class ResumePoint(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class History:
+    """Lines of ``metrics.jsonl``, counted by run and step.
+
+    Attributes:
+        seconds: latest training time of each run.
+    """
+
+    def __init__(self, rows: Iterable[Row]):
+        self.seconds: dict[int, float] = {}
+        self._steps: dict[int, list[int]] = {}
+        for row in rows:
+            self._steps.setdefault(row["run"], []).append(row["step"])
+            self.seconds[row["run"]] = max(row["seconds"], self.seconds.get(row["run"], 0.0))
+        for steps in self._steps.values():
+            steps.sort()
+
+    def num_lines(self, run: int, step: int) -> int:
+        """Return the number of lines of a run up to a step.
+
+        Example:
+            >>> History([{"run": 0, "step": s, "seconds": 0.1} for s in (4, 8)]).num_lines(0, 7)
+            1
+        """
+        return bisect.bisect_right(self._steps.get(run, []), step)
+
+    def has_line(self, run: int, step: int) -> bool:
+        """Return whether a run has a line of this very step."""
+        return self.num_lines(run, step) > self.num_lines(run, step - 1)
+
+
 def resume_points(
     folder: Path, groups: Sequence[RunGroup], opened: Sequence[Checkpoints], *, may_restart: bool
 ) -> list[int]:
@@ -49,10 +81,11 @@ def resume_points(
     Raises:
         LostError: a group was trained, nothing of it can be used, and it may not be restarted.
     """
-    rows, tested = loggers.read_whole(folder / workdir.METRICS_FILE), _tested_runs(folder)
+    history = History(loggers.read_whole(folder / workdir.METRICS_FILE))
+    tested = _tested_runs(folder)
     points = []
     for group, checkpoints in zip(groups, opened, strict=True):
-        point = _resume_point(group, checkpoints, rows, is_tested=bool(tested & set(group.runs)))
+        point = _resume_point(group, checkpoints, history, is_tested=bool(tested & set(group.runs)))
         if point.step == FROM_SEEDS and point.notes and not may_restart:
             raise LostError(_lost(folder, group, point))
         points.append(point)
@@ -65,25 +98,25 @@ def resume_points(
 
 
 def _resume_point(
-    group: RunGroup, checkpoints: Checkpoints, rows: Sequence[Row], *, is_tested: bool
+    group: RunGroup, checkpoints: Checkpoints, history: History, *, is_tested: bool
 ) -> ResumePoint:
     """Choose the newest whole checkpoint of a group, else the newest that lacks log lines only.
 
     Args:
         group: the runs.
         checkpoints: theirs.
-        rows: undamaged rows of ``metrics.jsonl``.
+        history: undamaged lines of ``metrics.jsonl``.
         is_tested: whether ``results.csv`` has a row of any of the runs.
     """
     steps = checkpoints.steps[::-1]
-    problems = [_problem(group, checkpoints, rows, step) for step in steps]
+    problems = [_problem(group, checkpoints, history, step) for step in steps]
     notes = [f"checkpoint at step {s:,}: {p}" for s, p in zip(steps, problems, strict=True)]
     for i, (step, problem) in enumerate(zip(steps, problems, strict=True)):
         if problem is None:
             newer = [f"{note}; going back to step {step:,}" for note in notes[:i]]
             return ResumePoint(step, tuple(steps[:i]), tuple(newer))
     for i, (step, problem) in enumerate(zip(steps, problems, strict=True)):
-        if isinstance(problem, _GapError) and _has_rows_of(step, group, rows):
+        if isinstance(problem, _GapError) and _has_rows_of(step, group, history):
             gap = f"{notes[i]}; going on with this gap"
             return ResumePoint(step, tuple(steps[:i]), (*notes[:i], gap))
     if not steps and not is_tested:
@@ -96,7 +129,7 @@ def describe_checkpoints(folder: Path) -> str:
     """Return a sentence on the newest checkpoints of a workdir, to be added to an error."""
     newest = {
         path.parent.name: max(checkpoint.steps(path.parent), default=0)
-        for path in sorted((folder / workdir.CHECKPOINTS).glob(f"*/{run_groups.GROUP_FILE}"))
+        for path in sorted((folder / workdir.CHECKPOINTS).glob(f"*/{workdir.GROUP_FILE}"))
     }
     held = ", ".join(f"step {step:,} in {name}" for name, step in newest.items() if step)
     return f"Newest checkpoints of --workdir={folder}: {held or 'none yet'}; nothing else is lost."
@@ -107,23 +140,32 @@ class _GapError(Exception):
 
 
 def _problem(
-    group: RunGroup, checkpoints: Checkpoints, rows: Sequence[Row], step: int
+    group: RunGroup, checkpoints: Checkpoints, history: History, step: int
 ) -> Exception | None:
     """Return the reason why a checkpoint is not whole, None where it is."""
     try:
-        wanted = checkpoints.metadata(step)["lines"]
+        metadata = checkpoints.metadata(step)
     except DamagedError as error:
         return error
-    held = [sum(r["run"] == run and r["step"] <= step for r in rows) for run in group.runs]
-    if any(count != wanted for count in held):
-        missing = sum(wanted - count for count in held)
-        return _GapError(f"metrics.jsonl lacks {missing} lines that were there")
+    wanted = metadata.get("lines")
+    is_list = isinstance(wanted, list) and len(wanted) == len(group.runs)
+    if metadata.get("runs") != group.fingerprint or not is_list:
+        return DamagedError("it was written for other runs, or by another study")
+    surplus = [
+        history.num_lines(run, step) - count for run, count in zip(group.runs, wanted, strict=True)
+    ]
+    if max(surplus) > 0:
+        return DamagedError(
+            f"metrics.jsonl has {sum(n for n in surplus if n > 0)} lines more than there were"
+        )
+    if min(surplus) < 0:
+        return _GapError(f"metrics.jsonl lacks {-sum(surplus)} lines that were there")
     return None
 
 
-def _has_rows_of(step: int, group: RunGroup, rows: Sequence[Row]) -> bool:
+def _has_rows_of(step: int, group: RunGroup, history: History) -> bool:
     """Return whether all runs have a row of this very step, which ``results.csv`` needs."""
-    return {row["run"] for row in rows if row["step"] == step} >= set(group.runs)
+    return all(history.has_line(run, step) for run in group.runs)
 
 
 def _tested_runs(folder: Path) -> set[int]:

@@ -1,11 +1,14 @@
-"""Path from flags to a complete workdir: prepare, train, evaluate, draw, report.
+"""Path from flags to a complete workdir: prepare, train, evaluate, write results, draw, report.
 
 A run is declarative: the same command resumes an interrupted run and only evaluates a finished one.
 """
 
 import contextlib
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,6 +16,7 @@ from vae_jax import data
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
+from vae_jax.data.cache import CacheWarning
 from vae_jax.pipeline import (
     checks,
     console,
@@ -28,61 +32,96 @@ from vae_jax.pipeline import (
 )
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
-from vae_jax.runtime import compilation_cache, distributed, lock
-from vae_jax.runtime.errors import InputError, LostError
+from vae_jax.runtime import compilation_cache, distributed
+from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.failures import Failures
+from vae_jax.runtime.lock import Lock, refuse_if_locked
 from vae_jax.runtime.signals import Stop, StoppedError
 from vae_jax.runtime.timing import Clock
 
 
-def run(config: Config, stop: Stop) -> None:
+def run(config: Config, stop: Stop) -> list[str]:
     """Bring ``config.workdir`` to the state that the flags describe.
 
     Args:
         config: flags of a run or study.
         stop: signals of the process.
 
+    Returns:
+        Sentences on figures and evaluations that failed; all else is there.
+
     Raises:
         InputError: data or workdir cannot be used.
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
-    clock, folder = Clock(), Path(config.workdir)
+    clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
-    with loggers.opened(config.loggers) as further, _prepared(config, configs) as dataset:
+    with loggers.opened(config.loggers) as further, _prepared(config, configs) as prepared:
+        dataset, lock = prepared
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
         clock.lap("data")
         opening = console.opening(config, dataset, len(configs), len(groups))
         print("\n".join(opening), flush=True)
 
         with stop.deferred():
-            trained = train.train_all(config, groups, dataset, stop, further)
+            trained = train.train_all(config, groups, dataset, stop, lock, further)
         distributed.sync_stop(stop)
         stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
         clock.lap("train")
 
-        rows = evaluate.evaluate(config, trained, dataset, swept)
+        rows = evaluate.evaluate(config, trained, dataset, swept, lock, failures)
         clock.lap("evaluate")
 
         if distributed.is_first():
-            figures = draw.draw_figures(config, trained, dataset, rows, swept)
-            clock.lap("figures")
-
             found = results.describe(config, dataset, rows, swept)
-            found |= conclusions.conclude(found, loggers.read(folder / workdir.METRICS_FILE))
             found["seconds"] = clock.laps | train.seconds_of_start(trained)
-            results.write(config, rows, swept, found)
-            report.write(folder / workdir.REPORT_FILE, found, figures)
-            for logger in further:
-                logger.finish(found, figures)
-            exported = export.export(config, trained, dataset, rows)
-            print("\n".join(console.closing(rows, found)))
-            print("".join(f"exported: {path}\n" for path in exported), end="")
-            print(f"report: {folder / workdir.REPORT_FILE}")
+            _publish(config, trained, dataset, found, lock, failures, further)
         distributed.barrier()
+    return failures.sentences
+
+
+def _publish(
+    config: Config,
+    trained: list[train.TrainedGroup],
+    dataset: Dataset,
+    found: dict[str, Any],
+    lock: Lock,
+    failures: Failures,
+    further: Sequence[Logger],
+) -> None:
+    """Write the results, then all that is made of them and may fail, then the report."""
+    folder, rows, swept, clock = Path(config.workdir), found["runs"], found["swept"], Clock()
+    found |= {"diagnosis": [[] for _ in rows], "reading": []}
+    with failures.caught("conclusions on the runs"):
+        found |= conclusions.conclude(found, loggers.read(folder / workdir.METRICS_FILE))
+    lock.check()
+    results.write(config, rows, swept, found)
+
+    drawn = draw.draw_figures(config, trained, dataset, rows, swept, failures)
+    clock.lap("figures")
+
+    found |= {"missing": failures.sentences}
+    found["seconds"] |= clock.laps
+    lock.check()
+    results.write(config, rows, swept, found)
+    with failures.caught(workdir.REPORT_FILE):
+        report.write(folder / workdir.REPORT_FILE, found, drawn)
+    exported: list[Path] = []
+    with failures.caught("exports"):
+        exported = export.export(config, trained, dataset, rows)
+    for logger in further:
+        with failures.caught(f"results in {type(logger).__name__}"):
+            logger.finish(found, drawn)
+    print("\n".join(console.closing(rows, found)))
+    print("".join(f"exported: {path}\n" for path in exported), end="")
+    if failures.sentences:
+        print(f"{len(failures.sentences)} part(s) are missing; all else is in {folder}")
+    print(f"report: {folder / workdir.REPORT_FILE}")
 
 
 @contextlib.contextmanager
-def _prepared(config: Config, configs: list[Config]) -> Iterator[Dataset]:
-    """Prepare JAX, the other processes, the data and the workdir; yield the data.
+def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, Lock]]:
+    """Prepare JAX, the other processes, the data and the workdir; yield the data and the lock.
 
     Nothing is written before flags and data are known to fit together. While the block lasts, this
     process owns the workdir, and its errors say what is saved.
@@ -97,45 +136,77 @@ def _prepared(config: Config, configs: list[Config]) -> Iterator[Dataset]:
         jax.config.update(
             "jax_default_matmul_precision", None if precision == "default" else precision
         )
-        distributed.from_first(lambda: lock.refuse_if_locked(folder))
+        distributed.from_first(lambda: _refuse_workdir(config))
         problem = stack.enter_context(compilation_cache.enabled(config.compilation_cache))
-        dataset = distributed.first_then_all(lambda: _load(config, configs))
+        notes = [problem]
+        dataset = distributed.first_then_all(lambda: _load(config, configs, notes))
 
         workdir.make(folder)
-        if problem:
-            print(f"NOTE: {problem}")
         stack.enter_context(workdir.writing(folder))
-        distributed.from_first(lambda: stack.enter_context(lock.locked(folder)))
+        lock = Lock(folder)
+        distributed.from_first(lambda: stack.enter_context(lock.hold()))
+        others = distributed.from_first(lambda: workdir.refuse_foreign(folder))
+        kept = f"--workdir holds {', '.join(others)}, which is left alone" if others else ""
+        for note in filter(None, (*dict.fromkeys(notes), lock.note, kept)):
+            print(f"NOTE: {note}")
         stack.enter_context(_checkpoints_noted(folder))
-        yield dataset
+        stack.enter_context(_checked_again(lock))
+        yield dataset, lock
 
 
-def _load(config: Config, configs: list[Config]) -> Dataset:
-    """Return the data, checked against the flags of every run."""
-    dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
-        offline_dataset=config.offline_dataset,
-        num_valid=config.num_valid,
-        encoding=config.encoding,
-        resize=config.resize or None,
-        image_mode=config.image_mode,
-    )
+@contextlib.contextmanager
+def _checked_again(lock: Lock) -> Iterator[None]:
+    """Say that the workdir is gone where a failure of the block came from that."""
+    try:
+        yield
+    except OSError:
+        lock.check()
+        raise
+
+
+def _refuse_workdir(config: Config) -> None:
+    """Refuse a workdir that is in use, holds other files or lies among the images."""
+    folder = Path(config.workdir)
+    data_folder = Path(os.path.expanduser(config.dataset))
+    if data_folder.is_dir() and folder.resolve().is_relative_to(data_folder.resolve()):
+        raise InputError(
+            f"--workdir={folder}: lies inside of --dataset={config.dataset}, whose images its "
+            "figures would join; give another folder"
+        )
+    workdir.refuse_foreign(folder)
+    refuse_if_locked(folder)
+
+
+def _load(config: Config, configs: list[Config], notes: list[str]) -> Dataset:
+    """Return the data, checked against the flags of every run; add what must be noted."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CacheWarning)
+        dataset = data.load(
+            config.dataset,
+            data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
+            offline_dataset=config.offline_dataset,
+            num_valid=config.num_valid,
+            encoding=config.encoding,
+            resize=config.resize or None,
+            image_mode=config.image_mode,
+        )
+    for warning in caught:
+        if issubclass(warning.category, CacheWarning):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     checks.check_data(config, configs, dataset)
     return dataset
 
 
 def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[RunGroup]:
-    """Return the groups of the workdir, all new ones where lost ones may be restarted."""
-    folder = Path(config.workdir)
-    try:
-        return run_groups.plan(folder, configs, dataset, config.max_parallel_runs)
-    except LostError as error:
-        if not config.restart:
-            raise
-        print(f"NOTE: {error}")
-    workdir.clear(folder)
-    return run_groups.plan(folder, configs, dataset, config.max_parallel_runs)
+    """Return the groups of the workdir, new ones for those that are lost and may be restarted."""
+    return run_groups.plan(
+        *(Path(config.workdir), configs, dataset, config.max_parallel_runs),
+        may_restart=config.restart,
+    )
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """The runs of a workdir, in groups that are trained by one compiled program each.
 
 Runs that differ only in hyperparameters that are arrays share a group; any other difference starts
-another. A group is recorded in ``checkpoints/NUMBER/group.json`` before it is trained and never
-changes: a study that grows gets further groups, and its old runs keep numbers and results.
+another. All groups are recorded in the plan of the study (:mod:`vae_jax.pipeline.plan_file`) before
+any is trained, and a group never changes: a study that grows gets further groups, and its old runs
+keep numbers and results.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import zlib
@@ -17,26 +19,32 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vae_jax import rng
 from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
-from vae_jax.pipeline.workdir import CHECKPOINTS, METRICS_FILE, RESULTS_TABLE
-from vae_jax.runtime import checksums, files, mesh
+from vae_jax.pipeline import plan_file
+from vae_jax.pipeline.plan_file import GroupRecord, Identity, Plan
+from vae_jax.pipeline.workdir import CHECKPOINTS
+from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import checkpoint, memory
+from vae_jax.training.batches import SPLITS
 from vae_jax.training.step import TrainSpec
 from vae_jax.training.vectorized import Layout
 
-GROUP_FILE = "group.json"
 CHUNK_SECONDS = 10.0
 """Longest chunk: signals are obeyed between chunks, and a preempted machine leaves 30 seconds."""
 
-Identity = dict[str, str]
-"""Flags of a run that decide what is trained, as text, and the fingerprint of the data."""
+_PLACES = ("dataset", "num_valid")
+"""Flags that say where data are found and how they are cut, of which the content is the proof."""
+_RANDOM_BITS = "random_bits"
+_NOT_READ = ("record", "class_names")
+"""Fields of a data set that name and describe it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class RunGroup:
         runs: numbers of the runs in the study.
         configs: flags of each run.
         max_parallel_runs: number of runs that advance together, fixed for the group.
+        fingerprint: text by which checkpoints of these runs are known.
         most_steps: bound on the updates of a chunk, measured at the first start and then fixed;
             None before it.
     """
@@ -56,6 +65,7 @@ class RunGroup:
     runs: tuple[int, ...]
     configs: tuple[Config, ...]
     max_parallel_runs: int
+    fingerprint: str = ""
     most_steps: int | None = None
 
     def spec(self, dataset: Dataset) -> TrainSpec:
@@ -96,41 +106,68 @@ def common_spec(
 
 
 def plan(
-    workdir: Path, configs: list[Config], dataset: Dataset, max_parallel_runs: int
+    workdir: Path,
+    configs: list[Config],
+    dataset: Dataset,
+    max_parallel_runs: int,
+    *,
+    may_restart: bool = False,
 ) -> list[RunGroup]:
     """Return groups that hold exactly the given runs: those of the workdir first, then new ones.
+
+    The plan of all of them is on the disk when this returns.
 
     Args:
         workdir: folder of the study; new groups are recorded in it.
         configs: flags of each run.
         dataset: data that the runs are trained on.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
+        may_restart: whether lost runs may be trained anew; what is whole is kept all the same.
 
     Raises:
         InputError: the workdir holds runs that are not among the given ones.
-        LostError: the workdir was used, and the record of a group cannot be read.
+        LostError: the record of a group cannot be read, and lost runs may not be trained anew.
     """
-    folder, fingerprint = workdir / CHECKPOINTS, _fingerprint(dataset)
-    wanted = {_key(identity(config, fingerprint)): config for config in configs}
-    old = [_load(path, wanted, workdir) for path in _group_files(workdir)]
-    known = {_key(identity(config, fingerprint)) for group in old for config in group.configs}
-    fresh = [config for key, config in wanted.items() if key not in known]
-    first = sum(len(group.runs) for group in old)
-    new = _grouped(folder, fresh, first, len(old), max_parallel_runs, dataset)
-    for group in new:
-        record(group, dataset)
+    known = _known_plan(workdir, may_restart=may_restart)
+    facts = facts_of(dataset)
+    wanted = {_key(identity(config, facts)): config for config in configs}
+    old = [_restored(workdir, known.study, record, wanted, facts) for record in known.groups]
+    held = {_key(own) for record in known.groups for own in record.identities}
+    fresh = [config for key, config in wanted.items() if key not in held]
+    new = _grouped(workdir, known, fresh, max_parallel_runs, dataset)
+    records = [_record(group, facts, dataset) for group in new]
+    new = [
+        dataclasses.replace(group, fingerprint=record.fingerprint(known.study))
+        for group, record in zip(new, records, strict=True)
+    ]
+    whole = known.with_groups(records)
+    if whole.runs != list(range(len(whole.runs))):
+        raise LostError(
+            f"--workdir={workdir}: runs are lost that are not among those given now; give the "
+            "--sweep that made them, or another --workdir"
+        )
+    plan_file.write(workdir, plan_file.set_aside(workdir, whole))
     return [*old, *new]
 
 
+def _known_plan(workdir: Path, *, may_restart: bool) -> Plan:
+    """Return the plan of the workdir, or of a new study; what is lost is reported."""
+    known = plan_file.read(workdir) or Plan.new()
+    if known.lost and not may_restart:
+        raise LostError(_lost(workdir, "; ".join(reason for _, reason in known.lost)))
+    for line in (*known.notes, *(f"{reason}; training its runs anew" for _, reason in known.lost)):
+        print(f"NOTE: {line}")
+    return known
+
+
 class Recorded(NamedTuple):
-    """Group as its ``group.json`` tells, without the flags of a start and without the data.
+    """Group as the plan of a workdir has it, without the flags of a start and without the data.
 
     Attributes:
         folder: folder of its checkpoints.
         runs: numbers of the runs in the study.
-        flags: flags of each run that decide what is trained, as text, with the data's name.
-        shapes: shape of x and number of classes, see :func:`_shapes`; empty where an older version
-            wrote the record.
+        flags: flags of each run that decide what is trained, as text, with the data's checksum.
+        shapes: shape of x and number of classes, see :func:`_shapes`.
     """
 
     folder: Path
@@ -143,15 +180,41 @@ def recorded(workdir: Path) -> list[Recorded]:
     """Return the groups that a workdir holds; nothing is written.
 
     Raises:
-        InputError: the folder holds no runs, or those of another format.
+        InputError: the folder holds runs of another format.
         LostError: the record of a group cannot be read.
     """
-    found = []
-    for path in _group_files(workdir):
-        facts = _facts(path, workdir)
-        runs, flags = zip(*((row["run"], row["flags"]) for row in facts["runs"]), strict=True)
-        found.append(Recorded(path.parent, runs, flags, facts.get("shapes", {})))
-    return found
+    known = plan_file.read(workdir) or Plan.new()
+    if known.lost:
+        raise LostError(_lost(workdir, "; ".join(reason for _, reason in known.lost)))
+    return [
+        Recorded(workdir / CHECKPOINTS / own.name, own.runs, _flags(own), own.shapes)
+        for own in known.groups
+    ]
+
+
+def _flags(record: GroupRecord) -> tuple[Identity, ...]:
+    """Return the flags of each run of a record, and the checksum of the data."""
+    return tuple(
+        {name: text for name, text in own.items() if name != _RANDOM_BITS}
+        for own in record.identities
+    )
+
+
+def record(workdir: Path, groups: Sequence[RunGroup], dataset: Dataset) -> list[RunGroup]:
+    """Write the plan of a new study that holds these groups, and return them with its marks.
+
+    Args:
+        workdir: folder of the study.
+        groups: its groups; their folders are those of the workdir.
+        dataset: data that the runs were trained on.
+    """
+    facts, plan = facts_of(dataset), Plan.new()
+    records = [_record(group, facts, dataset) for group in groups]
+    plan_file.write(workdir, plan.with_groups(records))
+    return [
+        dataclasses.replace(group, fingerprint=own.fingerprint(plan.study))
+        for group, own in zip(groups, records, strict=True)
+    ]
 
 
 def _shapes(dataset: Dataset) -> dict[str, Any]:
@@ -160,50 +223,71 @@ def _shapes(dataset: Dataset) -> dict[str, Any]:
     return {"event_shape": shape, "encoding": encoding, "num_classes": dataset.num_classes}
 
 
-def identity(config: Config, fingerprint: str) -> Identity:
+def identity(config: Config, facts: Identity) -> Identity:
     """Return the facts that two runs share exactly if they are the same run.
 
     Args:
         config: flags of the run.
-        fingerprint: name and checksum of the training images.
+        facts: what decides beside the flags, see :func:`facts_of`.
     """
     flags = as_flags(config)
     deciding = {name for name, flag in config.flags.items() if flag.changes_run}
     if config.schedule != "constant":
         deciding.add("num_steps")
-    return {name: flags[name] for name in flags if name in deciding} | {"data": fingerprint}
+    return {name: flags[name] for name in flags if name in deciding} | facts
+
+
+def facts_of(dataset: Dataset) -> Identity:
+    """Return what decides about a run beside its flags: the data, and the source of random bits.
+
+    The data are their content, wherever they lie and whatever they are called.
+    """
+    return {"data": _fingerprint(dataset), _RANDOM_BITS: rng.fingerprint()}
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """Return name and checksum of the training images: a substituted data set is another one."""
-    checksum = zlib.crc32(np.ascontiguousarray(dataset.train).data)
-    return f"{dataset.record.used} ({len(dataset.train)} images, crc32 {checksum:08x})"
+    """Return sizes and checksum of all that training or evaluation reads of the data."""
+    checksum = 0
+    for field in dataclasses.fields(dataset):
+        value = getattr(dataset, field.name)
+        if field.name in _NOT_READ or value is None:
+            continue
+        is_array = isinstance(value, np.ndarray)
+        content = f"{value.dtype.str}{value.shape}" if is_array else repr(value)
+        checksum = zlib.crc32(f"{field.name} {content}".encode(), checksum)
+        if is_array:
+            checksum = zlib.crc32(np.ascontiguousarray(value).view(np.uint8).data, checksum)
+    sizes = ", ".join(f"{len(getattr(dataset, split))} {split}" for split in SPLITS)
+    return f"{sizes}, crc32 {checksum:08x}"
 
 
 def _key(identity: Identity) -> str:
-    return json.dumps(identity, sort_keys=True)
+    """Return the text by which runs are compared: not where the data lie, but what they are."""
+    return json.dumps({n: v for n, v in identity.items() if n not in _PLACES}, sort_keys=True)
 
 
 def _grouped(
-    folder: Path,
-    configs: list[Config],
-    first_run: int,
-    first_group: int,
-    max_parallel_runs: int,
-    dataset: Dataset,
+    workdir: Path, known: Plan, configs: list[Config], max_parallel_runs: int, dataset: Dataset
 ) -> list[RunGroup]:
-    """Return new groups of runs that share a program, in the order of their first run."""
+    """Return new groups of runs that share a program, in the order of their first run.
+
+    Runs and groups get the smallest numbers that are free.
+    """
+    taken = set(known.runs)
+    numbers = (run for run in itertools.count() if run not in taken)
     members: dict[str, list[tuple[int, Config]]] = {}
-    for run, config in enumerate(configs, first_run):
-        flags = identity(config, "")
+    for run, config in zip(numbers, configs, strict=False):
+        flags = identity(config, {})
         program = _key(
             {n: v for n, v in flags.items() if n not in config.arrays} | _structure(config)
         )
         members.setdefault(program, []).append((run, config))
+    held = {record.name for record in known.groups}
+    names = (name for i in itertools.count() if (name := f"{i:03d}") not in held)
     groups = []
-    for number, rows in enumerate(members.values(), first_group):
+    for name, rows in zip(names, members.values(), strict=False):
         runs, own = zip(*rows, strict=True)
-        group = RunGroup(folder / f"{number:03d}", runs, own, max_parallel_runs)
+        group = RunGroup(workdir / CHECKPOINTS / name, runs, own, max_parallel_runs)
         layout = group.layout(group.spec(dataset))
         _refuse_too_large(group, dataset, layout)
         groups.append(dataclasses.replace(group, max_parallel_runs=layout.max_parallel_runs))
@@ -245,17 +329,12 @@ def _structure(config: Config) -> Identity:
     return parts | {"(widths)": as_text(widths), "(clips)": str(config.clip_norm < math.inf)}
 
 
-def record(group: RunGroup, dataset: Dataset) -> None:
-    """Record a group in its ``group.json``."""
-    fingerprint = _fingerprint(dataset)
-    rows = [
-        {"run": run, "flags": identity(config, fingerprint)}
-        for run, config in zip(group.runs, group.configs, strict=True)
-    ]
-    facts = {"format": checkpoint.FORMAT, "written_by": checkpoint.WRITER, "runs": rows}
-    facts |= {"max_parallel_runs": group.max_parallel_runs, "most_steps": group.most_steps}
-    facts |= {"shapes": _shapes(dataset)}
-    files.write_json(group.folder / GROUP_FILE, checksums.with_checksum(facts))
+def _record(group: RunGroup, facts: Identity, dataset: Dataset) -> GroupRecord:
+    """Return what the plan holds of a group."""
+    runs = tuple(int(run) for run in group.runs)
+    identities = tuple(identity(config, facts) for config in group.configs)
+    numbers = group.max_parallel_runs, group.most_steps
+    return GroupRecord(group.folder.name, runs, identities, *numbers, _shapes(dataset))
 
 
 def settle_most_steps(group: RunGroup, seconds_per_step: float) -> int:
@@ -266,68 +345,38 @@ def settle_most_steps(group: RunGroup, seconds_per_step: float) -> int:
     """
     affordable = CHUNK_SECONDS / max(seconds_per_step, 1e-9)
     most_steps = 2 ** min(30, max(0, math.floor(math.log2(affordable))))
-    path = group.folder / GROUP_FILE
-    files.write_json(
-        path, checksums.with_checksum(checksums.read(path) | {"most_steps": most_steps})
-    )
+    plan_file.settle_most_steps(group.folder.parent.parent, group.folder.name, most_steps)
     return most_steps
-
-
-def _group_files(workdir: Path) -> list[Path]:
-    """Return the files of groups 0, 1, ...; none in a fresh workdir.
-
-    Raises:
-        LostError: a file is missing.
-    """
-    found = sorted((workdir / CHECKPOINTS).glob(f"*/{GROUP_FILE}"))
-    expected = [workdir / CHECKPOINTS / f"{i:03d}" / GROUP_FILE for i in range(len(found))]
-    is_used = any((workdir / name).exists() for name in (METRICS_FILE, RESULTS_TABLE))
-    if found != expected or (is_used and not found):
-        missing = next(iter(set(expected) - set(found)), workdir / CHECKPOINTS)
-        raise LostError(_lost(workdir, f"{missing.relative_to(workdir)} is missing"))
-    return found
 
 
 def _lost(workdir: Path, problem: str) -> str:
     """Return the error of a workdir whose groups cannot be read."""
     return (
         f"--workdir={workdir}: {problem}, so its runs cannot go on; restore it from a copy, or "
-        "give --restart to train all runs anew"
+        "give --restart to train what is lost anew"
     )
 
 
-def _facts(path: Path, workdir: Path) -> dict[str, Any]:
-    """Return the record of a group."""
-    try:
-        facts = checksums.read(path)
-    except checksums.DamagedError:
-        name = path.relative_to(workdir)
-        raise LostError(_lost(workdir, f"{name} is damaged or older than format 2")) from None
-    if facts["format"] != checkpoint.FORMAT:
-        raise InputError(
-            f"--workdir={workdir}: holds format {facts['format']}, written by "
-            f"{facts['written_by']}, where this version writes and reads {checkpoint.FORMAT}; "
-            "use that version, or give another --workdir"
-        )
-    return facts
-
-
-def _load(path: Path, wanted: dict[str, Config], workdir: Path) -> RunGroup:
+def _restored(
+    workdir: Path, study: str, record: GroupRecord, wanted: dict[str, Config], facts: Identity
+) -> RunGroup:
     """Return a recorded group with the flags of this start.
 
     Raises:
         InputError: it has a run that is not wanted, or more updates than are wanted.
     """
-    facts = _facts(path, workdir)
-    keys = [_key(row["flags"]) for row in facts["runs"]]
-    for key, row in zip(keys, facts["runs"], strict=True):
+    keys = [_key(own) for own in record.identities]
+    for key, own in zip(keys, record.identities, strict=True):
         if key not in wanted:
-            problem = _unwanted(workdir, row["flags"], [json.loads(k) for k in wanted])
-            raise InputError(problem)
+            now = [identity(config, facts) for config in wanted.values()]
+            raise InputError(_unwanted(workdir, own, now))
     configs = tuple(wanted[key] for key in keys)
-    _check_length(workdir, path.parent, configs[0].num_steps)
-    runs = tuple(row["run"] for row in facts["runs"])
-    return RunGroup(path.parent, runs, configs, facts["max_parallel_runs"], facts["most_steps"])
+    folder = workdir / CHECKPOINTS / record.name
+    _check_length(workdir, folder, configs[0].num_steps)
+    fingerprint = record.fingerprint(study)
+    return RunGroup(
+        *(folder, record.runs, configs, record.max_parallel_runs, fingerprint, record.most_steps)
+    )
 
 
 def _check_length(workdir: Path, folder: Path, num_steps: int) -> None:
@@ -344,6 +393,8 @@ def _unwanted(workdir: Path, there: Identity, wanted: list[Identity]) -> str:
     """Return the error of a run that is not wanted: its differences to the nearest that is."""
     nearest = min(wanted, key=lambda flags: len(flags.items() ^ there.items()))
     names = [name for name in there | nearest if there.get(name) != nearest.get(name)]
+    if there.get("data") == nearest.get("data"):  # the same data may lie elsewhere
+        names = [name for name in names if name not in _PLACES]
     differences = "; ".join(
         f"{name}={there.get(name, '(none)')} there but {nearest.get(name, '(none)')} now"
         for name in names

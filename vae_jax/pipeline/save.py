@@ -1,5 +1,6 @@
 """Writing of a study that was trained from Python, as a workdir like those of the command line."""
 
+import collections
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +54,11 @@ def write(
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
-    for number, (part, own, state) in enumerate(zip(parts, configs, states, strict=True)):
-        group = RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
-        run_groups.record(group, data)
+    groups = [
+        RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
+        for number, (part, own) in enumerate(zip(parts, configs, strict=True))
+    ]
+    for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
         _write_state(group, state, metrics)
     loggers.JSONLinesLogger(folder).log(metrics)
     config = _swept_config(list(itertools.chain(*configs)), swept)
@@ -91,9 +94,10 @@ def _shortest(value: Any) -> Any:
 
 def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> None:
     """Write a checkpoint, which knows the number of its log lines."""
-    lines = sum(row["run"] == group.runs[0] for row in metrics)
+    counts = collections.Counter(row["run"] for row in metrics)
+    metadata = {"lines": [counts[run] for run in group.runs], "runs": group.fingerprint}
     with Checkpoints(group.folder) as checkpoints:
-        checkpoints.save(int(mesh.to_host(state.step)[0]), state, {"lines": lines})
+        checkpoints.save(int(mesh.to_host(state.step)[0]), state, metadata)
 
 
 def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:

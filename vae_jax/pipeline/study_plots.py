@@ -134,6 +134,10 @@ class StudyPlots:
         from vae_jax.reporting import figures
 
         found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
+        if "dataset" not in found:
+            data = self.data()
+            facts = {"used": data.record.used, "source": data.record.source}
+            found["dataset"] = facts | {"event_shape": list(data.event_shape)}
         if "diagnosis" not in found:
             found |= conclusions.conclude(found, self.metrics)
         best = table.best(self.rows)

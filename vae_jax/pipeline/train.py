@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
@@ -15,10 +17,12 @@ from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.pipeline import loggers, results, resume, run_groups, workdir
 from vae_jax.pipeline.loggers import Logger, StartedStudy, TrainingProgress
+from vae_jax.pipeline.resume import History
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.lock import Lock
 from vae_jax.runtime.signals import Stop
 from vae_jax.training import divergence, loop
 from vae_jax.training.checkpoint import Checkpoints
@@ -53,6 +57,7 @@ def train_all(
     groups: list[RunGroup],
     dataset: Dataset,
     stop: Stop,
+    lock: Lock,
     further: Sequence[Logger] = (),
 ) -> list[TrainedGroup]:
     """Train every group to ``num_steps`` updates and return them.
@@ -62,26 +67,31 @@ def train_all(
         groups: groups of the workdir.
         dataset: images.
         stop: signals of the process.
+        lock: lock of the workdir, which is checked before anything is written.
         further: loggers beside those of the package.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
+        InputError: the workdir was removed or replaced meanwhile.
         LostError: see :func:`vae_jax.pipeline.resume.resume_points`.
     """
     folder = Path(config.workdir)
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(Checkpoints(group.folder)) for group in groups]
+        opened = [stack.enter_context(Checkpoints(group.folder, lock.check)) for group in groups]
         starts = distributed.from_first(
             lambda: resume.resume_points(folder, groups, opened, may_restart=config.restart)
         )
         log = [*_open_loggers(config, groups, starts, stack), *further]
         if distributed.is_first():
             _start(further, config, groups, starts)
+        history = resume.History(loggers.read_whole(folder / workdir.METRICS_FILE))
         trained = []
         for group, checkpoints, start in zip(groups, opened, starts, strict=True):
             number = len(trained) + 1
             label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
-            training = _Training(config, dataset, stop, group, checkpoints, start, log, label)
+            training = _Training(
+                *(config, dataset, stop, lock, group, checkpoints, start, history, log, label)
+            )
             trained.append(training.run())
         return trained
 
@@ -99,12 +109,14 @@ def _open_loggers(
     """Open the logs of the workdir, cut back to the checkpoints, and record the flags."""
     folder = Path(config.workdir)
     steps = {run: start for group, start in zip(groups, starts, strict=True) for run in group.runs}
-    metrics = loggers.JSONLinesLogger(folder)
+    metrics = stack.enter_context(loggers.JSONLinesLogger(folder))
     if distributed.is_first():
+        unknown = {row["run"] for row in loggers.read_whole(metrics.path)} - set(steps)
         for change in workdir.changes(folder, config):
             print(f"changed since the last start: {change}")
         workdir.write_flags(folder, config)
-        metrics.truncate_after(steps)
+        metrics.truncate_after(steps | dict.fromkeys(unknown, resume.FROM_SEEDS))
+        metrics.open()
     opened: list[Logger] = [metrics]
     if libraries.is_installed("tensorboardX"):
         opened.append(stack.enter_context(loggers.TensorBoardLogger(folder, steps)))
@@ -133,9 +145,11 @@ class _Training:
         config: flags of the study.
         dataset: images.
         stop: signals of the process.
+        lock: lock of the workdir.
         group: the runs.
         checkpoints: their checkpoints.
         start: step of the checkpoint to resume from, :data:`resume.FROM_SEEDS` for none.
+        history: lines of ``metrics.jsonl`` when the training began.
         loggers: logs of the workdir.
         label: name of the group in the terminal, empty where it is the only one.
     """
@@ -143,9 +157,11 @@ class _Training:
     config: Config
     dataset: Dataset
     stop: Stop
+    lock: Lock
     group: RunGroup
     checkpoints: Checkpoints
     start: int
+    history: History
     loggers: Sequence[Logger]
     label: str
 
@@ -238,14 +254,18 @@ class _Training:
             print(f"updates are slow here: a chunk is at most {most_steps} of them", flush=True)
         return most_steps
 
-    def _already_logged(self) -> tuple[int, float]:
+    def _already_logged(self) -> tuple[np.ndarray, float]:
         """Return the log lines that each run has already, and the seconds of training so far."""
-        metrics = loggers.read_whole(Path(self.config.workdir) / workdir.METRICS_FILE)
-        seconds = [row["seconds"] for row in metrics if row["run"] == self.group.runs[0]]
-        return len(seconds), max(seconds, default=0.0)
+        lines = [self.history.num_lines(run, self.start) for run in self.group.runs]
+        return np.array(lines), self.history.seconds.get(self.group.runs[0], 0.0)
 
     def _log(self, output: ChunkOutput, progress: TrainingProgress) -> None:
-        """Log the rows under the numbers that the runs have in the study."""
+        """Log the rows under the numbers that the runs have in the study.
+
+        Raises:
+            InputError: the workdir is not this process's any more.
+        """
+        distributed.from_first(self.lock.check)
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in output.rows]
         progress.advance(output.step, output.ms_per_step)
         if distributed.is_first():
@@ -268,7 +288,7 @@ class _Training:
                 progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
-    def _save(self, step: int, state: TrainState, num_lines: int) -> None:
+    def _save(self, step: int, state: TrainState, num_lines: np.ndarray) -> None:
         """Save the state if that is due, or if a signal asks for an end.
 
         Raises:
@@ -278,7 +298,8 @@ class _Training:
         is_stopping = self.stop.is_wanted
         intervals = build.intervals(self.config)
         if is_stopping or intervals.is_due(step, intervals.checkpoint_every):
-            self.checkpoints.save(step, state, {"lines": num_lines})
+            metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
+            self.checkpoints.save(step, state, metadata)
         if is_stopping:
             self.checkpoints.wait()
             self.stop.raise_if_wanted(

@@ -111,10 +111,7 @@ class TrainedRun:
             InputError: another shape, scale or dtype.
         """
         q = self.trained.encode(self._x(x), y)
-        if not self.model.posterior.has_latent_densities:
-            return q
-        assert isinstance(q, Gaussian)
-        return q.first(self.latent_size)
+        return q.first(self.latent_size) if isinstance(q, Gaussian) else q
 
     def decode(self, z: Any, y: Any = None) -> Distribution:
         """Return p(x|z); ``.mean()`` are the images, ``.sample(key)`` has their pixel noise.
@@ -195,7 +192,7 @@ class TrainedRun:
             shape = self.model.event_shape
             raise InputError(
                 setting="x",
-                value=f"array of shape {np.shape(x)}",
+                value=f"{center.shape[:-1]} examples",
                 problem="a traversal starts from one example",
                 advice=f"give one of shape {shape}",
             )
@@ -355,7 +352,7 @@ class TrainedRun:
             for i in index_batches(len(x), EVAL_BATCH_SIZE)
         ]
         found = concatenate_batches(parts, len(x))
-        return ExampleTerms(*(values.reshape(batch) for values in found))
+        return ExampleTerms(*(jnp.asarray(values.reshape(batch)) for values in found))
 
     def _refuse_gray(self, x: Observations) -> None:
         """Refuse gray pixels where the run models binary ones: the result would be no bound."""

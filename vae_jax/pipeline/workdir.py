@@ -1,9 +1,13 @@
-"""The workdir of a run: names of its files, the flags that describe it, errors of its disk."""
+"""The workdir of a run: names of its files, the flags that describe it, errors of its disk.
+
+A workdir belongs to this project alone. A folder that holds other files is not taken, and of one
+that was taken nothing is deleted or replaced but what was written here (:func:`refuse_foreign`).
+"""
 
 import contextlib
 import errno
 import os
-import shutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from vae_jax.config.flags import Config
 from vae_jax.config.sweeps import as_lines
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
+from vae_jax.training import checkpoint
 
 FLAGS_FILE = "flags.txt"
 METRICS_FILE = "metrics.jsonl"
@@ -22,22 +27,109 @@ EVALUATIONS = "evaluations"
 EXPORTS = "exports"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
+PLAN_FILE = "plan.json"
+"""Name of the plan of a study, in :data:`CHECKPOINTS`."""
+GROUP_FILE = "group.json"
+"""Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
     *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE),
 )
-"""Names of what a run leaves in its workdir."""
+"""Names of what a run leaves in its workdir, beside hidden files."""
 
+_TAKEN_OUT = ("explorer.html",)  # what may be made of a workdir later
+_OF_DISKS = ("lost+found", "Thumbs.db", "desktop.ini")
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},
     **{"coordinator": "", "num_processes": 0, "process_id": 0},
 }
 _NOT_COMPARED = ("--workdir=", *(f"--{name}=" for name in _ONE_OFF))
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOLCK, errno.ESTALE),
-)
+
+
+def refuse_foreign(workdir: Path) -> list[str]:
+    """Refuse a folder that is no workdir and not empty; return the names that are not ours in one.
+
+    What makes a folder a workdir is a file that only this project writes: a plan, the record of a
+    group, or flags. Hidden files count as nobody's.
+
+    Args:
+        workdir: folder that may not exist.
+
+    Raises:
+        InputError: the folder belongs to others, or something in it is a link, a pipe or a device.
+    """
+    try:
+        names = sorted(entry.name for entry in os.scandir(workdir))
+    except OSError:  # none, or one that cannot be read, which is reported when it is written
+        return []
+    if not _is_ours(workdir):
+        present = [name for name in names if not name.startswith(".") and name not in _OF_DISKS]
+        present = [name for name in present if name not in CONTENTS or _holds_files(workdir / name)]
+        if present:
+            raise InputError(
+                f"--workdir={workdir}: is no folder of vae_jax and holds {_listed(present)}; give "
+                "a new or an empty folder"
+            )
+    for path in _own_paths(workdir, names):
+        raise InputError(
+            f"--workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
+            "folder; put a copy of what it leads to there (cp -rL), or give another --workdir"
+        )
+    ours = (*CONTENTS, *_TAKEN_OUT, *_OF_DISKS)
+    return [name for name in names if not name.startswith(".") and name not in ours]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _is_ours(workdir: Path) -> bool:
+    """Return whether a folder has a file that only this project writes."""
+    checkpoints = workdir / CHECKPOINTS
+    if any(checkpoints.glob(PLAN_FILE)) or any(checkpoints.glob(f"[0-9]*/{GROUP_FILE}")):
+        return True
+    try:
+        with (workdir / FLAGS_FILE).open(encoding="utf-8", errors="replace") as file:
+            lines = file.read(2**16).splitlines()
+    except OSError:
+        return False
+    starts = ("--workdir=", "--dataset=", "--num_steps=")
+    return all(any(line.startswith(start) for line in lines) for start in starts)
+
+
+def _holds_files(path: Path) -> bool:
+    """Return whether a path is a file, a link or a folder with more in it than folders.
+
+    What a checkpoint that is being written leaves does not count: a process whose workdir was
+    removed may still have put it there.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return True
+    files = (each for each in path.rglob("[!.]*") if not each.is_dir() or each.is_symlink())
+    return any(
+        checkpoint.UNFINISHED.isdisjoint(parent.suffix for parent in f.parents) for f in files
+    )
+
+
+def _own_paths(workdir: Path, names: list[str]) -> Iterator[Path]:
+    """Yield what is neither file nor folder among the names that a run writes, and below them."""
+    hidden = re.compile(r"\.(lock.*|.*\.tmp)")
+    folders = []
+    for name in names:
+        if name in (*CONTENTS, *_TAKEN_OUT) or hidden.fullmatch(name):
+            folders.append(workdir / name)
+    while folders:
+        path = folders.pop()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            yield path
+        elif path.is_dir():
+            folders += [
+                Path(entry.path)
+                for entry in os.scandir(path)
+                if not entry.is_file(follow_symlinks=False)
+            ]
 
 
 def make(workdir: Path) -> None:
@@ -57,13 +149,13 @@ def writing(workdir: Path) -> Iterator[None]:
     """Turn a refusal of the file system to write into an error that the user can mend.
 
     Raises:
-        InputError: in place of an ``OSError`` of the kind that full, read-only, vanished and broken
-            disks give.
+        InputError: in place of an ``OSError`` that an operation gives, of whatever number: disks
+            are full, read-only, broken or gone, and a process may have too many open files.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in (*_FULL, *_REFUSED):
+        if error.errno is None:
             raise
         where = f" at {error.filename}" if error.filename else ""
         is_full = error.errno in _FULL
@@ -99,13 +191,3 @@ def _values(lines: list[str]) -> dict[str, str]:
         if not line.startswith(_NOT_COMPARED):
             values[name] = f"{values[name]} {text}" if name in values else text
     return values
-
-
-def clear(workdir: Path) -> None:
-    """Delete what runs leave in their folder, and nothing else."""
-    for name in CONTENTS:
-        path = workdir / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

@@ -21,7 +21,10 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
         ``reading``: sentences on the study; empty for a single run.
     """
     rows = results["runs"]
-    histories = [[m for m in metrics if m["run"] == row["run"]] for row in rows]
+    by_run: dict[int, list[Row]] = {row["run"]: [] for row in rows}
+    for line in metrics:
+        by_run.get(line["run"], []).append(line)
+    histories = list(by_run.values())
     facts = results["flags"] | {
         diagnostics.NUM_VALUES: math.prod(results["dataset"]["event_shape"])
     }

@@ -3,8 +3,10 @@
 The arrays that a trained model gives are drawn to files by `vae_jax.reporting.plots`.
 """
 
+import contextlib
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format, plots, table
 from vae_jax.reporting.html import Figure
 from vae_jax.reporting.plots.terms import RATE, Term
+from vae_jax.runtime.failures import Failures
 from vae_jax.types import Labels, Latents, Row
 
 NUM_SAMPLES = 100
@@ -68,8 +71,17 @@ class ShownImages(NamedTuple):
         return self.class_names[label] if self.class_names else f"class {label}"
 
 
+Maker = Callable[[], Figure]
+"""Function that draws a figure."""
+
+
 def draw(
-    folder: Path, trained: TrainedVAE, shown: ShownImages, metrics: Sequence[Row], row: Row
+    folder: Path,
+    trained: TrainedVAE,
+    shown: ShownImages,
+    metrics: Sequence[Row],
+    row: Row,
+    failures: Failures | None = None,
 ) -> list[Figure]:
     """Draw the figures of one run and return them with their captions.
 
@@ -79,22 +91,37 @@ def draw(
         shown: test examples that are reconstructed, traversed and interpolated.
         metrics: rows of ``metrics.jsonl``.
         row: the run's row of test results, with ``kl_per_latent`` and ``variance_per_latent``.
+        failures: takes the figures that fail; None where an error shall be raised.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     variance = np.asarray(row["variance_per_latent"], float)
     kl = np.asarray(row["kl_per_latent"], float)
     has_kl = bool(np.isfinite(kl).all())
     conditional = trained.model.num_classes > 0
-    bounds = _bounds_of(row)
-    return [
-        _training_curves(folder, metrics, row["run"]),
-        _reconstructions(folder, trained, shown.take(slice(NUM_RECONSTRUCTIONS))),
-        *([_samples(folder, trained, shown.view)] if trained.model.posterior.has_density else []),
-        *([_samples_by_class(folder, trained, shown)] if conditional else []),
-        *_walks(folder, trained, shown, variance, kl if has_kl else None),
-        *([_bounds(folder, bounds)] if bounds else []),
-        *([_kl_per_latent(folder, kl, variance)] if has_kl else []),
-    ]
+    first = shown.take(slice(NUM_RECONSTRUCTIONS))
+    makers: dict[str, Maker] = {
+        "training_curves": lambda: _training_curves(folder, metrics, row["run"]),
+        "reconstructions": lambda: _reconstructions(folder, trained, first),
+    }
+    if trained.model.posterior.has_density:
+        makers["samples"] = lambda: _samples(folder, trained, shown.view)
+    if conditional:
+        makers["samples_by_class"] = lambda: _samples_by_class(folder, trained, shown)
+    makers |= _walks(folder, trained, shown, variance, kl if has_kl else None)
+    if bounds := _bounds_of(row):
+        makers["bounds"] = lambda: _bounds(folder, bounds)
+    if has_kl:
+        makers["kl_per_latent"] = lambda: _kl_per_latent(folder, kl, variance)
+    return _all_drawn(makers, failures)
+
+
+def _all_drawn(makers: Mapping[str, Maker], failures: Failures | None) -> list[Figure]:
+    """Return the figures in order, without those that fail."""
+    drawn = []
+    for name, maker in makers.items():
+        with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
+            drawn.append(maker())
+    return drawn
 
 
 def left_out(model: VAE) -> dict[str, str]:
@@ -121,6 +148,7 @@ def draw_study(
     rows: Sequence[Row],
     swept: Sequence[str],
     evaluated: Iterable[Column] = (),
+    failures: Failures | None = None,
 ) -> list[Figure]:
     """Draw the figures that compare runs: terms over the axes, then images over the axes.
 
@@ -131,24 +159,37 @@ def draw_study(
         rows: rows of test results, in the order of the runs' numbers.
         swept: names of the swept flags.
         evaluated: columns of the evaluators that were asked.
+        failures: takes the figures that fail; None where an error shall be raised.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = draw_terms(folder, rows, swept, evaluated)
+    drawn = draw_terms(folder, rows, swept, evaluated, failures)
     if not table.axes(swept) or table.best(rows) is None:
         return drawn
-    grid, shown = table.run_grid(rows, swept), shown.take(slice(CELL_IMAGES))
-    models = {i: trained[rows[i]["run"]] for i in set(grid.runs.ravel().tolist()) - {-1}}
-    samples = {i: _sample(model, CELL_IMAGES) for i, model in models.items()}
-    reconstructions = {i: _reconstruct(model, shown) for i, model in models.items()}
-    return [
-        *drawn,
-        _image_grid(folder, "Samples", samples, grid, None, shown.view),
-        _image_grid(folder, "Reconstructions", reconstructions, grid, shown.images, shown.view),
-    ]
+    first = shown.take(slice(CELL_IMAGES))
+    grid = functools.cache(lambda: _thinned(table.run_grid(rows, swept), first.images))
+
+    def drawn_over_axes(
+        title: str, images_of: Callable[[TrainedVAE], np.ndarray], reference: np.ndarray | None
+    ) -> Figure:
+        of_run = lambda index: images_of(trained[rows[index]["run"]])  # noqa: E731
+        return _image_grid(folder, title, of_run, grid(), reference, shown.view)
+
+    makers: dict[str, Maker] = {
+        "samples_over_axes": lambda: drawn_over_axes(
+            "Samples", lambda model: _sample(model, CELL_IMAGES), None
+        ),
+        "reconstructions_over_axes": lambda: drawn_over_axes(
+            "Reconstructions", lambda model: _reconstruct(model, first), first.images
+        ),
+    }
+    return [*drawn, *_all_drawn(makers, failures)]
 
 
 def draw_terms(
-    folder: Path, rows: Sequence[Row], swept: Sequence[str], evaluated: Iterable[Column] = ()
+    folder: Path,
+    rows: Sequence[Row],
+    swept: Sequence[str],
+    evaluated: Iterable[Column] = (),
+    failures: Failures | None = None,
 ) -> list[Figure]:
     """Draw the terms of a study over its axes and return the figures with their captions.
 
@@ -161,17 +202,24 @@ def draw_terms(
         rows: rows of the study.
         swept: names of the swept flags, in order.
         evaluated: columns beyond the terms of every run.
+        failures: takes the figures that fail; None where an error shall be raised.
     """
-    names = table.axes(swept)
-    figures = [_heat(folder, rows, swept, pair) for pair in itertools.combinations(names, 2)]
+    folder.mkdir(exist_ok=True)
+    names, drawn = table.axes(swept), [each for each in evaluated if each.is_drawn]
+    makers: dict[str, Maker] = {
+        f"heat_{'_'.join(pair)}": functools.partial(_heat, folder, rows, swept, pair)
+        for pair in itertools.combinations(names, 2)
+    }
     if len(names) == 1:
-        figures.append(_terms_over_axis(folder, rows, names[0]))
-    drawn = [each for each in evaluated if each.is_drawn]
+        makers[f"terms_over_{names[0]}"] = lambda: _terms_over_axis(folder, rows, names[0])
     if columns.known_to(rows, drawn):
-        figures += [_evaluations_over_axis(folder, rows, swept, name, drawn) for name in names]
+        for name in names:
+            makers[f"evaluations_over_{name}"] = functools.partial(
+                _evaluations_over_axis, folder, rows, swept, name, drawn
+            )
     if "beta" in names:
-        figures.append(_rate_distortion(folder, rows, swept))
-    return figures
+        makers["rate_distortion"] = lambda: _rate_distortion(folder, rows, swept)
+    return _all_drawn(makers, failures)
 
 
 def embedding(folder: Path, context: EvalContext) -> Figure:
@@ -279,16 +327,18 @@ def _walks(
     shown: ShownImages,
     variance: np.ndarray,
     kl: np.ndarray | None,
-) -> Iterator[Figure]:
-    """Draw what walks through the latents, as far as they allow it."""
+) -> dict[str, Maker]:
+    """Return what draws the walks through the latents, as far as they allow it."""
     missing, is_plane = left_out(trained.model), trained.hparams.latent_size == 2
     is_plane &= trained.model.posterior.support == "reals" and not trained.model.num_classes
+    makers: dict[str, Maker] = {}
     if "traversals" not in missing and is_plane:
-        yield _manifold(folder, trained, shown.view)
+        makers["manifold"] = lambda: _manifold(folder, trained, shown.view)
     elif "traversals" not in missing:
-        yield _traversals(folder, trained, shown, variance, kl)
+        makers["traversals"] = lambda: _traversals(folder, trained, shown, variance, kl)
     if "interpolations" not in missing:
-        yield _interpolations(folder, trained, shown)
+        makers["interpolations"] = lambda: _interpolations(folder, trained, shown)
+    return makers
 
 
 def _manifold(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
@@ -427,22 +477,55 @@ def _rate_distortion(folder: Path, rows: Sequence[Row], swept: Sequence[str]) ->
 def _image_grid(
     folder: Path,
     title: str,
-    images: Mapping[int, np.ndarray],
-    grid: table.RunGrid,
+    images_of: Callable[[int], np.ndarray],
+    shown: tuple[table.RunGrid, str],
     reference: np.ndarray | None,
     view: plots.View,
 ) -> Figure:
-    """Draw the examples of each cell over two axes, NaN where every run diverged."""
-    path = folder / f"{title.lower()}_over_axes.png"
+    """Draw the examples of each cell over two axes, NaN where every run diverged.
+
+    Args:
+        folder: folder of the PNG files.
+        title: title of the figure.
+        images_of: gives the images of a row by its index.
+        shown: cells that are drawn, and a sentence where that are not all.
+        reference: test examples that the cells reconstruct.
+        view: how examples are drawn.
+    """
+    path, (grid, note) = folder / f"{title.lower()}_over_axes.png", shown
+    images = {row: images_of(row) for row in sorted(set(grid.runs.ravel().tolist()) - {-1})}
     blank = np.full_like(next(iter(images.values())), np.nan)
-    cells = np.array([[images.get(int(run), blank) for run in line] for line in grid.runs])
+    cells = np.array([[images.get(int(row), blank) for row in line] for line in grid.runs])
     axes = (grid.down, grid.down_values, grid.across, grid.across_values)
     above = None if reference is None else view.pictures(reference)
     pictures = view.pictures(cells)
     plots.grid_of_images(path, pictures, *axes, title, reference=above, noun=view.noun)
     same = f"The same test {view.noun}s."
     caption = _scaled("The same noise in every cell." if reference is None else same, view)
-    return Figure(path, f"{title} over the axes", _caption(caption, grid.fixed))
+    return Figure(path, f"{title} over the axes", _caption(caption + note, grid.fixed))
+
+
+def _thinned(grid: table.RunGrid, images: np.ndarray) -> tuple[table.RunGrid, str]:
+    """Return the cells of a grid that a figure can hold, and a sentence where that are not all.
+
+    Args:
+        grid: all cells.
+        images: images of one cell.
+    """
+    down, across = plots.shown_cells(grid.runs.shape, images.nbytes)
+    kept = [
+        f"{len(own)} of {format.count(count)} values of {name}"
+        for own, count, name in zip(
+            (down, across), grid.runs.shape, (grid.down, grid.across), strict=True
+        )
+        if len(own) < count
+    ]
+    thinned = grid._replace(
+        runs=grid.runs[np.ix_(down, across)],
+        down_values=[grid.down_values[i] for i in down],
+        across_values=[grid.across_values[i] for i in across],
+    )
+    return thinned, f" Shown are {' and '.join(kept)}, evenly spaced." if kept else ""
 
 
 def _caption(sentence: str, held: Mapping[str, Any]) -> str:

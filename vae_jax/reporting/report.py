@@ -5,9 +5,10 @@
 errors `*_se`, `diverged` ("" or the step) with `diverged_reason`, and `ms_per_step`. A study names
 what it swept in `swept`. The rest is shown where it is known: `title`, `command`, `dataset`,
 `flags`, `versions`, `device`, `precision`, `seconds`, `peak_memory_mb`, `commit`, `notes`,
-`diagnosis` (sentences per run), `reading` (sentences on a study), `columns` (the declarations of
-the rows' columns, see `vae_jax.evaluation.columns.described`) and `evaluations` (the names of the
-columns of each evaluator). Titles, units, meanings and their order are those of the columns.
+`missing` (sentences on what failed), `diagnosis` (sentences per run), `reading` (sentences on a
+study), `columns` (the declarations of the rows' columns, see
+`vae_jax.evaluation.columns.described`) and `evaluations` (the names of the columns of each
+evaluator). Titles, units, meanings and their order are those of the columns.
 """
 
 import statistics
@@ -127,7 +128,9 @@ def _notices(results: Results) -> str:
     substitution = html.paragraphs(filter(None, [data.get("substitution")]))
     heading = "<b>These are not the data that were asked for.</b>" if substitution else ""
     remarks = html.paragraphs([*data.get("warnings", []), *results.get("notes", [])])
-    return html.box("notice", heading + substitution) + html.box("note", remarks)
+    missing = html.paragraphs(results.get("missing", []))
+    alarms = html.box("notice", heading + substitution) + html.box("notice", missing)
+    return alarms + html.box("note", remarks)
 
 
 def _study(results: Results) -> list[str]:

@@ -218,21 +218,29 @@ def cells(rows: Sequence[Row], names: Sequence[str], term: str) -> Cells:
     shape = tuple(map(len, ticks))
     mean, error = np.full(shape, np.nan), np.full(shape, np.nan)
     num_seeds, num_diverged = np.zeros(shape, int), np.zeros(shape, int)
+    groups = _by_setting(rows, names)
     for index in np.ndindex(shape):
-        settings = {name: ticks[i][index[i]] for i, name in enumerate(names)}
-        runs = _of_one_cell(rows, settings)
+        setting = tuple(ticks[i][index[i]] for i in range(len(names)))
+        runs = groups.get(setting, [])
+        _refuse_same_seeds(runs, dict(zip(names, setting, strict=True)))
         finished = [row for row in runs if not has_diverged(row)]
         mean[index], error[index] = _over_seeds(finished, term)
         num_seeds[index], num_diverged[index] = len(finished), len(runs) - len(finished)
     return Cells(ticks, mean, error, num_seeds, num_diverged)
 
 
-def _of_one_cell(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Row]:
-    runs = at(rows, settings)
+def _by_setting(rows: Sequence[Row], names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """Return the rows by their values of some axes."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+def _refuse_same_seeds(runs: Sequence[Row], setting: Mapping[str, Any]) -> None:
     seeds = [row.get("seed") for row in runs]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"runs at {dict(settings)} differ in more than the seed")
-    return runs
+        raise ValueError(f"runs at {dict(setting)} differ in more than the seed")
 
 
 def _over_seeds(runs: Sequence[Row], term: str) -> tuple[float, float]:
@@ -258,11 +266,8 @@ def seed_deviation(rows: Sequence[Row], swept: Sequence[str], term: str) -> tupl
         >>> round(deviation, 6), num_cells
         (0.707107, 1)
     """
-    names = axes(swept)
-    settings = {tuple(row[name] for name in names) for row in rows}
     squares, freedom, count = 0.0, 0, 0
-    for setting in settings:
-        runs = at(rows, dict(zip(names, setting, strict=True)))
+    for runs in _by_setting(rows, axes(swept)).values():
         known = [row for row in runs if not has_diverged(row) and is_number(row.get(term))]
         numbers = np.array([row[term] for row in known], np.float64)
         if len(numbers) > 1:
@@ -288,12 +293,15 @@ def run_grid(rows: Sequence[Row], swept: Sequence[str]) -> RunGrid:
     down_values, across_values = _values_or_blank(rows, down), _values_or_blank(rows, across)
     runs = np.full((len(down_values), len(across_values)), -1)
     seed = (best(rows) or rows[0]).get("seed")
+    indices = {id(row): i for i, row in enumerate(rows)}
+    shown = [name for name in (down, across) if name]
+    groups = _by_setting(at(rows, held), shown)
     for i, j in np.ndindex(runs.shape):
-        here = {down: down_values[i], across: across_values[j]} | held
-        here.pop("", None)
-        finished = [row for row in at(rows, here) if not has_diverged(row)]
+        values_here = {down: down_values[i], across: across_values[j]}
+        own = groups.get(tuple(values_here[name] for name in shown), [])
+        finished = [row for row in own if not has_diverged(row)]
         finished.sort(key=lambda row: row.get("seed") != seed)
-        runs[i, j] = next((rows.index(row) for row in finished), -1)
+        runs[i, j] = next((indices[id(row)] for row in finished), -1)
     return RunGrid(down, down_values, across, across_values, runs, held)
 
 

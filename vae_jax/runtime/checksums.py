@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         digest = content.pop("digest", None)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DamagedError(f"{path.name} is missing") from None
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise DamagedError(f"{path.name} is not what was written") from None
@@ -86,6 +86,7 @@ def verify(folder: Path) -> dict[str, Any]:
         {'step': 3}
     """
     metadata = read(folder / CHECKSUM_FILE)
+    names(folder)
     for name, digest in metadata.pop("files").items():
         path = folder / name
         if not path.is_file():
@@ -93,6 +94,21 @@ def verify(folder: Path) -> dict[str, Any]:
         if _digest(path) != digest:
             raise DamagedError(f"{name} is not what was written")
     return metadata
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the files of a folder that have checksums, relative to it.
+
+    Raises:
+        DamagedError: the file of checksums is missing, not what was written, or names a file
+            outside of the folder.
+    """
+    found = read(folder / CHECKSUM_FILE).get("files")
+    if not isinstance(found, dict) or any(
+        name.startswith("/") or ".." in name.split("/") for name in found
+    ):
+        raise DamagedError(f"{CHECKSUM_FILE} is not what was written")
+    return sorted(found)
 
 
 def _digest_of_json(content: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from vae_jax.runtime.cache_folder import cache_folder
+
 OFF = "none"
 """Setting that turns the cache off."""
 MOST_BYTES = 2**28
@@ -73,8 +75,7 @@ def _set_folder_of_jax(folder: str | None) -> None:
 
 def _processor_folder(folder: str) -> Path:
     """Return the folder of this kind of processor inside of the one given, or of the default."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(folder or f"{home}/vae_jax/xla")) / _processor()
+    return Path(os.path.expanduser(folder or cache_folder() / "xla")) / _processor()
 
 
 def _processor() -> str:

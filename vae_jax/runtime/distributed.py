@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vae_jax.runtime import jax_versions
+from vae_jax.runtime import jax_versions, terminal
 from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.signals import Stop
 
@@ -112,7 +112,19 @@ def leave(status: int) -> int:
     if status in (1, 2) and jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
+        terminal.give_up_after(terminal.PATIENCE_SECONDS)
         time.sleep(_COORDINATOR_DELAY_SECONDS if is_first() else 0.0)
+        os._exit(status)
+    return status
+
+
+def leave_if_stopped(status: int) -> int:
+    """Return an exit status, or end this process with it at once if it is that of a signal.
+
+    All is saved then. The clean-up of libraries would take seconds of the time that is left, in
+    which another signal would end the process with another status. Several processes need it.
+    """
+    if status > 128 and not jax.distributed.is_initialized():
         os._exit(status)
     return status
 

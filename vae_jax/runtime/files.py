@@ -1,5 +1,6 @@
 """Files that other programs read, each written whole or not at all: JSON, CSV, text, bytes."""
 
+import contextlib
 import csv
 import io
 import json
@@ -7,13 +8,16 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` in one step: a reader, or a kill, finds the old file or the new one.
+
+    The folder of the file is made, but none above it: a workdir that was removed stays removed.
+    Nothing is written through a link.
 
     Example:
         >>> import pathlib, tempfile
@@ -23,22 +27,50 @@ def write_bytes(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'abc'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with _create(temporary) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # or a loss of power could leave the new name without bytes
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
+def _create(path: Path) -> IO[bytes]:
+    """Create a file in place of one that a kill left, or of a link, which is not followed."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file to append to it, which is made if need be; not through a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` in UTF-8 in one step; line ends are written as they are."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` in UTF-8 in one step; line ends are written as they are.
+
+    Bytes of a name that is not UTF-8, which Python holds as lone surrogates, are written as
+    backslash escapes, which are valid in JSON.
+    """
+    write_bytes(path, encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    """Return `text` in UTF-8, with a backslash escape for what is no character.
+
+    Example:
+        >>> encoded("caf" + chr(0xDCE9)) == b"caf" + bytes([92]) + b"udce9"
+        True
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, obj: object) -> None:

@@ -1,8 +1,10 @@
-"""SIGTERM and SIGINT: the first signal stops training in order, the second ends the process.
+"""SIGTERM, SIGINT and SIGHUP: the first stops training in order, the second ends the process.
 
 Python runs signal handlers only between its own instructions, so a handler would wait for the
 chunk or the compilation that is running. Here the interpreter writes each signal to a pipe
-(``signal.set_wakeup_fd``) that a thread reads, so a signal is noticed at any time.
+(``signal.set_wakeup_fd``) that a thread reads, so a signal is noticed at any time. That thread
+waits for nobody, not for a terminal either: it prints by a thread of its own, and gives a terminal
+:data:`LAST_WORDS_SECONDS` at the end.
 """
 
 import contextlib
@@ -12,8 +14,12 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from vae_jax.runtime import terminal
+
 GRACE_SECONDS = 25.0  # machines that are taken away commonly give 30
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LAST_WORDS_SECONDS = 0.5
+"""Time that a terminal is given for what was printed before the process ends at once."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StoppedError(Exception):
@@ -88,7 +94,7 @@ class Stop:
         self._timer.daemon = True
         self._timer.start()
         name = signal.Signals(signum).name
-        print(f"{name}: stopping after this chunk; a second signal exits at once", flush=True)
+        _print(f"{name}: stopping after this chunk; a second signal exits at once")
 
     def cancel(self) -> None:
         """Cancel the timer that ends the process :data:`GRACE_SECONDS` after the first signal."""
@@ -96,16 +102,34 @@ class Stop:
             self._timer.cancel()
 
 
+def _print(line: str) -> None:
+    """Print a line without waiting for it, whatever the standard output is."""
+    threading.Thread(target=_print_and_flush, args=[line], daemon=True).start()
+
+
+def _print_and_flush(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(line, flush=True)
+
+
 def _exit(signum: int) -> None:
     """End the process as the signal would have.
 
     Files that are half written have temporary names, which the next start ignores.
     """
+    last_words = threading.Thread(target=_last_words, daemon=True)
+    last_words.start()
+    last_words.join(LAST_WORDS_SECONDS)
+    os._exit(128 + signum)
+
+
+def _last_words() -> None:
+    """Write what was printed, and show the cursor, which the progress bar hides."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h\n")  # the progress bar hides the cursor
+            sys.stdout.write("\x1b[?25h\n")
         sys.stdout.flush()
-    os._exit(128 + signum)
+        terminal.give_up_after(LAST_WORDS_SECONDS)
 
 
 @contextlib.contextmanager

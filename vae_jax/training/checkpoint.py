@@ -1,8 +1,9 @@
 """Checkpoints of a study's state, written and read with orbax.
 
 A checkpoint is a folder ``STEP`` with the arrays, ``STEP/state``, and their checksums and metadata,
-``STEP/seal.json``. It is written under a temporary name and renamed to ``STEP`` when it is complete
-and on the disk. No other module imports orbax.
+``STEP/seal.json``. It is written under a temporary name that no other process uses and renamed to
+``STEP`` when it is complete and on the disk. Of what is deleted, each file is one that was written
+here. No other module imports orbax.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +26,7 @@ import orbax.checkpoint as ocp
 from vae_jax.runtime import checksums, distributed
 from vae_jax.training.step import TrainState
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format, which every checkpoint names."""
 WRITER = f"vae_jax with orbax-checkpoint {ocp.__version__}"
 """Program that writes a checkpoint."""
@@ -32,13 +34,29 @@ NUM_KEPT = 2
 """Number of the newest checkpoints that are kept."""
 
 _STATE = "state"
-_UNFINISHED = (".partial", ".discarded")
+_PARTIAL, _DISCARDED = ".partial", ".discarded"
+UNFINISHED = frozenset({_PARTIAL, _DISCARDED})
+"""Suffixes of the folders of checkpoints that are being written or deleted."""
 
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a folder, complete or damaged, in ascending order."""
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return sorted(int(name) for name in names if name.isdecimal())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def unused(path: Path) -> Path:
+    """Return a path, or the first of ``PATH.2``, ``PATH.3``, ... that does not exist.
+
+    Example:
+        >>> unused(Path("no such folder")).name
+        'no such folder'
+    """
+    candidate, number = path, 1
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate
 
 
 def restore_weights(folder: Path, step: int) -> TrainState:
@@ -108,18 +126,25 @@ class Checkpoints:
         True
     """
 
-    def __init__(self, folder: Path):
-        """Name the folder; entering the context makes it."""
-        self._folder = folder.absolute()
+    def __init__(self, folder: Path, check: Callable[[], None] = lambda: None):
+        """Name the folder; entering the context makes it.
+
+        Args:
+            folder: folder of the checkpoints.
+            check: raises where the folder is not this process's any more; called before anything
+                is renamed or deleted there.
+        """
+        self._folder, self._check = folder.absolute(), check
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> "Checkpoints":
         self._folder.mkdir(parents=True, exist_ok=True)
         if distributed.is_first():
+            self._check()
             for path in list(self._folder.iterdir()):
-                if path.suffix in _UNFINISHED:
-                    shutil.rmtree(path)
+                if path.suffix in UNFINISHED:
+                    _remove(path)
         return self
 
     def __exit__(
@@ -166,9 +191,9 @@ class Checkpoints:
             return
         content = {"format": FORMAT, "written_by": WRITER, "arrays": _shapes(state), **metadata}
         if jax.process_count() > 1:
-            return _write_together(self._folder, step, state, content)
+            return self._write_together(step, state, content)
         host = jax.tree.map(np.array, jax.device_get(state))
-        self._pending = self._writer.submit(_write, self._folder, step, host, content)
+        self._pending = self._writer.submit(self._write, step, host, content)
 
     def metadata(self, step: int) -> dict[str, Any]:
         """Verify a checkpoint and return the metadata that were saved with the state.
@@ -181,10 +206,7 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> None:
         """Rename a damaged checkpoint, so that it is no longer listed; its files stay."""
-        aside = self._folder / f"{step}.damaged"
-        if aside.exists():
-            shutil.rmtree(aside)
-        os.rename(self._folder / str(step), aside)
+        os.rename(self._folder / str(step), unused(self._folder / f"{step}.damaged"))
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Verify a checkpoint and return its state.
@@ -206,6 +228,41 @@ class Checkpoints:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
             return reader.restore(path, args=args)
 
+    def _write(self, step: int, state: TrainState, metadata: Mapping[str, Any]) -> None:
+        """Write a checkpoint by a single process."""
+        partial = self._folder / f"{step}.{uuid.uuid4().hex}{_PARTIAL}"
+        self._begin(partial, state)
+        _write_arrays(partial / _STATE, state)
+        self._finish(partial, step, metadata)
+
+    def _write_together(self, step: int, state: TrainState, metadata: Mapping[str, Any]) -> None:
+        """Write the shares of each process; the first process does everything else."""
+        partial = self._folder / f"{step}{_PARTIAL}"
+        if distributed.is_first():
+            self._begin(partial, state)
+        distributed.barrier()
+        _write_arrays(partial / _STATE, state)
+        distributed.barrier()
+        if distributed.is_first():
+            self._finish(partial, step, metadata)
+        distributed.barrier()
+
+    def _begin(self, partial: Path, state: TrainState) -> None:
+        """Make the temporary folder of a checkpoint, on a disk with room for the state."""
+        self._check()
+        partial.mkdir()
+        _reserve(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+
+    def _finish(self, partial: Path, step: int, metadata: Mapping[str, Any]) -> None:
+        """Write the checksums, rename the complete checkpoint and delete older ones."""
+        checksums.write_checksums(partial, metadata)
+        self._check()
+        os.rename(partial, self._folder / str(step))
+        for old in self.steps[:-NUM_KEPT]:
+            discarded = self._folder / f"{old}.{uuid.uuid4().hex}{_DISCARDED}"
+            os.rename(self._folder / str(old), discarded)
+            _remove(discarded)
+
 
 def _shapes(state: TrainState) -> dict[str, str]:
     """Return dtype and shape of every array by its path in the pytree."""
@@ -215,45 +272,24 @@ def _shapes(state: TrainState) -> dict[str, str]:
     }
 
 
-def _write(folder: Path, step: int, state: TrainState, metadata: Mapping[str, Any]) -> None:
-    """Write a checkpoint by a single process."""
-    partial = _begin(folder, step, state)
-    _write_arrays(partial / _STATE, state)
-    _finish(partial, folder / str(step), metadata)
+def _remove(folder: Path) -> None:
+    """Delete the files of a checkpoint, complete or not, and its folder if nothing else is in it.
 
-
-def _write_together(
-    folder: Path, step: int, state: TrainState, metadata: Mapping[str, Any]
-) -> None:
-    """Write the shares of each process; the first process does everything else."""
-    partial = folder / f"{step}.partial"
-    if distributed.is_first():
-        _begin(folder, step, state)
-    distributed.barrier()
-    _write_arrays(partial / _STATE, state)
-    distributed.barrier()
-    if distributed.is_first():
-        _finish(partial, folder / str(step), metadata)
-    distributed.barrier()
-
-
-def _begin(folder: Path, step: int, state: TrainState) -> Path:
-    """Make the temporary folder of a checkpoint, on a disk with room for the state."""
-    partial = folder / f"{step}.partial"
-    partial.mkdir()
-    _reserve(partial, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-    return partial
-
-
-def _finish(partial: Path, final: Path, metadata: Mapping[str, Any]) -> None:
-    """Write the checksums, rename the complete checkpoint and delete older ones."""
-    folder = final.parent
-    checksums.write_checksums(partial, metadata)
-    os.rename(partial, final)
-    for old in steps(folder)[:-NUM_KEPT]:
-        discarded = folder / f"{old}.discarded"
-        os.rename(folder / str(old), discarded)
-        shutil.rmtree(discarded)
+    A complete one names its files. Of one that is not, the arrays' folder was written here.
+    """
+    try:
+        written = checksums.names(folder)
+    except checksums.DamagedError:
+        for path in folder.glob(f"{_STATE}*"):
+            shutil.rmtree(path)
+        written = []
+    for name in (*written, checksums.CHECKSUM_FILE, f".{checksums.CHECKSUM_FILE}.tmp"):
+        (folder / name).unlink(missing_ok=True)
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):  # not empty
+            path.rmdir()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _reserve(folder: Path, num_bytes: int) -> None:

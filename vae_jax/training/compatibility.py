@@ -10,7 +10,7 @@ from typing import Any
 from vae_jax.data import Dataset
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.networks import NETWORKS
-from vae_jax.models.priors import PRIORS
+from vae_jax.models.priors import PRIORS, StackedPrior
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.step import TrainSpec
 
@@ -66,7 +66,8 @@ def data_problems(
         names: names of the members as they were given; by default those of their registries.
     """
     model, rank = spec.model, len(data.event_shape)
-    members = {"likelihood": model.likelihood, "network": model.network, "prior": model.prior}
+    prior = model.prior.top if isinstance(model.prior, StackedPrior) else model.prior
+    members = {"likelihood": model.likelihood, "network": model.network, "prior": prior}
     for setting, member in members.items():
         name = (names or {}).get(setting) or _name_of(setting, member)
         encodings = getattr(member, "encodings", None)

@@ -244,16 +244,16 @@ class Adam(Optimizer):
 
     def rule(self, hparams: HParams) -> optax.GradientTransformation:
         """Return :func:`optax.scale_by_adam`."""
-        return optax.scale_by_adam(
-            **{each.name: self.value(hparams, each.name) for each in Adam.own}
-        )
+        b1, b2, eps = (self.value(hparams, name) for name in ("b1", "b2", "eps"))
+        return optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 
     def step_of_state(
-        self, hparams: HParams, state: optax.ScaleByAdamState, params: Params
+        self, hparams: HParams, state: optax.OptState, params: Params
     ) -> optax.Updates:
         """Return m / (sqrt(v) + eps) of the moments in the state, bias-corrected."""
         del params
         b1, b2, eps = (self.value(hparams, name) for name in ("b1", "b2", "eps"))
+        assert isinstance(state, optax.ScaleByAdamState)
         mean = optax.tree.bias_correction(state.mu, b1, state.count)
         square = optax.tree.bias_correction(state.nu, b2, state.count)
         return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, square)
@@ -283,7 +283,7 @@ class AdamW(Adam):
     )
 
     def step_of_state(
-        self, hparams: HParams, state: optax.ScaleByAdamState, params: Params
+        self, hparams: HParams, state: optax.OptState, params: Params
     ) -> optax.Updates:
         """Return Adam's step plus the decay."""
         decay = self.value(hparams, "weight_decay")

@@ -27,6 +27,8 @@ from vae_jax.settings import setting, whole
 from vae_jax.training import batches
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, Stored
 
+LEAST_EXAMPLES = 6
+"""Images of train and of test without which there are no five nearest neighbours."""
 _MEASURES = (
     Column(
         "mmd",
@@ -157,7 +159,7 @@ def _in_features(
     from vae_jax.evaluation.metrics import features, samples
 
     train, whole = context.subset("train"), context.subset("test")
-    if train.labels is None or whole.labels is None:
+    if train.labels is None or whole.labels is None or len(np.unique(train.labels)) < 2:
         return {}
     classifier = features.train_classifier(
         train.pixels, train.labels, whole.pixels, whole.labels, seed=0

@@ -151,13 +151,14 @@ def embed(codes: Codes, seed: int = 0) -> Float[np.ndarray, "points 2"]:
 
     t-SNE (van der Maaten & Hinton 2008; perplexity 30, started from the two principal components)
     shows which codes are neighbours; distances between clusters, their sizes and the axes mean
-    nothing. One latent is drawn against zero.
+    nothing. One latent is drawn against zero, and of fewer than four codes the first two latents.
 
     Example:
         >>> embed(np.array([[1.0], [2.0]])).tolist()
         [[1.0, 0.0], [2.0, 0.0]]
     """
     points = codes[:MOST_POINTS]
+    points = points[:, :2] if len(points) < 4 else points
     if points.shape[1] <= 2:
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     perplexity = min(30.0, (len(points) - 1) / 3)

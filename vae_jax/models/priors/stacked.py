@@ -80,11 +80,6 @@ class StackedPrior(PriorFamily):
     top_hidden_sizes: tuple[int, ...] = top_hidden_sizes_setting()
 
     @property
-    def encodings(self) -> tuple[str, ...] | None:
-        """Encodings of data that p(z2) can be learned from."""
-        return self.top.encodings
-
-    @property
     def num_examples(self) -> int:
         """Number of training images that the initial parameters of p(z2) are made of."""
         return self.top.num_examples

@@ -1,5 +1,7 @@
 """The learning curves in TensorBoard: event files ``tensorboard/run_<i>/``."""
 
+import socket
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 from vae_jax.pipeline.loggers.base import Logger
 from vae_jax.pipeline.loggers.terms import is_number
 from vae_jax.pipeline.workdir import TENSORBOARD
+from vae_jax.runtime import files
 from vae_jax.types import Row
 
 _SPLITS = ("train_", "valid_", "test_")
@@ -37,44 +40,63 @@ class TensorBoardLogger(Logger):
     def __init__(self, workdir: Path, resumed_from: Mapping[int, int] | None = None):
         self._folder = workdir / TENSORBOARD
         self._resumed_from = resumed_from or {}
-        self._writers: dict[int, Any] = {}
+        self._files: dict[int, Path] = {}
 
     def log(self, rows: Sequence[Row]) -> None:
-        """Add the rows of one interval to the curves of their runs, and flush them to disk."""
+        """Append the rows of one interval to the curves of their runs.
+
+        Files are open only while they are written: a study may have more runs than a process may
+        have open files.
+        """
         for row in rows:
-            writer = self._writer(row["run"])
-            for name, value in row.items():
-                if name.startswith(_SPLITS) and is_number(value):
-                    writer.write_event(_scalar_event(row["step"], name, float(value)))
-            writer.flush()
+            events = [
+                _scalar_event(row["step"], name, float(value))
+                for name, value in row.items()
+                if name.startswith(_SPLITS) and is_number(value)
+            ]
+            self._append(row["run"], events)
 
-    def close(self) -> None:
-        """Close the event files."""
-        for writer in self._writers.values():
-            writer.close()
-
-    def _writer(self, run: int) -> Any:
-        """Return the writer of a run, opened on its first use."""
-        if run not in self._writers:
+    def _append(self, run: int, events: Sequence[Any]) -> None:
+        """Append events to the file of a run, which is begun with its first ones."""
+        if run not in self._files:
             first = self._resumed_from.get(run, -1) + 1
-            self._writers[run] = _open(self._folder / f"run_{run}", first)
-        return self._writers[run]
+            self._files[run] = _new_file(self._folder / f"run_{run}")
+            events = [*_first_events(first), *events]
+        records = b"".join(_record(event.SerializeToString()) for event in events)
+        with files.open_to_append(self._files[run]) as file:
+            file.write(records)
 
 
-def _open(folder: Path, first: int) -> Any:
-    """Start an event file whose first event purges older files from the step ``first`` on."""
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto import event_pb2  # protobuf makes its names when imported
-
-    folder.mkdir(parents=True, exist_ok=True)
+def _new_file(folder: Path) -> Path:
+    """Return the path of a new event file of a run, whose folder is made."""
+    folder.parent.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     # TensorBoard reads files in the order of their names, which hold the time; a number before it
     # keeps them in order through a quick resume or a clock that is set back.
     number = len(list(folder.iterdir()))
-    writer = EventsWriter(str(folder / f"events.{number:06d}"))
+    name = f"events.{number:06d}.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+    return folder / name
+
+
+def _first_events(first: int) -> list[Any]:
+    """Return the version of the format, and an event that purges older files from a step on."""
+    from tensorboardX.proto import event_pb2  # protobuf makes its names when imported
+
     messages: Any = event_pb2
-    start = messages.SessionLog(status=messages.SessionLog.START)
-    writer.write_event(messages.Event(step=first, wall_time=time.time(), session_log=start))
-    return writer
+    start, now = messages.SessionLog(status=messages.SessionLog.START), time.time()
+    return [
+        messages.Event(wall_time=now, file_version="brain.Event:2"),
+        messages.Event(step=first, wall_time=now, session_log=start),
+    ]
+
+
+def _record(data: bytes) -> bytes:
+    """Return a TFRecord: length, its checksum, the data, their checksum."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+    return length + checksums[0] + data + checksums[1]
 
 
 def _scalar_event(step: int, name: str, value: float) -> Any:

@@ -3,8 +3,9 @@
 Each function returns its figure and writes it where it is given a path.
 
 Images are arrays in [0, 1], `[..., height, width, channels]` with one channel (drawn white on
-black) or three; `View` makes them of x of any kind. Latents are named z1, z2, ... in the order of
-the model, so z1 has index 0.
+black) or three; `View` makes them of x of any kind. Of other numbers of channels the first or the
+first three are drawn; the second of two and the fourth of four are an alpha channel, which is left
+out. Latents are named z1, z2, ... in the order of the model, so z1 has index 0.
 """
 
 from vae_jax.reporting.plots.bounds import Bound, bounds
@@ -18,6 +19,7 @@ from vae_jax.reporting.plots.images import (
     reconstructions,
     samples,
     samples_by_class,
+    shown_cells,
     traversals,
 )
 from vae_jax.reporting.plots.latents import kl_per_latent
@@ -43,6 +45,7 @@ __all__ = [
     "reconstructions",
     "samples",
     "samples_by_class",
+    "shown_cells",
     "training_curves",
     "traversals",
     "vector_reconstructions",

@@ -19,6 +19,7 @@ from vae_jax.types import Row
 
 _WIDE = 8  # ratio of largest to smallest value from which an axis is logarithmic
 _ROOM = 0.13  # share of an axis that a label takes
+_MOST_TICKS = 50  # values that have a tick each
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -65,8 +66,9 @@ def _scale(panel: Axes, values: Sequence[Any]) -> Float[np.ndarray, " values"]:
         panel.set_xlim(-0.4, len(values) - 0.6)
     panel.xaxis.set_minor_locator(NullLocator())
     shown = _apart(np.log(positions) if panel.get_xscale() == "log" else positions)
-    labels = [format.tick(value) if i in shown else "" for i, value in enumerate(values)]
-    panel.set_xticks(positions, labels)
+    marked = range(len(values)) if len(values) <= _MOST_TICKS else shown
+    labels = [format.tick(values[i]) if i in shown else "" for i in marked]
+    panel.set_xticks(positions[list(marked)], labels)
     return positions
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import style
-from vae_jax.reporting.plots.style import Figure
+from vae_jax.reporting.plots.style import Figure, evenly
 from vae_jax.reporting.plots.terms import TERMS, Term
 from vae_jax.reporting.table import Cells
 from vae_jax.types import Row
@@ -23,6 +23,7 @@ from vae_jax.types import Row
 _CELL = (0.56, 0.44)  # inches of a cell
 _FRAME = (0.75, 0.85)  # inches around the cells of a panel
 _WIDTH = 11.0  # inches that panels in a line may take
+_MOST_WRITTEN = 24  # values of an axis whose cells have numbers; of more the cells are small
 
 
 @matplotlib.rc_context(style.STYLE)
@@ -32,7 +33,8 @@ def heat_maps(
     """Draw terms over two axes, each cell the mean over seeds with its standard error.
 
     The figure reads as a table: the first axis goes across, the second down. The cell of the best
-    run is framed; a cell in which every run diverged is hatched, one without runs is empty.
+    run is framed; a cell in which every run diverged is hatched, one without runs is empty. Where
+    an axis has more values than there is room for, cells are small and without numbers.
 
     Args:
       path: the PNG file to write; None for no file.
@@ -55,8 +57,8 @@ def heat_maps(
 
 def _panels(num_across: int, num_down: int, count: int) -> tuple[Figure, list[Axes]]:
     """Return a figure of panels, as many in a line as fit."""
-    width = max(2.6, num_across * _CELL[0] + _FRAME[0])
-    height = max(1.7, num_down * _CELL[1] + _FRAME[1])
+    width = max(2.6, min(num_across, _MOST_WRITTEN) * _CELL[0] + _FRAME[0])
+    height = max(1.7, min(num_down, _MOST_WRITTEN) * _CELL[1] + _FRAME[1])
     in_line = next(n for n in (3, 2, 1) if n <= count and (n * width <= _WIDTH or n == 1))
     lines = -(-count // in_line)
     figure = Figure(figsize=(in_line * width, lines * height), layout="constrained")
@@ -66,15 +68,20 @@ def _panels(num_across: int, num_down: int, count: int) -> tuple[Figure, list[Ax
 def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
     scale = Normalize(*color_limits(cells.mean))
     colors = matplotlib.colormaps[term.colors]
-    panel.pcolormesh(
-        np.ma.masked_invalid(cells.mean), cmap=colors, norm=scale, edgecolors="white", linewidth=1.5
-    )
+    are_written = max(cells.mean.shape) <= _MOST_WRITTEN
+    edges: dict[str, Any] = {"edgecolors": "white", "linewidth": 1.5} if are_written else {}
+    panel.pcolormesh(np.ma.masked_invalid(cells.mean), cmap=colors, norm=scale, **edges)
     panel.invert_yaxis()
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
     down, across = cells.values
-    panel.set_xticks(np.arange(len(across)) + 0.5, [format.tick(value) for value in across])
-    panel.set_yticks(np.arange(len(down)) + 0.5, [format.tick(value) for value in down])
+    right, below = (evenly(len(values), _MOST_WRITTEN) for values in (across, down))
+    panel.set_xticks(np.array(right) + 0.5, [format.tick(across[i]) for i in right])
+    panel.set_yticks(np.array(below) + 0.5, [format.tick(down[i]) for i in below])
+    if not are_written:
+        y, x = np.nonzero((cells.num_diverged > 0) & ~np.isfinite(cells.mean))
+        panel.plot(x + 0.5, y + 0.5, "x", color=style.ALARM, markersize=3)
+        return
     digits = format.decimals(cells.mean)
     for i, j in np.ndindex(cells.mean.shape):
         if np.isfinite(cells.mean[i, j]):
@@ -157,6 +164,7 @@ def _key(panel: Axes, cells: Cells) -> None:
     lines = [
         columns.NATS,
         *([mean] if mean else []),
+        *(["too many cells for numbers"] if max(cells.mean.shape) > _MOST_WRITTEN else []),
         "±: " + format.error_source(cells.num_seeds).replace(", ", ",\n"),
         f"{', '.join(ranked)}: lighter is better",
         "others: lighter is more",

@@ -15,6 +15,8 @@ from vae_jax.reporting.plots.style import Figure, Grid, Images
 
 _PIXELS = 1180  # largest width of a grid of grids
 _LINE = 12  # images of a cell in one line where there is a single column
+_MOST_ALONE, _MOST_EACH_WAY = 24, 10  # cells in a single column, and along each of two axes
+_MOST_BYTES = 2**27  # of the images of all cells
 
 Tiles = Float[np.ndarray, "rows columns tiles height width channels"]
 
@@ -139,6 +141,24 @@ def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> F
     return figure
 
 
+def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], list[int]]:
+    """Return the rows and columns of cells that :func:`grid_of_images` draws, evenly spaced.
+
+    Args:
+      shape: number of cells down and across.
+      cell_bytes: memory of the images of one cell.
+
+    Example:
+        >>> shown_cells((3, 1), 100), [len(side) for side in shown_cells((300, 1), 100)]
+        (([0, 1, 2], [0]), [24, 1])
+    """
+    most = max(4, _MOST_BYTES // max(cell_bytes, 1))
+    if shape[1] == 1:
+        return style.evenly(shape[0], min(_MOST_ALONE, most)), [0]
+    each = min(_MOST_EACH_WAY, int(most**0.5))
+    return style.evenly(shape[0], each), style.evenly(shape[1], each)
+
+
 @matplotlib.rc_context(style.STYLE)
 def grid_of_images(
     path: Path | None,
@@ -151,7 +171,7 @@ def grid_of_images(
     reference: Images | None = None,
     noun: str = "image",
 ) -> Figure:
-    """Draw a small mosaic of images for every cell of two axes.
+    """Draw a small mosaic of images for every cell of two axes, or for those that there is room.
 
     Args:
       path: the PNG file to write; None for no file.
@@ -165,6 +185,10 @@ def grid_of_images(
       reference: test images that the cells reconstruct, drawn above each column.
       noun: what one x is called.
     """
+    rows, columns = shown_cells(images.shape[:2], images[0, 0].nbytes)
+    images = images[np.ix_(rows, columns)]
+    down_values = [down_values[i] for i in rows]
+    across_values = [across_values[i] for i in columns]
     width = int(np.ceil(np.sqrt(images.shape[2]))) if across else min(images.shape[2], _LINE)
     labels = [format.tick(value) for value in down_values]
     if reference is not None:

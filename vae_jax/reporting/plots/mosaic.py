@@ -49,7 +49,11 @@ def _offsets(count: int, size: int, breaks: Collection[int]) -> Int[np.ndarray, 
 def _canvas(
     grid: Grid, scale: int, tops: Int[np.ndarray, " rows"], lefts: Int[np.ndarray, " columns"]
 ) -> UInt8[np.ndarray, "full_height full_width 3"]:
-    """Return the grid as one picture, each pixel `scale` wide; NaN is white."""
+    """Return the grid as one picture, each pixel `scale` wide; NaN is white.
+
+    Of two channels the first is drawn, of more than three the first three.
+    """
+    grid = grid[..., : 1 if grid.shape[-1] < 3 else 3]
     tiles = np.nan_to_num(grid, nan=1.0).clip(0, 1).repeat(scale, axis=2).repeat(scale, axis=3)
     height, width = tiles.shape[2:4]
     canvas = np.full((tops[-1] + height, lefts[-1] + width, 3), 255, np.uint8)

@@ -92,7 +92,7 @@ def _bars(heights: Float[np.ndarray, "... dims"], foot: float) -> Pictures:
     picture = np.where((is_line & ~inside)[..., None], colours[1], picture)
     margin = [(0, 0)] * (picture.ndim - 2) + [(_MARGIN, _MARGIN), (0, 0)]
     picture = np.pad(picture, margin, constant_values=_PAPER)
-    is_empty = np.isnan(heights).any(axis=-1)[..., None, None, None]
+    is_empty = np.asarray(np.isnan(heights).any(axis=-1))[..., None, None, None]
     return np.where(is_empty, np.nan, picture)
 
 

@@ -1,0 +1,184 @@
+"""What fails after training costs itself alone: results are there, one line says what is not."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.pipeline.small import SMALL, read_csv, read_json, save_images
+from vae_jax import cli
+from vae_jax.evaluation.evaluators import EVALUATORS, samples
+from vae_jax.evaluation.evaluators.base import PerRunEvaluator
+from vae_jax.evaluation.metrics.samples import NUM_NEIGHBOURS
+from vae_jax.reporting import figures, plots, report
+
+STUDY = ["--batch_size=16", "--hidden_sizes=8", "--eval_particles=3", "--num_steps=4"]
+STUDY += ["--sweep=latent_size=2,3", "--sweep=beta=1,4"]
+PER_RUN = [name for name, each in EVALUATORS.items() if issubclass(each, PerRunEvaluator)]
+HERE = [name for name in PER_RUN if not {"labels", "factors"} & EVALUATORS[name].needs]
+
+
+def _crash(*_, **__):
+    raise RuntimeError("simulated")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return the folder of a finished study of four runs, without figures."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_images(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw", lambda *_: [])
+        patch.setattr(figures, "draw_study", lambda *_: [])
+        assert cli.main(_argv(folder)) == 0
+    return folder
+
+
+def _argv(folder, *more):
+    return [f"--dataset={folder / 'gray.npz'}", f"--workdir={folder / 'run'}", *STUDY, *more]
+
+
+@pytest.fixture
+def start(trained, tmp_path, capsys, monkeypatch):
+    """Return a function that starts a copy of the study again: status, stdout, lines of stderr."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "run" / "results.csv").unlink()
+
+    def run(*more):
+        status = cli.main(_argv(tmp_path, *more))
+        out, err = capsys.readouterr()
+        return status, out, err.splitlines()
+
+    return run
+
+
+def test_a_crash_in_every_figure_leaves_results_and_report(start, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        for name in plots.__all__:
+            if callable(getattr(plots, name)) and name not in ("Bound", "shown_cells"):
+                patch.setattr(plots, name, _crash)
+        status, out, lines = start()
+    assert status == 1
+    named = [line.removeprefix("run.py: figure ").partition(" ")[0] for line in lines]
+    assert named == [
+        *("heat_latent_size_beta", "evaluations_over_latent_size", "evaluations_over_beta"),
+        "rate_distortion",
+        *("samples_over_axes", "reconstructions_over_axes", "training_curves"),
+        *("reconstructions", "samples", named[9], "interpolations", "kl_per_latent"),
+    ]
+    assert all("is missing (RuntimeError: simulated at " in line for line in lines)
+    assert len(read_csv(tmp_path / "run")) == 4
+    assert read_json(tmp_path / "run")["missing"] == [line[len("run.py: ") :] for line in lines]
+    assert "figure samples is missing" in (tmp_path / "run" / "report.html").read_text()
+    assert "12 part(s) are missing" in out
+
+
+@pytest.mark.parametrize("name", ["reconstructions", "grid_of_images"])
+def test_a_crash_in_one_figure_leaves_the_others(start, tmp_path, monkeypatch, name):
+    drawn = []
+    for other in plots.__all__:
+        if callable(getattr(plots, other)) and other not in ("Bound", "shown_cells"):
+            patched = _crash if other == name else lambda path, *_, **__: drawn.append(path.stem)
+            monkeypatch.setattr(plots, other, patched)
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    status, _, lines = start()
+    count = 2 if name == "grid_of_images" else 1
+    assert (status, len(lines), len(drawn)) == (1, count, 12 - count)
+
+
+def test_results_are_there_before_anything_is_drawn(start, tmp_path, monkeypatch):
+    def look(*_):
+        assert len(read_csv(tmp_path / "run")) == 4
+        assert len(read_json(tmp_path / "run")["runs"]) == 4
+        seen.append(True)
+        return []
+
+    seen = []
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", look)
+    assert start()[0] == 0
+    assert seen
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("vae_jax.reporting.report.write", "report.html"),
+        ("vae_jax.reporting.conclusions.conclude", "conclusions on the runs"),
+        ("vae_jax.reporting.figures.draw", "figures"),
+    ],
+)
+def test_so_does_whatever_else_is_made_of_them(start, tmp_path, monkeypatch, target, part):
+    monkeypatch.setattr(figures, "draw_study", lambda *_: [])
+    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    monkeypatch.setattr(target, _crash)
+    status, _, (line,) = start()
+    assert status == 1
+    assert line.startswith(f"run.py: {part} is missing (RuntimeError: simulated at ")
+    assert len(read_csv(tmp_path / "run")) == 4
+
+
+def test_a_crash_in_every_evaluation_leaves_the_other_columns(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    with monkeypatch.context() as patch:
+        for name in HERE:
+            patch.setattr(EVALUATORS[name], "__call__", _crash)
+        status, _, lines = start(f"--evaluate={','.join(HERE)}")
+    assert status == 1
+    expected = [f"run.py: evaluation {name} of run {run} is" for name in HERE for run in range(4)]
+    assert [line.partition(" missing")[0] for line in lines] == expected
+    rows = read_csv(tmp_path / "run")
+    assert all(row["test_elbo"] for row in rows)
+    assert {row["mmd_pixels"] for row in rows} == {""}
+
+
+def test_an_evaluation_that_fails_for_one_run_is_made_for_the_others(start, tmp_path, monkeypatch):
+    def measure(self, context, on_progress):
+        run = 2 * (int(context.trained.hparams.latent_size) - 2)
+        run += int(context.trained.hparams.beta > 1)
+        return {"mmd_pixels": float(run)} if run != 1 else _crash()
+
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    monkeypatch.setattr(samples.Samples, "__call__", measure)
+    status, _, (line,) = start("--evaluate=samples")
+    assert (status, "evaluation samples of run 1 is missing" in line) == (1, True)
+    assert [row["mmd_pixels"] for row in read_csv(tmp_path / "run")] == ["0.0", "", "2.0", "3.0"]
+
+
+def test_without_any_test_term_there_are_results(start, tmp_path, monkeypatch):
+    shutil.rmtree(tmp_path / "run" / "evaluations")
+    monkeypatch.setattr(EVALUATORS["nll"], "rows", lambda *_: iter(map(_crash, [0])))
+    status, out, lines = start()
+    assert status == 1
+    assert lines[0].startswith("run.py: evaluation nll of runs 0 to 3 is missing (RuntimeError")
+    assert [row["test_elbo"] for row in read_csv(tmp_path / "run")] == [""] * 4
+    assert "no run has test terms" in out
+
+
+def test_a_full_disk_is_no_failure_of_a_figure(start, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots, "heat_maps", full)
+    status, _, (line,) = start()
+    assert (status, "No space left" in line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "name", "words"),
+    [
+        ({"x_train": 50, "x_test": 5}, "samples", "6 images of a split, and --dataset="),
+        ({"x_train": 80, "y_train": 80}, "representation", "needs two classes"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_before_training(tmp_path, capsys, arrays, name, words):
+    rng = np.random.default_rng(0)
+    made = {
+        key: rng.integers(0, 9, (num, 4, 5)) if key[0] == "x" else np.full(num, 5)
+        for key, num in arrays.items()
+    }
+    np.savez(tmp_path / "d.npz", **made)
+    argv = [f"--dataset={tmp_path / 'd.npz'}", f"--workdir={tmp_path / 'run'}", *SMALL]
+    assert cli.main([*argv, f"--evaluate={name}"]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert samples.LEAST_EXAMPLES == NUM_NEIGHBOURS + 1

@@ -1,0 +1,66 @@
+"""Parts of a result that may fail, such as figures: a failure costs that part alone."""
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.signals import StoppedError
+
+_PACKAGE = Path(__file__).parent.parent.name
+
+
+class Failures:
+    """Sentences on parts of a result that failed, in the order of their failures.
+
+    Attributes:
+        sentences: one line each.
+
+    Example:
+        >>> import contextlib, io
+        >>> failures = Failures()
+        >>> with contextlib.redirect_stderr(io.StringIO()) as text, failures.caught("figure a"):
+        ...     1 / 0
+        >>> failures.sentences[0].startswith("figure a is missing (ZeroDivisionError: division by")
+        True
+        >>> text.getvalue().startswith("run.py: figure a is missing")
+        True
+    """
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    @contextlib.contextmanager
+    def caught(self, part: str) -> Iterator[None]:
+        """Note an error of the block, and print it in one line on standard error.
+
+        Not caught are errors of disks, which concern all parts, and signals. With several processes
+        nothing is caught, because the others would wait for this one.
+
+        Args:
+            part: what the block makes, with its kind, such as ``figure samples``.
+        """
+        try:
+            yield
+        except (OSError, StoppedError):
+            raise
+        except Exception as error:
+            if jax.process_count() > 1:
+                raise
+            self.sentences.append(f"{part} is missing ({_reason(error)})")
+            print(f"run.py: {self.sentences[-1]}", file=sys.stderr, flush=True)
+
+
+def _reason(error: Exception) -> str:
+    """Return type, message and place of an error in one line."""
+    message = InputError(str(error)[:500]) if str(error) else ""
+    if isinstance(error, InputError):
+        return str(message)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parts] or frames
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    return f"{type(error).__name__}{f': {message}' if message else ''}{place}"
