@@ -30,6 +30,7 @@ from vae_jax.pipeline import (
     train,
     workdir,
 )
+from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
 from vae_jax.runtime import compilation_cache, distributed
