@@ -25,6 +25,7 @@ from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Integer
 
 from vae_jax.types import PRNGKey
@@ -46,7 +47,9 @@ StreamName: TypeAlias = Literal[
 
 
 def stream(
-    seed: Integer[Array, ""] | int, name: StreamName, index: Integer[Array, ""] | int = 0
+    seed: Integer[Array, ""] | np.integer | int,
+    name: StreamName,
+    index: Integer[Array, ""] | int = 0,
 ) -> PRNGKey:
     """Return the key ``fold_in(fold_in(key(seed), crc32(name)), index)`` of a stream at an index.
 

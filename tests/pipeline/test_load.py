@@ -199,6 +199,7 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path):
 
 def test_a_record_without_shapes_takes_them_from_the_weights(workdir, tmp_path):
     copy = _copy(workdir, tmp_path)
+    (copy / "checkpoints" / "plan.json").unlink()
     path = copy / "checkpoints" / "000" / "group.json"
     facts = checksums.read(path)
     shapes = {"event_shape": [4, 5, 1], "encoding": "pixels", "num_classes": 3}
@@ -218,6 +219,7 @@ def test_a_folder_without_runs_is_refused(tmp_path, name):
 
 def test_a_flag_of_another_version_is_named(workdir, tmp_path):
     copy = _copy(workdir, tmp_path)
+    (copy / "checkpoints" / "plan.json").unlink()
     path = copy / "checkpoints" / "000" / "group.json"
     facts = checksums.read(path)
     facts["runs"][0]["flags"]["gamma"] = "2"

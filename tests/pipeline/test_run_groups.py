@@ -38,3 +38,9 @@ def test_a_row_has_the_program_of_the_run_alone(tmp_path, sweep, num_groups):
             assert spec.model.width == own.model.width
             assert spec.model.posterior == own.model.posterior
             assert spec.optimizer == own.optimizer
+
+
+def test_a_run_begun_before_a_flag_existed_is_the_same_run():
+    old, new = {"beta": "4.0"}, {"beta": "4.0", "ema": "0.0", "(data)": "x"}
+    assert run_groups._key(old | {"(data)": "x"}) == run_groups._key(new)
+    assert run_groups._key(new | {"ema": "0.9"}) != run_groups._key(new)

@@ -32,7 +32,8 @@ def test_of_many_cells_some_are_asked_for_and_the_caption_says_which(tmp_path, m
     monkeypatch.setattr(plots, "grid_of_images", lambda *_, **__: None)
     grid = table.run_grid(rows(300), ["beta"])
     shown = figures._thinned(grid, np.zeros((9, 4, 5, 1), np.float32))
-    figure = figures._image_grid(tmp_path, "Samples", images_of, shown, None)
+    view = plots.View.of(np.zeros((9, 4, 5, 1), np.float32), is_unit=True)
+    figure = figures._image_grid(tmp_path, "Samples", images_of, shown, None, view)
     assert (len(asked), asked[0], asked[-1]) == (24, 0, 299)
     assert "Shown are 24 of 300 values of beta, evenly spaced." in figure.caption
 

@@ -98,6 +98,7 @@ def write(
         flags: flags of the run.
         row: row of its results.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[], list[Path]]] = {
         "codes": lambda: [write_codes(folder / "codes.npz", trained, data, binarize)],
         "weights": lambda: [write_weights(folder / "weights.safetensors", trained, flags, row)],

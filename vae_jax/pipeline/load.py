@@ -213,16 +213,20 @@ def _config(texts: dict[str, str]) -> Config:
     Raises:
         InputError: a flag that this version does not know.
     """
+    own = {name: text for name, text in texts.items() if name != "data"}
     try:
-        return Config.of_texts({name: text for name, text in texts.items() if name != "data"})
+        config = Config.of_texts(own)
+        unknown = sorted(own.keys() - config.flags.keys())
     except KeyError as error:
-        (name,) = error.args
+        config, unknown = Config(), list(error.args)
+    if unknown:
         raise InputError(
-            setting=name,
-            value=texts.get(name, ""),
+            setting=unknown[0],
+            value=texts.get(unknown[0], ""),
             problem="no flag of this version of vae_jax",
             advice="open the workdir with the version that wrote it",
-        ) from None
+        )
+    return config
 
 
 def _load_data(folder: Path, flags: dict[str, Any]) -> Dataset:

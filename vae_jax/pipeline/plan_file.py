@@ -82,7 +82,7 @@ class GroupRecord:
             runs = tuple(row["run"] for row in rows)
             identities = tuple({**common, **row["flags"]} for row in rows)
             numbers = facts["max_parallel_runs"], facts["most_steps"]
-            shapes = dict(facts["shapes"])
+            shapes = dict(facts.get("shapes", {}))
         except (KeyError, TypeError, AttributeError, ValueError):
             raise DamagedError(f"group {name} is not what was written") from None
         texts = [text for own in identities for pair in own.items() for text in pair]
@@ -272,7 +272,7 @@ def write(workdir: Path, plan: Plan) -> None:
     """
     folder = workdir / CHECKPOINTS
     groups = {group.name: group.as_json() for group in _checked(plan).groups}
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if not _is_written(folder / PLAN_FILE, plan.study, {"groups": groups}):
         _write(folder / PLAN_FILE, plan.study, {"groups": groups})
     for name, facts in groups.items():

@@ -148,8 +148,9 @@ def _problem(
     except DamagedError as error:
         return error
     wanted = metadata.get("lines")
-    is_list = isinstance(wanted, list) and len(wanted) == len(group.runs)
-    if metadata.get("runs") != group.fingerprint or not is_list:
+    if not isinstance(wanted, list) or len(wanted) != len(group.runs):
+        wanted = None
+    if metadata.get("runs") != group.fingerprint or wanted is None:
         return DamagedError("it was written for other runs, or by another study")
     surplus = [
         history.num_lines(run, step) - count for run, count in zip(group.runs, wanted, strict=True)

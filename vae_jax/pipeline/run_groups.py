@@ -21,7 +21,7 @@ import numpy as np
 
 from vae_jax import rng
 from vae_jax.config import build
-from vae_jax.config.flags import Config, as_text
+from vae_jax.config.flags import FLAGS, Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
@@ -262,8 +262,18 @@ def _fingerprint(dataset: Dataset) -> str:
 
 
 def _key(identity: Identity) -> str:
-    """Return the text by which runs are compared: not where the data lie, but what they are."""
-    return json.dumps({n: v for n, v in identity.items() if n not in _PLACES}, sort_keys=True)
+    """Return the text by which runs are compared: not where the data lie, but what they are.
+
+    A flag at its default counts as not given, so that a run begun before a flag existed is the same
+    run after it.
+    """
+    own = {n: v for n, v in identity.items() if n not in _PLACES and v != _default(n)}
+    return json.dumps(own, sort_keys=True)
+
+
+def _default(name: str) -> str | None:
+    """Return the text of a flag's default, None for what is no flag of the package."""
+    return as_text(FLAGS[name].default) if name in FLAGS else None
 
 
 def _grouped(
@@ -317,8 +327,9 @@ def _structure(config: Config) -> Identity:
     """Return the parts of a program that depend on the values of hyperparameters.
 
     A penalty exists or not depending on whether its weight is zero. On a CPU, where a row is the
-    run alone to the last bit, so do the width of z and the clipping: in a wider z the products sum
-    in another order, and beside a norm of the gradient XLA rounds its moments differently.
+    run alone to the last bit, so do the width of z and the parts of the optimizer: in a wider z the
+    products sum in another order, and beside a norm of the gradient XLA rounds its moments
+    differently.
     """
     penalties = sorted(type(penalty).__name__ for penalty in build.regularizers(config))
     layers = "2" if config.top_latent_size else "1"
@@ -326,7 +337,9 @@ def _structure(config: Config) -> Identity:
     if jax.default_backend() != "cpu":
         return parts
     widths = padded_width(config.latent_size), padded_width(config.top_latent_size)
-    return parts | {"(widths)": as_text(widths), "(clips)": str(config.clip_norm < math.inf)}
+    optimizer = build.chosen("optimizer", config).specialized(build.hparams([config]))
+    switches = optimizer.is_clipped, optimizer.skips, optimizer.reads_rule, config.ema > 0
+    return parts | {"(widths)": as_text(widths), "(parts of the update)": as_text(switches)}
 
 
 def _record(group: RunGroup, facts: Identity, dataset: Dataset) -> GroupRecord:

@@ -16,8 +16,7 @@ import numpy as np
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` in one step: a reader, or a kill, finds the old file or the new one.
 
-    The folder of the file is made, but none above it: a workdir that was removed stays removed.
-    Nothing is written through a link.
+    Folders above it are made. Nothing is written through a link.
 
     Example:
         >>> import pathlib, tempfile
@@ -27,7 +26,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         ...     path.read_bytes()
         b'abc'
     """
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with _create(temporary) as file:
