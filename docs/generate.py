@@ -11,7 +11,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -151,7 +151,7 @@ def _sweep_of(name: str) -> str:
     return "array" if FLAGS[name].is_array else "program"
 
 
-def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
+def _registries() -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Return each registry's members by a title, with the flag that chooses among them."""
     titles = {
         "posterior": "Posteriors q(z|x)",

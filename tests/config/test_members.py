@@ -40,7 +40,8 @@ def test_its_declarations_are_flags_with_help_range_and_default():
     assert (config.degrees, config.num_modes, config.scale) == (7.0, 2, 0.5)
     assert as_flags(config)["degrees"] == "7.0"
     names = [*config.flags]
-    assert names[names.index("num_logistics") + 1 :][:2] == ["num_modes", "degrees"]
+    after = names[names.index("num_logistics") + 1 :]
+    assert after[: after.index("posterior")][-2:] == ["num_modes", "degrees"]
     assert [name for name in names if name not in ("num_modes", "degrees")] == [*FLAGS]
     assert "--degrees=5.0\n      degrees of freedom; a finite number of at least 2" in help_text(
         command_line.known_flags([CHOSEN])
