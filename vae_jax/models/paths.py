@@ -95,6 +95,8 @@ TRAVERSALS: dict[str, Callable[..., Array]] = {
 }
 """Moves of a code by single latents, by the support of the posterior; the values are distances or
 angles."""
+MOVED = {"reals": "value of the latent", "sphere": "angle from the code towards the axis, radians"}
+"""Meaning of the values of a traversal, by the support of the posterior."""
 PATHS: dict[str, Callable[[Latents, Latents, int], Array]] = {
     "reals": straight,
     "sphere": spherical,

@@ -15,7 +15,7 @@ from vae_jax import rng
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
-from vae_jax.models import inputs
+from vae_jax.models import inputs, paths
 from vae_jax.pipeline import draw, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
 from vae_jax.reporting import conclusions, report, table
@@ -82,7 +82,8 @@ class StudyPlots:
         kl = one.row.get("kl_per_latent")
         known = None if kl is None or None in kl else np.asarray(kl, float)
         return _plots().traversals(
-            None, _pictures(one, images), np.asarray(latents), np.asarray(values, float), known
+            *(None, _pictures(one, images), np.asarray(latents), np.asarray(values, float), known),
+            moved=paths.MOVED[one.model.posterior.support],
         )
 
     def interpolations(

@@ -361,10 +361,12 @@ def _traversals(
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
     latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    move = paths.TRAVERSALS[trained.model.posterior.support]
-    z = move(_codes(trained, first)[0], latents, TRAVERSAL)
+    support = trained.model.posterior.support
+    z = paths.TRAVERSALS[support](_codes(trained, first)[0], latents, TRAVERSAL)
     images = _decode(trained, z, first.labels)
-    plots.traversals(path, shown.view.pictures(images), latents, TRAVERSAL, kl)
+    plots.traversals(
+        path, shown.view.pictures(images), latents, TRAVERSAL, kl, paths.MOVED[support]
+    )
     caption = (
         "The most informative latents, moved one at a time from the code of a test "
         f"{shown.view.noun}."

@@ -79,6 +79,7 @@ def traversals(
     latents: Int[np.ndarray, " rows"],
     values: Float[np.ndarray, " columns"],
     kl: Float[np.ndarray, " latents"] | None = None,
+    moved: str = "value of the latent",
 ) -> Figure:
     """Draw one latent per row moved through `values`, the others held.
 
@@ -88,6 +89,7 @@ def traversals(
       latents: indices of the latents, counted from 0 (and drawn as z1, z2, ...).
       values: values of the latent that is moved.
       kl: KL of every latent of the model in nats per example, where it is known.
+      moved: meaning of the values, the label of the axis.
     """
     figure, axes = mosaic.figure(images)
     labels = [
@@ -96,7 +98,7 @@ def traversals(
     ]
     mosaic.label_rows(axes, labels)
     mosaic.label_columns(axes, [format.rounded(float(value)) for value in values])
-    axes.set_xlabel("value of the latent")
+    axes.set_xlabel(moved)
     axes.set_title("One latent moved at a time")
     style.save(figure, path)
     return figure
