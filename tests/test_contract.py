@@ -132,7 +132,7 @@ class Noise(NamedTuple):
 
 
 class Thawed(DiagonalGaussian):
-    pass
+    width: int = 3
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,16 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, text, 
 
 
 def _thawed(member):
-    """Return a member whose class is no frozen dataclass of its own."""
-    return type("Thawed", (member,), {})()
+    """Return a member with a field of which no dataclass knows."""
+    return type("Thawed", (member,), {"__annotations__": {"width": int}, "width": 3})()
+
+
+class Renamed(DiagonalGaussian):
+    support: ClassVar[str] = "reals"
+
+
+def test_a_subclass_that_adds_no_field_needs_no_decorator():
+    assert vae_jax.VAE((2, 2, 1), 1, posterior=Renamed()).posterior == Renamed()
 
 
 @pytest.mark.parametrize(

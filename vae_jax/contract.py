@@ -170,10 +170,21 @@ def _unrelated(member: type, base: type) -> Iterator[str]:
 
 
 def _not_frozen(member: type, base: type) -> Iterator[str]:
+    """Yield that a class is no frozen dataclass, or has fields of which its base knows nothing."""
     del base
-    own = vars(member).get("__dataclass_params__")
-    if own is None or not own.frozen or member.__hash__ is None:
+    params = getattr(member, "__dataclass_params__", None)
+    is_decorated = "__dataclass_params__" in vars(member) or not _own_fields(member)
+    if params is None or not params.frozen or member.__hash__ is None or not is_decorated:
         yield f"{member.__name__} is no frozen dataclass; write @dataclass(frozen=True) above it"
+
+
+def _own_fields(member: type) -> list[str]:
+    """Return the annotated names of a class itself that are no class variables."""
+    return [
+        name
+        for name, each in inspect.get_annotations(member).items()
+        if "ClassVar" not in (each if isinstance(each, str) else repr(each))
+    ]
 
 
 def _undefined(member: type, base: type) -> Iterator[str]:
