@@ -177,8 +177,8 @@ def test_a_diverged_run_has_empty_columns_and_its_neighbour_none(start):
         ),
         (
             ["--evaluate=gaps", "--posterior=planar"],
-            "--evaluate=gaps: needs parameters of q(z|x) for each x, as --posterior=gaussian and "
-            "full_gaussian have with one stochastic layer; leave gaps out",
+            "--evaluate=gaps: needs parameters of q(z|x) for each x, as --posterior=gaussian, "
+            "full_gaussian and von_mises_fisher have with one stochastic layer; leave gaps out",
         ),
         (
             ["--evaluate=ais", "--posterior=delta"],
