@@ -119,11 +119,11 @@ def test_the_units_of_all_numbers_are_known(workdir, study):
 
 
 def test_no_two_columns_share_a_name_or_a_title():
-    gathered = [*MEASURED["test"].values(), *evaluators.columns(EVALUATORS)]
+    gathered = [*MEASURED["test"].values(), *evaluators.columns(EVALUATORS.values())]
     own = {each for each in gathered if each not in CORE.values()}
     titles = [each.title for each in {*CORE.values(), *own}]
     assert len(titles) == len(set(titles))
-    names = [each.name for each in columns.with_errors(evaluators.columns(EVALUATORS))]
+    names = [each.name for each in columns.with_errors(evaluators.columns(EVALUATORS.values()))]
     assert len(names) == len(set(names))
     assert not {each.name for each in own} & CORE.keys()
 

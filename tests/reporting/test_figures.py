@@ -146,7 +146,7 @@ class TestTermsOfAStudy:
     def test_what_was_evaluated_has_curves_along_every_axis(self, tmp_path, drawn):
         measured = {"mig": 0.1, "mig_se": None, "nll_gap": 2.0}
         rows = [{**r, **measured, "total_correlation": None} for r in study()]
-        evaluated = evaluators.columns(EVALUATORS)
+        evaluated = evaluators.columns(EVALUATORS.values())
         found = figures.draw_terms(tmp_path, rows, SWEPT, evaluated)
         names = [figure.path.name for figure in found]
         assert names[1:3] == ["evaluations_over_beta.png", "evaluations_over_latent_size.png"]
