@@ -109,7 +109,8 @@ def test_latents_are_traversed_by_their_kl_or_else_by_their_variance(
     shown = figures.ShownImages(np.full((2, 3, 4, 1), 0.5), np.array([1, 2]))
     own = None if kl is None else np.array(kl)
     figures._traversals(tmp_path, model, shown, np.array([0.9, 0.1]), own)
-    ((_, images, latents, _, drawn),) = asked
+    ((_, images, latents, _, drawn, moved),) = asked
+    assert moved == "value of the latent"
     assert images.shape == (2, len(figures.TRAVERSAL), 3, 4, 1)
     assert latents.tolist() == order
     assert drawn is own
