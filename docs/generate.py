@@ -11,7 +11,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,6 +37,8 @@ from vae_jax.models.priors import PriorFamily  # noqa: E402
 from vae_jax.objectives import Objective  # noqa: E402
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer  # noqa: E402
 from vae_jax.pipeline import results, workdir  # noqa: E402
+from vae_jax.pipeline.loggers import Logger  # noqa: E402
+from vae_jax.training.optimizers import Optimizer  # noqa: E402
 
 INTERFACES: dict[str, tuple[type, ...]] = {
     "Likelihoods": (Likelihood,),
@@ -45,6 +47,8 @@ INTERFACES: dict[str, tuple[type, ...]] = {
     "Objectives": (Objective,),
     "Regularizers": (Regularizer,),
     "Networks": (Network, Decoder),
+    "Optimizers": (Optimizer,),
+    "Loggers": (Logger,),
     "Evaluators": (Evaluator,),
     "Data": (Provenance,),
 }
@@ -147,7 +151,7 @@ def _sweep_of(name: str) -> str:
     return "array" if FLAGS[name].is_array else "program"
 
 
-def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
+def _registries() -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Return each registry's members by a title, with the flag that chooses among them."""
     titles = {
         "posterior": "Posteriors q(z|x)",
@@ -155,10 +159,11 @@ def _registries() -> dict[str, tuple[str, dict[str, Any]]]:
         "likelihood": "Likelihoods p(x|z)",
         "objective": "Objectives",
         "network": "Networks",
+        "optimizer": "Optimizers",
     }
     chosen = {title: (f"`--{flag}`", KINDS[flag]) for flag, title in titles.items()}
     return chosen | {
-        "Regularizers": ("a positive weight", REGULARIZERS),
+        "Regularizers": ("a positive weight (others: `--regularizer`)", REGULARIZERS),
         "Evaluators": ("`--evaluate`", EVALUATORS),
     }
 
@@ -197,7 +202,7 @@ def _dotted(member: Any) -> str:
 def members_page() -> str:
     """Return the members of every registry: what they are, which flags they read, their traits."""
     parts = [
-        "# Members\n\nPosterior, prior, likelihood, objective and network are chosen "
+        "# Members\n\nPosterior, prior, likelihood, objective, network and optimizer are chosen "
         "independently. What cannot go together is refused in one line, by the traits that the "
         "members declare. All penalties may be added to any objective.\n\n## What combines\n"
     ]
@@ -321,9 +326,11 @@ def interfaces_page() -> str:
 
 
 def _classes_beside(base: type) -> Iterator[type]:
-    """Yield the public classes of the module of a base class, in their order."""
+    """Yield the public classes of a base class's module, without members, in their order."""
     for name, value in vars(sys.modules[base.__module__]).items():
-        if inspect.isclass(value) and value.__module__ == base.__module__ and name[0] != "_":
+        is_own = inspect.isclass(value) and value.__module__ == base.__module__
+        is_member = is_own and base in value.__mro__[1:] and not inspect.isabstract(value)
+        if is_own and name[0] != "_" and not is_member:
             yield value
 
 

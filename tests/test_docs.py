@@ -5,17 +5,18 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
 import vae_jax
+from tests import skeletons
 from tests.test_layout import LEVELS
+from vae_jax.config import command_line
 from vae_jax.config.flags import FLAGS
-from vae_jax.data import DATASETS
 from vae_jax.evaluation import columns, evaluators
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
@@ -65,7 +66,7 @@ def test_every_column_has_a_row_and_a_meaning(pages):
 
 def test_every_column_of_an_evaluator_is_explained():
     explained = _coded((DOCS / "reference" / "evaluators.md").read_text(encoding="utf-8"))
-    assert {each.name for each in evaluators.columns(EVALUATORS)} <= explained
+    assert {each.name for each in evaluators.columns(EVALUATORS.values())} <= explained
 
 
 def test_every_file_of_a_workdir_and_every_public_name_is_listed(pages):
@@ -193,12 +194,37 @@ def test_the_readme_is_a_page():
     assert len(text.encode()) <= 7 * 1024
 
 
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory) -> Path:
+    """Return a folder with all skeletons, as a user saves them."""
+    folder = tmp_path_factory.mktemp("outside")
+    skeletons.write(folder)
+    return folder
+
+
 @pytest.mark.parametrize("path", HOW_TO, ids=lambda path: path.stem)
-def test_what_is_to_be_copied_runs(path, tmp_path, monkeypatch):
-    """The blocks of a page run one after the other, and hold what they assert."""
+def test_what_is_to_be_copied_runs(path, outside, tmp_path, monkeypatch):
+    """The blocks of a page run one after the other, and hold what they assert.
+
+    Skeletons are imported as modules that lie outside of the package, and a few updates are done.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(outside)
     blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
     names = {"__name__": path.stem}
-    with mock.patch.dict(DATASETS):
-        for block in blocks:
-            exec(block, names)
+    for block in blocks:
+        exec(block, names)
+    for module in skeletons.modules(path):
+        assert Path(sys.modules[module.removesuffix(".py")].__file__).parent == outside
+
+
+@pytest.mark.parametrize("path", skeletons.HOW_TO, ids=lambda path: path.stem)
+def test_the_commands_of_a_how_to_page_are_command_lines(path, outside, monkeypatch):
+    monkeypatch.chdir(outside)
+    monkeypatch.syspath_prepend(outside)
+    shown = [argv for argv in skeletons.commands(path) if "..." not in " ".join(argv)]
+    for argv in shown:
+        assert command_line.parse(argv).workdir
+    for module in skeletons.modules(path):
+        name = module.removesuffix(".py")
+        assert any(f"={name}:" in text or f",{name}:" in text for argv in shown for text in argv)

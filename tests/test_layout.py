@@ -16,7 +16,7 @@ IMPORTS = structure.imports(PACKAGE)
 
 LEVELS = (
     {"runtime"},
-    {"types", "rng", "settings", "hparams"},
+    {"types", "rng", "settings", "hparams", "contract"},
     {"data", "models"},
     {"objectives"},
     {"training"},
@@ -26,7 +26,7 @@ LEVELS = (
     {"api", "cli", "__main__"},
 )
 """From the ground up: a package imports only those of lower levels."""
-ROOT = {"types", "rng", "settings", "hparams", "api", "cli", "__main__"}
+ROOT = {"types", "rng", "settings", "hparams", "contract", "api", "cli", "__main__"}
 """Modules in the root of the package, which may import those of their own level."""
 
 PURE = (

@@ -31,10 +31,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     """Run a command line; nothing that is printed can stop or end it."""
-    if {"-h", "--help", "--helpfull"} & set(argv):
-        print(flags.help_text(command_line.known_flags(argv)))
-        return 0
     try:
+        if {"-h", "--help", "--helpfull"} & set(argv):
+            print(flags.help_text(command_line.known_flags(argv)))
+            return 0
         with signals.watched() as stop:
             missing = run.run(command_line.parse(argv), stop)
     except InputError as error:

@@ -19,6 +19,8 @@ LARGEST_REAL = 3e38  # float32 ends at 3.4e38
 
 NUMBER = "1"
 """Unit of counts, shares and scores, as in the SI."""
+MODULE_CLASS = "MODULE:CLASS"
+"""Form of the name of a member from outside of the package."""
 MOST_LAYERS = 1000
 """Bound on numbers of layers, each of which is compiled by itself."""
 
@@ -147,9 +149,36 @@ def key_of(registry: Mapping[str, Any]) -> ValueType:
 
     Example:
         >>> key_of({"elbo": None, "iwae": None}).description
-        'one of elbo, iwae'
+        'one of elbo, iwae, or MODULE:CLASS'
     """
-    return ValueType(str, lambda value: is_name(registry, value), "one of " + ", ".join(registry))
+    description = f"one of {', '.join(registry)}, or {MODULE_CLASS}"
+    return ValueType(str, lambda value: is_name(registry, value), description)
+
+
+def keys_of(registry: Mapping[str, Any]) -> ValueType:
+    """Return the type of tuples of names as :func:`key_of` has them, each once, at least one.
+
+    Without a registry all are from outside, and there may be none.
+
+    Example:
+        >>> both = keys_of({"nll": None, "ais": None})
+        >>> both.parse("ais,my:Own"), both.is_valid(("nll", "nll"))
+        (('ais', 'my:Own'), False)
+        >>> keys_of({}).parse(""), keys_of({}).description
+        ((), 'MODULE:CLASS, separated by commas, each once (or nothing)')
+    """
+
+    def is_valid(value: tuple[str, ...]) -> bool:
+        is_long_enough = len(value) > 0 or not registry
+        return is_long_enough and len(value) == len(set(value)) and all(map(is_known, value))
+
+    def is_known(text: str) -> bool:
+        return is_name(registry, text)
+
+    names = f"some of {', '.join(registry)}, or {MODULE_CLASS}"
+    others = f"{MODULE_CLASS}, separated by commas, each once (or nothing)"
+    description = f"separated by commas, each once, {names}" if registry else others
+    return ValueType(lambda text: tuple(text.split(",")) if text else (), is_valid, description)
 
 
 def is_name(registry: Mapping[str, Any], text: str) -> bool:

@@ -10,8 +10,9 @@ import pytest
 from tests.pipeline.small import SMALL, gray_images
 from vae_jax import cli
 from vae_jax.config.command_line import parse
+from vae_jax.config.members import columns_of
 from vae_jax.config.validation import as_flags
-from vae_jax.evaluation import columns, evaluators
+from vae_jax.evaluation import columns
 from vae_jax.evaluation.evaluators import EVALUATORS, annealing
 from vae_jax.evaluation.metrics import ais, gaps
 from vae_jax.pipeline import draw
@@ -82,7 +83,7 @@ def _files(folder):
 def test_evaluations_are_in_the_table_then_kept_and_never_made_twice(start, no_chains, monkeypatch):
     status, out, err = start(*ALL)
     assert (status, err) == (0, "")
-    rows, names = _table(start.folder), list(columns.by_name(evaluators.columns(EVERY)))
+    rows, names = _table(start.folder), list(columns.by_name(columns_of(EVERY)))
     assert [list(row) for row in rows] == [[*columns.TABLE, *names]] * 2
     empty = {f"{kind}_{n}" for kind in ("probe", "knn") for n in ("100", "1000")}
     empty |= {f"{name}_se" for name in empty} | {"ais_acceptance"}  # two temperatures: one move
@@ -176,8 +177,8 @@ def test_a_diverged_run_has_empty_columns_and_its_neighbour_none(start):
         ),
         (
             ["--evaluate=gaps", "--posterior=planar"],
-            "--evaluate=gaps: needs parameters of q(z|x) for each x, as --posterior=gaussian and "
-            "full_gaussian have with one stochastic layer; leave gaps out",
+            "--evaluate=gaps: needs parameters of q(z|x) for each x, as --posterior=gaussian, "
+            "full_gaussian and von_mises_fisher have with one stochastic layer; leave gaps out",
         ),
         (
             ["--evaluate=ais", "--posterior=delta"],

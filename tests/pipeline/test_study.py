@@ -118,7 +118,7 @@ def test_flags_give_the_specification_and_it_gives_the_flags(argv):
     assert build.train_spec(again, SHAPE, num_classes=3) == spec
 
 
-def test_a_member_from_outside_cannot_be_saved_as_flags(short, tmp_path):
+def test_a_member_that_no_module_holds_cannot_be_saved_as_flags(short, tmp_path):
     class MyGaussian(FullGaussian):
         pass
 

@@ -109,7 +109,8 @@ def test_latents_are_traversed_by_their_kl_or_else_by_their_variance(
     shown = figures.ShownImages(np.full((2, 3, 4, 1), 0.5), np.array([1, 2]))
     own = None if kl is None else np.array(kl)
     figures._traversals(tmp_path, model, shown, np.array([0.9, 0.1]), own)
-    ((_, images, latents, _, drawn),) = asked
+    ((_, images, latents, _, drawn, moved),) = asked
+    assert moved == "value of the latent"
     assert images.shape == (2, len(figures.TRAVERSAL), 3, 4, 1)
     assert latents.tolist() == order
     assert drawn is own
@@ -146,7 +147,7 @@ class TestTermsOfAStudy:
     def test_what_was_evaluated_has_curves_along_every_axis(self, tmp_path, drawn):
         measured = {"mig": 0.1, "mig_se": None, "nll_gap": 2.0}
         rows = [{**r, **measured, "total_correlation": None} for r in study()]
-        evaluated = evaluators.columns(EVALUATORS)
+        evaluated = evaluators.columns(EVALUATORS.values())
         found = figures.draw_terms(tmp_path, rows, SWEPT, evaluated)
         names = [figure.path.name for figure in found]
         assert names[1:3] == ["evaluations_over_beta.png", "evaluations_over_latent_size.png"]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.samples import idx_bytes, numbered
-from vae_jax.config import command_line, sweeps, validation
+from vae_jax.config import command_line, sweeps
 from vae_jax.config.flags import FLAGS, Config
 from vae_jax.data.dataset import Provenance
 from vae_jax.data.idx import read_idx
@@ -55,7 +55,7 @@ def _result_of(call) -> object:
 def test_the_flag_parser_takes_anything(words):
     found = _result_of(lambda: command_line.parse(words))
     if isinstance(found, Config):
-        again = command_line.parse(validation.as_lines(found))
+        again = command_line.parse(sweeps.as_lines(found))
         assert sweeps.configs(again) == sweeps.configs(found)
 
 

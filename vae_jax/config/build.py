@@ -16,7 +16,7 @@ from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import static_settings
+from vae_jax.settings import is_name, static_settings
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.step import TrainSpec
 from vae_jax.types import default_float
@@ -70,7 +70,7 @@ def configs_of(
         **more: flags that neither of them holds.
 
     Raises:
-        InputError: no flags give this specification, as where a member comes from outside.
+        InputError: no flags give this specification, as where a member cannot be imported.
 
     Example:
         >>> spec = train_spec(Config(latent_size=2, hidden_sizes=(16,)), (8, 8, 1))
@@ -95,6 +95,8 @@ def configs_of(
     }
     for kind, own in members.items():
         flags |= {kind: _name_of(kind, own)} | _values_of(own)
+    names = [_name_of("regularizer", each) for each in spec.regularizers]
+    flags["regularizer"] = tuple(name for name in names if name not in KINDS["regularizer"])
     for regularizer in spec.regularizers:
         flags |= _values_of(regularizer)
     if flags.get("schedule", "constant") != "constant":
@@ -118,16 +120,18 @@ def _real() -> str:
 
 
 def _name_of(kind: str, own: object) -> str:
-    """Return the name under which a member is registered; of several the first."""
-    names = [name for name, family in KINDS[kind].items() if family is type(own)]
-    if not names:
-        raise InputError(
-            setting=kind,
-            value=type(own).__name__,
-            problem="comes from outside and has no name for a flag",
-            advice="use one of " + ", ".join(KINDS[kind]),
-        )
-    return names[0]
+    """Return the name of a member in its registry, of several the first, or MODULE:CLASS."""
+    family = type(own)
+    names = [name for name, each in KINDS[kind].items() if each is family]
+    path = f"{family.__module__}:{family.__qualname__}"
+    if names or (is_name({}, path) and find(kind, path) is family):
+        return (*names, path)[0]
+    raise InputError(
+        setting=kind,
+        value=family.__name__,
+        problem="comes from outside and cannot be imported under a name",
+        advice="define it on the top level of a module",
+    )
 
 
 def _values_of(own: Any) -> dict[str, Any]:
@@ -172,9 +176,18 @@ def chosen(kind: str, config: Config, **more: object) -> Any:
 
 
 def network(config: Config) -> Network:
-    """Return the architecture that the flags name."""
-    dtype = "bfloat16" if config.compute_dtype == "bfloat16" else None
-    return chosen("network", config, dtype=dtype)
+    """Return the architecture that the flags name.
+
+    Raises:
+        InputError: one from outside computes in the precision of the parameters alone.
+    """
+    if config.compute_dtype != "bfloat16":
+        return chosen("network", config)
+    fields = {each.name for each in dataclasses.fields(find("network", config.network))}
+    if "dtype" not in fields:
+        problem = f"--network={config.network} has no field dtype; give float32"
+        raise InputError(f"--compute_dtype=bfloat16: {problem}")
+    return chosen("network", config, dtype="bfloat16")
 
 
 def matmul_precision(config: Config, platform: str) -> str:
@@ -218,4 +231,6 @@ def intervals(config: Config) -> Intervals:
 
 def evaluations(config: Config) -> list[str]:
     """Return the names of the evaluations to be made, in the order of their columns."""
-    return [name for name in EVALUATORS if name in (*ALWAYS, *config.evaluate)]
+    wanted = (*ALWAYS, *config.evaluate)
+    known = [name for name in EVALUATORS if name in wanted]
+    return [*known, *(name for name in config.evaluate if name not in EVALUATORS)]

@@ -16,7 +16,7 @@ from absl import flags
 
 from vae_jax.config import sweeps
 from vae_jax.config.flags import Config, Flag, flags_of
-from vae_jax.config.members import CHOICES, swept
+from vae_jax.config.members import KINDS, swept
 from vae_jax.config.validation import without_effect
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import BOOLEAN
@@ -54,13 +54,13 @@ def known_flags(arguments: Sequence[str]) -> Mapping[str, Flag]:
     values = flags.FlagValues()
     values.set_gnu_getopt(True)  # do not end at the value in "--name value"
     flags.DEFINE_multi_string("sweep", [], "", flag_values=values)
-    for kind in CHOICES:
+    for kind in KINDS:
         flags.DEFINE_multi_string(kind, [], "", flag_values=values)
     try:
         values(["run.py", *arguments], known_only=True)
     except flags.Error:  # it is reported when all flags are read
         return flags_of()
-    named = [f"{kind}={name}" for kind in CHOICES for name in values[kind].value or ()]
+    named = [f"{kind}={name}" for kind in KINDS for name in values[kind].value or ()]
     return flags_of(known=swept([*named, *(values["sweep"].value or ())]))
 
 

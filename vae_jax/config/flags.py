@@ -27,6 +27,7 @@ from vae_jax.settings import (
     Setting,
     ValueType,
     key_of,
+    keys_of,
     one_of,
     some_of,
     whole,
@@ -132,7 +133,7 @@ OWN: tuple[Flag, ...] = (
         "dataset",
         "mnist",
         NON_EMPTY,
-        "mnist_5k, digits, sprites, a name of tfds, or a path: .npz, IDX, images",
+        "mnist_5k, digits, sprites, a name of tfds, a path (.npz, IDX, images), or MODULE:FUNCTION",
         is_sweepable=False,
     ),
     _flag(
@@ -196,6 +197,13 @@ OWN: tuple[Flag, ...] = (
     _flag("posterior", "gaussian", key_of(KINDS["posterior"]), "q(z|x)"),
     _flag("prior", "normal", key_of(KINDS["prior"]), "p(z)"),
     _flag("objective", "elbo", key_of(KINDS["objective"]), "the bound that is maximised"),
+    _flag(
+        "regularizer",
+        (),
+        keys_of({}),
+        "further penalties from outside of the package",
+        is_sweepable=False,
+    ),
     _flag("optimizer", "adam", key_of(KINDS["optimizer"]), "optimizer of all parameters"),
     _flag("num_steps", 5000, whole(1), "updates", changes_run=False),
     _flag(
@@ -268,7 +276,7 @@ OWN: tuple[Flag, ...] = (
     _flag(
         "evaluate",
         ("nll",),
-        some_of(*KINDS["evaluate"]),
+        keys_of(KINDS["evaluate"]),
         "evaluations after training",
         changes_run=False,
     ),
@@ -285,6 +293,13 @@ OWN: tuple[Flag, ...] = (
         one_of("best", "all"),
         "runs of which files are exported",
         only_with="export",
+        changes_run=False,
+    ),
+    _flag(
+        "loggers",
+        (),
+        keys_of({}),
+        "further loggers from outside of the package",
         changes_run=False,
     ),
     _flag("compilation_cache", "", TEXT, "folder of compiled programs, or none", changes_run=False),
@@ -312,13 +327,13 @@ top_latent_size top_hidden_sizes likelihood scale_mode scale num_logistics poste
 flow_hidden_size prior num_components pseudo_inputs num_couplings coupling_size objective
 num_particles num_bounds estimator kl kl_penalty beta kl_warmup_steps free_bits capacity
 capacity_steps tc_weight tc_estimator dip_offdiagonal dip_diagonal dip_of mmd_weight
-factor_weight batch_size num_steps optimizer learning_rate schedule warmup_steps clip_norm
-skip_norm b1 b2 eps weight_decay rms_decay momentum ema seed
+factor_weight regularizer batch_size num_steps optimizer learning_rate schedule warmup_steps
+clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema seed
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
-gap_examples gap_steps factor_values num_samples export export_runs compilation_cache restart
-debug_nans
+gap_examples gap_steps factor_values num_samples export export_runs loggers compilation_cache
+restart debug_nans
 """
 """Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
 from outside, follows the last one of its kind; nothing needs to be added."""

@@ -1,26 +1,35 @@
 """Members that flags name: the registry of each kind, and those that a command line chooses."""
 
 import functools
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
-from vae_jax.runtime.errors import InputError
+from vae_jax import contract
+from vae_jax.evaluation.columns import Column
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, columns
 from vae_jax.settings import is_name
-from vae_jax.training.members import REGISTRIES, SPECS
+from vae_jax.training.members import BASES, REGISTRIES, SPECS
 
-__all__ = ["CHOICES", "KINDS", "SPECS", "Chosen", "chosen", "find", "swept"]
+__all__ = [
+    "KINDS",
+    "SEVERAL",
+    "SPECS",
+    "Chosen",
+    "chosen",
+    "columns_of",
+    "find",
+    "from_outside",
+    "swept",
+]
 
 Chosen = tuple[tuple[str, type], ...]
 """Chosen members, each with its kind."""
 
 KINDS: dict[str, Mapping[str, type]] = {**REGISTRIES, "evaluate": EVALUATORS}
-"""Members by kind and name."""
+"""Members by kind and name; a flag of the name of the kind chooses among them."""
 
-
-CHOICES = tuple(kind for kind in KINDS if kind != "regularizer")
-"""Kinds that a flag of the same name chooses."""
+SEVERAL = ("regularizer", "evaluate")
+"""Kinds of which a run may have several; the flag ``regularizer`` adds those from outside."""
 
 
 def find(kind: str, name: str) -> type:
@@ -31,7 +40,7 @@ def find(kind: str, name: str) -> type:
         name: name in its registry, or ``MODULE:CLASS`` for one from outside.
 
     Raises:
-        InputError: there is no such module or class.
+        InputError: there is no such module or class, or the class lacks something.
 
     Example:
         >>> find("posterior", "iaf").__name__
@@ -45,33 +54,55 @@ def find(kind: str, name: str) -> type:
 
 @functools.cache
 def _from_outside(kind: str, name: str) -> type:
-    """Return the class that ``MODULE:CLASS`` names; its module is imported."""
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"--{kind}={name}: cannot be imported ({error}); give one of "
-            f"{', '.join(KINDS[kind])}, or MODULE:CLASS"
-        ) from None
+    """Return the class that ``MODULE:CLASS`` names, which fulfils the contract of its kind."""
+    base = BASES.get(kind, Evaluator)
+    return contract.outside_class(f"--{kind}={name}", name, base)
 
 
-def chosen(values: Mapping[str, Any]) -> Chosen:
-    """Return the members that the values of flags choose, and the regularizers, all of which are.
+def columns_of(evaluators: Iterable[str]) -> list[Column]:
+    """Return the columns of evaluators, shipped or not, without those of standard errors.
 
-    Args:
-        values: a name for each kind, names for ``evaluate``.
+    Example:
+        >>> [each.name for each in columns_of(["gaps"])][:2]
+        ['inference_gap', 'approximation_gap']
+    """
+    return columns(find("evaluate", name) for name in evaluators)
+
+
+def from_outside(values: Mapping[str, Any]) -> dict[str, type]:
+    """Return the members from outside that the values of flags choose, by ``MODULE:CLASS``.
 
     Example:
         >>> names = dict(network="mlp", posterior="iaf", prior="normal", likelihood="bernoulli")
-        >>> names |= dict(objective="elbo", optimizer="adam", evaluate=("nll",))
+        >>> names |= dict(objective="elbo", optimizer="adam", regularizer=(), evaluate=("nll",))
+        >>> from_outside(names | {"prior": "vae_jax.models.priors:StandardNormal"}).keys()
+        dict_keys(['vae_jax.models.priors:StandardNormal'])
+    """
+    names = ((kind, name) for kind in KINDS for name in _names(kind, values))
+    return {name: find(kind, name) for kind, name in names if name not in KINDS[kind]}
+
+
+def _names(kind: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    return values[kind] if kind in SEVERAL else (values[kind],)
+
+
+def chosen(values: Mapping[str, Any]) -> Chosen:
+    """Return the members that the values of flags choose, and all regularizers that are shipped.
+
+    Args:
+        values: a name for each kind, names for those of :data:`SEVERAL`.
+
+    Example:
+        >>> names = dict(network="mlp", posterior="iaf", prior="normal", likelihood="bernoulli")
+        >>> names |= dict(objective="elbo", optimizer="adam", regularizer=(), evaluate=("nll",))
         >>> members = chosen(names)
         >>> [member.__name__ for kind, member in members if kind == "posterior"]
         ['InverseAutoregressive']
     """
-    names = {kind: (values[kind],) for kind in CHOICES if kind != "evaluate"}
-    names |= {"regularizer": tuple(KINDS["regularizer"])}
-    names |= {"evaluate": tuple(dict.fromkeys((*ALWAYS, *values["evaluate"])))}
+    always = {"regularizer": tuple(KINDS["regularizer"]), "evaluate": ALWAYS}
+    names = {
+        kind: tuple(dict.fromkeys((*always.get(kind, ()), *_names(kind, values)))) for kind in KINDS
+    }
     return tuple((kind, find(kind, name)) for kind, own in names.items() for name in own)
 
 
@@ -85,4 +116,4 @@ def swept(texts: Iterable[str]) -> Chosen:
     named = (text.partition("=") for text in texts)
     pairs = ((kind, name) for kind, _, names in named for name in names.split(","))
     known = ((kind, name) for kind, name in pairs if is_name(KINDS.get(kind, {}), name))
-    return tuple((kind, find(kind, name)) for kind, name in known if kind in CHOICES)
+    return tuple((kind, find(kind, name)) for kind, name in known if kind in KINDS)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.config.flags import Config, Flag, as_text
-from vae_jax.config.validation import check_combination
+from vae_jax.config.validation import as_flags, check_combination
 from vae_jax.runtime.errors import InputError
 
 MOST_RUNS = 10_000
@@ -76,6 +76,23 @@ def configs(config: Config) -> list[Config]:
     for run in configs:
         check_combination(run)
     return configs
+
+
+def as_lines(config: Config) -> list[str]:
+    """Return the command line that repeats a run or study, one flag a line.
+
+    A flag that has an effect in any of the runs is there.
+
+    Example:
+        >>> config = Config(sweep=("likelihood=bernoulli,gaussian",), scale=0.5)
+        >>> [line for line in as_lines(config) if "scale=" in line]
+        ['--scale=0.5']
+    """
+    names = {axis.name for axis in axes(config)}
+    used = set().union(*(as_flags(run) for run in configs(config))) - names
+    flags = {name: as_text(getattr(config, name)) for name in config.flags if name in used}
+    lines = [f"--{name}={text}" for name, text in flags.items()]
+    return lines + [f"--sweep={text}" for text in config.sweep]
 
 
 def _axis(text: str, flags: Mapping[str, Flag]) -> Axis:

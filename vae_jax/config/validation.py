@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vae_jax.config.flags import Config, as_text
-from vae_jax.config.members import CHOICES, KINDS, SPECS, find
+from vae_jax.config.members import KINDS, SEVERAL, SPECS, find
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
 from vae_jax.hparams import declarations
 from vae_jax.models.combinations import (
@@ -30,7 +30,7 @@ from vae_jax.objectives.combinations import (
 )
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import is_met
+from vae_jax.settings import MODULE_CLASS, is_met
 from vae_jax.training.compatibility import refused_length
 
 
@@ -54,9 +54,14 @@ def penalties(config: Config) -> dict[str, type[Regularizer]]:
     """
     return {
         name: family
-        for name, family in REGULARIZERS.items()
+        for name, family in known_penalties(config).items()
         if any(getattr(config, strength) for strength in family.strengths())
     }
+
+
+def known_penalties(config: Config) -> dict[str, type[Regularizer]]:
+    """Return the regularizers that are shipped and those that the flags name, by name."""
+    return REGULARIZERS | {name: find("regularizer", name) for name in config.regularizer}
 
 
 def without_effect(config: Config) -> dict[str, str]:
@@ -88,9 +93,7 @@ def _fields_of_other_members(config: Config) -> dict[str, str]:
     read = {name for _, member in config.members for name in fields_of(member)}
     read |= {name for spec in SPECS for name in fields_of(spec)}
     reasons = {}
-    for kind in CHOICES:
-        if kind == "evaluate":
-            continue
+    for kind in [kind for kind in KINDS if kind not in SEVERAL]:
         members = {*KINDS[kind].values(), *(own for each, own in config.known if each == kind)}
         unread = set().union(*map(fields_of, members)) - read
         reasons |= dict.fromkeys(unread, f"with --{kind}={getattr(config, kind)}")
@@ -99,16 +102,21 @@ def _fields_of_other_members(config: Config) -> dict[str, str]:
 
 def _fields_of_unused_penalties(config: Config) -> dict[str, str]:
     reasons, used = {}, penalties(config)
-    for name, family in REGULARIZERS.items():
+    for name, family in known_penalties(config).items():
         if name not in used:
             settings = fields_of(family) - set(family.strengths())
             reasons |= dict.fromkeys(settings, f"without a weight of {name}")
+    if not used.keys() & set(config.regularizer):
+        families = [find("regularizer", each) for each in config.regularizer]
+        weights = [f"--{name}" for family in families for name in family.strengths()]
+        reasons["regularizer"] = f"without {' or '.join(weights) or MODULE_CLASS}"
     return reasons
 
 
 def _fields_of_unused_evaluators(config: Config) -> dict[str, str]:
     readers: dict[str, list[str]] = {}
-    for name, evaluator in EVALUATORS.items():
+    evaluators = EVALUATORS | {name: find("evaluate", name) for name in config.evaluate}
+    for name, evaluator in evaluators.items():
         for flag in fields_of(evaluator):
             readers.setdefault(flag, []).append(name)
     used = {*ALWAYS, *config.evaluate}
@@ -275,9 +283,3 @@ def as_flags(config: Config) -> dict[str, str]:
     """
     idle = without_effect(config).keys() | {text.partition("=")[0] for text in config.sweep}
     return {name: as_text(getattr(config, name)) for name in config.flags if name not in idle}
-
-
-def as_lines(config: Config) -> list[str]:
-    """Return the command line that repeats a run or study, one flag a line."""
-    flags = [f"--{name}={value}" for name, value in as_flags(config).items()]
-    return flags + [f"--sweep={text}" for text in config.sweep]

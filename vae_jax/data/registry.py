@@ -3,8 +3,9 @@
 A name belongs to the first source that knows it:
 
 1. `DATASETS`, which need neither files nor a network; `sprites/N` is one of them too;
-2. a path: a file of arrays or a table (`READERS`), a folder of IDX files or of images;
-3. tensorflow-datasets (`tfds`): a set that it prepared, or one of `DOWNLOADABLE`.
+2. `MODULE:FUNCTION`, a function like those of `DATASETS` from outside of the package;
+3. a path: a file of arrays or a table (`READERS`), a folder of IDX files or of images;
+4. tensorflow-datasets (`tfds`): a set that it prepared, or one of `DOWNLOADABLE`.
 
 A new data set is a function that returns a `RawDataset` and a row in `DATASETS`.
 """
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vae_jax import contract
 from vae_jax.data import checks, encodings
 from vae_jax.data.arrays import read_hdf5, read_mat, read_npy
 from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
@@ -39,7 +41,7 @@ from vae_jax.data.tfds import read_named
 from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.files import encoded
-from vae_jax.settings import IMAGE_SIZE, check_value, one_of, whole
+from vae_jax.settings import IMAGE_SIZE, check_value, is_name, one_of, whole
 
 DEFAULT_DATA_DIR = ""
 """Stands for `vae_jax.runtime.cache_folder`, which also holds compiled programs."""
@@ -84,6 +86,7 @@ def load(
             the name of an image data set of tensorflow-datasets (`mnist`, `cifar10`,
             `emnist/letters`, ...), or the path of a file of arrays (`READERS`), a folder of IDX
             files or a folder of images. For a folder called like a data set write `./mnist`.
+            Or `MODULE:FUNCTION`, a function that takes the flag and returns a `RawDataset`.
         data_dir: folder of prepared data sets, downloads and decoded copies; "" for the default.
         offline_dataset: data set to use if `name` has to be downloaded and cannot be.
         num_valid: images to hold out of train where the source has no valid split; 0 for the
@@ -150,12 +153,29 @@ def _read(name: str, data_dir: Path, flag: str, prepare: Preparation = AS_IS) ->
         )
         raise InputError(f"{setting}: has no effect on {flag}, no folder of images; leave it out")
     if name in DATASETS:
-        return DATASETS[name](flag)
+        return _called(DATASETS[name], flag)
     if is_sprites(name):
         return read_sprites(name, flag)
+    if is_name({}, name) and not os.path.exists(name):
+        return _called(contract.outside(flag, name), flag)
     if name not in DOWNLOADABLE and _is_path(name):
         return _read_path(name, data_dir, flag, prepare)
     return read_named(name, data_dir, flag, list(DATASETS))
+
+
+def _called(source: Any, flag: str) -> RawDataset:
+    """Return what a source reads, which is a data set with a train split.
+
+    Raises:
+        InputError: the source is no function, or returns something else.
+    """
+    if not callable(source):
+        raise InputError(f"{flag}: is no function; name a function that takes the flag")
+    raw = source(flag)
+    if not isinstance(raw, RawDataset) or "train" not in raw.splits:
+        what = "no split train" if isinstance(raw, RawDataset) else f"a {type(raw).__name__}"
+        raise InputError(f"{flag}: returns {what}; return a RawDataset with a split train")
+    return raw
 
 
 def _is_path(name: str) -> bool:

@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import rng
+from vae_jax import contract, rng
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models import inputs, latents
 from vae_jax.models.combinations import Spelling, refused_priors, refused_size
@@ -93,14 +93,19 @@ class VAE:
     )
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range, and a prior or a size that the posterior cannot have.
+        """Refuse what is no member, and settings, priors or sizes that cannot be had.
 
         Raises:
-            InputError: their traits do not fit, see :mod:`vae_jax.models.combinations`.
+            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
+                traits do not fit (:mod:`vae_jax.models.combinations`).
         """
         check_value("event_shape", self.event_shape, _SHAPE)
         check_value("max_latents", self.max_latents, whole(1))
         check_value("num_classes", self.num_classes, whole(0))
+        contract.check("network", self.network, Network)
+        contract.check("posterior", self.posterior, PosteriorFamily)
+        contract.check("prior", self.prior, PriorFamily)
+        contract.check("likelihood", self.likelihood, Likelihood)
         check_settings(self.network, self.posterior, self.prior, self.likelihood)
         priors = refused_priors(self.posterior, self.prior, self.spelling)
         sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
@@ -207,7 +212,9 @@ class VAE:
     def posterior_at(self, hparams: HParams, params: Params, heads: dict[str, Array]) -> Posterior:
         """Return q(z|x) with the given outputs of the encoder."""
         posterior_params = params.get("posterior", {})
-        return self.posterior(hparams, posterior_params, heads, self.latent_mask(hparams))
+        q = self.posterior(hparams, posterior_params, heads, self.latent_mask(hparams))
+        contract.check_result(self.posterior, q, Posterior)
+        return q
 
     def prior_at(self, hparams: HParams, params: Params, y: Labels | None = None) -> Prior:
         """Return p(z), or p(z|y) for given labels."""
@@ -218,7 +225,9 @@ class VAE:
             return self.encode(hparams, params, x, labels)
 
         prior_params = params.get("prior", {})
-        return self.prior(hparams, prior_params, self.latent_mask(hparams), encode, y)
+        p = self.prior(hparams, prior_params, self.latent_mask(hparams), encode, y)
+        contract.check_result(self.prior, p, Prior)
+        return p
 
     def decode(
         self, hparams: HParams, params: Params, z: Latents, y: SharedLabels | None = None
@@ -248,9 +257,11 @@ class VAE:
         flat = jnp.asarray(outputs, default_float()).reshape(outputs.shape[0], -1)
         flat += jnp.broadcast_to(bias.reshape(-1), flat.shape)
         arguments = hparams, params.get("likelihood", {}), flat.reshape(*batch, *bias.shape)
-        if len(self.event_shape) == 3:  # a family of images alone need not know of events
-            return self.likelihood(*arguments)
-        return self.likelihood(*arguments, event_axes(len(self.event_shape)))
+        # A family of images alone need not know of events.
+        axes = () if len(self.event_shape) == 3 else (event_axes(len(self.event_shape)),)
+        distribution = self.likelihood(*arguments, *axes)
+        contract.check_result(self.likelihood, distribution, Distribution)
+        return distribution
 
     def noise(self, key: PRNGKey, *shape: int) -> Float[Array, "*shape size"]:
         """Draw the noise ``[*shape, size]`` of samples of q(z|x): the posterior's own.

@@ -11,6 +11,7 @@ is better; the sign is changed once, in ``vae_jax/training/step.py``.
 """
 
 import functools
+from abc import abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -216,10 +217,12 @@ class Objective(Protocol):
     """Flag: its particles have weights, so that DReG differs from the path derivative alone."""
 
     @property
+    @abstractmethod
     def num_draws(self) -> int:
         """Number of samples of z per example: the first axis of the noise."""
         ...
 
+    @abstractmethod
     def __call__(
         self,
         model: VAE,
@@ -228,7 +231,7 @@ class Objective(Protocol):
         x: Images,
         noise: Noise,
         step: Int[Array, ""],
-        y: Labels | None = None,
+        y: Labels | None,
     ) -> ObjectiveOutput:
         """Return the value to be maximised and the terms of the ELBO for a batch.
 

@@ -9,7 +9,6 @@ from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
-from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
 from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
@@ -75,9 +74,9 @@ def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     for name in build.evaluations(config):
         yield from _too_few(name, config, dataset)
         problem = libraries.refusal("sklearn", f"--evaluate={name}")
-        if problem and "sklearn" in EVALUATORS[name].needs:
+        if problem and "sklearn" in find("evaluate", name).needs:
             yield f"{problem}, or leave {name} out"
-        for need in sorted(EVALUATORS[name].needs):
+        for need in sorted(find("evaluate", name).needs):
             if lacks.get(need):
                 yield (
                     f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "

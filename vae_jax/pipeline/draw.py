@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.config import build
 from vae_jax.config.flags import Config
+from vae_jax.config.members import columns_of
 from vae_jax.data import Dataset
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.evaluators import EvalContext
@@ -74,7 +76,8 @@ def _draw(
     folder = Path(config.workdir)
     target = folder / workdir.FIGURES
     if swept:
-        yield from figures.draw_study(target, models, shown, rows, swept, failures)
+        evaluated = columns_of(build.evaluations(config))
+        yield from figures.draw_study(target, models, shown, rows, swept, evaluated, failures)
     best = table.best(rows)
     if best is None:
         return

@@ -9,6 +9,7 @@ most and no number is ever that of another model. An evaluation that fails leave
 
 import dataclasses
 import functools
+import inspect
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
-from vae_jax.config.members import find
+from vae_jax.config.members import find, from_outside
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
 from vae_jax.evaluation.evaluators.base import PerRunEvaluator
@@ -205,7 +206,7 @@ class _Evaluation:
 
     def _path(self, i: int) -> Path:
         """Return the file of the numbers of a run."""
-        name = f"{self.done.group.runs[i]}-{self.name}.json"
+        name = f"{self.done.group.runs[i]}-{self.name.replace(':', '.')}.json"
         return Path(self.config.workdir) / workdir.EVALUATIONS / name
 
     def _all_kept(self) -> list[Row | None]:
@@ -233,7 +234,15 @@ class _Evaluation:
             "step": int(self.done.state.step[i]),
             "model": _checksum(jax.tree.leaves(vectorized.take(self._model, i))),
             "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
+            **self._outside,
         }
+
+    @functools.cached_property
+    def _outside(self) -> Dependencies:
+        """Checksums of the files of members from outside, whose code may change."""
+        found = from_outside(vars(self.done.group.configs[0]) | {"evaluate": (self.name,)})
+        paths = {name: Path(inspect.getfile(member)) for name, member in found.items()}
+        return {name: zlib.crc32(path.read_bytes()) for name, path in paths.items()}
 
 
 def _checksum(arrays: Sequence[Any]) -> int:

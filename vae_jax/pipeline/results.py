@@ -9,10 +9,10 @@ import jax
 
 from vae_jax.config import build
 from vae_jax.config.flags import FLAGS, Config, Flag, as_text
-from vae_jax.config.members import find
+from vae_jax.config.members import columns_of, find
 from vae_jax.config.validation import as_flags, has_closed_form
 from vae_jax.data import Dataset
-from vae_jax.evaluation import columns, evaluators
+from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
@@ -52,9 +52,7 @@ def describe(
         "runs": rows,
         "kl_per_latent": [row.get("kl_per_latent") for row in rows],
         "swept": list(swept),
-        "evaluations": {
-            name: [each.name for each in evaluators.columns([name])] for name in evaluations
-        },
+        "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
         "notes": [
             *notes(config.binarize, config.likelihood, compatibility.is_binary(dataset)),
@@ -161,7 +159,7 @@ def header(swept: Sequence[str], evaluations: Sequence[str]) -> list[str]:
         >>> header(["beta", "batch_size"], [])[:2], header(["beta", "batch_size"], [])[-1]
         (['run', 'beta'], 'batch_size')
     """
-    evaluated = columns.with_errors(evaluators.columns(evaluations))
+    evaluated = columns.with_errors(columns_of(evaluations))
     return list(dict.fromkeys([*columns.TABLE, *swept, *(each.name for each in evaluated)]))
 
 
@@ -182,7 +180,7 @@ def declared(
         'nats per example'
     """
     own = columns.by_name(flags[name].column for name in dict.fromkeys([*shipped(), *settings]))
-    return own | columns.CORE | columns.by_name(evaluators.columns(evaluations))
+    return own | columns.CORE | columns.by_name(columns_of(evaluations))
 
 
 def settings_of(config: Config, swept: Sequence[str]) -> Row:

@@ -6,7 +6,7 @@ A run is declarative: the same command resumes an interrupted run and only evalu
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from vae_jax.pipeline import (
     train,
     workdir,
 )
+from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
 from vae_jax.runtime import compilation_cache, distributed
@@ -56,14 +57,15 @@ def run(config: Config, stop: Stop) -> list[str]:
     """
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
-    with _prepared(config, configs) as (dataset, lock):
+    with loggers.opened(config.loggers) as further, _prepared(config, configs) as prepared:
+        dataset, lock = prepared
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
         clock.lap("data")
         opening = console.opening(config, dataset, len(configs), len(groups))
         print("\n".join(opening), flush=True)
 
         with stop.deferred():
-            trained = train.train_all(config, groups, dataset, stop, lock)
+            trained = train.train_all(config, groups, dataset, stop, lock, further)
         distributed.sync_stop(stop)
         stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
         clock.lap("train")
@@ -74,7 +76,7 @@ def run(config: Config, stop: Stop) -> list[str]:
         if distributed.is_first():
             found = results.describe(config, dataset, rows, swept)
             found["seconds"] = clock.laps | train.seconds_of_start(trained)
-            _publish(config, trained, dataset, found, lock, failures)
+            _publish(config, trained, dataset, found, lock, failures, further)
         distributed.barrier()
     return failures.sentences
 
@@ -86,6 +88,7 @@ def _publish(
     found: dict[str, Any],
     lock: Lock,
     failures: Failures,
+    further: Sequence[Logger],
 ) -> None:
     """Write the results, then all that is made of them and may fail, then the report."""
     folder, rows, swept, clock = Path(config.workdir), found["runs"], found["swept"], Clock()
@@ -107,6 +110,9 @@ def _publish(
     exported: list[Path] = []
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
+    for logger in further:
+        with failures.caught(f"results in {type(logger).__name__}"):
+            logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:

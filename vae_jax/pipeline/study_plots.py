@@ -13,6 +13,8 @@ import numpy as np
 
 from vae_jax import rng
 from vae_jax.data import Dataset
+from vae_jax.evaluation import columns
+from vae_jax.evaluation.columns import Column
 from vae_jax.models import inputs, paths
 from vae_jax.pipeline import draw, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
@@ -116,7 +118,7 @@ class StudyPlots:
                     problem="does not differ between the runs",
                     advice=f"give two of {', '.join(self.swept) or 'nothing'}",
                 )
-        known = results.declared(self.swept)
+        known = self._columns()
         if term not in known or not any(table.is_number(row.get(term)) for row in self.rows):
             raise InputError(
                 setting="heat",
@@ -151,11 +153,17 @@ class StudyPlots:
                 if self.swept:
                     models = {row["run"]: self.runs(row["run"]).trained for row in self.rows}
                     drawn = figures.draw_study(
-                        Path(folder), models, shown, self.rows, list(self.swept)
+                        *(Path(folder), models, shown, self.rows, list(self.swept)),
+                        evaluated=self._columns().values(),
                     )
                 drawn += figures.draw(Path(folder), one.trained, shown, self.metrics, best)
             report.write(Path(path), found, drawn)
         return Path(path)
+
+    def _columns(self) -> dict[str, Column]:
+        """Return the declarations of the columns: those of the results, also from outside."""
+        recorded = self.results.get("columns")
+        return columns.read(recorded) if recorded else results.declared(self.swept)
 
     def _run(self, run: int | None) -> TrainedRun:
         return self.best() if run is None else self.runs(run)

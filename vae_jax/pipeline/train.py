@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.config import build
+from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
+from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
-from vae_jax.pipeline import loggers, resume, run_groups, workdir
-from vae_jax.pipeline.loggers import Logger, TrainingProgress
+from vae_jax.pipeline import loggers, results, resume, run_groups, workdir
+from vae_jax.pipeline.loggers import Logger, StartedStudy, TrainingProgress
 from vae_jax.pipeline.resume import History
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime import distributed, libraries, mesh, timing
@@ -52,7 +53,12 @@ class TrainedGroup(NamedTuple):
 
 
 def train_all(
-    config: Config, groups: list[RunGroup], dataset: Dataset, stop: Stop, lock: Lock
+    config: Config,
+    groups: list[RunGroup],
+    dataset: Dataset,
+    stop: Stop,
+    lock: Lock,
+    further: Sequence[Logger] = (),
 ) -> list[TrainedGroup]:
     """Train every group to ``num_steps`` updates and return them.
 
@@ -62,6 +68,7 @@ def train_all(
         dataset: images.
         stop: signals of the process.
         lock: lock of the workdir, which is checked before anything is written.
+        further: loggers beside those of the package.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
@@ -74,7 +81,9 @@ def train_all(
         starts = distributed.from_first(
             lambda: resume.resume_points(folder, groups, opened, may_restart=config.restart)
         )
-        log = _open_loggers(config, groups, starts, stack)
+        log = [*_open_loggers(config, groups, starts, stack), *further]
+        if distributed.is_first():
+            _start(further, config, groups, starts)
         history = resume.History(loggers.read_whole(folder / workdir.METRICS_FILE))
         trained = []
         for group, checkpoints, start in zip(groups, opened, starts, strict=True):
@@ -112,6 +121,20 @@ def _open_loggers(
     if libraries.is_installed("tensorboardX"):
         opened.append(stack.enter_context(loggers.TensorBoardLogger(folder, steps)))
     return opened
+
+
+def _start(
+    further: Sequence[Logger], config: Config, groups: list[RunGroup], starts: list[int]
+) -> None:
+    """Tell loggers from outside of the study that starts."""
+    swept = [axis.name for axis in sweeps.axes(config)]
+    settings, steps = {}, {}
+    for group, start in zip(groups, starts, strict=True):
+        for run, own in zip(group.runs, group.configs, strict=True):
+            settings[run], steps[run] = results.settings_of(own, swept), start
+    study = StartedStudy(Path(config.workdir), as_flags(config), settings, steps)
+    for logger in further:
+        logger.start(study)
 
 
 @dataclass(frozen=True)

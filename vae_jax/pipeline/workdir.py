@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vae_jax.config.flags import Config
-from vae_jax.config.validation import as_lines
+from vae_jax.config.sweeps import as_lines
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint

@@ -15,10 +15,10 @@ import numpy as np
 from jax.scipy.stats import norm
 
 from vae_jax import rng
-from vae_jax.evaluation import columns, evaluators
+from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
-from vae_jax.evaluation.evaluators import EVALUATORS, EvalContext
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models import paths
 from vae_jax.models.vae import VAE, TrainedVAE
@@ -147,6 +147,7 @@ def draw_study(
     shown: ShownImages,
     rows: Sequence[Row],
     swept: Sequence[str],
+    evaluated: Iterable[Column] = (),
     failures: Failures | None = None,
 ) -> list[Figure]:
     """Draw the figures that compare runs: terms over the axes, then images over the axes.
@@ -157,9 +158,10 @@ def draw_study(
         shown: test examples that are reconstructed.
         rows: rows of test results, in the order of the runs' numbers.
         swept: names of the swept flags.
+        evaluated: columns of the evaluators that were asked.
         failures: takes the figures that fail; None where an error shall be raised.
     """
-    drawn = draw_terms(folder, rows, swept, evaluators.columns(EVALUATORS), failures)
+    drawn = draw_terms(folder, rows, swept, evaluated, failures)
     if not table.axes(swept) or table.best(rows) is None:
         return drawn
     first = shown.take(slice(CELL_IMAGES))

@@ -6,14 +6,14 @@ there is. ``vae_jax.config.members`` adds the evaluators.
 
 from collections.abc import Mapping
 
-from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.networks import NETWORKS
-from vae_jax.models.posteriors import POSTERIORS, Stacked
-from vae_jax.models.priors import PRIORS
+from vae_jax.models.likelihoods import LIKELIHOODS, Likelihood
+from vae_jax.models.networks import NETWORKS, Network
+from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily, Stacked
+from vae_jax.models.priors import PRIORS, PriorFamily
 from vae_jax.models.vae import VAE
-from vae_jax.objectives import OBJECTIVES
-from vae_jax.objectives.regularizers import REGULARIZERS
-from vae_jax.training.optimizers import OPTIMIZERS
+from vae_jax.objectives import OBJECTIVES, Objective
+from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
+from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
 from vae_jax.training.step import TrainSpec
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
@@ -26,6 +26,17 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "optimizer": OPTIMIZERS,
 }
 """Members of a training by kind and name."""
+
+BASES: dict[str, type] = {
+    "objective": Objective,
+    "regularizer": Regularizer,
+    "network": Network,
+    "posterior": PosteriorFamily,
+    "prior": PriorFamily,
+    "likelihood": Likelihood,
+    "optimizer": Optimizer,
+}
+"""Base class of the members of each kind: the contract of one from outside."""
 
 SPECS: tuple[type, ...] = (VAE, Stacked, TrainSpec)
 """Specs with settings of their own, which no choice names."""

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import rng
+from vae_jax import contract, rng
 from vae_jax.hparams import HParam, HParams, declared_by, shipped, unread_by
 from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
@@ -91,12 +91,17 @@ class TrainSpec:
     )
 
     def __post_init__(self) -> None:
-        """Refuse settings out of range, and an objective that the posterior does not allow.
+        """Refuse what is no member, settings out of range, and what the posterior does not allow.
 
         Raises:
-            InputError: a value is out of range, or the traits of objective, regularizers and
-                posterior do not fit (:mod:`vae_jax.objectives.combinations`).
+            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), a
+                value is out of range, or the traits of objective, regularizers and posterior do not
+                fit (:mod:`vae_jax.objectives.combinations`).
         """
+        contract.check("objective", self.objective, Objective)
+        contract.check("optimizer", self.optimizer, Optimizer)
+        for penalty in self.regularizers:
+            contract.check("regularizers", penalty, Regularizer)
         posterior, objective = self.model.posterior, self.objective
         check_settings(self, objective, *self.regularizers, self.optimizer)
         own = {"objective": type(objective).__name__} | vars(objective)

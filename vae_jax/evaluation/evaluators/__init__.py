@@ -20,6 +20,7 @@ Example:
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
@@ -47,14 +48,14 @@ ALWAYS = ("nll",)
 """Evaluators that always run, because runs are ranked by their numbers."""
 
 
-def columns(names: Iterable[str]) -> list[Column]:
-    """Return the columns of some evaluators, in their order, without those of standard errors.
+def columns(evaluators: Iterable[Any]) -> list[Column]:
+    """Return the columns of evaluators or their classes, without those of standard errors.
 
     Example:
-        >>> [column.name for column in columns(["gaps"])][:2]
+        >>> [column.name for column in columns([Gaps])][:2]
         ['inference_gap', 'approximation_gap']
     """
-    return [column for name in names for column in EVALUATORS[name].columns]
+    return [column for each in evaluators for column in each.columns]
 
 
 __all__ = [

@@ -9,6 +9,7 @@
 """
 
 import functools
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -213,7 +214,7 @@ class Evaluator(Protocol):
     each column in ``docs/reference/evaluators.md``. Most derive from :class:`PerRunEvaluator`.
     """
 
-    needs: ClassVar[frozenset[str]]
+    needs: ClassVar[frozenset[str]] = frozenset()
     """Subset of ``density``, ``latent_densities``, ``reals``, ``coordinates``, ``local``,
     ``prior``, ``unconditional`` (:mod:`vae_jax.evaluation.evaluators.needs`), ``labels``,
     ``factors`` and ``sklearn``. ``config.validation`` refuses an evaluator that the model does not
@@ -221,6 +222,7 @@ class Evaluator(Protocol):
     columns: ClassVar[tuple[Column, ...]]
     """Columns in the order of ``results.csv``, without those of standard errors."""
 
+    @abstractmethod
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         """Yield the numbers of each run by the names of their columns, as soon as they are known.
 
@@ -229,7 +231,7 @@ class Evaluator(Protocol):
         ...
 
 
-class PerRunEvaluator:
+class PerRunEvaluator(Evaluator):
     """Base of evaluators that evaluate one run after the other.
 
     Example:
@@ -238,8 +240,7 @@ class PerRunEvaluator:
         ...         return {"num_examples": len(context.subset("test").pixels)}
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-
+    @abstractmethod
     def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
         """Return the numbers of one run by the names of their columns.
 
@@ -250,7 +251,7 @@ class PerRunEvaluator:
         Raises:
             NotFiniteError: codes or samples are not finite, so there are no numbers.
         """
-        raise NotImplementedError
+        ...
 
     def rows(self, runs: Runs, on_progress: OnProgress) -> Iterator[Row]:
         """Yield the numbers of each run; of a run without any the count of examples behind that.

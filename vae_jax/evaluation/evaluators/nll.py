@@ -8,7 +8,13 @@ import numpy as np
 
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
-from vae_jax.evaluation.evaluators.base import ExampleSubset, OnProgress, Runs, fixed_pixels
+from vae_jax.evaluation.evaluators.base import (
+    Evaluator,
+    ExampleSubset,
+    OnProgress,
+    Runs,
+    fixed_pixels,
+)
 from vae_jax.settings import setting, whole
 from vae_jax.training.batches import Split
 from vae_jax.types import Row
@@ -22,7 +28,7 @@ K (183 nats at 100, 164 at 5,000 in an extreme case)."""
 
 
 @dataclass(frozen=True)
-class ImportanceWeightedNLL:
+class ImportanceWeightedNLL(Evaluator):
     """Importance-weighted NLL (Burda et al. 2016) of test and, for comparison, of train.
 
     It always runs. As many of the first training examples as there are test ones are evaluated

@@ -4,6 +4,7 @@ From Python it is given as ``VAE(..., network=...)``; ``NETWORKS`` in the packag
 ``--network`` knows.
 """
 
+from abc import abstractmethod
 from typing import ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -27,10 +28,12 @@ class Network(Protocol):
     dtype: str | None = None
     """Type of the computation inside the network; None follows the parameters."""
 
+    @abstractmethod
     def encoder_body(self) -> nn.Module:
         """Build the module from x to features."""
         ...
 
+    @abstractmethod
     def decoder(self, event_shape: EventShape) -> Decoder:
         """Build the module from (z, latent_mask) to outputs, up to the bias of each dimension.
 

@@ -9,6 +9,7 @@ define ``heads`` and ``__call__``. A distribution is matched by structure: a ``N
 methods of :class:`Posterior`, which it does not inherit from.
 """
 
+from abc import abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -155,6 +156,7 @@ class PosteriorFamily(Protocol):
         """Number of columns at the end of z that do not enter the decoder (an upper layer)."""
         return 0
 
+    @abstractmethod
     def heads(self, width: int) -> tuple[Head, ...]:
         """Return the outputs that the encoder must give for ``width`` columns of z."""
         ...
@@ -214,6 +216,7 @@ class PosteriorFamily(Protocol):
         del hparams, q, z
         return params
 
+    @abstractmethod
     def __call__(
         self, hparams: HParams, params: Params, heads: dict[str, Array], latent_mask: LatentMask
     ) -> Posterior:

@@ -5,6 +5,7 @@ A family inherits from :class:`PriorFamily` and gets the default bodies given th
 :class:`Prior`, which it does not inherit from.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -114,13 +115,14 @@ class PriorFamily(Protocol):
         del key, hparams, start
         return {}
 
+    @abstractmethod
     def __call__(
         self,
         hparams: HParams,
         params: Params,
         latent_mask: LatentMask,
         encode: Encode,
-        y: Labels | None = None,
+        y: Labels | None,
     ) -> Prior:
         """Return the prior with the given parameters.
 

@@ -1,5 +1,6 @@
 """Interface of regularizers, and functions that several of them share."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ class Context(NamedTuple):
     key: PRNGKey
 
 
-class Regularizer:
+class Regularizer(ABC):
     """Penalty on a batch; subclasses are frozen dataclasses, which hash by value.
 
     A subclass defines ``hparams`` and ``__call__``, its traits where they are true, and ``init``
@@ -52,6 +53,7 @@ class Regularizer:
         del key, latent_mask
         return {}
 
+    @abstractmethod
     def __call__(
         self, hparams: HParams, params: Params, samples: PosteriorSamples, context: Context
     ) -> Scalar:
@@ -63,7 +65,6 @@ class Regularizer:
             samples: samples of q(z|x) for the batch.
             context: mask, size of the training set and key of the update.
         """
-        raise NotImplementedError
 
 
 def gaussian(samples: PosteriorSamples, latent_mask: LatentMask) -> Gaussian:

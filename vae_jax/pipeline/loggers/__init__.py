@@ -2,10 +2,11 @@
 
 All take the same *rows*: one mapping per run of the study, with ``step``, ``run``, ``seconds`` and
 terms in nats per example (``train_elbo``, ``valid_kl``, ...). :class:`Logger` is their contract.
-To add one, subclass it and open it in ``_open_loggers`` of ``vae_jax/pipeline/train.py``.
+``--loggers=MODULE:CLASS`` adds one from outside; to ship one, open it in ``_open_loggers`` of
+``vae_jax/pipeline/train.py``.
 """
 
-from vae_jax.pipeline.loggers.base import Logger
+from vae_jax.pipeline.loggers.base import Logger, StartedStudy, opened
 from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
 from vae_jax.pipeline.loggers.notebook import NotebookProgress, progress_bar
 from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
@@ -17,9 +18,11 @@ __all__ = [
     "JSONLinesLogger",
     "Logger",
     "NotebookProgress",
+    "StartedStudy",
     "TensorBoardLogger",
     "TrainingProgress",
     "format_terms",
+    "opened",
     "progress_bar",
     "read",
     "read_whole",

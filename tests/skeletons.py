@@ -1,0 +1,31 @@
+"""Skeletons of the how-to pages: modules to copy, each with the command line that chooses it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import vae_jax
+
+ROOT = Path(vae_jax.__file__).parents[1]
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+
+
+def modules(page: Path) -> dict[str, str]:
+    """Return the text of each file that a page gives to copy, by its name."""
+    pattern = r'```python title="(\w+\.py)"\n(.*?)```'
+    return dict(re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL))
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the arguments of each ``python run.py`` that a page shows."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[2:] for line in lines if "python run.py" in line]
+
+
+def write(folder: Path) -> list[str]:
+    """Write all skeletons into a folder and return their names without ``.py``."""
+    texts = {name: text for page in HOW_TO for name, text in modules(page).items()}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [name.removesuffix(".py") for name in texts]
