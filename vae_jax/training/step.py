@@ -117,8 +117,7 @@ class TrainSpec:
             raise InputError(message)
         for name in names:
             if names.count(name) > 1:
-                problem, advice = "counts twice", "give one with the sum of the weights"
-                raise InputError(f"{name}: {problem}; {advice}")
+                raise InputError(f"{name}: counts twice; give one with the sum of the weights")
 
     def specialized(self, hparams: HParams) -> "TrainSpec":
         """Return the specification with the parts that these hyperparameters need, and no others.
@@ -147,10 +146,8 @@ class TrainSpec:
                 _check_range(declared[name], values)
             default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
             if name not in read and (values != default).any():
-                needed = declared[name].only_with if name in declared else ""
-                problem = "no member of the specification reads it" + f" without {needed}" * bool(
-                    needed
-                )
+                needed = f" without {declared[name].only_with}" if name in declared else ""
+                problem = f"no member of the specification reads it{needed}"
                 advice = "give the member that does, or leave it out"
                 value = values[values != default].flat[0]
                 raise InputError(setting=name, value=value, problem=problem, advice=advice)
