@@ -131,7 +131,7 @@ class HParams:
         given: dict[str, Any] = {name: each.default for name, each in known.items()} | values
         arrays = [each.array(given[name]) for name, each in known.items()]
         shapes = {array.shape for array in arrays if array.shape}
-        if len(shapes) > 1 or any(len(shape) > 1 or not shape[0] for shape in shapes):
+        if len(shapes) > 1 or any(len(shape) > 1 or 0 in shape for shape in shapes):
             wrong = {n: a.shape for n, a in zip(known, arrays, strict=True) if a.shape}
             raise InputError(
                 setting=" and ".join(wrong),
@@ -247,7 +247,7 @@ def unread_by(*readers: Any) -> frozenset[str]:
         if each.only_with.partition("=")[0].rstrip("!") in getattr(member, "__dict__", {})
     ]
     read = {name for name, has_effect in declared if has_effect}
-    return frozenset(name for name, has_effect in declared if name not in read)
+    return frozenset(dict(declared)) - read
 
 
 def _declarations(reader: Any) -> Iterator[HParam]:

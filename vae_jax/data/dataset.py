@@ -179,9 +179,9 @@ def _check_split(data: Dataset, split: str) -> None:
             problem=f"does not hold {data.encoding}: {ENCODINGS[data.encoding]}",
             advice="give such numbers, or another encoding",
         )
-    is_class = labels is None or (
-        labels.shape == (len(x),) and labels.dtype.kind in "iu" and (labels >= 0).all()
-    )
+    if labels is None:
+        return
+    is_class = labels.shape == (len(x),) and labels.dtype.kind in "iu" and (labels >= 0).all()
     if not is_class:
         raise InputError(
             setting=f"{split}_labels",

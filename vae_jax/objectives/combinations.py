@@ -50,7 +50,7 @@ def refused_objectives(
             f"equal weights; give {spell('estimator', 'stl')}, or {spell('objective', weighted)} "
             f"with {spell.prefix}num_particles above 1"
         )
-    elif estimator == "dreg" and spell.values["num_particles"] == 1:
+    elif estimator == "dreg" and spell.values.get("num_particles") == 1:
         yield (
             f"{spell('estimator')}: equals stl with {spell('num_particles')}; give more particles, "
             "or stl"

@@ -7,6 +7,7 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
+from vae_jax.config.members import find
 from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
