@@ -177,3 +177,18 @@ def test_everything_that_is_declared_is_collected():
     assert {*registered, *members.SPECS} == {*members.READERS}
     assert shipped() == declared_by(*registered, *members.SPECS)
     assert set(LIKELIHOODS.values()) <= {*members.READERS}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [dict(beta=[1.0, 2.0], seed=[0, 1, 2]), dict(beta=np.ones((1, 2))), dict(beta=[])],
+    ids=["two lengths", "a matrix", "no run"],
+)
+def test_values_of_several_runs_are_lists_of_one_length(values):
+    with pytest.raises(InputError, match=r"^beta.*: values of several runs are lists of one"):
+        HParams.of(**values)
+
+
+def test_a_grid_without_a_value_is_refused():
+    with pytest.raises(InputError, match=r"^beta=\[\]: gives no run"):
+        grid(beta=[], seed=[0, 1])

@@ -21,7 +21,7 @@ from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
 
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import Setting, static_settings
+from vae_jax.settings import Setting, is_met, static_settings
 from vae_jax.types import default_float
 
 Values = ArrayLike | Sequence[float | int]
@@ -130,6 +130,15 @@ class HParams:
             raise InputError(_unknown(name, known))
         given: dict[str, Any] = {name: each.default for name, each in known.items()} | values
         arrays = [each.array(given[name]) for name, each in known.items()]
+        shapes = {array.shape for array in arrays if array.shape}
+        if len(shapes) > 1 or any(len(shape) > 1 or 0 in shape for shape in shapes):
+            wrong = {n: a.shape for n, a in zip(known, arrays, strict=True) if a.shape}
+            raise InputError(
+                setting=" and ".join(wrong),
+                value=" and ".join(map(str, wrong.values())),
+                problem="values of several runs are lists of one length",
+                advice="give an entry per run in each, or a number for all runs",
+            )
         return cls(**dict(zip(known, jnp.broadcast_arrays(*arrays), strict=True)))
 
     @property
@@ -223,17 +232,39 @@ def declared_by(*readers: Any) -> dict[str, HParam]:
     return found
 
 
+def unread_by(*readers: Any) -> frozenset[str]:
+    """Return what specs and members declare but do not read with the static settings they have.
+
+    Example:
+        >>> import vae_jax
+        >>> sorted(unread_by(vae_jax.Elbo(kl_penalty="free_bits")))
+        ['capacity', 'capacity_steps']
+    """
+    declared = [
+        (each.name, is_met(each.only_with, functools.partial(getattr, member)))
+        for member in _members(readers)
+        for each in getattr(member, "hparams", ())
+        if each.only_with.partition("=")[0].rstrip("!") in getattr(member, "__dict__", {})
+    ]
+    read = {name for name, has_effect in declared if has_effect}
+    return frozenset(dict(declared)) - read
+
+
 def _declarations(reader: Any) -> Iterator[HParam]:
-    if isinstance(reader, HParam):
-        yield reader
-    elif isinstance(reader, tuple):
+    for member in _members(reader):
+        yield from (member,) if isinstance(member, HParam) else getattr(member, "hparams", ())
+
+
+def _members(reader: Any) -> Iterator[Any]:
+    """Yield what may declare hyperparameters: specs, the members within them, declarations."""
+    if isinstance(reader, tuple):
         for each in reader:
-            yield from _declarations(each)
+            yield from _members(each)
     elif not isinstance(reader, HParams):
-        yield from getattr(reader, "hparams", ())
-        if dataclasses.is_dataclass(reader) and not isinstance(reader, type):
+        yield reader
+        if dataclasses.is_dataclass(reader) and not isinstance(reader, type | HParam):
             for field in dataclasses.fields(reader):
-                yield from _declarations(getattr(reader, field.name))
+                yield from _members(getattr(reader, field.name))
 
 
 def declarations(member: Any) -> tuple[Setting, ...]:

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from vae_jax.runtime.errors import InputError
@@ -234,7 +235,8 @@ class Setting:
         doc: phrase for the help, the docs and the columns of a study.
         unit: unit of a number, :data:`NUMBER` for counts, shares and scores.
         only_with: setting without which this one has no effect: ``NAME`` where any value but an
-            empty one, zero or false will do, ``NAME=VALUE`` where it takes that value.
+            empty one, zero or false will do, ``NAME=VALUE`` where it takes that value,
+            ``NAME!=VALUE`` where it takes any other.
         source: papers with their equations.
     """
 
@@ -276,6 +278,24 @@ def static_settings(member: Any) -> tuple[Setting, ...]:
     return tuple(Setting(f.name, f.default, **f.metadata) for f in fields if "doc" in f.metadata)
 
 
+def is_met(only_with: str, value_of: Callable[[str], Any]) -> bool:
+    """Return whether a setting has the value with which alone another one has an effect.
+
+    Args:
+        only_with: condition, see :class:`Setting`.
+        value_of: returns the text or value of a setting by its name.
+
+    Example:
+        >>> [is_met(text, {"mode": "best"}.get) for text in ("", "mode", "mode=best", "mode!=best")]
+        [True, True, True, False]
+    """
+    name, equals, text = only_with.partition("=")
+    if not equals:
+        return not name or bool(value_of(name))
+    is_equal = str(value_of(name.rstrip("!"))) == text
+    return is_equal != name.endswith("!")
+
+
 def check_settings(*members: Any) -> None:
     """Refuse a static setting whose value the command line would refuse.
 
@@ -294,13 +314,23 @@ def check_settings(*members: Any) -> None:
     for member in members:
         for each in static_settings(member):
             value = getattr(member, each.name)
-            if not _is_valid(each.type, value):
-                raise InputError(f"{each.name}={value}: must be {each.type.description}")
+            check_value(each.name, value, each.type)
+
+
+def check_value(name: str, value: Any, value_type: ValueType) -> None:
+    """Refuse a value that is not of a type.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not _is_valid(value_type, value):
+        problem = f"must be {value_type.description}"
+        raise InputError(f"{name}={value}: {problem}", setting=name, value=value, problem=problem)
 
 
 def _is_valid(value_type: ValueType, value: Any) -> bool:
     """Return whether a value is in range; one of another type is not."""
-    if value_type.parse is int and (isinstance(value, bool) or not isinstance(value, int)):
+    if value_type.parse is int and (isinstance(value, bool) or not isinstance(value, Integral)):
         return False
     try:
         return bool(value_type.is_valid(value))

@@ -22,7 +22,7 @@ from vae_jax.runtime.errors import InputError
         ),
         (
             ["--likelihood=gaussian", "--scale_mode=optimal", "--scale=0.5"],
-            "--scale=0.5: has no effect with --scale_mode=optimal, which computes it; leave it out",
+            "--scale=0.5: has no effect with --scale_mode=optimal; leave it out",
         ),
         (
             ["--channels=8"],

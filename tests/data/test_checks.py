@@ -39,7 +39,16 @@ def test_binary_is_judged_over_all_splits(tmp_path, read):
 def test_training_images_among_the_test_images_are_counted(tmp_path, read):
     arrays = {"x_train": numbered(20), "x_valid": numbered(5, 20), "x_test": numbered(8, 17)}
     data = read(str(save_npz(tmp_path, **arrays)))
-    assert data.record.warnings == ("3 of 8 test images occur in train too",)
+    assert data.record.warnings == (
+        "3 of 8 test images occur in train too",
+        "5 of 8 test images occur in valid too",
+    )
+
+
+def test_valid_is_examined_as_test_is(tmp_path, read):
+    arrays = {"x_train": numbered(20), "x_valid": numbered(5, 18), "x_test": numbered(8, 40)}
+    data = read(str(save_npz(tmp_path, **arrays)))
+    assert data.record.warnings == ("2 of 5 valid images occur in train too",)
 
 
 def test_labels_that_training_lacks_are_counted_and_are_classes_too(tmp_path, read):

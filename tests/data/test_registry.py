@@ -55,3 +55,14 @@ def test_unknown_name_is_never_substituted(name, advice, read):
 
 def test_offline_dataset_is_not_touched_when_the_data_are_there(read):
     assert read("digits", offline_dataset="no such thing").record.substitution == ""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [dict(num_valid=-1), dict(resize=(0, 3)), dict(image_mode="grey")],
+    ids=str,
+)
+def test_settings_out_of_range_are_refused_before_anything_is_read(read, settings):
+    with pytest.raises(InputError) as caught:
+        read("absent.npz", **settings)
+    assert caught.value.setting in settings

@@ -19,6 +19,10 @@ from vae_jax.runtime.errors import InputError
 DATA = tiny_data(80)
 SHAPE = DATA.event_shape
 SPEC = vae_jax.TrainSpec(vae_jax.VAE(SHAPE, 3, vae_jax.MLP((8,))), batch_size=16, binarize="static")
+OPTIMAL = vae_jax.TrainSpec(
+    vae_jax.VAE(SHAPE, 3, likelihood=LIKELIHOODS["gaussian"](scale_mode="optimal")),
+    batch_size=16,
+)
 GRID = vae_jax.grid(beta=[0.1, 4.0], latent_size=3)
 
 
@@ -138,6 +142,48 @@ def test_what_gives_no_bound_is_refused_before_training(grid, spec, setting):
         with pytest.raises(InputError) as caught:
             start(spec, grid, DATA, 1)
         assert caught.value.setting == setting
+
+
+@pytest.mark.parametrize(
+    ("ask", "setting"),
+    [
+        (lambda study, run: study.fit(DATA, 0), "num_steps"),
+        (lambda study, run: study.fit(DATA, 2**28), "num_steps"),
+        (lambda study, run: study.fit(DATA, 9, eval_every=0), "eval_every"),
+        (lambda study, run: study.fit(DATA, 9, max_parallel_runs=-1), "max_parallel_runs"),
+        (lambda study, run: study.evaluate(DATA, num_particles=0), "num_particles"),
+        (lambda study, run: study.take(7), "run"),
+        (lambda study, run: run.elbo(DATA.test, run.evaluation_key, num_particles=0), "num_partic"),
+        (lambda study, run: run.sample(run.evaluation_key, 0), "num"),
+        (lambda study, run: run.interpolate(DATA.test[0], DATA.test[1], 1), "num"),
+        (lambda study, run: run.traverse(latents=[3]), "latents"),
+        (lambda study, run: run.traverse(latents=[]), "latents"),
+        (lambda study, run: run.traverse(values=[np.nan]), "values"),
+    ],
+)
+def test_numbers_and_words_out_of_range_are_refused(short, ask, setting):
+    with pytest.raises(InputError) as caught:
+        ask(short, short[0])
+    assert caught.value.setting.startswith(setting) or str(caught.value).startswith(f"{setting}=")
+
+
+@pytest.mark.parametrize(
+    ("values", "spec", "message"),
+    [
+        (dict(free_bits=[0.0, 5.0]), SPEC, "free_bits=5.* without kl_penalty=free_bits"),
+        (dict(capacity=3.0), SPEC, "capacity=3.* without kl_penalty=capacity"),
+        (dict(tc_weight=[0.0, 6.0]), SPEC, "tc_weight=6"),
+        (dict(scale=0.5), OPTIMAL, "scale=0.5.* without scale_mode!=optimal"),
+    ],
+)
+def test_rows_do_not_claim_values_that_nothing_reads(values, spec, message):
+    with pytest.raises(InputError, match=message):
+        vae_jax.fit(spec, vae_jax.grid(latent_size=3, **values), DATA, 1)
+
+
+def test_replaced_values_are_in_range_too():
+    with pytest.raises(InputError, match=r"learning_rate=-1\.0: must be"):
+        vae_jax.fit(SPEC, GRID._replace(learning_rate=-1.0), DATA, 1)
 
 
 def test_a_diverged_run_says_so():

@@ -98,7 +98,7 @@ def test_updates_follow_the_published_rule(name, float64):
 
 
 def test_weights_decay_and_neither_biases_nor_priors():
-    hparams = HParams.of(learning_rate=1.0, weight_decay=0.5)
+    hparams = HParams.of(latent_size=2, learning_rate=1.0, weight_decay=0.5)
     spec = TrainSpec(tiny_vae(), optimizer=OPTIMIZERS["adamw"]()).specialized(hparams)
     params = {
         "encoder": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},

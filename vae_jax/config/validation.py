@@ -23,11 +23,15 @@ from vae_jax.models.combinations import (
 )
 from vae_jax.models.posteriors import POSTERIORS, Stacked
 from vae_jax.models.priors import StackedPrior
-from vae_jax.objectives import OBJECTIVES
-from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
+from vae_jax.objectives.combinations import (
+    refused_batch,
+    refused_objectives,
+    refused_regularizer,
+)
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import MODULE_CLASS
+from vae_jax.settings import MODULE_CLASS, is_met
+from vae_jax.training.compatibility import refused_length
 
 
 @functools.cache
@@ -75,22 +79,13 @@ def without_effect(config: Config) -> dict[str, str]:
         | _fields_of_unused_evaluators(config)
         | _fields_of_the_absent_kl(config)
     )
-    if getattr(config, "scale_mode", "") == "optimal":
-        reasons.setdefault("scale", "with --scale_mode=optimal, which computes it")
     for name, flag in config.flags.items():
-        if name not in reasons and not _is_met(config, flag.only_with):
+        if name not in reasons and not is_met(flag.only_with, vars(config).get):
             needed = flag.only_with.partition("=")[0]
-            reasons[name] = reasons.get(needed, f"without --{flag.only_with}")
+            unmet = f"without --{flag.only_with}"
+            unmet = unmet.replace("without", "with").replace("!=", "=") if "!" in unmet else unmet
+            reasons[name] = reasons.get(needed, unmet)
     return reasons
-
-
-def _is_met(config: Config, only_with: str) -> bool:
-    """Return whether a flag has the value with which alone another one has an effect."""
-    name, equals, text = only_with.partition("=")
-    if not name:
-        return True
-    value = getattr(config, name)
-    return as_text(value) == text if equals else bool(value)
 
 
 def _fields_of_other_members(config: Config) -> dict[str, str]:
@@ -171,11 +166,7 @@ def check_combination(config: Config) -> None:
 
 
 def _refused_lengths(config: Config) -> Iterator[str]:
-    if config.num_steps * config.batch_size >= 2**31:
-        yield (
-            f"--num_steps={config.num_steps}: times --batch_size={config.batch_size} exceeds "
-            f"2^31 examples; give at most {(2**31 - 1) // config.batch_size} steps"
-        )
+    yield from refused_length(config.num_steps, config.batch_size, "--")
 
 
 def _refused_processes(config: Config) -> Iterator[str]:
@@ -217,16 +208,6 @@ def _refused_data_on_device(config: Config) -> Iterator[str]:
 def _refused_objectives(config: Config) -> Iterator[str]:
     objective = find("objective", config.objective)
     yield from refused_objectives(_posterior(config), _prior(config), objective, _spelling(config))
-    if vars(config).get("estimator") != "dreg":
-        return
-    if not objective.has_weights:
-        yield (
-            f"--estimator=dreg: equals stl for --objective={config.objective}, whose particles "
-            "have equal weights; give --estimator=stl, or --objective="
-            f"{enumeration(names_with(OBJECTIVES, 'has_weights'))} with --num_particles above 1"
-        )
-    elif config.num_particles == 1:
-        yield "--estimator=dreg: equals stl with --num_particles=1; give more particles, or stl"
 
 
 def _spelling(config: Config) -> Spelling:
@@ -272,9 +253,7 @@ def _refused_penalties(config: Config) -> Iterator[str]:
     }
     for name, family in sorted(used.items()):
         yield from refused_regularizer(_posterior(config), family, spell(name), spell)
-    if used and config.batch_size < 2:
-        name = min(used)
-        yield f"{spell(name)}: compares the codes of a batch; give --batch_size of at least 2"
+    yield from refused_batch(config.batch_size, [spell(name) for name in sorted(used)], spell)
 
 
 def _refused_evaluations(config: Config) -> Iterator[str]:

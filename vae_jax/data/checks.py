@@ -107,11 +107,21 @@ def warnings(splits: dict[str, RawSplit]) -> tuple[str, ...]:
 
 
 def _repeated_images(splits: dict[str, RawSplit]) -> tuple[str, ...]:
-    """Return a sentence when test images occur in train; compared by 64-bit hash."""
-    hashes = {hash(image.tobytes()) for image in splits["train"].images}
-    test = splits["test"].images
-    count = sum(hash(image.tobytes()) in hashes for image in test)
-    return (f"{count:,} of {len(test):,} test images occur in train too",) if count else ()
+    """Return a sentence for each split whose images occur in another; by 64-bit hash."""
+    hashes = {
+        split: [hash(image.tobytes()) for image in part.images] for split, part in splits.items()
+    }
+    pairs = (("test", "train"), ("valid", "train"), ("test", "valid"))
+    counts = {
+        (split, other): sum(each in known for each in hashes[split])
+        for split, other in pairs
+        if split in hashes and (known := set(hashes.get(other, ())))
+    }
+    return tuple(
+        f"{count:,} of {len(hashes[split]):,} {split} images occur in {other} too"
+        for (split, other), count in counts.items()
+        if count
+    )
 
 
 def _unknown_labels(splits: dict[str, RawSplit]) -> tuple[str, ...]:

@@ -6,7 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-from vae_jax.data.encodings import Standardization
+from vae_jax.data.encodings import ENCODINGS, Standardization
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import check_value, one_of
+
+_ROWS = 4096  # examples that are looked at together
 
 
 class RawSplit(NamedTuple):
@@ -120,9 +124,16 @@ class Dataset:
     standardization: Standardization | None = None
 
     def __post_init__(self):
-        """Take the encoding that the dtype of train says where none is given."""
+        """Take the encoding that the dtype of train says where none is given, and check it.
+
+        Raises:
+            InputError: splits of other shapes, or numbers that the encoding or labels do not allow.
+        """
         encoding = {"u": "pixels", "i": "counts"}.get(self.train.dtype.kind, "reals")
         object.__setattr__(self, "encoding", self.encoding or encoding)
+        check_value("encoding", self.encoding, one_of(*ENCODINGS))
+        for split in ("train", "valid", "test"):
+            _check_split(self, split)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -148,3 +159,43 @@ class Dataset:
         """Number of classes: one more than the largest label of any split, 0 without labels."""
         labels = (self.train_labels, self.valid_labels, self.test_labels)
         return max((int(own.max()) + 1 for own in labels if own is not None), default=0)
+
+
+def _check_split(data: Dataset, split: str) -> None:
+    """Refuse a split that is not as its encoding, the training examples and its labels say."""
+    x, labels = getattr(data, split), data.labels_of(split)
+    if x.shape[1:] != data.event_shape or not len(x):
+        wanted = ", ".join(map(str, data.event_shape))
+        raise InputError(
+            setting=split,
+            value=f"array of shape {x.shape}",
+            problem="each split holds at least one example of the shape of train's",
+            advice=f"give [n, {wanted}]",
+        )
+    if not _is_stored(x, data.encoding):
+        raise InputError(
+            setting=split,
+            value=f"array of {x.dtype}",
+            problem=f"does not hold {data.encoding}: {ENCODINGS[data.encoding]}",
+            advice="give such numbers, or another encoding",
+        )
+    if labels is None:
+        return
+    is_class = labels.shape == (len(x),) and labels.dtype.kind in "iu" and (labels >= 0).all()
+    if not is_class:
+        raise InputError(
+            setting=f"{split}_labels",
+            value=f"array of {labels.dtype} and shape {labels.shape}",
+            problem="labels are whole numbers from 0 on",
+            advice=f"give one for each of the {len(x)} examples",
+        )
+
+
+def _is_stored(x: np.ndarray, encoding: str) -> bool:
+    """Return whether an array holds what an encoding stores."""
+    if encoding == "pixels":
+        return x.dtype == np.uint8
+    if encoding == "counts":
+        return x.dtype.kind == "i" and bool((x >= 0).all())
+    blocks = (x[start : start + _ROWS] for start in range(0, len(x), _ROWS))
+    return x.dtype.kind == "f" and all(np.isfinite(block).all() for block in blocks)

@@ -24,7 +24,13 @@ from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.encodings import Standardization
 from vae_jax.data.idx import has_idx, read_idx_folder
-from vae_jax.data.image_folder import AS_IS, Preparation, image_files, read_image_folder
+from vae_jax.data.image_folder import (
+    AS_IS,
+    IMAGE_MODES,
+    Preparation,
+    image_files,
+    read_image_folder,
+)
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
@@ -35,7 +41,7 @@ from vae_jax.data.tfds import read_named
 from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.files import encoded
-from vae_jax.settings import is_name
+from vae_jax.settings import IMAGE_SIZE, check_value, is_name, one_of, whole
 
 DEFAULT_DATA_DIR = ""
 """Stands for `vae_jax.runtime.cache_folder`, which also holds compiled programs."""
@@ -102,6 +108,9 @@ def load(
         >>> data.record.source
         '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
     """
+    check_value("num_valid", num_valid, whole(0))
+    check_value("resize", resize or (), IMAGE_SIZE)
+    check_value("image_mode", image_mode, one_of(*IMAGE_MODES))
     folder, flag = Path(os.path.expanduser(data_dir or cache_folder())), f"--dataset={name}"
     prepare = Preparation(resize, image_mode)
     try:

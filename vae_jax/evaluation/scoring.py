@@ -19,7 +19,9 @@ from vae_jax.evaluation import columns, elbo
 from vae_jax.evaluation.elbo import EvalSpec, Evaluation, in_batches, join, summarize
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
-from vae_jax.training import batches, divergence, memory, vectorized
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import check_value, one_of, whole
+from vae_jax.training import batches, compatibility, divergence, memory, vectorized
 from vae_jax.training.batches import Examples, Split
 from vae_jax.training.input_pipeline import labels_given
 from vae_jax.training.step import TrainSpec, TrainState
@@ -55,6 +57,9 @@ def score(
     Returns:
         Rows in the order of the runs, in nats per example.
 
+    Raises:
+        InputError: an unknown split, no particle, or data or hyperparameters of another model.
+
     Example:
         >>> import vae_jax
         >>> data = vae_jax.load("digits")
@@ -69,6 +74,17 @@ def score(
         True
     """
     hparams = hparams.as_study()
+    check_value("split", split, one_of(*batches.SPLITS))
+    check_value("num_particles", num_particles, whole(1))
+    compatibility.check_data(spec, data, is_trained=True)
+    spec.specialized(hparams)  # refuses what the model cannot have
+    if len(hparams.seed) != len(state.step):
+        raise InputError(
+            setting="hparams",
+            value=f"those of {len(hparams.seed)} runs",
+            problem=f"the state is of {len(state.step)}",
+            advice="give those that the runs were trained with",
+        )
     pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
     return score_examples(
         spec,

@@ -31,7 +31,7 @@ from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_settings, whole
+from vae_jax.settings import check_settings, check_value, sizes, whole
 from vae_jax.types import (
     Labels,
     LatentMask,
@@ -45,6 +45,8 @@ from vae_jax.types import (
 
 SharedLabels = Int[Array, "..."]
 """Labels with the axes of z or fewer leading ones: the particles of an example share its label."""
+
+_SHAPE = sizes(1)  # type of the shape of an example
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ class VAE:
             InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), or
                 traits do not fit (:mod:`vae_jax.models.combinations`).
         """
+        check_value("event_shape", self.event_shape, _SHAPE)
+        check_value("max_latents", self.max_latents, whole(1))
+        check_value("num_classes", self.num_classes, whole(0))
         contract.check("network", self.network, Network)
         contract.check("posterior", self.posterior, PosteriorFamily)
         contract.check("prior", self.prior, PriorFamily)
@@ -365,6 +370,7 @@ class TrainedVAE(NamedTuple):
 
     def sample(self, key: PRNGKey, num: int, y: Any = None) -> Observations:
         """Return the means E[x|z] of ``num`` latents z drawn from the prior."""
+        check_value("num", num, whole(1))
         y = inputs.as_y(y, self.model.num_classes, (num,))
         return self.generate(_sample_prior(*self, key, num, y), y)
 

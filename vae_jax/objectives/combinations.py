@@ -3,11 +3,12 @@
 The command line and Python share them, as those of ``vae_jax/models/combinations.py``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vae_jax.models.combinations import Spelling, enumeration, has_closed_form_kl, names_with
 from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily
 from vae_jax.models.priors import PriorFamily
+from vae_jax.objectives import OBJECTIVES
 from vae_jax.objectives.base import Objective
 from vae_jax.objectives.regularizers import Regularizer
 
@@ -41,6 +42,18 @@ def refused_objectives(
         yield (
             f"{spell('estimator')}: needs the derivative of log q(z|x) along z, which "
             f"{spell('posterior')} does not have; give {spell('estimator', 'standard')}"
+        )
+    if estimator == "dreg" and not objective.has_weights:
+        weighted = enumeration(names_with(OBJECTIVES, "has_weights"))
+        yield (
+            f"{spell('estimator')}: equals stl for {spell('objective')}, whose particles have "
+            f"equal weights; give {spell('estimator', 'stl')}, or {spell('objective', weighted)} "
+            f"with {spell.prefix}num_particles above 1"
+        )
+    elif estimator == "dreg" and spell.values.get("num_particles") == 1:
+        yield (
+            f"{spell('estimator')}: equals stl with {spell('num_particles')}; give more particles, "
+            "or stl"
         )
     if estimator not in (None, "standard") and kl == "analytic":
         yield (
@@ -85,4 +98,19 @@ def refused_regularizer(
         yield (
             f"{label}: compares single latents, which depend on each other by definition with "
             f"{spell('posterior')}; leave one of them out"
+        )
+
+
+def refused_batch(batch_size: int, penalties: Sequence[str], spell: Spelling) -> Iterator[str]:
+    """Yield the reason why penalties cannot be computed of a batch, with a remedy.
+
+    Args:
+        batch_size: examples per update.
+        penalties: settings that add penalties, each with its value.
+        spell: way to write a setting.
+    """
+    if penalties and batch_size < 2:
+        yield (
+            f"{penalties[0]}: compares the codes of a batch; give {spell.prefix}batch_size of at "
+            "least 2"
         )

@@ -1,20 +1,20 @@
 """Checks of the data against the flags, made once the data are loaded and before any training."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
-from vae_jax.config.members import KINDS, find
+from vae_jax.config.members import find
 from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
-from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import batches, compatibility
+from vae_jax.training import compatibility
 
 
 def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
@@ -30,24 +30,18 @@ def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
     """
     for own in configs:
         spec = build.train_spec(own, dataset.event_shape, dataset.num_classes)
-        for problem in compatibility.data_problems(spec, dataset, _flag, vars(own)):
-            raise InputError(problem)
-        for problem in _training_problems(own, dataset):
+        for problem in itertools.chain(
+            compatibility.data_problems(spec, dataset, _flag, vars(own)),
+            compatibility.training_problems(spec, dataset, _flag, vars(own)),
+        ):
             raise InputError(problem)
     for problem in _evaluation_problems(config, dataset):
         raise InputError(problem)
 
 
 def _flag(name: str, value: object) -> str:
-    return f"--{name}={value}"
-
-
-def is_binary(dataset: Dataset) -> bool:
-    """Return whether every training pixel is 0 or 255; stop at the first block that is not."""
-    if dataset.encoding != "pixels":
-        return False
-    starts = range(0, len(dataset.train), 1000)
-    return all(np.isin(dataset.train[start : start + 1000], (0, 255)).all() for start in starts)
+    """Return how the command line writes a setting; the labels are those of ``--conditional``."""
+    return "--conditional" if name == "num_classes" else f"--{name}={value}"
 
 
 def scale_note(config: Config, dataset: Dataset) -> str:
@@ -68,32 +62,6 @@ def scale_note(config: Config, dataset: Dataset) -> str:
         "mean: so wide a density gives little more than the mean image; give "
         "--scale_mode=optimal or learned, or a --scale of about the noise of a pixel"
     )
-
-
-def _training_problems(config: Config, dataset: Dataset) -> Iterator[str]:
-    """Yield the reasons why a run cannot be trained on the data."""
-    if config.batch_size > len(dataset.train):
-        yield (
-            f"--batch_size={config.batch_size}: exceeds the {len(dataset.train)} training examples "
-            f"of --dataset={config.dataset}; give at most that many"
-        )
-    if config.binarize != "none" and is_binary(dataset):
-        yield (
-            f"--binarize={config.binarize}: has no effect on --dataset={config.dataset}, whose "
-            "pixels are binary already; give --binarize=none"
-        )
-    unlabeled = [split for split in batches.SPLITS if dataset.labels_of(split) is None]
-    if config.conditional and unlabeled:
-        yield (
-            f"--conditional: --dataset={config.dataset} has no labels of {', '.join(unlabeled)}; "
-            "leave it out, or give a data set with labels"
-        )
-    if config.binarize != "none" and find("likelihood", config.likelihood).is_eight_bit:
-        yield (
-            f"--binarize={config.binarize}: leaves two of 256 values to --likelihood="
-            f"{config.likelihood}; give --binarize=none, or --likelihood="
-            f"{enumeration(names_with(KINDS['likelihood'], 'is_binary'))}"
-        )
 
 
 def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:

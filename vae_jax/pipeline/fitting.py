@@ -7,12 +7,14 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from vae_jax.config.flags import FLAGS
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
 from vae_jax.pipeline.loggers import NotebookProgress, TrainingProgress, progress_bar
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import check_value
 from vae_jax.training import compatibility, loop, memory
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import TrainingProgram
@@ -24,13 +26,29 @@ OnProgress: TypeAlias = Callable[[Sequence[Row]], None]
 ``train_*`` and, where valid was evaluated, ``valid_*`` terms in nats per example."""
 
 
-def check(spec: TrainSpec, hparams: HParams, data: Dataset) -> None:
+def check_numbers(**values: int) -> None:
+    """Refuse numbers that the flags of the same names would refuse.
+
+    Raises:
+        InputError: naming the setting, its value and its range.
+
+    Example:
+        >>> check_numbers(num_steps=-1)
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: num_steps=-1: must be a whole number from 1 to 2147483647
+    """
+    for name, value in values.items():
+        check_value(name, value, FLAGS[name].type)
+
+
+def check(spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int = 1) -> None:
     """Refuse what cannot be trained, before anything is compiled.
 
     Args:
         spec: model and training.
         hparams: hyperparameters ``[runs]``.
         data: data to train on.
+        num_steps: number of updates in all.
 
     Raises:
         InputError: naming the setting, its value and the remedy.
@@ -44,12 +62,15 @@ def check(spec: TrainSpec, hparams: HParams, data: Dataset) -> None:
             advice=f"give at most {model.max_latents} (the default is 20), or a wider model",
         )
     compatibility.check_data(spec, data)
-    if spec.batch_size > len(data.train):
+    for problem in compatibility.refused_length(num_steps, spec.batch_size):
+        raise InputError(problem)
+    optimizer = spec.optimizer
+    if optimizer.schedule == "cosine" and 0 < optimizer.num_steps < num_steps:
         raise InputError(
-            setting="batch_size",
-            value=spec.batch_size,
-            problem=f"exceeds the {len(data.train)} training examples",
-            advice="give at most that many",
+            setting="num_steps",
+            value=num_steps,
+            problem=f"the optimizer's cosine falls to zero at num_steps={optimizer.num_steps}",
+            advice="give the optimizer as many, and train from the start",
         )
 
 

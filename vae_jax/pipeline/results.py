@@ -16,9 +16,9 @@ from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
-from vae_jax.pipeline import checks, workdir
+from vae_jax.pipeline import workdir
 from vae_jax.runtime import files, provenance
-from vae_jax.training import batches
+from vae_jax.training import batches, compatibility
 from vae_jax.types import Row
 
 
@@ -55,7 +55,7 @@ def describe(
         "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
         "notes": [
-            *notes(config.binarize, config.likelihood, checks.is_binary(dataset)),
+            *notes(config.binarize, config.likelihood, compatibility.is_binary(dataset)),
             *notes_on_numbers(dataset),
             *notes_on_free_bits(config),
             *notes_on_densities(rows),

@@ -28,7 +28,7 @@ from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.reporting import table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import memory, vectorized
+from vae_jax.training import compatibility, memory, vectorized
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.types import Row
 
@@ -268,8 +268,12 @@ class Study:
             on_progress: is called with the rows of each interval; None for a bar in a terminal or
                 notebook, and nothing elsewhere.
         """
+        fitting.check_numbers(
+            num_steps=num_steps, eval_every=eval_every, max_parallel_runs=max_parallel_runs
+        )
         parts, rows = [], list(self.metrics)
         for part in self.parts:
+            fitting.check(part.spec, part.hparams, data, num_steps)
             old = [row for row in self.metrics if row["run"] in part.runs]
             trained, new = fitting.train(
                 part.spec,
@@ -312,8 +316,10 @@ class Study:
             data: data that the study was trained on.
             num_particles: K of the importance-weighted bound behind ``test_nll``.
         """
+        fitting.check_numbers(num_particles=num_particles)
         measured: dict[int, Row] = {}
         for part in self.parts:
+            compatibility.check_data(part.spec, data, is_trained=True)
             layout = memory.layout_for(part.spec, part.hparams)
             runs = Runs(part.spec, part.hparams, part.state, data, layout)
             rows = ImportanceWeightedNLL(num_particles).rows(runs, lambda num_runs: None)

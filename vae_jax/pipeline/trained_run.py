@@ -27,7 +27,9 @@ from vae_jax.models.likelihoods import Distribution
 from vae_jax.models.posteriors import Gaussian, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export
+from vae_jax.pipeline.fitting import check_numbers
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row
@@ -156,6 +158,7 @@ class TrainedRun:
                 prior of many dimensions passes where few codes lie.
             y: labels of a conditional model.
         """
+        check_value("num", num, whole(2))
         walk = self._of_support(paths.PATHS)
         walk = paths.spherical if is_spherical else walk
         z = walk(self._center(x0, y), self._center(x1, y), num)
@@ -185,6 +188,13 @@ class TrainedRun:
         if x is None and move is not paths.along_axes:
             raise InputError(
                 setting="x", value=None, problem="z = 0 is no code", advice="give an example"
+            )
+        if not len(values) or not np.isfinite(np.asarray(values, np.float64)).all():
+            raise InputError(
+                setting="values",
+                value=list(values),
+                problem="no values that a latent can take",
+                advice="give finite numbers",
             )
         origin = jnp.zeros(self.latent_size)
         center = origin if x is None else self._center(x, y)
@@ -219,13 +229,13 @@ class TrainedRun:
 
     def _checked(self, latents: Sequence[int]) -> list[int]:
         """Return the latents to be moved, all of which the run has."""
-        wrong = [latent for latent in latents if not 0 <= latent < self.latent_size]
-        if wrong:
+        wrong = [latent for latent in latents if latent not in range(self.latent_size)]
+        if wrong or not len(latents):
             raise InputError(
                 setting="latents",
                 value=list(latents),
                 problem=f"the run has the latents 0 to {self.latent_size - 1}",
-                advice=f"leave out {wrong[0]}",
+                advice=f"leave out {wrong[0]}" if wrong else "give at least one, or None for all",
             )
         return list(latents)
 
@@ -279,7 +289,11 @@ class TrainedRun:
         """Return a split as the run is evaluated on it: binary where it was trained on binary.
 
         Where training drew the pixels anew at each update, they are drawn once.
+
+        Raises:
+            InputError: no such split, or data of another shape or encoding.
         """
+        self._check_data(data, split)
         return batches.as_observations(jnp.asarray(fixed_pixels(self.binarize, split, data)))
 
     def codes(
@@ -294,6 +308,7 @@ class TrainedRun:
             y: labels, where examples are given to a conditional model.
         """
         if isinstance(data, Dataset):
+            self._check_data(data, split)
             context = EvalContext(self.trained, data, self.binarize)
             return context.codes(context.subset(split))
         center = self._center(data, y)
@@ -319,7 +334,21 @@ class TrainedRun:
         Returns:
             The path.
         """
+        check_value("function", function, one_of(*export.FUNCTIONS))
         return export.write_function(Path(path), self.trained, function)
+
+    def _check_data(self, data: Dataset, split: str) -> None:
+        """Refuse data of another kind than those that the run was trained on."""
+        check_value("split", split, one_of(*batches.SPLITS))
+        own = f"{self.model.event_shape}, {self.encoding}"
+        given = f"{data.event_shape}, {data.encoding}"
+        if own != given:
+            raise InputError(
+                setting="data",
+                value=f"examples of {given}",
+                problem=f"the run was trained on {own}",
+                advice="give such data",
+            )
 
     def _x(self, x: Any) -> Observations:
         """Return x as the model takes it, checked."""
@@ -332,6 +361,7 @@ class TrainedRun:
     def _terms(self, x: Any, key: PRNGKey, y: Any, num_particles: int) -> ExampleTerms:
         """Return the terms of each example, computed in batches."""
         model = self.model
+        check_numbers(num_particles=num_particles)
         if not model.posterior.has_density:
             raise InputError(
                 setting="posterior",

@@ -4,14 +4,20 @@ The command line and Python share them, before anything is compiled; they differ
 is written.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from vae_jax.data import Dataset
+from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.networks import NETWORKS
 from vae_jax.models.priors import PRIORS, StackedPrior
+from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
+from vae_jax.training.batches import SPLITS
 from vae_jax.training.step import TrainSpec
 
 Spell = Callable[[str, object], str]
@@ -24,8 +30,13 @@ _REGISTRIES: dict[str, Mapping[str, Any]] = {
 }
 
 
-def check_data(spec: TrainSpec, data: Dataset) -> None:
-    """Refuse data that a model cannot be trained on, in the words of Python.
+def check_data(spec: TrainSpec, data: Dataset, *, is_trained: bool = False) -> None:
+    """Refuse data that a model cannot be asked about or trained on, in the words of Python.
+
+    Args:
+        spec: model and training.
+        data: data set.
+        is_trained: True for a model that is only asked, so that no batch need fit.
 
     Raises:
         InputError: naming the setting, its value and the remedy.
@@ -50,8 +61,68 @@ def check_data(spec: TrainSpec, data: Dataset) -> None:
             problem=f"the examples of the data have shape {data.event_shape}",
             advice="make the model with VAE(data.event_shape, ...)",
         )
-    for problem in data_problems(spec, data, lambda name, value: f"{name}={value}"):
-        raise InputError(problem)
+
+    def spell(name: str, value: object) -> str:
+        return f"{name}={value}"
+
+    rules = (data_problems,) if is_trained else (data_problems, training_problems)
+    for problem in itertools.chain.from_iterable(rule(spec, data, spell) for rule in rules):
+        raise InputError(problem, setting=problem.partition("=")[0])
+
+
+def refused_length(num_steps: int, batch_size: int, prefix: str = "") -> Iterator[str]:
+    """Yield the reason why a training is too long for its 32-bit counters, with a remedy.
+
+    Example:
+        >>> list(refused_length(2**30, 2))
+        ['num_steps=1073741824: times batch_size=2 exceeds 2^31 examples; give at most 1073741823 \
+steps']
+    """
+    if num_steps * batch_size >= 2**31:
+        yield (
+            f"{prefix}num_steps={num_steps}: times {prefix}batch_size={batch_size} exceeds 2^31 "
+            f"examples; give at most {(2**31 - 1) // batch_size} steps"
+        )
+
+
+def is_binary(data: Dataset) -> bool:
+    """Return whether every training pixel is 0 or 255; stop at the first block that is not."""
+    if data.encoding != "pixels":
+        return False
+    starts = range(0, len(data.train), 1000)
+    return all(np.isin(data.train[start : start + 1000], (0, 255)).all() for start in starts)
+
+
+def training_problems(
+    spec: TrainSpec, data: Dataset, spell: Spell, names: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Yield the reasons why a model that fits the data cannot be trained on them, with remedies.
+
+    Args:
+        spec: model and training.
+        data: data set.
+        spell: way to write a setting.
+        names: names of data and members as they were given; by default those that they have.
+    """
+    dataset = spell("dataset", (names or {}).get("dataset", data.record.used))
+    likelihood, binarize = spec.model.likelihood, spell("binarize", spec.binarize)
+    if spec.batch_size > len(data.train):
+        yield (
+            f"{spell('batch_size', spec.batch_size)}: exceeds the {len(data.train)} training "
+            f"examples of {dataset}; give at most that many"
+        )
+    if spec.binarize != "none" and is_binary(data):
+        yield (
+            f"{binarize}: has no effect on {dataset}, whose pixels are binary already; give "
+            f"{spell('binarize', 'none')}"
+        )
+    if spec.binarize != "none" and likelihood.is_eight_bit:
+        name = (names or {}).get("likelihood") or _name_of("likelihood", likelihood)
+        binary = enumeration(names_with(LIKELIHOODS, "is_binary"))
+        yield (
+            f"{binarize}: leaves two of 256 values to {spell('likelihood', name)}; give "
+            f"{spell('binarize', 'none')}, or {spell('likelihood', binary)}"
+        )
 
 
 def data_problems(
@@ -90,6 +161,32 @@ def data_problems(
         yield (
             f"{spell('binarize', spec.binarize)}: makes pixels binary, but the data are "
             f"{data.encoding}; leave it out, or give {spell('encoding', 'pixels')}"
+        )
+    yield from _label_problems(model, data, spell, names or {})
+
+
+def _label_problems(
+    model: VAE, data: Dataset, spell: Spell, names: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the reasons why the labels are not those of a conditional model."""
+    num_classes, prior = model.num_classes, model.prior
+    if not num_classes and not names.get("conditional"):
+        if prior.needs_labels:
+            name = names.get("prior") or _name_of("prior", prior)
+            yield f"{spell('prior', name)}: needs labels; give the model num_classes"
+        return
+    dataset = spell("dataset", names.get("dataset", data.record.used))
+    setting = spell("num_classes", num_classes)
+    unlabeled = [split for split in SPLITS if data.labels_of(split) is None]
+    if unlabeled:
+        yield (
+            f"{setting}: {dataset} has no labels of {', '.join(unlabeled)}; leave it out, or give "
+            "a data set with labels"
+        )
+    elif data.num_classes > num_classes:
+        yield (
+            f"{setting}: {dataset} has labels up to {data.num_classes - 1}; give "
+            f"{spell('num_classes', data.num_classes)}"
         )
 
 

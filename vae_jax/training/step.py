@@ -15,16 +15,21 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vae_jax import contract, rng
-from vae_jax.hparams import HParam, HParams, declared_by, shipped
+from vae_jax.hparams import HParam, HParams, declared_by, shipped, unread_by
 from vae_jax.models.combinations import Spelling
 from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
 from vae_jax.objectives.base import Noise
-from vae_jax.objectives.combinations import refused_objectives, refused_regularizer
+from vae_jax.objectives.combinations import (
+    refused_batch,
+    refused_objectives,
+    refused_regularizer,
+)
 from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
@@ -102,12 +107,17 @@ class TrainSpec:
         own = {"objective": type(objective).__name__} | vars(objective)
         spell = Spelling(own | dict(self.model.spelling.values))
         refused = refused_objectives(posterior, self.model.prior, objective, spell)
+        names = [f"regularizers={type(each).__name__}" for each in self.regularizers]
         penalties = (
-            refused_regularizer(posterior, each, f"regularizers={type(each).__name__}", spell)
-            for each in self.regularizers
+            refused_regularizer(posterior, each, name, spell)
+            for each, name in zip(self.regularizers, names, strict=True)
         )
-        for message in itertools.chain(refused, *penalties):
+        batches_of_codes = refused_batch(self.batch_size, names, spell)
+        for message in itertools.chain(refused, *penalties, batches_of_codes):
             raise InputError(message)
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{name}: counts twice; give one with the sum of the weights")
 
     def specialized(self, hparams: HParams) -> "TrainSpec":
         """Return the specification with the parts that these hyperparameters need, and no others.
@@ -128,12 +138,16 @@ class TrainSpec:
 
     def _check(self, hparams: HParams) -> None:
         """Refuse hyperparameters that this specification cannot use."""
-        read, shipped_ones = declared_by(self), shipped()
+        declared, shipped_ones = declared_by(self), shipped()
+        read = declared.keys() - unread_by(self)
         for name, array in hparams._asdict().items():
             values = mesh.to_host(array)
+            if name in declared:
+                _check_range(declared[name], values)
             default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
             if name not in read and (values != default).any():
-                problem = "no member of the specification reads it"
+                needed = f" without {declared[name].only_with}" if name in declared else ""
+                problem = f"no member of the specification reads it{needed}"
                 advice = "give the member that does, or leave it out"
                 value = values[values != default].flat[0]
                 raise InputError(setting=name, value=value, problem=problem, advice=advice)
@@ -142,6 +156,14 @@ class TrainSpec:
             problem = f"the model has max_latents={self.model.max_latents}"
             advice = "give a model with as many"
             raise InputError(setting="latent_size", value=largest, problem=problem, advice=advice)
+
+
+def _check_range(hparam: HParam, values: np.ndarray) -> None:
+    """Refuse values out of range, as ``HParams._replace`` takes them; float32 may round one up."""
+    for value in values.flat:
+        lower = np.nextafter(value, 0) if values.dtype.kind == "f" else value
+        if not hparam.type.is_valid(lower.item()):
+            hparam.array(value)
 
 
 class Batch(NamedTuple):

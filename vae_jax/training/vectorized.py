@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import step
 from vae_jax.training.batches import Examples, PrefetchedBatches
@@ -62,7 +63,12 @@ def grid(*readers: Any, **values: Any) -> HParams:
         >>> runs.beta.tolist(), runs.seed.tolist()
         ([0.5, 0.5, 0.5, 1.0, 1.0, 1.0], [0, 1, 2, 0, 1, 2])
     """
-    lists = [v if hasattr(v, "__iter__") else [v] for v in values.values()]
+    lists = [list(v) if hasattr(v, "__iter__") else [v] for v in values.values()]
+    for name, several in zip(values, lists, strict=True):
+        if not several:
+            raise InputError(
+                setting=name, value="[]", problem="gives no run", advice="give at least one value"
+            )
     columns = zip(*itertools.product(*lists), strict=True)
     return HParams.of(*readers, **dict(zip(values, map(list, columns), strict=True)))
 

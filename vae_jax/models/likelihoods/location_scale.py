@@ -87,6 +87,7 @@ class LocationScale(Likelihood[L]):
             1.0,
             real(0.0, is_open=True),
             "scale of p(x|z), or initial value of a learned one",
+            only_with="scale_mode!=optimal",
         ),
     )
 
