@@ -209,9 +209,8 @@ def test_the_row_says_how_far_the_nll_is_to_be_trusted():
     assert row["test_ess_low_share"] == 0.5
     assert row["test_nll_bias"] == pytest.approx(0.35)
     assert row["test_nll_bias_se"] == pytest.approx(bias.std(ddof=1) / math.sqrt(6))
-    assert row["test_nll_distrust"].startswith(
-        "On 50% of the examples fewer than 10 of the K = 100"
-    )
+    assert "50% of the examples" in row["test_nll_distrust"]
+    assert "K = 100" in row["test_nll_distrust"]
     certain = dataclasses.replace(MODEL, posterior=Delta())
     for spec in (EvalSpec(MODEL, 1), EvalSpec(certain, 9)):
         unknown = summarize(spec, evaluation, 3)

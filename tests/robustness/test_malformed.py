@@ -39,7 +39,7 @@ FLAGS = {
     "a line feed in a value": (["--workdir=a\nb"], "printable text"),
     "a zero byte in a value": (["--dataset=a\0b"], "printable text"),
     "without effect": (["--channels=8"], "has no effect with --network=mlp"),
-    "a conv without a dense layer": (["--network=conv", "--hidden_sizes="], "must name a size"),
+    "a conv without a dense layer": (["--network=conv", "--hidden_sizes="], "at least 1"),
     "more latents than memory": (["--latent_size=2147483647"], "GB, but the device has"),
     "more weights than memory": (["--hidden_sizes=1000000,1000000"], "give smaller sizes"),
     "more particles than memory": (

@@ -23,7 +23,7 @@ from vae_jax.types import LatentMask, Latents, Params, PRNGKey
 top_hidden_sizes_setting = functools.partial(
     setting,
     (100, 100),
-    sizes(1),
+    sizes(0),
     "units of the dense layers between the stochastic layers",
     only_with="top_latent_size",
 )
