@@ -127,7 +127,7 @@ def standardize(
 
 
 class _Facts(NamedTuple):
-    """What all splits together are.
+    """Facts about the numbers of all splits together.
 
     Attributes:
         low: smallest number.

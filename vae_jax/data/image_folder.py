@@ -37,7 +37,7 @@ IMAGE_MODES = ("as_is", "gray", "rgb")
 
 
 class Preparation(NamedTuple):
-    """What is done to each image file of a folder.
+    """Changes that are made to each image file of a folder.
 
     Attributes:
         size: height and width that it is scaled to cover, with what sticks out cut evenly; None to
@@ -50,7 +50,7 @@ class Preparation(NamedTuple):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What is done, in words; empty where nothing is."""
+        """Sentence on these changes; empty where there are none."""
         resized = f"resized to {'x'.join(map(str, self.size or ()))}, centred, the rest cut off"
         converted = {"gray": "converted to gray", "rgb": "converted to RGB"}.get(self.mode)
         return tuple(filter(None, (resized if self.size else None, converted)))

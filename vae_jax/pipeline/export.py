@@ -1,4 +1,4 @@
-"""What a trained run leaves for other programs: codes, weights, compiled functions, statistics.
+"""Files of a trained run for other programs: codes, weights, compiled functions, statistics.
 
 ``exports/RUN/`` of a workdir holds what ``--export`` names:
 

@@ -1,4 +1,4 @@
-"""What a study shows of itself, in a terminal and in a notebook: a screen, not a page."""
+"""Display of a study in a terminal and in a notebook: a screen, not a page."""
 
 from collections.abc import Callable, Sequence
 from html import escape

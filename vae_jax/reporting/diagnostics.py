@@ -491,7 +491,7 @@ _RAMPS = {
 
 
 class _Curve(NamedTuple):
-    """What is maximised, on valid, at each evaluation after all warm-ups.
+    """Objective on valid, at each evaluation after all warm-ups.
 
     Attributes:
         title: name of it.

@@ -57,7 +57,7 @@ class PatientStream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What becomes of characters that the encoding does not have."""
+        """Treatment of characters that the encoding does not have."""
         return "backslashreplace"
 
     def isatty(self) -> bool:

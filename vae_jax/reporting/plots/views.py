@@ -52,7 +52,7 @@ class View(NamedTuple):
 
     @property
     def noun(self) -> str:
-        """What one x is called."""
+        """Noun for one x."""
         return "image" if self.rank == 3 else "vector"
 
     @property
