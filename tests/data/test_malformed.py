@@ -79,6 +79,13 @@ def linked(where: str, to: str):
     return make
 
 
+def deep(folder: Path) -> Path:
+    """Make an image folder of 250 levels."""
+    inner = folder / "images" / "/".join(["a"] * 250)
+    inner.mkdir(parents=True)
+    return folder / "images"
+
+
 def linked_idx(folder: Path) -> Path:
     write_files(folder / "idx", {})
     (folder / "secret").write_bytes(TRAIN_IDX)
@@ -182,6 +189,7 @@ MALFORMED = {
     "broken image": (broken_png, "b.png cannot be decoded", "remove it"),
     "16 bits": (folder_of(a=DEEP, b=DEEP), "integers from 0 to 1", "--encoding=reals"),
     "image pipe": (pipe("images", "a.png"), "a.png is not a file", "remove it"),
+    "deep folders": (deep, "lies more than 200 folders deep", "move the images up"),
     "dangling link": (linked("b.png", "no.png"), "b.png is not a file", "remove it"),
     "link out": (linked("b.png", "../secret.png"), "b.png is a link out of", "put the file itself"),
     "link round": (linked("b", "."), "b is a link to a folder that holds it", "remove"),

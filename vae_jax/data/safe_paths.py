@@ -6,6 +6,9 @@ from pathlib import Path
 
 from vae_jax.runtime.errors import InputError
 
+MOST_LEVELS = 200
+"""Depth of folders within folders from which on they are taken for a mistake."""
+
 
 def files_below(folder: Path, flag: str) -> Iterator[str]:
     """Yield the relative paths of all files below a folder; hidden ones are left out.
@@ -13,7 +16,7 @@ def files_below(folder: Path, flag: str) -> Iterator[str]:
     A link to a folder is followed where that lies inside too and does not hold the link.
 
     Raises:
-        InputError: a link to a folder that leads out, or round in a circle.
+        InputError: a link to a folder that leads out or round in a circle, or folders too deep.
         OSError: a folder that cannot be read.
     """
     return _walk(folder, "", (os.path.realpath(folder),), flag)
@@ -21,6 +24,10 @@ def files_below(folder: Path, flag: str) -> Iterator[str]:
 
 def _walk(root: Path, prefix: str, parents: tuple[str, ...], flag: str) -> Iterator[str]:
     """Yield the files below `root / prefix`, whose real path is the last of its parents'."""
+    if len(parents) > MOST_LEVELS:
+        raise InputError(
+            f"{flag}: {prefix[:60]}... lies more than {MOST_LEVELS} folders deep; move the images up"
+        )
     with os.scandir(root / prefix) as entries:
         shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in shown:
