@@ -26,7 +26,8 @@ def _walk(root: Path, prefix: str, parents: tuple[str, ...], flag: str) -> Itera
     """Yield the files below `root / prefix`, whose real path is the last of its parents'."""
     if len(parents) > MOST_LEVELS:
         raise InputError(
-            f"{flag}: {prefix[:60]}... lies more than {MOST_LEVELS} folders deep; move the images up"
+            f"{flag}: {prefix[:60]}... lies more than {MOST_LEVELS} folders deep; move the images "
+            "up"
         )
     with os.scandir(root / prefix) as entries:
         shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
