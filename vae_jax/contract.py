@@ -7,6 +7,7 @@ traits the types that they have there. A member of a model or a training is a fr
 The same checks hold for a member that ``MODULE:CLASS`` names and for an object given in Python.
 """
 
+import abc
 import dataclasses
 import difflib
 import functools
@@ -24,7 +25,7 @@ from vae_jax.runtime.errors import InputError
 
 VALUES = (bool, str, tuple, frozenset)
 """Types of traits."""
-INHERITED = (object, typing.Generic, typing.Protocol)
+INHERITED = (object, abc.ABC, typing.Generic, typing.Protocol)
 """Bases whose attributes are no part of any contract."""
 
 

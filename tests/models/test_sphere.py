@@ -162,3 +162,18 @@ def test_uniform_samples_lie_on_the_sphere_in_all_directions():
 def test_a_sphere_needs_two_dimensions():
     with pytest.raises(InputError, match=r"max_latents=1.*at least 2"):
         VAE((4, 4, 1), 1, posterior=VonMisesFisherFamily(), prior=UniformSphere())
+
+
+@pytest.mark.parametrize("coordinate", [-1.0, 1.0])
+def test_gradients_are_finite_at_the_poles(coordinate):
+    """On a circle a proposal may be a pole itself, where 1 - mu . z is 0 or 2."""
+    normals = jnp.zeros((2, 17)).at[0].set(coordinate).at[1, -1].set(1.0)
+    noise = jnp.concatenate([normals.reshape(-1), jnp.full(16, 1e-30)])
+
+    def total(kappa, direction):
+        z, log_q = _q(2, kappa)._replace(direction=direction).draw(noise)
+        return z.sum() + log_q
+
+    value, slopes = jax.value_and_grad(total, (0, 1))(jnp.float32(2.0), _q(2, 2.0).direction)
+    assert np.isfinite(value)
+    assert all(np.isfinite(slope).all() for slope in slopes)

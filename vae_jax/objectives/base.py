@@ -11,8 +11,8 @@ is better; the sign is changed once, in ``vae_jax/training/step.py``.
 """
 
 import functools
-from abc import abstractmethod
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -204,8 +204,7 @@ def kl_weight(hparams: HParams, step: Int[Array, ""]) -> Scalar:
     return hparams.beta * ramp(step, hparams.kl_warmup_steps)
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective(ABC):
     """Objective that training maximises, before regularizers are subtracted.
 
     A frozen dataclass that inherits from this class.

@@ -9,8 +9,8 @@ A family inherits from :class:`Likelihood` and gets the default bodies given the
 methods of :class:`Distribution`, which it does not inherit from.
 """
 
-from abc import abstractmethod
-from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float, Int
 
@@ -63,8 +63,7 @@ class BestScale(NamedTuple):
 D = TypeVar("D", bound=Distribution)
 
 
-@runtime_checkable
-class Likelihood(Protocol[D]):
+class Likelihood(ABC, Generic[D]):
     """Family of p(x|z): a frozen dataclass that hashes by value and holds no arrays.
 
     The default bodies are those of a family that reads one output per dimension of x and learns

@@ -4,16 +4,15 @@ From Python it is given as ``VAE(..., network=...)``; ``NETWORKS`` in the packag
 ``--network`` knows.
 """
 
-from abc import abstractmethod
-from typing import ClassVar, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import flax.linen as nn
 
 from vae_jax.models.networks.layers import Decoder, EventShape
 
 
-@runtime_checkable
-class Network(Protocol):
+class Network(ABC):
     """Architecture of encoder and decoder: a frozen dataclass that builds their linen modules.
 
     It inherits from this class.

@@ -9,7 +9,7 @@ define ``heads`` and ``__call__``. A distribution is matched by structure: a ``N
 methods of :class:`Posterior`, which it does not inherit from.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -114,8 +114,7 @@ class Posterior(Protocol):
         ...
 
 
-@runtime_checkable
-class PosteriorFamily(Protocol):
+class PosteriorFamily(ABC):
     """Family of q(z|x): a frozen dataclass that hashes by value and holds no arrays.
 
     The default bodies are those of a family that learns nothing beside the encoder and whose z

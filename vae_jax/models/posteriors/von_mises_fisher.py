@@ -27,6 +27,9 @@ from vae_jax.types import LatentMask, Latents, Params, PRNGKey, Scalar, default_
 PROPOSALS = 16
 """Proposals of the rejection sampler; at least 0.65 of them are accepted, so 5e-8 samples have
 none that is."""
+NOT_AT_A_POLE = (1e-12, 2.0 * (1.0 - 1e-6))
+"""Bounds of 1 - mu . z: at a pole its square root has no derivative. On a circle one of a million
+samples comes so near to one."""
 NODES = 353
 """Nodes of the trapezoidal rule for J, whose integrand decays exponentially on both sides."""
 _LEGENDRE = np.polynomial.legendre.leggauss(32)
@@ -103,7 +106,8 @@ def sample_distance(
         jnp.log(distance + gap * (1.0 - distance)) - jnp.log(gap * (2.0 - gap))
     )
     first = jnp.argmax(log_ratio >= jnp.log(uniforms), axis=-1)
-    return jnp.take_along_axis(distance, first[..., None], axis=-1)[..., 0]
+    accepted = jnp.take_along_axis(distance, first[..., None], axis=-1)[..., 0]
+    return jnp.clip(accepted, *NOT_AT_A_POLE)
 
 
 @sample_distance.defjvp
@@ -205,7 +209,8 @@ class VonMisesFisher(NamedTuple):
         tangent = pad_latents(normals[..., -1], mu.shape[-1])
         for _ in range(2):  # once would leave the rounding of a v that is nearly parallel to mu
             tangent -= jnp.sum(tangent * mu, axis=-1, keepdims=True) * mu
-            tangent /= jnp.sqrt(jnp.sum(tangent**2, axis=-1, keepdims=True))
+            square = jnp.sum(tangent**2, axis=-1, keepdims=True)
+            tangent /= jnp.sqrt(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
         sine = jnp.sqrt(distance * (2.0 - distance))
         return (1.0 - distance)[..., None] * mu + sine[..., None] * tangent, distance
 

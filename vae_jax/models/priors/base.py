@@ -5,7 +5,7 @@ A family inherits from :class:`PriorFamily` and gets the default bodies given th
 :class:`Prior`, which it does not inherit from.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -84,8 +84,7 @@ class Prior(Protocol):
         ...
 
 
-@runtime_checkable
-class PriorFamily(Protocol):
+class PriorFamily(ABC):
     """Family of p(z): a frozen dataclass that hashes by value and holds no arrays.
 
     The default bodies are those of a family without parameters, labels or examples.
