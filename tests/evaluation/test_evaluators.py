@@ -382,7 +382,7 @@ def test_own_factors_on_a_full_grid_give_the_measures_of_drawn_factors(runs):
     kept = factors[(factors[:, 1] != 2) & (factors[:, 2] % 2 == 0)]
     expected = np.ravel_multi_index(tuple(kept.T), (2, 3, 4)) * 10
     np.testing.assert_array_equal(examples[:, 0], expected)
-    broken = dataclasses.replace(data, test=parts[2][:0], test_factors=None)
+    broken = dataclasses.replace(data, test=parts[2][:1], test_factors=None)
     assert (
         EVALUATORS["disentanglement"](factor_values=4)._grid(context._replace(data=broken)) is None
     )

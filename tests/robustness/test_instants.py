@@ -15,6 +15,11 @@ from vae_jax.pipeline import loggers
 from vae_jax.runtime import files
 from vae_jax.training import checkpoint
 
+pytestmark = pytest.mark.filterwarnings(
+    # a run that is stopped within this process leaves its checkpoint's writer half done
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
 OPERATIONS = [(os, "replace"), (os, "rename"), (os, "fsync"), (checkpoint, "_write_arrays")]
 
 

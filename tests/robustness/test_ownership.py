@@ -24,6 +24,11 @@ from vae_jax.runtime import lock
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
 
+pytestmark = pytest.mark.filterwarnings(
+    # a run that is stopped within this process leaves its checkpoint's writer half done
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Return all files below a folder, links as what they name."""

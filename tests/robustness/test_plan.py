@@ -16,6 +16,11 @@ from vae_jax.runtime import checksums, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 
+pytestmark = pytest.mark.filterwarnings(
+    # a run that is stopped within this process leaves its checkpoint's writer half done
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
 INTERLEAVED = ["--sweep=hidden_sizes=8/9"]  # two programs, each with every second run
 
 
