@@ -15,6 +15,11 @@ SMALL = [
 ]
 FLAGS = [*SMALL, "--sweep=latent_size=2,3"]
 
+STOPS_WITHIN = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+"""Mark of tests that stop a run within their process: its checkpoint's writer is left half done."""
+
 
 @pytest.fixture(scope="session")
 def straight(tmp_path_factory) -> Path:

@@ -7,14 +7,11 @@ from typing import ClassVar
 
 import pytest
 
-from tests.robustness.conftest import Study
+from tests.robustness.conftest import STOPS_WITHIN, Study
 from tests.robustness.probe import KilledError, Probe, probing
 from tests.robustness.test_damage import _flip
 
-pytestmark = pytest.mark.filterwarnings(
-    # a run that is stopped within this process leaves its checkpoint's writer half done
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = STOPS_WITHIN
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENOSYS)
 LONGER = "--num_steps=16"

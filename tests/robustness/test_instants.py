@@ -9,16 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.conftest import Study
+from tests.robustness.conftest import STOPS_WITHIN, Study
 from vae_jax import cli
 from vae_jax.pipeline import loggers
 from vae_jax.runtime import files
 from vae_jax.training import checkpoint
 
-pytestmark = pytest.mark.filterwarnings(
-    # a run that is stopped within this process leaves its checkpoint's writer half done
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = STOPS_WITHIN
 
 OPERATIONS = [(os, "replace"), (os, "rename"), (os, "fsync"), (checkpoint, "_write_arrays")]
 

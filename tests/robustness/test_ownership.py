@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.conftest import Study
+from tests.robustness.conftest import STOPS_WITHIN, Study
 from tests.robustness.processes import what_is_left
 from vae_jax import cli
 from vae_jax.pipeline import workdir
@@ -24,10 +24,7 @@ from vae_jax.runtime import lock
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
 
-pytestmark = pytest.mark.filterwarnings(
-    # a run that is stopped within this process leaves its checkpoint's writer half done
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = STOPS_WITHIN
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.robustness.conftest import Study
+from tests.robustness.conftest import STOPS_WITHIN, Study
 from tests.robustness.processes import what_is_left
 from vae_jax import cli, data
 from vae_jax.pipeline import plan_file, run_groups, workdir
@@ -16,10 +16,7 @@ from vae_jax.runtime import checksums, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings(
-    # a run that is stopped within this process leaves its checkpoint's writer half done
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = STOPS_WITHIN
 
 INTERLEAVED = ["--sweep=hidden_sizes=8/9"]  # two programs, each with every second run
 
