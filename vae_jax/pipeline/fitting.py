@@ -41,26 +41,17 @@ def check_numbers(**values: int) -> None:
         check_value(name, value, FLAGS[name].type)
 
 
-def check(spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int = 1) -> None:
+def check(spec: TrainSpec, data: Dataset, num_steps: int) -> None:
     """Refuse what cannot be trained, before anything is compiled.
 
     Args:
         spec: model and training.
-        hparams: hyperparameters ``[runs]``.
         data: data to train on.
         num_steps: number of updates in all.
 
     Raises:
         InputError: naming the setting, its value and the remedy.
     """
-    model, most = spec.model, int(mesh.to_host(hparams.latent_size).max())
-    if most > model.max_latents:
-        raise InputError(
-            setting="latent_size",
-            value=most,
-            problem=f"exceeds the model's max_latents={model.max_latents}",
-            advice=f"give at most {model.max_latents} (the default is 20), or a wider model",
-        )
     compatibility.check_data(spec, data)
     for problem in compatibility.refused_length(num_steps, spec.batch_size):
         raise InputError(problem)

@@ -61,9 +61,10 @@ def load_run(folder: str | Path) -> Study:
             advice="give a folder that --workdir or study.save has filled",
         )
     found = _results(folder)
-    flags = _flags(folder)
+    lines = _lines(folder)
+    flags = _flags(lines)
     configs = [[_config(texts) for texts in group.flags] for group in recorded]
-    swept = tuple(found.get("swept", ())) or _swept(folder)
+    swept = tuple(found.get("swept", ())) or _swept(lines)
     metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
     return Study(
         parts=tuple(map(_part, recorded, configs)),
@@ -163,8 +164,7 @@ def _table(
             if run in known and known[run]["step"] == step:
                 rows.append(known[run] | settings)  # JSON has no infinite settings
             else:
-                logged = last.get(run, {"run": run, "step": 0, "seconds": 0.0})
-                rows.append(results.table_row(settings, logged, {}, -1))
+                rows.append(results.table_row(settings, last.get(run), {}, -1))
     return sorted(rows, key=lambda row: row["run"])
 
 
@@ -192,10 +192,10 @@ def _lines(folder: Path) -> list[tuple[str, str]]:
     return [(name, text) for name, _, text in pairs]
 
 
-def _flags(folder: Path) -> dict[str, Any]:
+def _flags(lines: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return the flags of the study; all as text where this version does not know one of them."""
-    texts = {name: text for name, text in _lines(folder) if name != "sweep"}
-    sweep = tuple(text for name, text in _lines(folder) if name == "sweep")
+    texts = {name: text for name, text in lines if name != "sweep"}
+    sweep = tuple(text for name, text in lines if name == "sweep")
     try:
         config = Config.of_texts(texts, sweep)
     except (InputError, KeyError):
@@ -203,8 +203,8 @@ def _flags(folder: Path) -> dict[str, Any]:
     return {name: getattr(config, name) for name in texts}
 
 
-def _swept(folder: Path) -> tuple[str, ...]:
-    return tuple(text.partition("=")[0] for name, text in _lines(folder) if name == "sweep")
+def _swept(lines: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(text.partition("=")[0] for name, text in lines if name == "sweep")
 
 
 def _config(texts: dict[str, str]) -> Config:

@@ -189,12 +189,12 @@ def settings_of(config: Config, swept: Sequence[str]) -> Row:
     return {name: _plain(getattr(config, name)) for name in names}
 
 
-def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
+def table_row(settings: Row, last: Row | None, measured: Row, diverged: int) -> Row:
     """Return one run's row, as ``results.csv`` and ``vae_jax.ablate(...).table`` hold it.
 
     Args:
         settings: settings of the run.
-        last: its last row of ``metrics.jsonl``.
+        last: its last row of ``metrics.jsonl``; None before the first one.
         measured: its terms on test and the numbers of its evaluations.
         diverged: update at which its objective was first not finite, -1 for none.
 
@@ -204,6 +204,7 @@ def table_row(settings: Row, last: Row, measured: Row, diverged: int) -> Row:
         >>> row["beta"], row["diverged"], row["ms_per_step"]
         (4.0, '', 50.0)
     """
+    last = {"step": 0, "seconds": 0.0} if last is None else last
     milliseconds = round(1e3 * last["seconds"] / max(last["step"], 1), 3)
     extra = {"diverged": diverged if diverged >= 0 else "", "ms_per_step": milliseconds}
     return settings | last | measured | extra

@@ -273,7 +273,7 @@ class Study:
         )
         parts, rows = [], list(self.metrics)
         for part in self.parts:
-            fitting.check(part.spec, part.hparams, data, num_steps)
+            fitting.check(part.spec, data, num_steps)
             old = [row for row in self.metrics if row["run"] in part.runs]
             trained, new = fitting.train(
                 part.spec,
@@ -297,7 +297,7 @@ class Study:
             for run, step in zip(part.runs, mesh.to_host(part.state.diverged).tolist(), strict=True)
         }
         table = [
-            results.table_row(settings[run], last.get(run, _not_begun(run)), {}, diverged[run])
+            results.table_row(settings[run], last.get(run), {}, diverged[run])
             for run in sorted(settings)
         ]
         return dataclasses.replace(
@@ -361,10 +361,10 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
         data: data to train on.
 
     Raises:
-        InputError: what the model, its hyperparameters and the data do not allow together.
+        InputError: what the model and its hyperparameters do not allow together. The data are
+            checked by :meth:`Study.fit`.
     """
     hparams = hparams.as_study()
-    fitting.check(spec, hparams, data)
     spec = spec.specialized(hparams)
 
     def state(data: Dataset) -> TrainState:
@@ -374,12 +374,8 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
     part = StudyPart(numbers, spec, hparams, lambda: state(data), state, encoding=data.encoding)
     rows = settings_of(part)
     swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
-    table = [results.table_row(own, _not_begun(own["run"]), {}, -1) for own in rows]
+    table = [results.table_row(own, None, {}, -1) for own in rows]
     return Study((part,), table, [], tuple(swept), data.record.used, read_data=lambda: data)
-
-
-def _not_begun(run: int) -> Row:
-    return {"run": run, "step": 0, "seconds": 0.0}
 
 
 def _has(row: Row, settings: dict[str, Any]) -> bool:

@@ -154,7 +154,7 @@ class TrainSpec:
         largest = int(mesh.to_host(hparams.latent_size).max())
         if largest > self.model.max_latents:
             problem = f"the model has max_latents={self.model.max_latents}"
-            advice = "give a model with as many"
+            advice = f"give at most {self.model.max_latents} (the default is 20), or a wider model"
             raise InputError(setting="latent_size", value=largest, problem=problem, advice=advice)
 
 
