@@ -185,7 +185,8 @@ def training(name: str, flags: tuple[str, ...], num_chips: int) -> Program:
     """Return the chunk of updates of a study, split over the chips by runs, or by batch for one."""
     rows = sweeps.configs(command_line.parse(flags))
     common = rows[0].replace(latent_size=max(row.latent_size for row in rows))
-    spec, hparams = build.train_spec(common, IMAGE_SHAPE), build.hparams(rows)
+    hparams = build.hparams(rows)
+    spec = build.train_spec(common, IMAGE_SHAPE).specialized(hparams)
     devices = Devices(1, num_chips) if len(rows) == 1 else Devices(num_chips, 1)
     layout = Layout(math.ceil(len(rows) / devices.run), *devices)
     images = examples(NUM_TRAIN)

@@ -18,7 +18,7 @@ from tests.pipeline.small import SMALL, gray_images, read_csv, read_json, read_m
 from vae_jax import cli, rng
 from vae_jax.evaluation import elbo
 from vae_jax.models.vae import TrainedVAE
-from vae_jax.pipeline import export
+from vae_jax.pipeline import export, load
 from vae_jax.reporting import figures
 from vae_jax.runtime import checksums, lock, safetensors
 from vae_jax.runtime.errors import InputError
@@ -377,3 +377,13 @@ def test_the_study_is_seen_at_a_glance(study, workdir):
     assert page.count("data:image/png;base64,") == 3
     assert "the best is run" in page
     assert read_json(workdir)["title"] in page
+
+
+def test_its_data_are_loaded_as_the_run_had_them(tmp_path):
+    """Settings that change the numbers, as a standardization, are those of ``flags.txt``."""
+    rows = np.random.default_rng(0).normal(5.0, 3.0, (40, 2))
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",")
+    lines = [("dataset", str(tmp_path / "x.csv")), ("encoding", "standardized"), ("beta", "4")]
+    data = load._load_data(tmp_path, lines)
+    assert data.encoding == "standardized"
+    assert np.abs(data.train.mean(axis=0)).max() < 1e-5

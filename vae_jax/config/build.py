@@ -1,12 +1,14 @@
-"""Objects built from flags: the static spec, the hyperparameters, the intervals."""
+"""Objects built from flags: the data, the static spec, the hyperparameters, the intervals."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from vae_jax import data
 from vae_jax.config.flags import Config
 from vae_jax.config.members import KINDS, find
 from vae_jax.config.validation import penalties
+from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
@@ -26,6 +28,9 @@ T = TypeVar("T")
 
 def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 0) -> TrainSpec:
     """Return the static spec: all that changes shapes or code, as the flags say.
+
+    The parts that depend on values of hyperparameters are those of
+    :meth:`vae_jax.training.step.TrainSpec.specialized`, for all runs of a program together.
 
     Args:
         config: values of the flags.
@@ -55,7 +60,7 @@ def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 
         chosen("optimizer", config, num_steps=config.num_steps),
         config.batch_size,
         config.binarize,
-    ).specialized(hparams([config]))
+    )
 
 
 def configs_of(
@@ -137,6 +142,23 @@ def _name_of(kind: str, own: object) -> str:
 def _values_of(own: Any) -> dict[str, Any]:
     """Return the settings of a member by their names."""
     return {each.name: getattr(own, each.name) for each in static_settings(own)}
+
+
+def load_data(config: Config) -> Dataset:
+    """Load the data that the flags name.
+
+    Raises:
+        InputError: anything that the user can correct, in one line.
+    """
+    return data.load(
+        config.dataset,
+        data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
+        offline_dataset=config.offline_dataset,
+        num_valid=config.num_valid,
+        encoding=config.encoding,
+        resize=config.resize or None,
+        image_mode=config.image_mode,
+    )
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:

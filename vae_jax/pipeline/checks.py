@@ -28,7 +28,12 @@ def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
     Raises:
         InputError: naming the flag, its value and the remedy.
     """
-    for own in configs:
+    programs: dict[tuple[object, ...], Config] = {}
+    for own in configs:  # what data allow depends on no hyperparameter that is an array
+        arrays, values = own.arrays, vars(own)
+        static = tuple(values[name] for name in own.flags if name not in arrays)
+        programs.setdefault(static, own)
+    for own in programs.values():
         spec = build.train_spec(own, dataset.event_shape, dataset.num_classes)
         for problem in itertools.chain(
             compatibility.data_problems(spec, dataset, _flag, vars(own)),

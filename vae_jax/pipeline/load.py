@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_jax import data
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
@@ -25,6 +24,10 @@ from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.types import Row
 
+_OF_DATA = (
+    *("dataset", "data_dir", "offline_dataset", "num_valid"),
+    *("encoding", "resize", "image_mode"),
+)
 _TRIES = 3  # a run that goes on may delete a checkpoint while it is read
 
 
@@ -74,7 +77,7 @@ def load_run(folder: str | Path) -> Study:
         name=folder.resolve().name,
         flags=flags,
         results=found,
-        read_data=lambda: _load_data(folder, flags),
+        read_data=lambda: _load_data(folder, lines),
     )
 
 
@@ -229,18 +232,14 @@ def _config(texts: dict[str, str]) -> Config:
     return config
 
 
-def _load_data(folder: Path, flags: dict[str, Any]) -> Dataset:
+def _load_data(folder: Path, lines: Sequence[tuple[str, str]]) -> Dataset:
     """Return the data that a workdir was trained on."""
-    if "dataset" not in flags:
+    texts = {name: text for name, text in lines if name in _OF_DATA}
+    if "dataset" not in texts:
         raise InputError(
             setting="workdir",
             value=folder,
             problem=f"{workdir.FLAGS_FILE} does not say on which data it was trained",
             advice="give the data: vae_jax.load(...)",
         )
-    return data.load(
-        flags["dataset"],
-        data_dir=flags.get("data_dir") or data.DEFAULT_DATA_DIR,
-        offline_dataset=flags.get("offline_dataset", ""),
-        num_valid=flags.get("num_valid", 0),
-    )
+    return build.load_data(Config.of_texts(texts))

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 
-from vae_jax import data
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
@@ -182,15 +181,7 @@ def _load(config: Config, configs: list[Config], notes: list[str]) -> Dataset:
     """Return the data, checked against the flags of every run; add what must be noted."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CacheWarning)
-        dataset = data.load(
-            config.dataset,
-            data_dir=config.data_dir or data.DEFAULT_DATA_DIR,
-            offline_dataset=config.offline_dataset,
-            num_valid=config.num_valid,
-            encoding=config.encoding,
-            resize=config.resize or None,
-            image_mode=config.image_mode,
-        )
+        dataset = build.load_data(config)
     for warning in caught:
         if issubclass(warning.category, CacheWarning):
             notes.append(str(warning.message))

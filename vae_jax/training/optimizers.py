@@ -13,8 +13,9 @@ its trace.
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -126,16 +127,22 @@ class Optimizer(ABC):
             >>> Adam().specialized(HParams.of(clip_norm=[1.0, float("inf")])).is_clipped
             True
         """
-        values = {name: np.asarray(array) for name, array in hparams._asdict().items()}
-        return dataclasses.replace(
-            self,
-            is_clipped=bool(np.isfinite(values["clip_norm"]).any()),
-            skips=bool(np.isfinite(values["skip_norm"]).any()),
-            reads_rule=any(
-                bool((values[each.name] != values[each.name].dtype.type(each.default)).any())
-                for each in self.own
-            ),
-        )
+        return dataclasses.replace(self, **self.needs(hparams._asdict()))
+
+    def needs(self, values: Mapping[str, Any]) -> dict[str, bool]:
+        """Return the switches that values of hyperparameters need, by the names of their fields.
+
+        Args:
+            values: a number, or an array ``[runs]``, by the name of each hyperparameter.
+        """
+        norms = {name: bool(np.isfinite(values[name]).any()) for name in ("clip_norm", "skip_norm")}
+        own = ((np.asarray(values[each.name]), each.default) for each in self.own)
+        is_own = any(bool((array != array.dtype.type(default)).any()) for array, default in own)
+        return {
+            "is_clipped": norms["clip_norm"],
+            "skips": norms["skip_norm"],
+            "reads_rule": is_own,
+        }
 
     def transformation(
         self, hparams: HParams, step: Int[Array, ""], is_held: Bool[Array, ""] | None = None
