@@ -337,8 +337,8 @@ def _structure(config: Config) -> Identity:
     if jax.default_backend() != "cpu":
         return parts
     widths = padded_width(config.latent_size), padded_width(config.top_latent_size)
-    needs = build.chosen("optimizer", config).needs(vars(config))
-    switches = *needs.values(), config.ema > 0
+    of_update = build.chosen("optimizer", config).parts_for(vars(config))
+    switches = *of_update.values(), config.ema > 0
     return parts | {"(widths)": as_text(widths), "(parts of the update)": as_text(switches)}
 
 

@@ -127,10 +127,10 @@ class Optimizer(ABC):
             >>> Adam().specialized(HParams.of(clip_norm=[1.0, float("inf")])).is_clipped
             True
         """
-        return dataclasses.replace(self, **self.needs(hparams._asdict()))
+        return dataclasses.replace(self, **self.parts_for(hparams._asdict()))
 
-    def needs(self, values: Mapping[str, Any]) -> dict[str, bool]:
-        """Return the switches that values of hyperparameters need, by the names of their fields.
+    def parts_for(self, values: Mapping[str, Any]) -> dict[str, bool]:
+        """Return which parts of the update these values need, by the names of their switches.
 
         Args:
             values: a number, or an array ``[runs]``, by the name of each hyperparameter.
