@@ -8,7 +8,7 @@ the runs ``Layout.max_parallel_runs`` at a time inside one compiled program, and
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,6 +106,7 @@ def init(
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    given: Mapping[str, Array] | None = None,
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
@@ -115,7 +116,7 @@ def init(
     initial parameters differently.
     """
     plain = dataclasses.replace(spec, keep=selection.LAST, is_patient=False)
-    state = _init(plain, hparams, data_mean, examples, layout=layout)
+    state = _init(plain, hparams, data_mean, examples, given, layout=layout)
     return _with_record(spec, state, layout=layout) if spec.has_record else state
 
 
@@ -129,14 +130,15 @@ def _init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "*event"],
-    examples: Observations | None = None,
+    examples: Observations | None,
+    given: Mapping[str, Array] | None,
     *,
     layout: Layout,
 ) -> TrainState:
-    def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
+    def start(shared: tuple[Any, ...], hparams: HParams) -> TrainState:
         return step.init(spec, hparams, *shared)
 
-    return over_runs(start, layout)((data_mean, examples), hparams)
+    return over_runs(start, layout)((data_mean, examples, given), hparams)
 
 
 @functools.partial(
