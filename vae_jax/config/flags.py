@@ -328,7 +328,7 @@ flow_hidden_size prior num_components pseudo_inputs num_couplings coupling_size 
 num_particles num_bounds estimator kl kl_penalty beta kl_warmup_steps free_bits capacity
 capacity_steps tc_weight tc_estimator dip_offdiagonal dip_diagonal dip_of mmd_weight
 factor_weight regularizer batch_size num_steps optimizer learning_rate schedule warmup_steps
-clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema seed
+clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema keep patience seed
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
