@@ -145,7 +145,7 @@ class _HeatMap:
 
     @functools.cached_property
     def _left(self) -> float:
-        return 8.0 + _LETTER * max(map(len, self._labels[0]))
+        return _LINE + 8 + _LETTER * max(map(len, self._labels[0]))
 
     def html(self) -> str:
         """Return the map under its title, with the range of its values."""
@@ -154,22 +154,23 @@ class _HeatMap:
         right, bottom = self._left + num_across * width, _TOP + num_down * height
         full = right + 8, bottom + self._foot + _LINE + 6
         middle = (self._left + right) / 2
-        body = "".join([*self._squares(), *self._ticks(bottom)])
+        body = "".join([*self._squares(), *self._frame(), *self._ticks(bottom)])
+        side = f"translate({_LINE - 3:g} {(_TOP + bottom) / 2:g}) rotate(-90)"
         return (
-            f"<div class='wide'><b>{escape(self.term.title)}</b> <small>{escape(self._range)}; "
-            f"{escape(format.axis(down))} goes down</small>"
+            f"<div class='wide'><b>{escape(self.term.title)}</b> "
+            f"<small>{escape(self._range)}</small>"
             f"<svg width='{full[0]:g}' height='{full[1]:g}' "
             f"viewBox='0 0 {full[0]:g} {full[1]:g}' role='group' "
             f"aria-label='{escape(f'{self.term.title} over {across} and {down}')}'>{body}"
-            f"<text x='{middle:g}' y='{full[1] - 6:g}' class='axis'>"
-            f"{escape(format.axis(across))}</text></svg></div>"
+            f"<text x='{middle:g}' y='{full[1] - 6:g}'>{escape(format.axis(across))}</text>"
+            f"<text transform='{side}'>{escape(format.axis(down))}</text></svg></div>"
         )
 
     def _squares(self) -> Iterator[str]:
         """Yield the cells that have runs, each a square with its value for pointer and reader."""
         cells, (width, height) = self._cells, self._size
         low, high = colors.limits(cells.mean)
-        digits, best = format.decimals(cells.mean), self._best
+        digits = format.decimals(cells.mean)
         for i, j in np.ndindex(cells.mean.shape):
             runs = self._runs.get((cells.values[0][i], cells.values[1][j]))
             if not runs:
@@ -180,10 +181,9 @@ class _HeatMap:
                 color = colors.at(self.term.colors, (mean - low) / (high - low))
                 ink, text = colors.ink_on(color), format.real(mean, digits or int(mean % 1 != 0))
             x, y = self._left + j * width, _TOP + i * height
-            frame = " class='framed'" if (i, j) == best else ""
             yield (
                 f"<rect x='{x:g}' y='{y:g}' width='{width}' height='{height}' "
-                f"fill='{colors.as_hex(color)}'{frame} data-runs='{' '.join(map(str, runs))}'>"
+                f"fill='{colors.as_hex(color)}' data-runs='{' '.join(map(str, runs))}'>"
                 f"<title>{escape(self._told((i, j), runs))}</title></rect>"
             )
             if self._is_written or not math.isfinite(mean):
@@ -192,13 +192,16 @@ class _HeatMap:
                     f"{text}</text>"
                 )
 
-    @property
-    def _best(self) -> tuple[int, int] | None:
-        """Cell of the best run, None where every run diverged."""
+    def _frame(self) -> Iterator[str]:
+        """Yield the frame around the cell of the best run, unless every run diverged."""
         best, (down, across) = table.best(self.rows), self._cells.values
-        if best is None:
-            return None
-        return down.index(best[self.axes[1]]), across.index(best[self.axes[0]])
+        if best is not None:
+            i, j = down.index(best[self.axes[1]]), across.index(best[self.axes[0]])
+            width, height = self._size
+            yield (
+                f"<rect class='best-cell' x='{self._left + j * width:g}' "
+                f"y='{_TOP + i * height:g}' width='{width}' height='{height}'/>"
+            )
 
     def _told(self, index: tuple[int, int], runs: Sequence[int]) -> str:
         """Return what is told of a cell: setting, value with its error, seeds and runs."""

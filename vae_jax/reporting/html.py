@@ -45,9 +45,9 @@ _CSS = """
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 main { max-width: 58rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
-p { margin: .5rem 0; max-width: 46rem; }
+p { margin: .5rem 0; max-width: 46rem; overflow-wrap: break-word; }
 p.lead { max-width: none; }
 .lead, .small, figcaption, dt, .cards span, small { color: var(--soft); }
 .small, figcaption { font-size: .9rem; }

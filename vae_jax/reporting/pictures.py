@@ -22,6 +22,7 @@ MOST_BYTES = 2_500_000
 """Bytes of all pictures of a study; a page holds a third more, in base64."""
 MOST_BYTES_OF_RUN = 60_000
 _SHADES = {1: 16, 3: 32}  # shades of each channel, by the number of channels
+_GAP = 1  # pixels between images
 _SMALLEST_TILE = 8  # pixels to which a picture is not made smaller
 
 
@@ -124,12 +125,14 @@ def _halved(tiles: Tiles) -> Tiles:
 
 
 def _picture(tiles: Tiles) -> Picture:
-    """Return images as one picture, line by line; NaN is white."""
-    lines, columns, height, width, channels = tiles.images.shape
-    pixels = np.nan_to_num(tiles.images, nan=1.0).clip(0, 1)
+    """Return images as one picture, line by line with white between them; NaN is white."""
+    gaps = [(0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)]
+    pixels = np.pad(np.nan_to_num(tiles.images, nan=1.0).clip(0, 1), gaps, constant_values=1.0)
+    lines, columns, height, width, channels = pixels.shape
     joined = pixels.transpose(0, 2, 1, 3, 4).reshape(lines * height, columns * width, channels)
-    png = as_png(np.round(255 * joined).astype(np.uint8))
-    return Picture(tiles.title, tiles.caption, png, columns * width, tiles.labels)
+    inner = joined[:-_GAP, :-_GAP]
+    png = as_png(np.round(255 * inner).astype(np.uint8))
+    return Picture(tiles.title, tiles.caption, png, inner.shape[1], tiles.labels)
 
 
 def as_png(pixels: UInt8[np.ndarray, "height width channels"]) -> bytes:

@@ -55,9 +55,9 @@ def placeholders(material: Material, rows: Sequence[Row]) -> str:
     curves = ""
     if material.metrics:
         note = learning_curves.note(_curves(material, rows), len(rows))
-        curves = (
-            f"<section id='curves' hidden><h2>Curves of chosen runs</h2><p>{note}</p></section>"
-        )
+        words = f"Solid lines are of valid, dashed ones of train. {note}"
+        heading = f"<h2>Curves of chosen runs</h2><p>{words}</p>"
+        curves = f"<section id='curves' hidden>{heading}</section>"
     return f"{curves}<dialog id='run'></dialog><div id='tip' role='status' hidden></div>"
 
 

@@ -15,6 +15,7 @@
     "#1aa3a8", "#a97845", "#cf5fae", "#8a9a35", "#7d8a99",
   ];
   const MISSING = "\u2013";
+  const PANEL = { width: 340, height: 244, left: 58, right: 26, top: 10, bottom: 40 };
 
   const study = JSON.parse(document.getElementById("study").textContent);
   const tables = [...document.querySelectorAll("table.runs")].map(readTable);
@@ -303,22 +304,31 @@
       cell.setAttribute("tabindex", "-1");
       title.remove();
     }
-    const first = svg.querySelector("rect.framed") ?? cells[0];
-    first?.setAttribute("tabindex", "0");
+    cells[0]?.setAttribute("tabindex", "0");
 
     const cellOf = (event) => event.target.closest?.("rect[data-runs]");
     const openCell = (cell) => open(cell.dataset.runs.split(" "));
-    const hide = () => { tip.hidden = true; };
+    const mark = make("rect", { class: "mark" });
+    const tell = (cell, x, y) => {
+      for (const name of ["x", "y", "width", "height"]) {
+        mark.setAttribute(name, cell.getAttribute(name));
+      }
+      svg.append(mark);
+      showTip(cell.getAttribute("aria-label"), x, y);
+    };
+    const hide = () => {
+      mark.remove();
+      tip.hidden = true;
+    };
     svg.addEventListener("pointermove", (event) => {
-      const cell = cellOf(event);
-      if (cell) showTip(cell.getAttribute("aria-label"), event.clientX, event.clientY);
+      if (cellOf(event)) tell(cellOf(event), event.clientX, event.clientY);
       else hide();
     });
     svg.addEventListener("pointerleave", hide);
     svg.addEventListener("focusout", hide);
     svg.addEventListener("focusin", (event) => {
       const box = event.target.getBoundingClientRect();
-      showTip(event.target.getAttribute("aria-label"), box.left, box.bottom - 10);
+      tell(event.target, box.left, box.bottom - 10);
     });
     svg.addEventListener("click", (event) => {
       if (cellOf(event)) openCell(cellOf(event));
@@ -442,7 +452,7 @@
 
   /** Return the panel of one term: a curve on train, dashed, and one on valid, for each run. */
   function panel(name, unit, term, numbers, steps) {
-    const [width, height, left, right, top, bottom] = [340, 230, 58, 26, 8, 26];
+    const { width, height, left, right, top, bottom } = PANEL;
     const curves = numbers.map((run) => ({ run, ...curvesOf(run) }));
     const values = curves.flatMap((own) => [own.train[term], own.valid[term]]).filter(Boolean);
     const [low, high] = limits(values);
@@ -463,8 +473,10 @@
         make("text", { x: left - 6, y: y(level) + 4, class: "down" }, written(level, decimals)));
     }
     for (const step of ticks(0, end)[0]) {
-      svg.append(make("text", { x: x(step), y: height - 8 }, written(step, 0)));
+      svg.append(make("text", { x: x(step), y: height - bottom + 16 }, written(step, 0)));
     }
+    svg.append(make("text", { x: (left + width - right) / 2, y: height - 8 }, "training step"));
+    const ends = [];
     for (const own of curves) {
       const color = COLORS[chosen.get(own.run)];
       for (const split of ["train", "valid"]) {
@@ -476,11 +488,14 @@
         const last = points.findLastIndex((value) => value !== null);
         const isLabelled = split === "valid" || !own.valid[term];
         if (isLabelled && last >= 0) {
-          svg.append(make("text", {
-            x: x(own.steps[last]) + 3, y: y(points[last]) + 4, class: "end", fill: color,
-          }, own.run));
+          ends.push({ run: own.run, color, x: x(own.steps[last]) + 3, y: y(points[last]) + 4 });
         }
       }
+    }
+    let lowest = -Infinity; // numbers of runs do not cover each other
+    for (const { run, color, x: place, y: wanted } of ends.sort((a, b) => a.y - b.y)) {
+      lowest = Math.max(wanted, lowest + 11);
+      svg.append(make("text", { x: place, y: lowest, class: "end", fill: color }, run));
     }
     svg.append(make("line", { y1: top, y2: height - bottom, class: "cursor", "data-end": end }));
     svg.addEventListener("pointermove", (event) => {
@@ -515,7 +530,8 @@
   /** Show the values of the chosen runs at a step, in a table that is the legend. */
   function read(step) {
     for (const cursor of panels.querySelectorAll(".cursor")) {
-      const place = 58 + (step / +cursor.dataset.end) * (340 - 58 - 26);
+      const { width, left, right } = PANEL;
+      const place = left + (step / +cursor.dataset.end) * (width - left - right);
       cursor.setAttribute("x1", place);
       cursor.setAttribute("x2", place);
     }
