@@ -87,7 +87,8 @@ dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --soft: #444; --rule: #ccc; --page: #fff; --card: #f6f6f6;
   --accent: #000; --warn: #fff; } main { max-width: none; padding: 0; } body { font-size: 11pt; }
   figure, tr, pre, .cards { break-inside: avoid; } h2 { break-after: avoid; }
-  pre { white-space: pre-wrap; } }
+  pre { white-space: pre-wrap; } .wide { overflow: visible; } table { font-size: 8pt; }
+  th, td { padding: .2rem .3rem; } }
 """
 
 

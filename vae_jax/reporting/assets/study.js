@@ -248,7 +248,7 @@
     const own = study.pictures[run] ?? [];
     if (own.length === 0) return [make("p", {}, `There are no pictures of this run. ${study.note}`)];
     return own.map(({ title, caption, width, labels, png }) => {
-      const scale = Math.max(1, Math.min(4, Math.floor(420 / width)));
+      const scale = Math.max(1, Math.min(4, Math.round(440 / width)));
       const image = make("img", {
         alt: `${title} of run ${run}`, width: width * scale, src: `data:image/png;base64,${png}`,
       });
@@ -509,17 +509,18 @@
     return make("figure", {}, make("figcaption", {}, make("b", {}, name), ` ${unit}`), svg);
   }
 
-  /** Return a path through the points; a missing value is a gap, a lone point a dot. */
+  /** Return a path through the known points; train has more of them than valid. A lone one is a dot. */
   function pathOf(steps, values, x, y) {
-    let path = "";
-    values.forEach((value, i) => {
-      if (value === null) return;
-      const isFirst = i === 0 || values[i - 1] === null;
-      path += `${isFirst ? "M" : "L"}${x(steps[i]).toFixed(1)} ${y(value).toFixed(1)}`;
-      const isLone = isFirst && (values[i + 1] ?? null) === null;
-      if (isLone) path += "h0.1";
-    });
-    return path;
+    const points = steps.map((step, i) => [step, values[i]]).filter(([, value]) => value !== null);
+    const places = points.map(([step, value]) => `${x(step).toFixed(1)} ${y(value).toFixed(1)}`);
+    return places.length ? `M${places.join("L")}${places.length === 1 ? "h0.1" : ""}` : "";
+  }
+
+  /** Return the value at the known point that is nearest to a step. */
+  function valueAt({ steps }, values, step) {
+    const known = values?.map((_, i) => i).filter((i) => values[i] !== null) ?? [];
+    if (known.length === 0) return null;
+    return values[known[nearestIndex(known.map((i) => steps[i]), step)]];
   }
 
   function nearestIndex(steps, wanted) {
@@ -546,8 +547,7 @@
     const heads = ["run", ...study.swept, ...used.map(([name, , split]) => `${name}, ${split}`), ""];
     const lines = [...chosen].map(([run, color]) => {
       const own = curvesOf(run);
-      const at = nearestIndex(own.steps, step);
-      const value = ([, term, split]) => own[split][term]?.[at] ?? null;
+      const value = ([, term, split]) => valueAt(own, own[split][term], step);
       const swatch = make("span", { class: "swatch" });
       swatch.style.background = COLORS[color];
       const remove = make("button", {
