@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from vae_jax import data
-from vae_jax.config.flags import Config
+from vae_jax.config.flags import Config, with_dashes
 from vae_jax.config.members import KINDS, find
 from vae_jax.config.validation import penalties
-from vae_jax.data import Dataset
+from vae_jax.data import Dataset, Provenance
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
@@ -159,6 +159,20 @@ def load_data(config: Config) -> Dataset:
         resize=config.resize or None,
         image_mode=config.image_mode,
     )
+
+
+def provenance(dataset: Dataset) -> Provenance:
+    """Return the record of where the data came from, its sentences with the dashes of flags.
+
+    Example:
+        >>> record = provenance(data.load("digits"))
+        >>> record.used, record.warnings
+        ('digits', ())
+    """
+    record = dataset.record
+    warnings = tuple(map(with_dashes, record.warnings))
+    substitution = with_dashes(record.substitution)
+    return dataclasses.replace(record, warnings=warnings, substitution=substitution)
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:

@@ -56,7 +56,7 @@ def find(kind: str, name: str) -> type:
 def _from_outside(kind: str, name: str) -> type:
     """Return the class that ``MODULE:CLASS`` names, which fulfils the contract of its kind."""
     base = BASES.get(kind, Evaluator)
-    return contract.outside_class(f"--{kind}={name}", name, base)
+    return contract.outside_class(f"{kind}={name}", name, base)
 
 
 def columns_of(evaluators: Iterable[str]) -> list[Column]:

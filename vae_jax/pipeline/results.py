@@ -47,7 +47,7 @@ def describe(
         "title": Path(config.workdir).name,
         "command": f"python run.py --flagfile={config.workdir}/{workdir.FLAGS_FILE}",
         "sweep": list(config.sweep),
-        "dataset": dataclasses.asdict(dataset.record) | splits | shown,
+        "dataset": dataclasses.asdict(build.provenance(dataset)) | splits | shown,
         "flags": as_flags(config),
         "runs": rows,
         "kl_per_latent": [row.get("kl_per_latent") for row in rows],

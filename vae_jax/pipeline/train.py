@@ -201,8 +201,8 @@ class _Training:
             return self.checkpoints.restore(self.start, state)
         except DamagedError as error:
             raise InputError(
-                f"--workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
-                "the version of vae_jax that wrote it, or give another --workdir"
+                f"workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
+                "the version of vae_jax that wrote it, or give another workdir"
             ) from None
 
     def _train(self, state: TrainState, progress: TrainingProgress) -> TrainedGroup:
