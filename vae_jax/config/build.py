@@ -16,6 +16,7 @@ from vae_jax.models.networks import Network
 from vae_jax.models.posteriors import PosteriorFamily, Stacked
 from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
+from vae_jax.objectives import FIXED
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import is_name, static_settings
@@ -127,7 +128,12 @@ def _real() -> str:
 def _name_of(kind: str, own: object) -> str:
     """Return the name of a member in its registry, of several the first, or MODULE:CLASS."""
     family = type(own)
-    names = [name for name, each in KINDS[kind].items() if each is family]
+    fixed = FIXED if kind == "objective" else {}
+    names = [
+        name
+        for name, each in KINDS[kind].items()
+        if each is family and all(getattr(own, n) == v for n, v in fixed.get(name, {}).items())
+    ]
     path = f"{family.__module__}:{family.__qualname__}"
     if names or (is_name({}, path) and find(kind, path) is family):
         return (*names, path)[0]

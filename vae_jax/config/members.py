@@ -32,7 +32,7 @@ SEVERAL = ("regularizer", "evaluate")
 """Kinds of which a run may have several; the flag ``regularizer`` adds those from outside."""
 
 
-def find(kind: str, name: str) -> type:
+def find(kind: str, name: str) -> Any:
     """Return the class of a member.
 
     Args:
