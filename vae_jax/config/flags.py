@@ -203,7 +203,6 @@ OWN: tuple[Flag, ...] = (
         (),
         keys_of({}),
         "further penalties from outside of the package",
-        is_sweepable=False,
     ),
     _flag("optimizer", "adam", key_of(KINDS["optimizer"]), "optimizer of all parameters"),
     _flag("num_steps", 5000, whole(1), "updates", changes_run=False),

@@ -1,6 +1,7 @@
 """Members that flags name: the registry of each kind, and those that a command line chooses."""
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -109,11 +110,13 @@ def chosen(values: Mapping[str, Any]) -> Chosen:
 def swept(texts: Iterable[str]) -> Chosen:
     """Return the members that texts of ``--sweep`` name, without names that are none.
 
+    Values are separated by commas, or, where one value names several, by slashes.
+
     Example:
         >>> [member.__name__ for _, member in swept(["beta=1,4", "prior=normal,mixtur,flow"])]
         ['StandardNormal', 'FlowPrior']
     """
     named = (text.partition("=") for text in texts)
-    pairs = ((kind, name) for kind, _, names in named for name in names.split(","))
+    pairs = ((kind, name) for kind, _, names in named for name in re.split("[,/]", names))
     known = ((kind, name) for kind, name in pairs if is_name(KINDS.get(kind, {}), name))
     return tuple((kind, find(kind, name)) for kind, name in known if kind in KINDS)

@@ -107,6 +107,10 @@ def _fields_of_unused_penalties(config: Config) -> dict[str, str]:
         if name not in used:
             settings = fields_of(family) - set(family.strengths())
             reasons |= dict.fromkeys(settings, f"without a weight of {name}")
+    elsewhere = [own for kind, own in config.known if kind == "regularizer"]
+    for family in set(elsewhere) - set(known_penalties(config).values()):
+        path = f"{family.__module__}:{family.__qualname__}"
+        reasons |= dict.fromkeys(fields_of(family), f"without --regularizer={path}")
     if not used.keys() & set(config.regularizer):
         families = [find("regularizer", each) for each in config.regularizer]
         weights = [f"--{name}" for family in families for name in family.strengths()]
