@@ -8,6 +8,7 @@ setting of the same name, the declaration of the chosen one holds.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -202,7 +203,6 @@ OWN: tuple[Flag, ...] = (
         (),
         keys_of({}),
         "further penalties from outside of the package",
-        is_sweepable=False,
     ),
     _flag("optimizer", "adam", key_of(KINDS["optimizer"]), "optimizer of all parameters"),
     _flag("num_steps", 5000, whole(1), "updates", changes_run=False),
@@ -505,6 +505,20 @@ def as_text(value: Any) -> str:
         ('400,200', '0.5')
     """
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def with_dashes(text: str, flags: Mapping[str, Flag] = FLAGS) -> str:
+    """Return a message with dashes before each flag that it writes as ``NAME=VALUE``.
+
+    Only the command line speaks of flags: what Python calls too names its settings without dashes.
+    A name inside of a value, as in a path, stays.
+
+    Example:
+        >>> with_dashes("beta=-1: must be at least 0; give seed=0, or data/seed=1")
+        '--beta=-1: must be at least 0; give --seed=0, or data/seed=1'
+    """
+    names = "|".join(sorted(flags, key=len, reverse=True))
+    return re.sub(rf"(?<![\w\-=/.,:~'\"])(?=(?:{names})=\S)", "--", text)
 
 
 def help_text(flags: Mapping[str, Flag] = FLAGS) -> str:

@@ -61,7 +61,7 @@ def load_run(folder: str | Path) -> Study:
             setting="workdir",
             value=folder,
             problem="holds no runs",
-            advice="give a folder that --workdir or study.save has filled",
+            advice="give the workdir of a run, or a folder of study.save",
         )
     found = _results(folder)
     lines = _lines(folder)

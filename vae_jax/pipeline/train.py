@@ -199,8 +199,8 @@ class _Training:
             state = self.checkpoints.restore(self.start, state)
         except DamagedError as error:
             raise InputError(
-                f"--workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
-                "the version of vae_jax that wrote it, or give another --workdir"
+                f"workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
+                "the version of vae_jax that wrote it, or give another workdir"
             ) from None
         action = "finished" if loop.is_finished(self.spec, state, num_steps) else "resuming"
         ended = sum(step >= 0 for step in self._stopped(state))
