@@ -218,6 +218,7 @@ def scored():
         lambda plot: plot.interpolations(is_spherical=True),
         lambda plot: plot.curves(),
         lambda plot: plot.heat("beta", "latent_size", "test_nll"),
+        lambda plot: vae_jax.show_images({"one": DATA.test[:3], "two": DATA.test[:3] / 255}),
     ],
 )
 def test_a_notebook_shows_what_a_plot_returns(scored, draw):
@@ -262,3 +263,20 @@ def test_vectors_of_real_numbers_are_trained_saved_asked_and_drawn(tmp_path):
     with pytest.raises(InputError, match="the data are reals"):
         run.encode(x.astype(np.uint8))
     assert study.plot.reconstructions()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_rows_of_images_are_drawn_in_one_scale_under_their_names():
+    gray = np.full((2, 4, 4, 1), 51, np.uint8)
+    figure = vae_jax.show_images({"pixels": gray, "numbers": gray / 255}, "both")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["pixels", "numbers"]
+    canvas = np.asarray(axes.images[0].get_array())
+    assert set(np.unique(canvas)) == {51, 255}  # and the white between the images
+
+
+@pytest.mark.parametrize(
+    "rows", [{}, {"a": DATA.test[:3], "b": DATA.test[:2]}, {"a": DATA.test[0]}, {"a": []}]
+)
+def test_rows_of_images_that_make_no_grid_are_refused(rows):
+    with pytest.raises(InputError, match="rows"):
+        vae_jax.show_images(rows)

@@ -182,6 +182,43 @@ class StudyPlots:
         return shown.images, shown.labels if one.model.num_classes else None
 
 
+def show_images(rows: Mapping[str, Any], title: str = "") -> "Figure":
+    """Draw rows of images, each beside its name: to look at several models side by side.
+
+    Args:
+        rows: images by the name of their row, ``[n, height, width, channels]``, uint8 or in [0, 1]
+            (what is outside is cut off); the same number in each.
+        title: title of the figure.
+
+    Returns:
+        A figure of matplotlib, which a notebook shows and ``savefig`` writes.
+
+    Raises:
+        InputError: no rows, or rows of different shapes.
+
+    Example:
+        >>> import vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> figure = vae_jax.show_images({"train": data.train[:8], "test": data.test[:8]}, "Digits")
+        >>> figure.axes[0].get_title(loc="left")
+        'Digits'
+    """
+    arrays = {name: np.asarray(images) for name, images in rows.items()}
+    shapes = {images.shape for images in arrays.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 4 or 0 in next(iter(shapes)):
+        raise InputError(
+            setting="rows",
+            value={name: images.shape for name, images in arrays.items()},
+            problem="are no rows of equally many images of one shape",
+            advice="give arrays [n, height, width, channels] by name",
+        )
+    scaled = [
+        images / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+        for images in arrays.values()
+    ]
+    return _plots().image_rows(None, np.stack(scaled), list(arrays), title)
+
+
 def _pictures(one: TrainedRun, images: Any) -> np.ndarray:
     """Return x of any kind as pictures that a figure draws."""
     images = np.asarray(images)
