@@ -19,6 +19,7 @@ from vae_jax.models import inputs, paths
 from vae_jax.pipeline import draw, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
 from vae_jax.reporting import conclusions, report, table
+from vae_jax.reporting.study_page import Material
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_value, whole
@@ -169,7 +170,7 @@ class StudyPlots:
         best = table.best(self.rows)
         _plots()  # refuses without matplotlib
         with tempfile.TemporaryDirectory() as folder:
-            drawn = []
+            drawn, pictures = [], {}
             if best is not None:
                 one = self.best()
                 shown = draw.shown_images(one.binarize, self.data())
@@ -179,8 +180,9 @@ class StudyPlots:
                         *(Path(folder), models, shown, self.rows, list(self.swept)),
                         evaluated=self._columns().values(),
                     )
+                    pictures = figures.draw_pictures(models, shown, self.rows, list(self.swept))
                 drawn += figures.draw(Path(folder), one.trained, shown, self.metrics, best)
-            report.write(Path(path), found, drawn)
+            report.write(Path(path), found, drawn, Material(self.metrics, pictures))
         return Path(path)
 
     def _check_swept(self, figure: str, names: Sequence[str]) -> None:

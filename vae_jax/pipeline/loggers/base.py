@@ -106,7 +106,7 @@ def opened(names: Sequence[str]) -> Iterator[list[Logger]]:
         InputError: one cannot be imported, or lacks something.
     """
     classes = [
-        contract.outside_class(f"--loggers={name}", name, Logger, is_spec=False) for name in names
+        contract.outside_class(f"loggers={name}", name, Logger, is_spec=False) for name in names
     ]
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(each()) for each in classes]
