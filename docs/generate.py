@@ -26,7 +26,8 @@ import what_combines  # noqa: E402
 import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
 from vae_jax.config.flags import FLAGS, as_text  # noqa: E402
-from vae_jax.config.members import KINDS  # noqa: E402
+from vae_jax.config.members import KINDS, LOGGERS  # noqa: E402
+from vae_jax.contract import outside  # noqa: E402
 from vae_jax.data import Provenance  # noqa: E402
 from vae_jax.evaluation import columns  # noqa: E402
 from vae_jax.evaluation.columns import Column  # noqa: E402
@@ -167,6 +168,7 @@ def _registries() -> dict[str, tuple[str, Mapping[str, Any]]]:
     return chosen | {
         "Regularizers": ("a positive weight (others: `--regularizer`)", REGULARIZERS),
         "Evaluators": ("`--evaluate`", EVALUATORS),
+        "Loggers": ("`--loggers`", {name: outside(name, path) for name, path in LOGGERS.items()}),
     }
 
 

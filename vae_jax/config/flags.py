@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vae_jax.config.members import KINDS, SPECS, Chosen, chosen, swept
+from vae_jax.config.members import KINDS, LOGGERS, SPECS, Chosen, chosen, swept
 from vae_jax.data.encodings import CHOICES as ENCODING_CHOICES
 from vae_jax.data.image_folder import IMAGE_MODES
 from vae_jax.evaluation import columns
@@ -298,8 +298,8 @@ OWN: tuple[Flag, ...] = (
     _flag(
         "loggers",
         (),
-        keys_of({}),
-        "further loggers from outside of the package",
+        keys_of(LOGGERS, or_none=True),
+        "loggers beside metrics.jsonl and, where tensorboardX is installed, tensorboard",
         changes_run=False,
     ),
     _flag("compilation_cache", "", TEXT, "folder of compiled programs, or none", changes_run=False),

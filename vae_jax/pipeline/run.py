@@ -113,8 +113,7 @@ def _publish(
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
     for logger in further:
-        with failures.caught(f"results in {type(logger).__name__}"):
-            logger.finish(found, drawn)
+        logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:

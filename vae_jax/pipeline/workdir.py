@@ -6,8 +6,10 @@ that was taken nothing is deleted or replaced but what was written here (:func:`
 
 import contextlib
 import errno
+import json
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,8 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLAN_FILE = "plan.json"
 """Name of the plan of a study, in :data:`CHECKPOINTS`."""
+STUDY_FILE = "study.json"
+"""Name of the file with a study's identifier, in :data:`CHECKPOINTS`."""
 GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
@@ -170,6 +174,21 @@ def write_flags(workdir: Path, config: Config) -> None:
     """Write ``flags.txt``, the flags that repeat the run or study."""
     lines = as_lines(config.replace(**_ONE_OFF))
     files.write_text(workdir / FLAGS_FILE, "\n".join(lines) + "\n")
+
+
+def study_id(workdir: Path) -> str:
+    """Return the identifier of a study, which is drawn when it is first asked for and then kept.
+
+    A copy of a workdir has the same. One that cannot be read is drawn anew.
+    """
+    path = workdir / CHECKPOINTS / STUDY_FILE
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(path.read_text(encoding="utf-8"))["id"]
+        if re.fullmatch(r"[0-9a-f]{12}", found):
+            return found
+    drawn = uuid.uuid4().hex[:12]
+    files.write_json(path, {"id": drawn})
+    return drawn
 
 
 def changes(workdir: Path, config: Config) -> list[str]:
