@@ -99,19 +99,20 @@ def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
     return lambda shared, *mapped: on_all(shared, mapped)
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "layout"))
+@functools.partial(jax.jit, static_argnames=("spec", "encoding", "layout"))
 def init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    encoding: str = "pixels",
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
     """Return :func:`vae_jax.training.step.init` of all runs; every array is ``[runs, ...]``."""
 
     def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
-        return step.init(spec, hparams, *shared)
+        return step.init(spec, hparams, *shared, encoding)
 
     return over_runs(start, layout)((data_mean, examples), hparams)
 
