@@ -4,8 +4,12 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 import pytest
 
+import vae_jax
+from tests.laplace_posterior import LaplaceFamily
+from tests.oracles import tiny_data
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.config.members import KINDS
@@ -62,3 +66,16 @@ def test_a_batch_of_any_size_goes_through_every_member(kind, name, unchecked):
             *arguments,
         )
         assert {leaf.shape[0] for leaf in jax.tree.leaves(found)} == {n}
+
+
+def test_codes_of_a_posterior_that_is_no_gaussian_have_its_variances_and_its_own_names(tmp_path):
+    data = tiny_data()
+    model = vae_jax.VAE(data.event_shape, 3, vae_jax.MLP((4,)), LaplaceFamily())
+    hparams = vae_jax.HParams.of(latent_size=2)
+    params = model.init(hparams, jnp.full(data.event_shape, 0.5))
+    trained = TrainedVAE(model, hparams, params)
+    found = np.load(export.write_codes(tmp_path / "codes.npz", trained, data, "none"))
+    q = trained.encode(data.test)
+    for name, own in (("codes", q.mean), ("log_var", q.log_var), ("log_scale", q.log_scale)):
+        np.testing.assert_allclose(found[f"test_{name}"], own[:, :2], rtol=1e-5)
+    np.testing.assert_allclose(found["test_log_var"], 2 * found["test_log_scale"] + np.log(2.0))

@@ -3,7 +3,7 @@
 ``exports/RUN/`` of a workdir holds what ``--export`` names:
 
 =========================  ========================================================================
-``codes.npz``              of each split: centers of q(z|x), log-variances where q has them, labels
+``codes.npz``              of each split: centers of q(z|x), its other parameters, labels
 ``weights.safetensors``    all parameters, by their names in the tree; flags and row as metadata
 ``encode.stablehlo``       x ``[n, *event]`` in [0, 1] -> code ``[n, latent_size]`` (and log_var)
 ``decode.stablehlo``       z ``[n, latent_size]`` -> E[x|z] ``[n, *event]``
@@ -48,6 +48,7 @@ FUNCTIONS: tuple[Function, ...] = ("encode", "decode", "sample")
 """Functions of a run that can be exported."""
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Platforms for which the functions are lowered."""
+_NO_PARAMETERS = ("mean", "log_var", "latent_mask")
 
 
 def export(
@@ -111,10 +112,11 @@ def write(
 
 
 def write_codes(path: Path, trained: TrainedVAE, data: Dataset, binarize: str) -> Path:
-    """Write the posteriors' centers and log-variances of every split, with labels, as ``.npz``.
+    """Write the posteriors' centers and parameters of every split, with labels, as ``.npz``.
 
-    The arrays are ``train_codes``, ``train_log_var`` (where q(z|x) has variances of single
-    latents), ``train_labels`` (where the data have labels), and so on for ``valid`` and ``test``.
+    The arrays are ``train_codes``; where q(z|x) is a product of single latents ``train_log_var``,
+    and its further parameters by their names, as ``train_log_scale``; ``train_labels`` where the
+    data have labels; and so on for ``valid`` and ``test``.
     """
     arrays: dict[str, np.ndarray] = {}
     for split in SPLITS:
@@ -242,7 +244,7 @@ def write_latents(path: Path, trained: TrainedVAE, data: Dataset, binarize: str)
 def encode_pixels(
     trained: TrainedVAE, pixels: np.ndarray, labels: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Return ``codes`` and, where q(z|x) has them, ``log_var`` and ``kl`` of images.
+    """Return ``codes`` and, where q(z|x) has them, ``log_var``, ``kl`` and its own parameters.
 
     Args:
         trained: model of a run.
@@ -268,6 +270,14 @@ def _encoded(
     model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> dict[str, Any]:
     q = model.encode(hparams, params, batches.as_observations(pixels), y)
-    found = {"codes": q.center} | ({"log_var": q.log_var} if isinstance(q, LatentDensities) else {})
+    found = {"codes": q.center}
+    if isinstance(q, LatentDensities):
+        found |= {"log_var": q.log_var} | _parameters(q)
     kl = model.prior_at(hparams, params, y).kl(q) if model.posterior.has_density else None
     return found | ({} if kl is None or kl.per_latent is None else {"kl": kl.per_latent})
+
+
+def _parameters(q: LatentDensities) -> dict[str, Any]:
+    """Return the parameters of q(z|x) beside mean and log-variance, by the names of its fields."""
+    fields = getattr(q, "_asdict", dict)()
+    return {name: own for name, own in fields.items() if name not in _NO_PARAMETERS}
