@@ -58,6 +58,8 @@ INTERFACES: dict[str, tuple[type, ...]] = {
 """Base class of each kind of member; the other classes of its module are what a member is given."""
 
 WORKDIR = {
+    "runs.txt": "in place of `flags.txt` in a study that `study.save` wrote and whose runs are no "
+    "product of values: the settings of each run, and how to go on",
     "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
     "run",
     "metrics.jsonl": "one line per run and interval: step, run, seconds, `train_*` and `valid_*` "

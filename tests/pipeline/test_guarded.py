@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 from tests.pipeline.small import SHORT, read_metrics, without_seconds
+from vae_jax.config.command_line import parse
 from vae_jax.config.members import LOGGERS
 from vae_jax.contract import outside_class
 from vae_jax.pipeline import loggers
@@ -128,8 +129,6 @@ def test_tensorboard_is_not_written_twice_where_it_is_named():
     with pytest.raises(
         InputError, match=r"^--loggers=tensorbord: must be .*some of tensorboard, wandb"
     ):
-        from vae_jax.config.command_line import parse
-
         parse(["--loggers=tensorbord"])
 
 

@@ -10,16 +10,18 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vae_jax.config.flags import Config
-from vae_jax.config.sweeps import as_lines
+from vae_jax.config.sweeps import as_lines, runs_as_lines
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
 
 FLAGS_FILE = "flags.txt"
+RUNS_FILE = "runs.txt"
+"""Name of the file that stands for :data:`FLAGS_FILE` where no command line gives the runs."""
 METRICS_FILE = "metrics.jsonl"
 RESULTS_TABLE = "results.csv"
 RESULTS_FILE = "results.json"
@@ -37,7 +39,7 @@ GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE),
+    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 
@@ -189,6 +191,12 @@ def study_id(workdir: Path) -> str:
     drawn = uuid.uuid4().hex[:12]
     files.write_json(path, {"id": drawn})
     return drawn
+
+
+def write_runs(workdir: Path, configs: Sequence[Config]) -> None:
+    """Write ``runs.txt``, the settings of runs that no command line gives."""
+    lines = runs_as_lines([config.replace(**_ONE_OFF) for config in configs])
+    files.write_text(workdir / RUNS_FILE, "\n".join(lines) + "\n")
 
 
 def changes(workdir: Path, config: Config) -> list[str]:
