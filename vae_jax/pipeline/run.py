@@ -21,6 +21,7 @@ from vae_jax.pipeline import (
     console,
     draw,
     evaluate,
+    explore,
     export,
     loggers,
     results,
@@ -106,6 +107,9 @@ def _publish(
     results.write(config, rows, swept, found)
     with failures.caught(workdir.REPORT_FILE):
         report.write(folder / workdir.REPORT_FILE, found, drawn)
+    if config.explorer == "auto":
+        with failures.caught(workdir.EXPLORER_FILE):
+            explore.write(config, trained, dataset, found)
     exported: list[Path] = []
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
@@ -117,6 +121,8 @@ def _publish(
     if failures.sentences:
         print(f"{len(failures.sentences)} part(s) are missing; all else is in {folder}")
     print(f"report: {folder / workdir.REPORT_FILE}")
+    if config.explorer == "auto":
+        print(f"explorer: {folder / workdir.EXPLORER_FILE}")
 
 
 @contextlib.contextmanager
