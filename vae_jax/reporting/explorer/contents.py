@@ -263,10 +263,10 @@ def _largest_error(
     shaped = jnp.asarray(outputs.reshape(len(codes), *params["output_bias"].shape))
     axes = () if len(model.event_shape) == 3 else (event_axes(len(model.event_shape)),)
     own = model.likelihood(hparams, params.get("likelihood", {}), shaped, *axes).mean()
-    error = float(np.max(np.abs(np.asarray(own) - np.asarray(trained.generate(codes, y)))))
-    if not math.isfinite(error):
-        raise UnsupportedError("its weights or images are not finite numbers of 16 bits")
-    return error
+    difference = np.abs(np.asarray(own) - np.asarray(trained.generate(codes, y)))
+    if not (np.isfinite(outputs).all() and np.isfinite(difference).all()):
+        raise UnsupportedError("its weights are not finite as numbers of 16 bits")
+    return float(difference.max())
 
 
 def _columns(

@@ -23,7 +23,7 @@ from vae_jax.models.priors import (
     UniformOnSphere,
     UnitNormal,
 )
-from vae_jax.models.vae import TrainedVAE
+from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.reporting import format
 from vae_jax.reporting.explorer.layers import UnsupportedError
 from vae_jax.reporting.explorer.packing import pack
@@ -101,7 +101,7 @@ def prior(trained: TrainedVAE) -> dict[str, Any]:
         name = "a normal distribution of each class, p(z|y)"
         return _gaussians("classes", name, means, log_vars)
     y = jnp.zeros(1, int) if model.prior.needs_labels else None
-    distribution = model.prior_at(hparams, params, y)
+    distribution = _prior_at(model, hparams, params, y)
     for own, make in _PRIORS.items():
         if type(distribution) is own:
             return make(trained, distribution, used)
@@ -161,11 +161,14 @@ def _draws(trained: TrainedVAE, used: int) -> dict[str, Any]:
     model, hparams, params = trained
     y = jnp.arange(NUM_DRAWS) % model.num_classes if model.prior.needs_labels else None
     key = rng.stream(hparams.seed, "generate", 2)
-    z = np.asarray(model.sample_prior(hparams, params, key, NUM_DRAWS, y))[:, :used]
+    z = np.asarray(_sample_prior(model, hparams, params, key, NUM_DRAWS, y))[:, :used]
     name = f"{NUM_DRAWS} draws that the model made from its prior when this page was written"
     labels = {} if y is None else {"labels": y.tolist()}
     return {"kind": "draws", "name": name, "z": pack(z)} | labels
 
+
+_prior_at = jax.jit(VAE.prior_at, static_argnums=0)
+_sample_prior = jax.jit(VAE.sample_prior, static_argnums=(0, 4))
 
 _PRIORS: dict[type, Callable[[TrainedVAE, Any, int], dict[str, Any]]] = {
     UnitNormal: _normal,
