@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EvalContext
@@ -23,10 +26,15 @@ def write(
         data: data that they were trained on.
         results: contents of ``results.json``.
     """
-    contexts = {
-        run: EvalContext(model, data, done.spec.binarize)
+    models = {
+        run: (model, done.spec.binarize)
         for done in trained
         for run, model in draw.models_of(done).items()
     }
-    path = Path(config.workdir) / workdir.EXPLORER_FILE
-    explorer.write(path, results, contexts.__getitem__)
+
+    def context_of(run: int) -> EvalContext:
+        model, binarize = models[run]
+        hparams = jax.tree.map(jnp.asarray, model.hparams)  # its arrays are on the host
+        return EvalContext(model._replace(hparams=hparams), data, binarize)
+
+    explorer.write(Path(config.workdir) / workdir.EXPLORER_FILE, results, context_of)
