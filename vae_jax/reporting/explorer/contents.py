@@ -6,6 +6,7 @@ runs as there is room for, the best first; of the others the page shows the numb
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -76,8 +77,9 @@ def contents(results: Mapping[str, Any], context_of: ContextOf) -> dict[str, Any
         context_of: gives a run with its data.
     """
     rows, swept = results["runs"], list(results.get("swept", ()))
-    ranked = [row["run"] for row in table.ranking(rows)] or [row["run"] for row in rows]
+    ranked = _ranked(rows, swept)
     runs, examples, left_out = _runs(rows, ranked, context_of)
+    shown_columns = _columns(results, rows, swept) if swept else []
     some = context_of(ranked[0])
     shown = examples or {some.binarize: Examples.of(some)}
     first = next(iter(shown.values()))
@@ -94,10 +96,25 @@ def contents(results: Mapping[str, Any], context_of: ContextOf) -> dict[str, Any
         "order": [run for run in ranked if str(run) in runs],
         "left_out": left_out,
         "swept": swept,
-        "rows": [_of_row(row, swept) for row in rows] if swept else [],
-        "columns": _columns(results, rows, swept) if swept else [],
+        "rows": [_of_row(row, swept, shown_columns) for row in rows] if swept else [],
+        "columns": shown_columns,
         "axes": {name: list(map(format.setting, table.values(rows, name))) for name in swept},
     }
+
+
+def _ranked(rows: Sequence[Row], swept: Sequence[str]) -> list[int]:
+    """Return the runs in the order in which they are given room.
+
+    First the best run of each setting, the best setting first, then the second of each, and so on:
+    runs that differ in the seed alone show the same thing. All runs where all diverged.
+    """
+    places: dict[int, tuple[int, int]] = {}
+    seen: Counter[tuple[str, ...]] = Counter()
+    for rank, row in enumerate(table.ranking(rows)):
+        setting = tuple(format.setting(row.get(name)) for name in table.axes(swept))
+        places[row["run"]] = seen[setting], rank
+        seen[setting] += 1
+    return sorted(places, key=places.__getitem__) or [row["run"] for row in rows]
 
 
 def _classes(context: EvalContext) -> list[dict[str, Any]]:
@@ -183,10 +200,10 @@ def _left_out(
             sentences.append(f"Its decoder would take {largest:.0f} MB, and {limit}.")
         else:
             sentences.append(
-                f"{len(found)} of {num_runs} runs are here with their decoders, the best first; "
-                f"{limit}. The others are in the table with their numbers."
+                f"{len(found)} of {num_runs} runs are here with their decoders, the best of each "
+                f"setting first; {limit}. The others are in the table with their numbers."
             )
-    num_diverged = num_runs - len(sizes) - len(reasons)
+    num_diverged = num_runs - len({*sizes, *reasons})
     if num_diverged:
         sentences.append(f"{num_diverged} runs diverged.")
     return sentences
@@ -289,9 +306,10 @@ def _differs(rows: Sequence[Row], name: str) -> bool:
     return name != "run" and len(numbers) > 1
 
 
-def _of_row(row: Row, swept: Sequence[str]) -> dict[str, Any]:
+def _of_row(row: Row, swept: Sequence[str], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the table of a study needs of a row: settings as text, and the numbers."""
-    numbers = {name: value for name, value in row.items() if table.is_number(value)}
+    own = {column["name"]: row.get(column["name"]) for column in shown}
+    numbers = {name: value for name, value in own.items() if table.is_number(value)}
     return {
         "run": row["run"],
         "settings": {name: format.setting(row.get(name)) for name in swept},

@@ -29,7 +29,7 @@ const state = {
 const readRuns = {};
 
 function runOf(number) {
-  return (readRuns[number] ??= readRun(CONTENTS.runs[number]));
+  return (readRuns[number] ??= readRun(JSON.parse(element(`run-${number}`).textContent)));
 }
 
 /** Returns a run with its arrays as numbers. */
@@ -406,7 +406,7 @@ function makeHeat() {
   const column = CONTENTS.columns.find(({ name }) => name === element("term").value);
   const unit = column && column.unit ? `In ${column.unit}. ` : "";
   element("heat-note").textContent =
-    `${unit}Darker is larger. In italics: runs without their decoder here. L and R: the runs shown.`;
+    `${unit}Darker is larger. In brackets: runs whose decoder is not in this file. L and R: the runs shown.`;
 }
 
 /** Returns the cell of a run: its number, shaded by its place in the range. */
@@ -417,16 +417,18 @@ function heatCell(row, [low, high]) {
   const share = high > low && Number.isFinite(value) ? (value - low) / (high - low) : 0;
   const sides = [["L", state.left], ["R", state.right]].filter(([, run]) => run && run.run === row.run);
   const marks = sides.map(([mark]) => ` ${mark}`).join("");
+  const text = Number.isFinite(value) ? textOf(value) : `run ${row.run}`;
+  const isHere = CONTENTS.order.includes(row.run);
   const button = make("button", {
     type: "button",
-    textContent: (Number.isFinite(value) ? textOf(value) : `run ${row.run}`) + marks,
-    disabled: !(row.run in CONTENTS.runs),
+    textContent: (isHere ? text : `(${text})`) + marks,
+    disabled: !isHere,
     title: `run ${row.run}`,
   });
   button.dataset.run = row.run;
   button.setAttribute("aria-pressed", String(sides.length > 0));
-  button.style.background = `hsl(209 60% ${Math.round(94 - 62 * share)}%)`;
-  button.style.color = share > 0.45 ? "#fff" : "#12202c";
+  button.style.background = `hsl(209 60% ${Math.round(94 - 64 * share)}%)`;
+  button.style.color = share > 0.62 ? "#fff" : "#12202c";
   button.addEventListener("click", () => chooseRun(row.run));
   cell.append(button);
   return cell;

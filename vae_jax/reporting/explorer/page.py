@@ -34,23 +34,32 @@ def document(held: Mapping[str, Any]) -> str:
     """Return the page that holds these contents.
 
     Data are text to the browser: JSON in which no ``<`` can end the element around it, and which
-    the scripts show as text alone. Its policy lets nothing be loaded, and no other script run.
+    the scripts show as text alone. Each run is an element of its own, read when it is first shown.
+    The page's policy lets nothing be loaded, and no other script run.
 
     Example:
-        >>> page = document({"title": "</script><b>"})
+        >>> page = document({"title": "</script><b>", "runs": {}})
         >>> "</script><b>" in page, "&lt;/script&gt;&lt;b&gt;: explorer</title>" in page
         (False, True)
     """
     script = "\n".join(map(_text, SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    data = json.dumps(files.finite(held), allow_nan=False, separators=(",", ":"))
+    data = {"contents": {name: value for name, value in held.items() if name != "runs"}}
+    data |= {f"run-{number}": run for number, run in held["runs"].items()}
     return Template(_text("page.html")).substitute(
         title=escape(f"{held['title']}: explorer"),
         digest=digest,
         style=_text("page.css"),
-        data=data.replace("<", "\\u003c"),
+        data="\n".join(_element(name, value) for name, value in data.items()),
         script=script,
     )
+
+
+def _element(name: str, value: Any) -> str:
+    """Return JSON in an element that no browser runs."""
+    text = json.dumps(files.finite(value), allow_nan=False, separators=(",", ":"))
+    text = text.replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def _text(name: str) -> str:
