@@ -74,6 +74,8 @@ WORKDIR = {
     "figures": "the pictures of the report as PNG files",
     "tensorboard": "the learning curves as TensorBoard events",
     "report.html": "the page to read: summary, diagnostics, tables and figures",
+    "explorer.html": "the latent space to touch: the decoder runs in the page; see "
+    "[Explore the latent space](../how-to/explorer.md)",
 }
 
 

@@ -1,6 +1,8 @@
 """Studies trained from Python: go on without a break, become workdirs, refuse what is no bound."""
 
 import dataclasses
+import json
+import re
 
 import jax
 import numpy as np
@@ -224,6 +226,15 @@ def test_the_bar_of_a_notebook_shows_steps_and_terms():
 def scored():
     grid = vae_jax.grid(beta=[0.1, 4.0], latent_size=[2, 3])
     return vae_jax.ablate(SPEC, grid, DATA, 2)
+
+
+def test_a_study_from_python_writes_its_explorer(scored, tmp_path):
+    path = scored.plot.explorer(tmp_path / "page.html")
+    held = re.findall(r'id="contents">(.*?)</script>', path.read_text(encoding="utf-8"))
+    found = json.loads(held[0])
+    assert found["order"][0] == scored.best.run
+    assert len(found["rows"]) == len(scored)
+    assert found["axes"].keys() == set(scored.swept)
 
 
 @pytest.mark.parametrize(

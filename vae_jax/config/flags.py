@@ -296,6 +296,13 @@ OWN: tuple[Flag, ...] = (
         changes_run=False,
     ),
     _flag(
+        "explorer",
+        "auto",
+        one_of("auto", "none"),
+        "explorer.html, a page in which decoders run; auto: written",
+        changes_run=False,
+    ),
+    _flag(
         "loggers",
         (),
         keys_of(LOGGERS, or_none=True),
@@ -332,8 +339,8 @@ clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema keep patience 
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
-gap_examples gap_steps factor_values num_samples export export_runs loggers compilation_cache
-restart debug_nans
+gap_examples gap_steps factor_values num_samples export export_runs explorer loggers
+compilation_cache restart debug_nans
 """
 """Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
 from outside, follows the last one of its kind; nothing needs to be added."""

@@ -26,6 +26,7 @@ METRICS_FILE = "metrics.jsonl"
 RESULTS_TABLE = "results.csv"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
+EXPLORER_FILE = "explorer.html"
 FIGURES = "figures"
 EVALUATIONS = "evaluations"
 EXPORTS = "exports"
@@ -39,11 +40,10 @@ GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE),
+    *(EXPLORER_FILE, EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 
-_TAKEN_OUT = ("explorer.html",)  # what may be made of a workdir later
 _OF_DISKS = ("lost+found", "Thumbs.db", "desktop.ini")
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},
@@ -82,7 +82,7 @@ def refuse_foreign(workdir: Path) -> list[str]:
             f"workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
             "folder; put a copy of what it leads to there (cp -rL), or give another workdir"
         )
-    ours = (*CONTENTS, *_TAKEN_OUT, *_OF_DISKS)
+    ours = (*CONTENTS, *_OF_DISKS)
     return [name for name in names if not name.startswith(".") and name not in ours]
 
 
@@ -124,7 +124,7 @@ def _own_paths(workdir: Path, names: list[str]) -> Iterator[Path]:
     hidden = re.compile(r"\.(lock.*|.*\.tmp)")
     folders = []
     for name in names:
-        if name in (*CONTENTS, *_TAKEN_OUT) or hidden.fullmatch(name):
+        if name in CONTENTS or hidden.fullmatch(name):
             folders.append(workdir / name)
     while folders:
         path = folders.pop()
