@@ -30,6 +30,8 @@ def write(
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
 
+    Runs that are no product of values have ``runs.txt`` in place of ``flags.txt`` and of results.
+
     Args:
         folder: new or empty folder.
         parts: runs with the state of their optimizer.
@@ -61,15 +63,24 @@ def write(
     for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
         _write_state(group, state, metrics)
     loggers.JSONLinesLogger(folder).log(metrics)
-    config = _swept_config(list(itertools.chain(*configs)), swept)
+    runs = [number for part in parts for number in part.runs]
+    ordered = [
+        own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
+    ]
+    config = _swept_config(ordered, swept)
     if config is None:
-        return folder  # the runs are no product of values, so no command line repeats them
+        workdir.write_runs(folder, ordered)
+        return folder
     workdir.write_flags(folder, config)
     if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
         found = results.describe(config, data, list(rows), swept)
         found |= conclusions.conclude(found, metrics)
         results.write(config, list(rows), swept, found)
     return folder
+
+
+def _by_run(numbered: tuple[int, Config]) -> int:
+    return numbered[0]
 
 
 def _configs(
@@ -107,7 +118,8 @@ def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> 
 def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:
     """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
     values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
-    texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
+    marks = {name: "/" if isinstance(own[0], tuple) else "," for name, own in values.items()}
+    texts = tuple(f"{name}={marks[name].join(map(as_text, own))}" for name, own in values.items())
     config = configs[0].replace(sweep=texts)
     try:
         return config if sweeps.configs(config) == list(configs) else None

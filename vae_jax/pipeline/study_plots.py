@@ -15,10 +15,11 @@ from vae_jax import rng
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.models import inputs, paths
 from vae_jax.pipeline import draw, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
-from vae_jax.reporting import conclusions, report, table
+from vae_jax.reporting import conclusions, explorer, report, table
 from vae_jax.reporting.study_page import Material
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
@@ -183,6 +184,17 @@ class StudyPlots:
                     pictures = figures.draw_pictures(models, shown, self.rows, list(self.swept))
                 drawn += figures.draw(Path(folder), one.trained, shown, self.metrics, best)
             report.write(Path(path), found, drawn, Material(self.metrics, pictures))
+        return Path(path)
+
+    def explorer(self, path: str | Path) -> Path:
+        """Write the explorer, one page in which the decoders of the runs run; return its path."""
+        found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
+
+        def context_of(run: int) -> EvalContext:
+            one = self.runs(run)
+            return EvalContext(one.trained, self.data(), one.binarize)
+
+        explorer.write(Path(path), found, context_of)
         return Path(path)
 
     def _check_swept(self, figure: str, names: Sequence[str]) -> None:

@@ -82,18 +82,31 @@ def train_all(
             lambda: resume.resume_points(folder, groups, opened, may_restart=config.restart)
         )
         log = [*_open_loggers(config, groups, starts, stack), *further]
+        metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
         if distributed.is_first():
-            _start(further, config, groups, starts)
-        history = resume.History(loggers.read_whole(folder / workdir.METRICS_FILE))
+            _start(log, config, groups, starts, metrics)
+        history = resume.History(metrics)
         trained = []
         for group, checkpoints, start in zip(groups, opened, starts, strict=True):
             number = len(trained) + 1
             label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
             training = _Training(
-                *(config, dataset, stop, lock, group, checkpoints, start, history, log, label)
+                *(config, dataset, stop, lock, group, checkpoints, start, history),
+                *(log, further, label),
             )
             trained.append(training.run())
+            _report_saved(further, group, checkpoints)
+        for group, checkpoints in zip(groups, opened, strict=True):
+            checkpoints.wait()
+            _report_saved(further, group, checkpoints)
         return trained
+
+
+def _report_saved(further: Sequence[Logger], group: RunGroup, checkpoints: Checkpoints) -> None:
+    """Tell loggers which step the newest checkpoint holds."""
+    if further and distributed.is_first() and (steps := checkpoints.steps):
+        for logger in further:
+            logger.saved(group.runs, steps[-1])
 
 
 def seconds_of_start(trained: Sequence[TrainedGroup]) -> dict[str, float]:
@@ -119,21 +132,31 @@ def _open_loggers(
         metrics.open()
     opened: list[Logger] = [metrics]
     if libraries.is_installed("tensorboardX"):
-        opened.append(stack.enter_context(loggers.TensorBoardLogger(folder, steps)))
+        opened.append(stack.enter_context(loggers.TensorBoardLogger()))
     return opened
 
 
 def _start(
-    further: Sequence[Logger], config: Config, groups: list[RunGroup], starts: list[int]
+    log: Sequence[Logger],
+    config: Config,
+    groups: list[RunGroup],
+    starts: list[int],
+    metrics: Sequence[Row],
 ) -> None:
-    """Tell loggers from outside of the study that starts."""
+    """Tell the loggers of the study that starts, and what is logged of it."""
     swept = [axis.name for axis in sweeps.axes(config)]
     settings, steps = {}, {}
     for group, start in zip(groups, starts, strict=True):
         for run, own in zip(group.runs, group.configs, strict=True):
             settings[run], steps[run] = results.settings_of(own, swept), start
-    study = StartedStudy(Path(config.workdir), as_flags(config), settings, steps)
-    for logger in further:
+    folder = Path(config.workdir)
+    study = StartedStudy(
+        *(folder, as_flags(config), settings, steps),
+        id=workdir.study_id(folder) if config.loggers else "",
+        name=folder.resolve().name,
+        metrics=metrics,
+    )
+    for logger in log:
         logger.start(study)
 
 
@@ -150,7 +173,8 @@ class _Training:
         checkpoints: their checkpoints.
         start: step of the checkpoint to resume from, :data:`resume.FROM_SEEDS` for none.
         history: lines of ``metrics.jsonl`` when the training began.
-        loggers: logs of the workdir.
+        loggers: all loggers.
+        further: those of them that are told of checkpoints.
         label: name of the group in the terminal, empty where it is the only one.
     """
 
@@ -163,6 +187,7 @@ class _Training:
     start: int
     history: History
     loggers: Sequence[Logger]
+    further: Sequence[Logger]
     label: str
 
     @functools.cached_property
@@ -271,6 +296,7 @@ class _Training:
             InputError: the workdir is not this process's any more.
         """
         distributed.from_first(self.lock.check)
+        _report_saved(self.further, self.group, self.checkpoints)
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in output.rows]
         progress.advance(output.step, output.ms_per_step)
         if distributed.is_first():
@@ -331,6 +357,7 @@ class _Training:
             self.checkpoints.save(step, output.state, metadata)
         if is_stopping:
             self.checkpoints.wait()
+            _report_saved(self.further, self.group, self.checkpoints)
             self.stop.raise_if_wanted(
                 f"stopped at step {step:,}; the same command goes on from there"
             )

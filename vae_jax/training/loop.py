@@ -112,7 +112,7 @@ def initial_state(
         hparams,
         (jnp.asarray(mean, default_float()), _starting_examples(spec, data)),
     )
-    state = vectorized.init(spec, padded, *shared, layout=layout)
+    state = vectorized.init(spec, padded, *shared, data.encoding, layout=layout)
     return mesh.drop_padding(state, len(hparams.seed), layout.devices)
 
 

@@ -317,6 +317,7 @@ def init(
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    encoding: str = "pixels",
 ) -> TrainState:
     """Return the state before the first update.
 
@@ -325,9 +326,10 @@ def init(
         hparams: hyperparameters of one run.
         data_mean: mean of each dimension of x, from which the decoder's bias starts.
         examples: examples from which a prior with pseudo-inputs starts, where there is one.
+        encoding: encoding of the data.
     """
     zero = jnp.zeros((), jnp.int32)
-    params = spec.model.init(hparams, data_mean, examples)
+    params = spec.model.init(hparams, data_mean, examples, encoding)
     latent_mask = spec.model.latent_mask(hparams)
     for regularizer in spec.regularizers:
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)

@@ -106,6 +106,7 @@ def init(
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    encoding: str = "pixels",
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
@@ -115,7 +116,7 @@ def init(
     initial parameters differently.
     """
     plain = dataclasses.replace(spec, keep=selection.LAST, is_patient=False)
-    state = _init(plain, hparams, data_mean, examples, layout=layout)
+    state = _init(plain, hparams, data_mean, examples, encoding, layout=layout)
     return _with_record(spec, state, layout=layout) if spec.has_record else state
 
 
@@ -124,17 +125,18 @@ def _with_record(spec: TrainSpec, state: TrainState, *, layout: Layout) -> Train
     return over_runs(lambda shared, state: step.with_record(spec, state), layout)((), state)
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "layout"))
+@functools.partial(jax.jit, static_argnames=("spec", "encoding", "layout"))
 def _init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "*event"],
-    examples: Observations | None = None,
+    examples: Observations | None,
+    encoding: str,
     *,
     layout: Layout,
 ) -> TrainState:
     def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
-        return step.init(spec, hparams, *shared)
+        return step.init(spec, hparams, *shared, encoding)
 
     return over_runs(start, layout)((data_mean, examples), hparams)
 
