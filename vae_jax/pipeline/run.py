@@ -33,6 +33,7 @@ from vae_jax.pipeline import (
 from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
+from vae_jax.reporting.study_page import Material
 from vae_jax.runtime import compilation_cache, distributed
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import Failures
@@ -99,6 +100,7 @@ def _publish(
     results.write(config, rows, swept, found)
 
     drawn = draw.draw_figures(config, trained, dataset, rows, swept, failures)
+    pictures = draw.draw_pictures(trained, dataset, rows, swept, failures) if drawn else {}
     clock.lap("figures")
 
     found |= {"missing": failures.sentences}
@@ -106,7 +108,8 @@ def _publish(
     lock.check()
     results.write(config, rows, swept, found)
     with failures.caught(workdir.REPORT_FILE):
-        report.write(folder / workdir.REPORT_FILE, found, drawn)
+        metrics = loggers.read(folder / workdir.METRICS_FILE)
+        report.write(folder / workdir.REPORT_FILE, found, drawn, Material(metrics, pictures))
     if config.explorer == "auto":
         with failures.caught(workdir.EXPLORER_FILE):
             explore.write(config, trained, dataset, found)
@@ -114,8 +117,7 @@ def _publish(
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
     for logger in further:
-        with failures.caught(f"results in {type(logger).__name__}"):
-            logger.finish(found, drawn)
+        logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:
