@@ -1,8 +1,9 @@
 """Make the reference pages from the code, each time that the site is built (a hook of mkdocs).
 
 Flags and columns come from their declarations, members from their registries, streams, modules and
-classes from the package. By hand are only the sentences on files of a workdir, which nothing
-declares. A test asserts that no flag, column, file, public name or module is missing.
+classes from the package, chapters of the tutorial from their notebooks. By hand are only the
+sentences on files of a workdir, which nothing declares. A test asserts that no flag, column, file,
+public name or module is missing.
 """
 
 import ast
@@ -19,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # mkdocs looks in neither
 
+import notebooks  # noqa: E402
 import what_combines  # noqa: E402
 
 import vae_jax  # noqa: E402
@@ -92,7 +94,7 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages to the site (called by mkdocs)."""
     from mkdocs.structure.files import File
 
-    for path, text in pages().items():
+    for path, text in (pages() | notebooks.pages()).items():
         files.append(File.generated(config, path, content=text))
     return files
 

@@ -1,9 +1,9 @@
 """Python interface of a study: ``fit`` trains, ``ablate`` trains a grid and scores it,
-``load_run`` opens what was trained before, ``score`` measures.
+``load_run`` opens what was trained before, ``score`` measures, ``show_images`` draws.
 
 The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
-leading axis of runs, and all runs train as one program. All but ``score`` return a
-:class:`vae_jax.Study`.
+leading axis of runs, and all runs train as one program. ``fit``, ``ablate`` and
+``load_run`` return a :class:`vae_jax.Study`.
 """
 
 from vae_jax.data import Dataset
@@ -13,10 +13,11 @@ from vae_jax.pipeline import study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.study import Study
+from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.training.step import TrainSpec
 
-__all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score"]
+__all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"]
 
 
 def fit(

@@ -24,8 +24,8 @@ from vae_jax.models.latents import apply_mask, pad_latents, prepend_axes
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import (
     POSTERIORS,
-    Gaussian,
     Head,
+    LatentDensities,
     PosteriorFamily,
     SampleAndLogProb,
     Stacked,
@@ -439,4 +439,4 @@ def test_what_a_posterior_declares_of_its_noise_and_distribution_is_true(name):
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
     q = family(HPARAMS, params, heads, latent_mask)
     assert isinstance(q, family.distribution)
-    assert family.has_latent_densities == isinstance(q, Gaussian)
+    assert family.has_latent_densities == isinstance(q, LatentDensities)

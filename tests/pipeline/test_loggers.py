@@ -116,7 +116,7 @@ class TestJSONLines:
         metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.log([row(5)])
         metrics.path.write_text("{oops\n" + metrics.path.read_text())
-        with pytest.raises(InputError, match=r"^--workdir=.*: line 1 of metrics\.jsonl .* delete"):
+        with pytest.raises(InputError, match=r"^workdir=.*: line 1 of metrics\.jsonl .* delete"):
             loggers.read(metrics.path)
 
 

@@ -1,6 +1,7 @@
 """Members that flags name: the registry of each kind, and those that a command line chooses."""
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ SEVERAL = ("regularizer", "evaluate")
 """Kinds of which a run may have several; the flag ``regularizer`` adds those from outside."""
 
 
-def find(kind: str, name: str) -> type:
+def find(kind: str, name: str) -> Any:
     """Return the class of a member.
 
     Args:
@@ -65,7 +66,7 @@ def find(kind: str, name: str) -> type:
 def _from_outside(kind: str, name: str) -> type:
     """Return the class that ``MODULE:CLASS`` names, which fulfils the contract of its kind."""
     base = BASES.get(kind, Evaluator)
-    return contract.outside_class(f"--{kind}={name}", name, base)
+    return contract.outside_class(f"{kind}={name}", name, base)
 
 
 def columns_of(evaluators: Iterable[str]) -> list[Column]:
@@ -118,11 +119,13 @@ def chosen(values: Mapping[str, Any]) -> Chosen:
 def swept(texts: Iterable[str]) -> Chosen:
     """Return the members that texts of ``--sweep`` name, without names that are none.
 
+    Values are separated by commas, or, where one value names several, by slashes.
+
     Example:
         >>> [member.__name__ for _, member in swept(["beta=1,4", "prior=normal,mixtur,flow"])]
         ['StandardNormal', 'FlowPrior']
     """
     named = (text.partition("=") for text in texts)
-    pairs = ((kind, name) for kind, _, names in named for name in names.split(","))
+    pairs = ((kind, name) for kind, _, names in named for name in re.split("[,/]", names))
     known = ((kind, name) for kind, name in pairs if is_name(KINDS.get(kind, {}), name))
     return tuple((kind, find(kind, name)) for kind, name in known if kind in KINDS)

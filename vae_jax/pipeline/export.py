@@ -33,7 +33,7 @@ from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators.base import BATCH_SIZE, fixed_pixels, index_batches
 from vae_jax.hparams import HParams
-from vae_jax.models.posteriors import Gaussian
+from vae_jax.models.posteriors import LatentDensities
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import workdir
 from vae_jax.pipeline.train import TrainedGroup
@@ -194,7 +194,7 @@ def _encode(trained: TrainedVAE, x: Any, y: Labels | None = None) -> Any:
     model, hparams, params = trained
     q, used = model.encode(hparams, params, x, y), _used(trained)
     center = q.center[..., used]
-    return (center, q.log_var[..., used]) if isinstance(q, Gaussian) else center
+    return (center, q.log_var[..., used]) if isinstance(q, LatentDensities) else center
 
 
 def _decode(trained: TrainedVAE, z: Any, y: Labels | None = None) -> Any:
@@ -268,6 +268,6 @@ def _encoded(
     model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> dict[str, Any]:
     q = model.encode(hparams, params, batches.as_observations(pixels), y)
-    found = {"codes": q.center} | ({"log_var": q.log_var} if isinstance(q, Gaussian) else {})
+    found = {"codes": q.center} | ({"log_var": q.log_var} if isinstance(q, LatentDensities) else {})
     kl = model.prior_at(hparams, params, y).kl(q) if model.posterior.has_density else None
     return found | ({} if kl is None or kl.per_latent is None else {"kl": kl.per_latent})

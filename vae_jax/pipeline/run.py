@@ -32,6 +32,7 @@ from vae_jax.pipeline import (
 from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
+from vae_jax.reporting.study_page import Material
 from vae_jax.runtime import compilation_cache, distributed
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import Failures
@@ -98,6 +99,7 @@ def _publish(
     results.write(config, rows, swept, found)
 
     drawn = draw.draw_figures(config, trained, dataset, rows, swept, failures)
+    pictures = draw.draw_pictures(trained, dataset, rows, swept, failures) if drawn else {}
     clock.lap("figures")
 
     found |= {"missing": failures.sentences}
@@ -105,7 +107,8 @@ def _publish(
     lock.check()
     results.write(config, rows, swept, found)
     with failures.caught(workdir.REPORT_FILE):
-        report.write(folder / workdir.REPORT_FILE, found, drawn)
+        metrics = loggers.read(folder / workdir.METRICS_FILE)
+        report.write(folder / workdir.REPORT_FILE, found, drawn, Material(metrics, pictures))
     exported: list[Path] = []
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)

@@ -11,7 +11,7 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
-from vae_jax.pipeline.study_part import StudyPart
+from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
@@ -50,7 +50,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data)
+        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics)
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -72,13 +72,17 @@ def write(
     return folder
 
 
-def _configs(part: StudyPart, step: int, folder: Path, data: Dataset) -> tuple[Config, ...]:
+def _configs(
+    part: StudyPart, step: int, folder: Path, data: Dataset, metrics: Sequence[Row]
+) -> tuple[Config, ...]:
     """Return the flags of each run of a part."""
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
     }
+    if (eval_every := looks_every(part, metrics)) is not None:
+        facts["eval_every"] = eval_every  # it decides what is chosen
     arrays = mesh.to_host(part.hparams)._asdict()
     settings = [
         {name: _shortest(values[i]) for name, values in arrays.items()}

@@ -209,8 +209,8 @@ class _Training:
         distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
         state, num_steps = self._first_state(), self.config.num_steps
-        with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
-            if self.start < num_steps:
+        if not loop.is_finished(self.spec, state, num_steps):
+            with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
                 return self._train(state, progress)
         return TrainedGroup(self.group, self.spec, mesh.addressable(state))
 
@@ -220,15 +220,18 @@ class _Training:
         state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout)
         if self.start == resume.FROM_SEEDS:
             return state
-        action = "finished" if self.start == num_steps else "resuming"
-        print(f"{action}: checkpoint at step {self.start:,} of {num_steps:,}", flush=True)
         try:
-            return self.checkpoints.restore(self.start, state)
+            state = self.checkpoints.restore(self.start, state)
         except DamagedError as error:
             raise InputError(
-                f"--workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
-                "the version of vae_jax that wrote it, or give another --workdir"
+                f"workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
+                "the version of vae_jax that wrote it, or give another workdir"
             ) from None
+        action = "finished" if loop.is_finished(self.spec, state, num_steps) else "resuming"
+        ended = sum(step >= 0 for step in self._stopped(state))
+        early = f", {ended} of {len(self.group.runs)} runs stopped early" if ended else ""
+        print(f"{action}: checkpoint at step {self.start:,} of {num_steps:,}{early}", flush=True)
+        return state
 
     def _train(self, state: TrainState, progress: TrainingProgress) -> TrainedGroup:
         """Compile, then do the updates that are left; log, and save when that is due.
@@ -244,7 +247,7 @@ class _Training:
             self.layout,
             on_device=self.config.data_on_device,
         )
-        diverged = mesh.to_host(state.diverged).tolist()
+        diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
         state, compile_seconds = program.compile(state)
         intervals = self._intervals(self._most_steps(program, state))
         score_valid = scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
@@ -253,10 +256,12 @@ class _Training:
         first_update_seconds = round(timing.seconds_since_command(), 2)
         progress.message(f"first update {first_update_seconds:.1f} s after the command")
         for output in program.run(state, intervals, score_valid, seconds=seconds):
-            state, num_lines = output.state, num_lines + 1
+            state = output.state
+            num_lines[[row["run"] for row in output.rows]] += 1
             self._log(output, progress)
             diverged = self._report_diverged(diverged, state, progress)
-            self._save(output.step, state, num_lines)
+            stopped = self._report_stopped(stopped, output, progress)
+            self._save(output, num_lines)
         final = mesh.addressable(state)
         return TrainedGroup(self.group, self.spec, final, compile_seconds, first_update_seconds)
 
@@ -314,18 +319,42 @@ class _Training:
                 progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
-    def _save(self, step: int, state: TrainState, num_lines: np.ndarray) -> None:
+    def _stopped(self, state: TrainState) -> list[int]:
+        """Return the updates after which each run stopped early, -1 for none."""
+        if state.record is None:
+            return [-1] * len(self.group.runs)
+        return mesh.to_host(state.record.stopped).tolist()
+
+    def _report_stopped(
+        self, before: list[int], output: ChunkOutput, progress: TrainingProgress
+    ) -> list[int]:
+        """Return when each run stopped, and report those that had not before."""
+        after, record = self._stopped(output.state), output.state.record
+        if after == before or record is None:
+            return after
+        rises = mesh.to_host(record.step).tolist()
+        bound = self.spec.valid_bound.replace("_", " ")
+        for run, old, new, best in zip(self.group.runs, before, after, rises, strict=True):
+            if old < 0 <= new:
+                progress.message(
+                    f"run {run} stopped at step {new:,}: its {bound} has not risen since step "
+                    f"{best:,} (--patience)"
+                )
+        return after
+
+    def _save(self, output: ChunkOutput, num_lines: np.ndarray) -> None:
         """Save the state if that is due, or if a signal asks for an end.
 
         Raises:
             StoppedError: a signal came; the state is saved.
         """
         distributed.sync_stop(self.stop)
-        is_stopping = self.stop.is_wanted
+        step, is_stopping = output.step, self.stop.is_wanted
         intervals = build.intervals(self.config)
-        if is_stopping or intervals.is_due(step, intervals.checkpoint_every):
+        is_due = output.is_last or intervals.is_due(step, intervals.checkpoint_every)
+        if is_stopping or is_due:
             metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
-            self.checkpoints.save(step, state, metadata)
+            self.checkpoints.save(step, output.state, metadata)
         if is_stopping:
             self.checkpoints.wait()
             _report_saved(self.further, self.group, self.checkpoints)

@@ -72,13 +72,13 @@ def refuse_foreign(workdir: Path) -> list[str]:
         present = [name for name in present if name not in CONTENTS or _holds_files(workdir / name)]
         if present:
             raise InputError(
-                f"--workdir={workdir}: is no folder of vae_jax and holds {_listed(present)}; give "
+                f"workdir={workdir}: is no folder of vae_jax and holds {_listed(present)}; give "
                 "a new or an empty folder"
             )
     for path in _own_paths(workdir, names):
         raise InputError(
-            f"--workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
-            "folder; put a copy of what it leads to there (cp -rL), or give another --workdir"
+            f"workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
+            "folder; put a copy of what it leads to there (cp -rL), or give another workdir"
         )
     ours = (*CONTENTS, *_TAKEN_OUT, *_OF_DISKS)
     return [name for name in names if not name.startswith(".") and name not in ours]
@@ -145,7 +145,7 @@ def make(workdir: Path) -> None:
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
     if not os.access(workdir, os.W_OK):
-        raise InputError(f"--workdir={workdir}: cannot be written; give another --workdir")
+        raise InputError(f"workdir={workdir}: cannot be written; give another workdir")
 
 
 @contextlib.contextmanager
@@ -163,9 +163,9 @@ def writing(workdir: Path) -> Iterator[None]:
             raise
         where = f" at {error.filename}" if error.filename else ""
         is_full = error.errno in _FULL
-        remedy = "free some space" if is_full else "mend that or give another --workdir"
+        remedy = "free some space" if is_full else "mend that or give another workdir"
         raise InputError(
-            f"--workdir={workdir}: cannot be written ({error.strerror}{where}); {remedy}, then "
+            f"workdir={workdir}: cannot be written ({error.strerror}{where}); {remedy}, then "
             "start the same command again: what was saved before is whole"
         ) from None
 
