@@ -20,6 +20,12 @@ PACKAGES = {
 }
 """Names of packages to install, by the names of their modules, where these differ."""
 
+EXTRAS = {
+    **dict.fromkeys(("PIL", "tensorflow_datasets", "grain", "h5py", "scipy", "sklearn"), "data"),
+    "flatbuffers": "export",
+}
+"""Extras of this package that bring a library, by the name of its module."""
+
 
 def is_installed(module: str) -> bool:
     """Return whether a library can be found; it is not imported, which may take seconds.
@@ -59,7 +65,8 @@ def refusal(module: str, label: str) -> str:
         'x=1: needs the package no_such_library; run `pip install no_such_library`'
     """
     package = PACKAGES.get(module, module)
-    problem = f"{label}: needs the package {package}; run `pip install {package}`"
+    extra = f", which the extra {EXTRAS[module]} brings" if module in EXTRAS else ""
+    problem = f"{label}: needs the package {package}{extra}; run `pip install {package}`"
     return "" if is_installed(module) else problem
 
 
