@@ -11,6 +11,7 @@ import numpy as np
 
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
@@ -229,8 +230,8 @@ class _Layout(NamedTuple):
         if "" in names:
             stray = files[names.index("")]
             raise InputError(f"{label}: {stray} lies beside folders of classes; move it into one")
-        classes, labels = np.unique(names, return_inverse=True)
-        return tuple(classes.tolist()), labels
+        labels, class_names, _ = numbered({"all": np.array(names)})
+        return class_names, labels["all"]
 
     def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the folders were taken for."""
