@@ -107,12 +107,12 @@ def initial_state(
     mean = data.train.mean(axis=0, dtype=np.float64)
     if data.encoding == "pixels":
         mean = mean / 255
-    padded, shared = mesh.to_devices(
+    padded, (mean, examples) = mesh.to_devices(
         layout.devices,
         hparams,
         (jnp.asarray(mean, default_float()), _starting_examples(spec, data)),
     )
-    state = vectorized.init(spec, padded, *shared, data.encoding, layout=layout)
+    state = vectorized.init(spec, padded, mean, examples, data.encoding, layout=layout)
     return mesh.drop_padding(state, len(hparams.seed), layout.devices)
 
 
