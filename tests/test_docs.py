@@ -205,11 +205,10 @@ def test_the_readme_is_a_page():
 
 
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory) -> Path:
-    """Return a folder with all skeletons, as a user saves them."""
-    folder = tmp_path_factory.mktemp("outside")
-    skeletons.write(folder)
-    return folder
+def outside(tmp_path_factory) -> Iterator[Path]:
+    """Yield a folder with all skeletons, as a user saves them."""
+    with skeletons.written(tmp_path_factory.mktemp("outside")) as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("path", HOW_TO, ids=lambda path: path.stem)

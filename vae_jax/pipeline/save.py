@@ -11,9 +11,9 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
-from vae_jax.pipeline.study_part import StudyPart
+from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
-from vae_jax.runtime import mesh
+from vae_jax.runtime import files, mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.step import TrainState
@@ -27,8 +27,12 @@ def write(
     metrics: Sequence[Row],
     swept: Sequence[str],
     data: Dataset,
+    *,
+    origin: dict[str, Any] | None = None,
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
+
+    Runs that are no product of values have ``runs.txt`` in place of ``flags.txt`` and of results.
 
     Args:
         folder: new or empty folder.
@@ -37,6 +41,7 @@ def write(
         metrics: learning curves.
         swept: names of what differs between the runs.
         data: data that the runs were trained on.
+        origin: where the weights came from that the runs began with; None for their seeds.
 
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
@@ -50,7 +55,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data)
+        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin or {})
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -58,27 +63,50 @@ def write(
         RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
         for number, (part, own) in enumerate(zip(parts, configs, strict=True))
     ]
-    for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
+    facts = {run_groups.WEIGHTS: origin["weights"]} if origin else {}
+    recorded = run_groups.record(folder, groups, data, facts)
+    for group, state in zip(recorded, states, strict=True):
         _write_state(group, state, metrics)
+    if origin:
+        files.write_json(folder / workdir.ORIGIN_FILE, origin)
     loggers.JSONLinesLogger(folder).log(metrics)
-    config = _swept_config(list(itertools.chain(*configs)), swept)
+    runs = [number for part in parts for number in part.runs]
+    ordered = [
+        own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
+    ]
+    config = _swept_config(ordered, swept)
     if config is None:
-        return folder  # the runs are no product of values, so no command line repeats them
+        workdir.write_runs(folder, ordered)
+        return folder
     workdir.write_flags(folder, config)
     if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
-        found = results.describe(config, data, list(rows), swept)
+        found = results.describe(config, data, list(rows), swept, origin)
         found |= conclusions.conclude(found, metrics)
         results.write(config, list(rows), swept, found)
     return folder
 
 
-def _configs(part: StudyPart, step: int, folder: Path, data: Dataset) -> tuple[Config, ...]:
+def _by_run(numbered: tuple[int, Config]) -> int:
+    return numbered[0]
+
+
+def _configs(
+    part: StudyPart,
+    step: int,
+    folder: Path,
+    data: Dataset,
+    metrics: Sequence[Row],
+    origin: dict[str, Any],
+) -> tuple[Config, ...]:
     """Return the flags of each run of a part."""
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
+        "init_from": origin.get("given", ""),
     }
+    if (eval_every := looks_every(part, metrics)) is not None:
+        facts["eval_every"] = eval_every  # it decides what is chosen
     arrays = mesh.to_host(part.hparams)._asdict()
     settings = [
         {name: _shortest(values[i]) for name, values in arrays.items()}
@@ -103,7 +131,8 @@ def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> 
 def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:
     """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
     values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
-    texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
+    marks = {name: "/" if isinstance(own[0], tuple) else "," for name, own in values.items()}
+    texts = tuple(f"{name}={marks[name].join(map(as_text, own))}" for name, own in values.items())
     config = configs[0].replace(sweep=texts)
     try:
         return config if sweeps.configs(config) == list(configs) else None

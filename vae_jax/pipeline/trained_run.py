@@ -24,7 +24,7 @@ from vae_jax.evaluation.evaluators.base import concatenate_batches, fixed_pixels
 from vae_jax.hparams import HParams
 from vae_jax.models import inputs, paths
 from vae_jax.models.likelihoods import Distribution
-from vae_jax.models.posteriors import Gaussian, Posterior
+from vae_jax.models.posteriors import LatentDensities, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export
 from vae_jax.pipeline.fitting import check_numbers
@@ -53,6 +53,7 @@ class TrainedRun:
         flags: flags that decided what was trained; empty where they are not known.
         step: number of updates of these weights.
         diverged: update from which on the weights are frozen, -1 for a run that did not diverge.
+        workdir: folder that it was opened from; empty for one trained here.
 
     Example:
         >>> import vae_jax
@@ -74,6 +75,7 @@ class TrainedRun:
     flags: dict[str, Any] = field(default_factory=dict, repr=False)
     step: int = 0
     diverged: int = -1
+    workdir: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
         model, state = self.model, f"diverged at update {self.diverged:,}, " * (self.diverged >= 0)
@@ -113,7 +115,7 @@ class TrainedRun:
             InputError: another shape, scale or dtype.
         """
         q = self.trained.encode(self._x(x), y)
-        return q.first(self.latent_size) if isinstance(q, Gaussian) else q
+        return q.first(self.latent_size) if isinstance(q, LatentDensities) else q
 
     def decode(self, z: Any, y: Any = None) -> Distribution:
         """Return p(x|z); ``.mean()`` are the images, ``.sample(key)`` has their pixel noise.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from vae_jax.reporting import format
+from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import mosaic, style
 from vae_jax.reporting.plots.style import Figure, Grid, Images
 
@@ -92,11 +92,7 @@ def traversals(
       moved: meaning of the values, the label of the axis.
     """
     figure, axes = mosaic.figure(images)
-    labels = [
-        format.latent(i) + ("" if kl is None else f", KL {format.nats(float(kl[i]))}")
-        for i in latents.tolist()
-    ]
-    mosaic.label_rows(axes, labels)
+    mosaic.label_rows(axes, [format.latent_with_kl(i, kl) for i in latents.tolist()])
     mosaic.label_columns(axes, [format.rounded(float(value)) for value in values])
     axes.set_xlabel(moved)
     axes.set_title("One latent moved at a time")
@@ -162,9 +158,9 @@ def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], lis
     """
     most = max(4, _MOST_BYTES // max(cell_bytes, 1))
     if shape[1] == 1:
-        return style.evenly(shape[0], min(_MOST_ALONE, most)), [0]
+        return table.evenly(shape[0], min(_MOST_ALONE, most)), [0]
     each = min(_MOST_EACH_WAY, int(most**0.5))
-    return style.evenly(shape[0], each), style.evenly(shape[1], each)
+    return table.evenly(shape[0], each), table.evenly(shape[1], each)
 
 
 @matplotlib.rc_context(style.STYLE)
