@@ -125,3 +125,5 @@ def test_formulas_become_mathml_and_code_is_left_alone(converter):
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in page
     assert "`$y$`" in page
     assert "[`VAE.init`][vae_jax.models.vae.VAE.init] in `vae_jax/models/vae.py`" in page
+    hidden = "`Elbo.__call__` in `vae_jax/objectives/elbo.py`"  # the reference lists none
+    assert converter.as_page(hidden) == hidden
