@@ -3,20 +3,25 @@
 
 The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
 leading axis of runs, and all runs train as one program. All but ``score`` return a
-:class:`vae_jax.Study`.
+:class:`vae_jax.Study`. What takes long shows a bar in a terminal or a notebook; ``load`` and
+``score`` are those of :mod:`vae_jax.data` and :mod:`vae_jax.evaluation.scoring`, with it.
 """
 
+from vae_jax import data as data_sets
 from vae_jax.data import Dataset
-from vae_jax.evaluation.scoring import score
+from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
-from vae_jax.pipeline import study
+from vae_jax.pipeline import loggers, study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.training.step import TrainSpec
 
-__all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score"]
+__all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score"]
+
+load = loggers.shown()(data_sets.load)
+score = loggers.shown()(scoring.score)
 
 
 def fit(

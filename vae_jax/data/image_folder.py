@@ -16,6 +16,7 @@ from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
@@ -139,9 +140,11 @@ def read_image_folder(
 def _fingerprint(folder: Path, files: list[str]) -> str:
     """Return a digest of names, sizes and times of change: another one when any file changes."""
     digest = hashlib.sha256()
-    for file in files:
-        status = os.stat(f"{folder}/{file}")
-        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    with phase("looking for changes", len(files), "files") as advance:
+        for done, file in enumerate(files):
+            status = os.stat(f"{folder}/{file}")
+            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            advance(done + 1)
     return digest.hexdigest()
 
 
@@ -246,20 +249,29 @@ def _decode(
     """
     first = _first(folder, files, flag, prepare)
     images = np.empty((len(rows), *first.shape), first.dtype)
-    for index, row in enumerate(rows):
-        pixels = _pixels(folder / files[row], flag, prepare)
-        if pixels.shape != first.shape:
-            raise InputError(
-                f"{flag}: {files[0]} has shape {first.shape} but {files[row]} {pixels.shape}; "
-                "bring all to one size and one number of channels: give --resize=HEIGHTxWIDTH, or "
-                "--image_mode=gray or rgb"
-            )
-        if pixels.dtype != first.dtype:
-            raise InputError(
-                f"{flag}: {files[0]} and {files[row]} have different depths; convert them to one"
-            )
-        images[index] = pixels
+    with phase("decoding", len(rows), "images") as advance:
+        for index, row in enumerate(rows):
+            pixels = _pixels(folder / files[row], flag, prepare)
+            _refuse_other(pixels, first, files[row], files[0], flag)
+            images[index] = pixels
+            advance(index + 1)
     return images
+
+
+def _refuse_other(
+    pixels: np.ndarray, first: np.ndarray, file: str, first_file: str, flag: str
+) -> None:
+    """Refuse an image of another shape or depth than the first."""
+    if pixels.shape != first.shape:
+        raise InputError(
+            f"{flag}: {first_file} has shape {first.shape} but {file} {pixels.shape}; "
+            "bring all to one size and one number of channels: give --resize=HEIGHTxWIDTH, or "
+            "--image_mode=gray or rgb"
+        )
+    if pixels.dtype != first.dtype:
+        raise InputError(
+            f"{flag}: {first_file} and {file} have different depths; convert them to one"
+        )
 
 
 def _pixels(path: Path, flag: str, prepare: Preparation) -> np.ndarray:

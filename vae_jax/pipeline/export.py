@@ -39,6 +39,7 @@ from vae_jax.pipeline import workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
 from vae_jax.runtime import files, libraries, safetensors
+from vae_jax.runtime.progress import phase
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import SPLITS
 from vae_jax.types import Labels, Params, Row, Stored, default_float
@@ -66,15 +67,19 @@ def export(
     """
     ranked = table.ranking(rows) if config.export else []
     chosen = {row["run"]: row for row in (ranked if config.export_runs == "all" else ranked[:1])}
-    written = []
-    for done in trained:
-        for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
-            if run in chosen:
+    written, num_done = [], 0
+    with phase("exporting", len(chosen), "runs") as advance:
+        for done in trained:
+            for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
+                if run not in chosen:
+                    continue
                 one = vectorized.take((done.group.hparams, done.state.eval_params), i)
                 folder = Path(config.workdir) / workdir.EXPORTS / str(run)
                 model, flags = TrainedVAE(done.spec.model, *one), as_flags(own)
                 binarize = done.spec.binarize
                 written += write(folder, config.export, model, data, binarize, flags, chosen[run])
+                num_done += 1
+                advance(num_done)
     return written
 
 
@@ -107,7 +112,11 @@ def write(
         ],
         "latents": lambda: [write_latents(folder / "latents.json", trained, data, binarize)],
     }
-    return [path for kind in EXPORTS if kind in kinds for path in writers[kind]()]
+    written = []
+    for kind in filter(set(kinds).__contains__, EXPORTS):
+        with phase(f"writing {kind}"):
+            written += writers[kind]()
+    return written
 
 
 def write_codes(path: Path, trained: TrainedVAE, data: Dataset, binarize: str) -> Path:

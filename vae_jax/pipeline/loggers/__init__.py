@@ -9,6 +9,7 @@ terms in nats per example (``train_elbo``, ``valid_kl``, ...). :class:`Logger` i
 from vae_jax.pipeline.loggers.base import Logger, StartedStudy, opened
 from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
 from vae_jax.pipeline.loggers.notebook import NotebookProgress, progress_bar
+from vae_jax.pipeline.loggers.phases import NotebookPhases, TerminalPhases, shown
 from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
 from vae_jax.pipeline.loggers.tensorboard import TensorBoardLogger
 from vae_jax.pipeline.loggers.terms import format_terms
@@ -17,13 +18,16 @@ __all__ = [
     "EvaluationProgress",
     "JSONLinesLogger",
     "Logger",
+    "NotebookPhases",
     "NotebookProgress",
     "StartedStudy",
     "TensorBoardLogger",
+    "TerminalPhases",
     "TrainingProgress",
     "format_terms",
     "opened",
     "progress_bar",
     "read",
     "read_whole",
+    "shown",
 ]
