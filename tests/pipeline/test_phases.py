@@ -15,6 +15,7 @@ from tests.pipeline.small import SHORT
 from vae_jax.pipeline import loggers
 from vae_jax.pipeline.loggers import NotebookPhases, TerminalPhases, phases
 from vae_jax.reporting import figures
+from vae_jax.runtime import signals
 from vae_jax.runtime.progress import phase, watched_by
 from vae_jax.runtime.terminal import PatientStream
 
@@ -96,6 +97,17 @@ def test_a_phase_of_training_stands_under_the_bar():
     text = io.StringIO()
     with loggers.TrainingProgress(10, console=terminal(text)), phase("compiling"):
         wait_for(lambda: "compiling ... 0 s" in text.getvalue())
+
+
+def test_a_signal_that_ends_the_process_shows_the_cursor_that_a_bar_hides(monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(text, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", text)
+    with watched_by(TerminalPhases(terminal(text), patience=0.01)), phase("reading"):
+        wait_for(lambda: "reading" in text.getvalue())
+        assert sys.stdout is not text
+        signals._last_words()
+        assert "\x1b[?25h\n" in text.getvalue()
 
 
 def test_a_notebook_shows_a_line_and_clears_it(monkeypatch):
