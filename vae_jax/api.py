@@ -1,10 +1,11 @@
 """Python interface of a study: ``fit`` trains, ``ablate`` trains a grid and scores it,
-``load_run`` opens what was trained before, ``score`` measures.
+``load_run`` opens what was trained before, ``score`` measures, ``show_images`` draws.
 
 The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
-leading axis of runs, and all runs train as one program. All but ``score`` return a
-:class:`vae_jax.Study`. What takes long shows a bar in a terminal or a notebook; ``load`` and
-``score`` are those of :mod:`vae_jax.data` and :mod:`vae_jax.evaluation.scoring`, with it.
+leading axis of runs, and all runs train as one program. ``fit``, ``ablate`` and
+``load_run`` return a :class:`vae_jax.Study`. What takes long shows a bar in a terminal or a
+notebook; ``load`` and ``score`` are those of :mod:`vae_jax.data` and
+:mod:`vae_jax.evaluation.scoring`, with it.
 """
 
 from vae_jax import data as data_sets
@@ -15,10 +16,11 @@ from vae_jax.pipeline import loggers, study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.study import Study
+from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.training.step import TrainSpec
 
-__all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score"]
+__all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"]
 
 load = loggers.shown()(data_sets.load)
 score = loggers.shown()(scoring.score)

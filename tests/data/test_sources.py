@@ -204,9 +204,9 @@ def test_mixed_sizes_and_colours_are_brought_to_one_where_asked(tmp_path, read):
         said = "; ".join(data.record.recognised)
         assert "resized to 8x6" in said
         assert "passed over: 2 other files (.gif, .txt)" in said
-    with pytest.raises(InputError, match=r"--resize=.*--image_mode"):
+    with pytest.raises(InputError, match=r"resize=.*image_mode"):
         read(str(tmp_path / "f"))
-    with pytest.raises(InputError, match=r"^--resize=8x6: has no effect on --dataset=digits"):
+    with pytest.raises(InputError, match=r"^resize=8x6: has no effect on dataset=digits"):
         read("digits", resize=(8, 6))
 
 

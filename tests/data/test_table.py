@@ -89,7 +89,7 @@ def test_what_is_no_table_is_refused_in_a_line(content, problem, tmp_path, read)
     path = write_files(tmp_path, {"t.csv": content}) / "t.csv"
     with pytest.raises(InputError) as caught:
         read(str(path))
-    assert str(caught.value).startswith(f"--dataset={path}: ")
+    assert str(caught.value).startswith(f"dataset={path}: ")
     assert problem in str(caught.value)
     assert "; " in str(caught.value)
 

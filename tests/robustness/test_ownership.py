@@ -259,7 +259,7 @@ def test_a_study_without_flock_says_so_and_is_the_same(fresh, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     status, out, err = fresh.start()
     assert (status, err) == (0, "")
-    assert "NOTE: the file system of --workdir has no locks" in out
+    assert "NOTE: the file system of the workdir has no locks" in out
     fresh.assert_whole()
 
 

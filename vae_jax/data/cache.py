@@ -124,5 +124,5 @@ def writable(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"--data_dir={data_dir}: cannot be written ({error.strerror}); give another folder"
+            f"data_dir={data_dir}: cannot be written ({error.strerror}); give another folder"
         ) from None

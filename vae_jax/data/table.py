@@ -15,7 +15,7 @@ _PIXEL = re.compile(r"(?:pixel|px|p)_?[0-9]+", re.IGNORECASE)
 _CELL = re.compile(r"([0-9]+)x([0-9]+)")
 
 
-def read_table(path: Path, flag: str) -> RawDataset:
+def read_table(path: Path, label: str) -> RawDataset:
     """Read a text file of numbers separated by commas, semicolons or tabs.
 
     A first line that is no numbers names the columns. A column called `label`, `y`, `class` or
@@ -35,15 +35,15 @@ def read_table(path: Path, flag: str) -> RawDataset:
             labelled = [i for i, name in enumerate(names) if name.lower() in _LABELS]
             if len(labelled) > 1:
                 listed = ", ".join(names[i] for i in labelled)
-                raise InputError(f"{flag}: {listed} may all be labels; keep one of these columns")
+                raise InputError(f"{label}: {listed} may all be labels; keep one of these columns")
             columns = [i for i in range(len(cells)) if i not in labelled]
             if not columns:
-                raise InputError(f"{flag}: the first line holds no numbers; give a table of them")
+                raise InputError(f"{label}: the first line holds no numbers; give a table of them")
             if not has_header:
                 file.seek(0)
             lines = [line for line in file if line.strip()]
             if not lines:
-                raise InputError(f"{flag}: holds no line of numbers; give an example a line")
+                raise InputError(f"{label}: holds no line of numbers; give an example a line")
             labels = _labels(lines, delimiter, labelled[0]) if labelled else None
             values = np.loadtxt(
                 lines, delimiter=delimiter, usecols=columns, ndmin=2, comments=None, quotechar='"'
@@ -53,7 +53,7 @@ def read_table(path: Path, flag: str) -> RawDataset:
     except (OSError, ValueError, IndexError, csv.Error, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split()).partition(";")[0]
         raise InputError(
-            f"{flag}: cannot be read as a table ({reason}); give numbers in every cell, the same "
+            f"{label}: cannot be read as a table ({reason}); give numbers in every cell, the same "
             "number in every line, and names of columns in the first"
         ) from None
     return _dataset(path, values, [names[i] for i in columns] if names else [], labels, names)

@@ -66,7 +66,7 @@ def _load_run(folder: Path) -> Study:
             setting="workdir",
             value=folder,
             problem="holds no runs",
-            advice="give a folder that --workdir or study.save has filled",
+            advice="give the workdir of a run, or a folder of study.save",
         )
     found = _results(folder)
     lines = _lines(folder)
@@ -167,16 +167,17 @@ def _table(
 ) -> list[Row]:
     """Return a row per run: with its results where they are those of its newest checkpoint."""
     known = {row["run"]: row for row in tested}
-    last = {row["run"]: row for row in metrics}
     rows = []
     for group, own in zip(recorded, configs, strict=True):
         step = max(checkpoint.steps(group.folder), default=0)
         for run, config in zip(group.runs, own, strict=True):
             settings = {"run": run} | results.settings_of(config, swept)
-            if run in known and known[run]["step"] == step:
+            lines = [row for row in metrics if row["run"] == run]
+            saved = [row["step"] for row in lines if row["step"] <= step]  # a run may stop early
+            if run in known and known[run]["step"] == max(saved, default=step):
                 rows.append(known[run] | settings)  # JSON has no infinite settings
             else:
-                rows.append(results.table_row(settings, last.get(run), {}, -1))
+                rows.append(results.table_row(settings, lines[-1] if lines else None, {}, -1))
     return sorted(rows, key=lambda row: row["run"])
 
 

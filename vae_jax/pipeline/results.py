@@ -10,16 +10,19 @@ import jax
 from vae_jax.config import build
 from vae_jax.config.flags import FLAGS, Config, Flag, as_text
 from vae_jax.config.members import columns_of, find
-from vae_jax.config.validation import as_flags, has_closed_form
+from vae_jax.config.validation import as_flags, has_closed_form, without_effect
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
 from vae_jax.pipeline import workdir
-from vae_jax.runtime import files, provenance
+from vae_jax.runtime import files, mesh, provenance
 from vae_jax.training import batches, compatibility
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
+
+_MOST_NAMED = 5  # runs that stopped early and are named one by one
 
 
 def describe(
@@ -47,7 +50,7 @@ def describe(
         "title": Path(config.workdir).name,
         "command": f"python run.py --flagfile={config.workdir}/{workdir.FLAGS_FILE}",
         "sweep": list(config.sweep),
-        "dataset": dataclasses.asdict(dataset.record) | splits | shown,
+        "dataset": dataclasses.asdict(build.provenance(dataset)) | splits | shown,
         "flags": as_flags(config),
         "runs": rows,
         "kl_per_latent": [row.get("kl_per_latent") for row in rows],
@@ -55,6 +58,7 @@ def describe(
         "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
         "notes": [
+            *notes_on_choice(config, rows),
             *notes(config.binarize, config.likelihood, compatibility.is_binary(dataset)),
             *notes_on_numbers(dataset),
             *notes_on_free_bits(config),
@@ -76,6 +80,7 @@ def write(config: Config, rows: list[Row], swept: Sequence[str], results: dict[s
     """
     folder = Path(config.workdir)
     names = header(swept, build.evaluations(config))
+    names += [name for name in columns.CHOSEN if any(name in row for row in rows)]
     files.write_csv(folder / workdir.RESULTS_TABLE, rows, names)
     files.write_json(folder / workdir.RESULTS_FILE, results)
 
@@ -103,6 +108,48 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
     return []
 
 
+def notes_on_choice(config: Config, rows: Sequence[Row]) -> list[str]:
+    """Return sentences on what was chosen on valid: the weights, and the ends of runs.
+
+    Example:
+        >>> notes_on_choice(Config(), [{"step": 8}])
+        []
+        >>> (note,) = notes_on_choice(Config(keep="best"), [{"step": 8, "best_step": 4}])
+        >>> note.partition(":")[0]
+        'Chosen on valid'
+    """
+    return [
+        *([_choice_of_weights(rows)] if any("best_step" in row for row in rows) else []),
+        *([_ends(config, rows)] if any(row.get("stopped") for row in rows) else []),
+    ]
+
+
+def _choice_of_weights(rows: Sequence[Row]) -> str:
+    """Return which weights the numbers of runs with ``keep = best`` are of."""
+    (row, *others) = rows
+    if others:
+        which = "the weights of each run are those of its highest ELBO on valid, of its best_step"
+    else:
+        steps = f"step {row['best_step']:,} of {row['step']:,}"
+        which = f"the weights are those of the highest ELBO on valid, of {steps}"
+    return (
+        f"Chosen on valid: {which}, and not the last ones (--keep=best). Test terms, figures and "
+        "exports are theirs; the valid ELBO, chosen for its height, is a little too good."
+    )
+
+
+def _ends(config: Config, rows: Sequence[Row]) -> str:
+    """Return which runs stopped before their last update, and when."""
+    ended = [row for row in rows if row.get("stopped")]
+    named = [f"run {row['run']} at step {row['stopped']:,}" for row in ended[:_MOST_NAMED]]
+    named += [f"{len(ended) - _MOST_NAMED} more"] * (len(ended) > _MOST_NAMED)
+    which = f"{len(ended)} of {len(rows)} runs, {', '.join(named)}" if rows[1:] else named[0]
+    return (
+        f"Stopped early, of --num_steps={config.num_steps}: {which}, because the ELBO on valid had "
+        "not risen for --patience evaluations."
+    )
+
+
 def notes_on_free_bits(config: Config) -> list[str]:
     """Return a sentence where free bits are those of the total KL and not of each latent.
 
@@ -112,7 +159,7 @@ def notes_on_free_bits(config: Config) -> list[str]:
         >>> notes_on_free_bits(Config(kl_penalty="free_bits"))
         []
     """
-    is_used = config.kl_penalty == "free_bits" and config.objective == "elbo"
+    is_used = config.kl_penalty == "free_bits" and "kl_penalty" not in without_effect(config)
     if not is_used or has_closed_form(config):
         return []
     return [
@@ -189,12 +236,39 @@ def settings_of(config: Config, swept: Sequence[str]) -> Row:
     return {name: _plain(getattr(config, name)) for name in names}
 
 
+def learned(lines: Sequence[Row], state: TrainState, runs: Sequence[int]) -> dict[int, Row | None]:
+    """Return what training logged of each run, as its row has it: :func:`table_row`'s ``last``.
+
+    It is the last line; with ``keep = best`` the terms are those of the look whose weights are
+    kept. What was chosen on valid is added: ``best_step``, ``stopped``.
+
+    Args:
+        lines: rows of ``metrics.jsonl``.
+        state: state of the runs.
+        runs: their numbers in the study.
+    """
+    last = {row["run"]: row for row in lines}
+    record = state.record
+    if record is None:
+        return {run: last.get(run) for run in runs}
+    at = {(row["run"], row["step"]): row for row in lines}
+    steps, stopped = mesh.to_host((record.step, record.stopped))
+    found: dict[int, Row | None] = {}
+    for run, best, end in zip(runs, steps.tolist(), stopped.tolist(), strict=True):
+        own = last.get(run)
+        if own is not None and record.params:
+            times = {name: own[name] for name in ("step", "run", "seconds")}
+            own = at.get((run, best), {}) | times | {"best_step": best}
+        found[run] = own and own | {"stopped": end if end >= 0 else ""}
+    return found
+
+
 def table_row(settings: Row, last: Row | None, measured: Row, diverged: int) -> Row:
     """Return one run's row, as ``results.csv`` and ``vae_jax.ablate(...).table`` hold it.
 
     Args:
         settings: settings of the run.
-        last: its last row of ``metrics.jsonl``; None before the first one.
+        last: what training logged of it, see :func:`learned`; None before the first line.
         measured: its terms on test and the numbers of its evaluations.
         diverged: update at which its objective was first not finite, -1 for none.
 

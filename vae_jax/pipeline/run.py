@@ -21,6 +21,7 @@ from vae_jax.pipeline import (
     console,
     draw,
     evaluate,
+    explore,
     export,
     loggers,
     results,
@@ -115,18 +116,22 @@ def _publish(
     with failures.caught(workdir.REPORT_FILE), phase("writing the report"):
         metrics = loggers.read(folder / workdir.METRICS_FILE)
         report.write(folder / workdir.REPORT_FILE, found, drawn, Material(metrics, pictures))
+    if config.explorer == "auto":
+        with failures.caught(workdir.EXPLORER_FILE), phase("writing the explorer"):
+            explore.write(config, trained, dataset, found)
     exported: list[Path] = []
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
     for logger in further:
-        name = f"results in {type(logger).__name__}"
-        with failures.caught(name), phase(name):
+        with phase(f"results in {type(logger).__name__}"):
             logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:
         print(f"{len(failures.sentences)} part(s) are missing; all else is in {folder}")
     print(f"report: {folder / workdir.REPORT_FILE}")
+    if config.explorer == "auto":
+        print(f"explorer: {folder / workdir.EXPLORER_FILE}")
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, memory
 from vae_jax.training.batches import SPLITS
+from vae_jax.training.selection import BEST
 from vae_jax.training.step import TrainSpec
 from vae_jax.training.vectorized import Layout
 
@@ -236,6 +237,8 @@ def identity(config: Config, facts: Identity) -> Identity:
     deciding = {name for name, flag in config.flags.items() if flag.changes_run}
     if config.schedule != "constant":
         deciding.add("num_steps")
+    if config.keep == BEST or config.patience:
+        deciding.add("eval_every")
     return {name: flags[name] for name in flags if name in deciding} | facts
 
 
@@ -340,7 +343,7 @@ def _structure(config: Config) -> Identity:
         return parts
     widths = padded_width(config.latent_size), padded_width(config.top_latent_size)
     of_update = build.chosen("optimizer", config).parts_for(vars(config))
-    switches = *of_update.values(), config.ema > 0
+    switches = *of_update.values(), config.ema > 0, config.patience > 0
     return parts | {"(widths)": as_text(widths), "(parts of the update)": as_text(switches)}
 
 

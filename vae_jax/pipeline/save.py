@@ -11,7 +11,7 @@ from vae_jax.config.flags import Config, as_text
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
-from vae_jax.pipeline.study_part import StudyPart
+from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
@@ -29,6 +29,8 @@ def write(
     data: Dataset,
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
+
+    Runs that are no product of values have ``runs.txt`` in place of ``flags.txt`` and of results.
 
     Args:
         folder: new or empty folder.
@@ -50,7 +52,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data)
+        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics)
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -61,9 +63,14 @@ def write(
     for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
         _write_state(group, state, metrics)
     loggers.JSONLinesLogger(folder).log(metrics)
-    config = _swept_config(list(itertools.chain(*configs)), swept)
+    runs = [number for part in parts for number in part.runs]
+    ordered = [
+        own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
+    ]
+    config = _swept_config(ordered, swept)
     if config is None:
-        return folder  # the runs are no product of values, so no command line repeats them
+        workdir.write_runs(folder, ordered)
+        return folder
     workdir.write_flags(folder, config)
     if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
         found = results.describe(config, data, list(rows), swept)
@@ -72,13 +79,21 @@ def write(
     return folder
 
 
-def _configs(part: StudyPart, step: int, folder: Path, data: Dataset) -> tuple[Config, ...]:
+def _by_run(numbered: tuple[int, Config]) -> int:
+    return numbered[0]
+
+
+def _configs(
+    part: StudyPart, step: int, folder: Path, data: Dataset, metrics: Sequence[Row]
+) -> tuple[Config, ...]:
     """Return the flags of each run of a part."""
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
     }
+    if (eval_every := looks_every(part, metrics)) is not None:
+        facts["eval_every"] = eval_every  # it decides what is chosen
     arrays = mesh.to_host(part.hparams)._asdict()
     settings = [
         {name: _shortest(values[i]) for name, values in arrays.items()}
@@ -103,7 +118,8 @@ def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> 
 def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:
     """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
     values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
-    texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
+    marks = {name: "/" if isinstance(own[0], tuple) else "," for name, own in values.items()}
+    texts = tuple(f"{name}={marks[name].join(map(as_text, own))}" for name, own in values.items())
     config = configs[0].replace(sweep=texts)
     try:
         return config if sweeps.configs(config) == list(configs) else None

@@ -22,7 +22,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import fitting, loggers, notebook, results, save
 from vae_jax.pipeline.fitting import OnProgress
-from vae_jax.pipeline.study_part import StudyPart, settings_of
+from vae_jax.pipeline.study_part import StudyPart, looks_every, settings_of
 from vae_jax.pipeline.study_plots import StudyPlots
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.reporting import table
@@ -115,7 +115,7 @@ class Study:
             encoding=part.encoding,
             row=self.table[numbers.index(index)],
             flags=part.flags[i] if part.flags else {},
-            step=int(state.step[i]),
+            step=int(state.eval_step[i]),
             diverged=int(state.diverged[i]),
         )
 
@@ -274,7 +274,8 @@ class Study:
         )
         parts, rows = [], list(self.metrics)
         for part in self.parts:
-            fitting.check(part.spec, data, num_steps)
+            fitting.check(part.spec, part.hparams, data, num_steps, eval_every)
+            _check_looks(part, self.metrics, eval_every)
             old = [row for row in self.metrics if row["run"] in part.runs]
             trained, new = fitting.train(
                 part.spec,
@@ -290,7 +291,9 @@ class Study:
             )
             parts.append(part.with_state(trained))
             rows += new
-        last = {row["run"]: row for row in rows}
+        last: dict[int, Row | None] = {}
+        for part in parts:
+            last |= results.learned(rows, part.state, part.runs)
         settings = {row["run"]: row for part in parts for row in settings_of(part)}
         diverged = {
             run: step
@@ -298,7 +301,7 @@ class Study:
             for run, step in zip(part.runs, mesh.to_host(part.state.diverged).tolist(), strict=True)
         }
         table = [
-            results.table_row(settings[run], last.get(run), {}, diverged[run])
+            results.table_row(settings[run], last[run], {}, diverged[run])
             for run in sorted(settings)
         ]
         return dataclasses.replace(
@@ -385,6 +388,18 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
     swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
     table = [results.table_row(own, None, {}, -1) for own in rows]
     return Study((part,), table, [], tuple(swept), data.record.used, read_data=lambda: data)
+
+
+def _check_looks(part: StudyPart, metrics: Sequence[Row], eval_every: int) -> None:
+    """Refuse other intervals than those by which the runs have chosen on valid so far."""
+    before = looks_every(part, metrics)
+    if before not in (None, eval_every):
+        raise InputError(
+            setting="eval_every",
+            value=eval_every,
+            problem=f"the runs have looked at valid every {before} updates so far",
+            advice=f"give {before}",
+        )
 
 
 def _has(row: Row, settings: dict[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from vae_jax.evaluation.evaluators.base import concatenate_batches, fixed_pixels
 from vae_jax.hparams import HParams
 from vae_jax.models import inputs, paths
 from vae_jax.models.likelihoods import Distribution
-from vae_jax.models.posteriors import Gaussian, Posterior
+from vae_jax.models.posteriors import LatentDensities, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export, loggers
 from vae_jax.pipeline.fitting import check_numbers
@@ -114,7 +114,7 @@ class TrainedRun:
             InputError: another shape, scale or dtype.
         """
         q = self.trained.encode(self._x(x), y)
-        return q.first(self.latent_size) if isinstance(q, Gaussian) else q
+        return q.first(self.latent_size) if isinstance(q, LatentDensities) else q
 
     def decode(self, z: Any, y: Any = None) -> Distribution:
         """Return p(x|z); ``.mean()`` are the images, ``.sample(key)`` has their pixel noise.

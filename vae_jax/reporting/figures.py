@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import norm
 
 from vae_jax import rng
 from vae_jax.evaluation import columns
@@ -400,10 +399,8 @@ def _walks(
 
 def _manifold(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
     path = folder / "manifold.png"
-    shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
-    values = np.asarray(norm.ppf(shares), np.float64)
-    z = np.stack(np.meshgrid(values, values), axis=-1)
-    plots.manifold(path, view.pictures(_decode(trained, jnp.asarray(z))), values)
+    values = paths.quantiles(MANIFOLD_SIDE)
+    plots.manifold(path, view.pictures(_decode(trained, paths.plane(values))), values)
     caption = "Decoder means on a grid whose cells have equal mass under a standard normal."
     return Figure(path, "The latent space", _scaled(caption, view))
 

@@ -156,7 +156,7 @@ def settings(values: Mapping[str, Any], names: Iterable[str] | None = None) -> s
         'beta = 4, latent_size = 8'
     """
     written = values if names is None else names
-    return ", ".join(f"{name} = {setting(values.get(name))}" for name in written)
+    return ", ".join(f"{name} = {setting(values.get(name)) or 'none'}" for name in written)
 
 
 def axis(name: str) -> str:

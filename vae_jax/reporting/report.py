@@ -103,6 +103,12 @@ def _lead(results: Results, best: Row | None) -> list[str]:
     if len(steps) == 1 and steps != {None}:
         parts.append(f"{format.count(rows[0]['step'])} training steps")
     lines = [", ".join(filter(None, parts))]
+    if best and best.get("best_step") is not None:
+        which = "its" if not swept else "each run's"
+        lines.append(
+            f"Evaluated are the weights of {which} highest valid ELBO, chosen on valid"
+            + ("." if swept else f": step {format.count(best['best_step'])}.")
+        )
     if swept and best:
         setting = format.settings(best, swept)
         chosen = CORE[table.criterion(rows)].title
@@ -219,6 +225,7 @@ def _all_runs(results: Results) -> str:
         return ""
     has_diverged = any(map(table.has_diverged, rows))
     shown = [*_OF_ALL_RUNS, *([CORE["diverged"]] if has_diverged else [])]
+    shown += columns.known_to(rows, [CORE[name] for name in columns.CHOSEN])
     head = ["run", *swept, *(each.title for each in shown)]
     lines = [[*_settings(run, swept), *(_of_all_runs(run, each) for each in shown)] for run in rows]
     best, legend = table.best(rows), ""

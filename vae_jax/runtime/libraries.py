@@ -45,33 +45,37 @@ def left_out() -> str:
     return consequences and f"{consequences} (`pip install {' '.join(missing)}`)"
 
 
-def refusal(module: str, flag: str) -> str:
+def refusal(module: str, label: str, extra: str = "") -> str:
     """Return why a setting cannot be used without a library, as one line; "" where it is there.
 
     Args:
         module: name of the library's module.
-        flag: setting and value with which the line begins.
+        label: setting and value with which the line begins.
+        extra: name of the extra of this package that installs it.
 
     Example:
-        >>> refusal("jax", "--evaluate=samples")
+        >>> refusal("jax", "evaluate=samples")
         ''
-        >>> refusal("no_such_library", "--x=1")
-        '--x=1: needs the package no_such_library; run `pip install no_such_library`'
+        >>> refusal("no_such_library", "x=1")
+        'x=1: needs the package no_such_library; run `pip install no_such_library`'
+        >>> refusal("no_such_library", "x=1", extra="x").partition("; ")[2]
+        "run `pip install 'vae_jax[x]'`"
     """
     package = PACKAGES.get(module, module)
-    problem = f"{flag}: needs the package {package}; run `pip install {package}`"
+    installed = f"'vae_jax[{extra}]'" if extra else package
+    problem = f"{label}: needs the package {package}; run `pip install {installed}`"
     return "" if is_installed(module) else problem
 
 
-def require(module: str, flag: str) -> None:
+def require(module: str, label: str) -> None:
     """Refuse a setting that cannot be used without a library.
 
     Args:
         module: name of the library's module.
-        flag: setting and value with which the message begins.
+        label: setting and value with which the message begins.
 
     Raises:
         InputError: the library is missing.
     """
-    if problem := refusal(module, flag):
+    if problem := refusal(module, label):
         raise InputError(problem)

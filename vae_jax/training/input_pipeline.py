@@ -188,10 +188,10 @@ def make_input_pipeline(
         return ResidentInput(mesh.replicate(resident(spec, data), devices), max_steps)
     if spec.binarize == "static":
         raise InputError(
-            "--binarize=static: draws all images at once, for which they must be on the device; "
-            "give --binarize=dynamic or --data_on_device=yes"
+            "binarize=static: draws all images at once, for which they must be on the device; "
+            "give binarize=dynamic or data_on_device=yes"
         )
-    libraries.require("grain", f"--data_on_device={on_device}")
+    libraries.require("grain", f"data_on_device={on_device}")
     seeds = tuple(sorted({int(seed) for seed in np.atleast_1d(np.asarray(hparams.seed))}))
     return StreamedInput(spec, data, seeds, devices, max_steps)
 

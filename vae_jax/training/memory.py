@@ -49,7 +49,7 @@ def layout_for(
     devices = mesh.choose_devices(num_runs, spec.batch_size, requested)
     if problem := mesh.problem_with(devices):
         raise InputError(
-            f"--run_devices={requested.run} --batch_devices={requested.batch}: {problem}; give "
+            f"run_devices={requested.run}, batch_devices={requested.batch}: {problem}; give "
             "numbers whose product fits, or leave them out"
         )
     share = -(-num_runs // devices.run)

@@ -5,6 +5,7 @@ run; ``vectorized.py`` maps them over a study.
 
 A run whose objective or gradient is not finite diverges: ``train_step`` stores the number of that
 update and freezes the run, so that its state stays the one before it (``divergence.py`` explains).
+The same freezes a run that has stopped early (``selection.py``).
 """
 
 import dataclasses
@@ -34,9 +35,10 @@ from vae_jax.objectives.regularizers import Context, Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_settings, one_of, real, setting, whole
-from vae_jax.training import batches
+from vae_jax.training import batches, selection
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.optimizers import Adam, Optimizer
+from vae_jax.training.selection import ValidRecord
 from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
 
 
@@ -53,8 +55,12 @@ class TrainSpec:
         optimizer: optimizer of all parameters.
         batch_size: examples per update.
         binarize: mode by which gray pixels become binary, one of ``batches.BINARIZATIONS``.
+        keep: weights that evaluation uses: ``last``, or ``best`` for those of the highest bound on
+            valid (:mod:`vae_jax.training.selection`).
         is_averaged: True to keep a moving average of the parameters, which evaluation uses; set it
             with :meth:`specialized`.
+        is_patient: True to stop runs whose bound on valid does not rise any more; set it with
+            :meth:`specialized`.
 
     Example:
         >>> import vae_jax
@@ -72,7 +78,13 @@ class TrainSpec:
     binarize: str = setting(
         "none", one_of(*batches.BINARIZATIONS), "method by which gray pixels become binary"
     )
+    keep: str = setting(
+        selection.LAST,
+        one_of(*selection.KEPT),
+        "weights that are evaluated, exported and opened; best: those of the highest ELBO on valid",
+    )
     is_averaged: bool = False
+    is_patient: bool = False
 
     hparams: ClassVar[tuple[HParam, ...]] = (
         HParam(
@@ -80,6 +92,12 @@ class TrainSpec:
             0.0,
             real(0.0, below=1.0),
             "decay of the moving average of the parameters that evaluation uses; 0: none",
+        ),
+        HParam(
+            "patience",
+            0,
+            whole(0),
+            "evaluations on valid without a rise of the ELBO after which a run stops; 0: never",
         ),
         HParam(
             "seed",
@@ -122,8 +140,8 @@ class TrainSpec:
     def specialized(self, hparams: HParams) -> "TrainSpec":
         """Return the specification with the parts that these hyperparameters need, and no others.
 
-        These are the average of the parameters and the parts of the optimizer, see
-        :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
+        These are the average of the parameters, the end of runs that do not rise any more, and the
+        parts of the optimizer, see :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
 
         Args:
             hparams: hyperparameters of all runs, with known values.
@@ -133,8 +151,21 @@ class TrainSpec:
         """
         self._check(hparams)
         is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
+        is_patient = bool((mesh.to_host(hparams.patience) > 0).any())
         optimizer = self.optimizer.specialized(hparams)
-        return dataclasses.replace(self, optimizer=optimizer, is_averaged=is_averaged)
+        return dataclasses.replace(
+            self, optimizer=optimizer, is_averaged=is_averaged, is_patient=is_patient
+        )
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a run remembers its looks at valid, for its weights or for its end."""
+        return self.keep == selection.BEST or self.is_patient
+
+    @property
+    def valid_bound(self) -> str:
+        """Name of the logged term by which runs choose on valid."""
+        return "valid_elbo" if self.model.posterior.has_density else "valid_log_likelihood"
 
     def _check(self, hparams: HParams) -> None:
         """Refuse hyperparameters that this specification cannot use."""
@@ -238,6 +269,7 @@ class TrainState(NamedTuple):
         opt_state: state of the optimizer.
         diverged: first update whose objective or gradient was not finite; -1 while there is none.
         average: moving average of the parameters, where ``TrainSpec.is_averaged``; else empty.
+        valid: what the run remembers of valid, where ``TrainSpec.has_record``; else empty.
 
     Example:
         >>> import vae_jax
@@ -252,11 +284,32 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     diverged: Int[Array, "*runs"]
     average: Params = ()
+    valid: ValidRecord | tuple[()] = ()
+
+    @property
+    def record(self) -> ValidRecord | None:
+        """What the run remembers of valid; None where nothing is chosen by it."""
+        return self.valid if isinstance(self.valid, ValidRecord) else None
+
+    @property
+    def last_params(self) -> Params:
+        """Parameters that a look at valid uses: the average, or those themselves without one."""
+        return self.average or self.params
 
     @property
     def eval_params(self) -> Params:
-        """Parameters that evaluation uses: the average, or the parameters where there is none."""
-        return self.average or self.params
+        """Parameters that evaluation uses: the kept ones of the best look, or the last ones."""
+        return (self.record.params if self.record else {}) or self.last_params
+
+    @property
+    def eval_step(self) -> Int[np.ndarray, "*runs"]:
+        """Numbers of updates of the parameters that evaluation uses, on the host."""
+        if self.record is None:
+            return mesh.to_host(self.step)
+        if self.record.params:
+            return mesh.to_host(self.record.step)
+        step, stopped = mesh.to_host((self.step, self.record.stopped))
+        return np.where(stopped >= 0, stopped, step)
 
 
 def init(
@@ -264,6 +317,7 @@ def init(
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    encoding: str = "pixels",
 ) -> TrainState:
     """Return the state before the first update.
 
@@ -272,16 +326,24 @@ def init(
         hparams: hyperparameters of one run.
         data_mean: mean of each dimension of x, from which the decoder's bias starts.
         examples: examples from which a prior with pseudo-inputs starts, where there is one.
+        encoding: encoding of the data.
     """
     zero = jnp.zeros((), jnp.int32)
-    params = spec.model.init(hparams, data_mean, examples)
+    params = spec.model.init(hparams, data_mean, examples, encoding)
     latent_mask = spec.model.latent_mask(hparams)
     for regularizer in spec.regularizers:
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
     average = jax.tree.map(jnp.copy, params) if spec.is_averaged else ()
-    return TrainState(zero, params, opt_state, zero - 1, average)
+    state = TrainState(zero, params, opt_state, zero - 1, average)
+    return with_record(spec, state) if spec.has_record else state
+
+
+def with_record(spec: TrainSpec, state: TrainState) -> TrainState:
+    """Return the state with what a run remembers of valid before its first look."""
+    record = selection.start(state.params, is_best_kept=spec.keep == selection.BEST)
+    return state._replace(valid=record)
 
 
 def train_step(
@@ -290,7 +352,8 @@ def train_step(
     """Update the parameters once on one batch.
 
     Gradient ascent: ``loss = -objective``. From the first objective or gradient on that is not
-    finite, parameters and optimizer stay as they were before it.
+    finite, parameters and optimizer stay as they were before it. So do those of a run that stopped,
+    which cannot diverge any more.
 
     Args:
         spec: model and training.
@@ -325,8 +388,12 @@ def train_step(
     # Without the barrier XLA sums a bias's gradient over the batch again for the check below.
     gradient = jax.lax.optimization_barrier(gradient)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
+    is_stopped = _is_stopped(spec, state)
+    if is_stopped is not None:
+        is_first &= ~is_stopped
     diverged = jnp.where(is_first, state.step, state.diverged)
-    is_held = diverged >= 0
+    is_frozen = diverged >= 0 if is_stopped is None else (diverged >= 0) | is_stopped
+    is_held = is_frozen
     if spec.optimizer.skips:
         is_skipped = spec.optimizer.is_skipped(hparams, gradient)
         is_held |= is_skipped
@@ -336,8 +403,13 @@ def train_step(
     params: Any = optax.apply_updates(state.params, updates)
     params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
     params = _update_posterior(spec, hparams, params, value, is_held)
-    average = _update_average(spec, hparams, state, params, diverged)
-    return TrainState(state.step + 1, params, opt_state, diverged, average), terms
+    average = _update_average(spec, hparams, state, params, is_frozen)
+    return TrainState(state.step + 1, params, opt_state, diverged, average, state.valid), terms
+
+
+def _is_stopped(spec: TrainSpec, state: TrainState) -> Bool[Array, ""] | None:
+    """Return whether a run has stopped; None where none does."""
+    return state.record.stopped >= 0 if spec.is_patient and state.record else None
 
 
 def regularized_objective(
@@ -421,13 +493,13 @@ def _unless_held(is_held: Bool[Array, ""], new: Params, old: Params) -> Params:
 
 
 def _update_average(
-    spec: TrainSpec, hparams: HParams, state: TrainState, params: Params, diverged: Int[Array, ""]
+    spec: TrainSpec, hparams: HParams, state: TrainState, params: Params, is_frozen: Bool[Array, ""]
 ) -> Params:
     """Return the moving average of the parameters after an update, empty where none is kept.
 
     a' = d a + (1 - d) p with d = min(ema, (1 + t) / (10 + t)) after t updates: while there are few,
     the average covers about a tenth of them and forgets the initial parameters. With ``ema`` 0 it
-    is p itself. A diverged run keeps its own.
+    is p itself. A run that diverged or stopped keeps its own.
     """
     if not spec.is_averaged:
         return ()
@@ -436,7 +508,7 @@ def _update_average(
 
     def moved(old: Array, new: Array) -> Array:
         mean = jnp.where(hparams.ema > 0, old + share * (new - old), new)
-        return jnp.where(diverged < 0, mean, old)
+        return jnp.where(is_frozen, old, mean)
 
     return jax.tree.map(moved, state.average, params)
 
@@ -455,6 +527,7 @@ def train_chunk(
     *,
     max_steps: int,
     num_examples: int = 0,
+    is_alone: bool = False,
 ) -> tuple[TrainState, TrainTerms]:
     """Do ``num_steps`` updates in one device loop.
 
@@ -469,11 +542,18 @@ def train_chunk(
         num_steps: number of updates.
         max_steps: upper bound of ``num_steps``.
         num_examples: examples of the training set, given with prefetched batches.
+        is_alone: whether the loop is of this run alone, so that one that has stopped may leave it
+            out; beside other runs its updates are held instead. The state is the same.
 
     Returns:
         The state after the updates, and the terms, which are means over these updates.
     """
     num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
+    is_skipped, full_spec = is_alone and spec.is_patient, spec
+    if (
+        is_skipped
+    ):  # with nothing to hold the updates are those of a run that never stops, to the bit
+        spec = dataclasses.replace(spec, is_patient=False)
     examples_of = _example_picker(
         spec, hparams, state.step, data, num_steps, max_steps, num_examples
     )
@@ -495,7 +575,12 @@ def train_chunk(
 
     zero = jnp.zeros((), default_float())
     start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
-    state, sums = jax.lax.fori_loop(0, num_steps, body, start)
+    num_done, end = num_steps, state.step + num_steps
+    if is_skipped:
+        num_done = jnp.where(_is_stopped(full_spec, state), 0, num_steps)
+    state, sums = jax.lax.fori_loop(0, num_done, body, start)
+    if is_skipped:
+        state = state._replace(step=end)
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 
 

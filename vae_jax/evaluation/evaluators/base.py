@@ -219,6 +219,12 @@ class Evaluator(Protocol):
     ``prior``, ``unconditional`` (:mod:`vae_jax.evaluation.evaluators.needs`), ``labels``,
     ``factors`` and ``sklearn``. ``config.validation`` refuses an evaluator that the model does not
     allow, ``pipeline.checks`` one that the data or the installed libraries do not."""
+    fewest_examples: ClassVar[int] = 1
+    """Smallest number of examples of a split from which the numbers can be computed."""
+    fewest_classes: ClassVar[int] = 0
+    """Smallest number of classes among the training labels."""
+    figures: ClassVar[frozenset[str]] = frozenset()
+    """Figures of the best run that are drawn where this evaluator is chosen."""
     columns: ClassVar[tuple[Column, ...]]
     """Columns in the order of ``results.csv``, without those of standard errors."""
 

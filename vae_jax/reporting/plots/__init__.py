@@ -14,6 +14,7 @@ from vae_jax.reporting.plots.embedding import embedding
 from vae_jax.reporting.plots.heat import heat_maps
 from vae_jax.reporting.plots.images import (
     grid_of_images,
+    image_rows,
     interpolations,
     manifold,
     reconstructions,
@@ -38,6 +39,7 @@ __all__ = [
     "embedding",
     "grid_of_images",
     "heat_maps",
+    "image_rows",
     "interpolations",
     "kl_per_latent",
     "manifold",

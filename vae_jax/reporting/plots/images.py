@@ -130,13 +130,19 @@ def interpolations(
 
 
 @matplotlib.rc_context(style.STYLE)
-def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> Figure:
-    """Draw samples of a conditional model, a row for each class under its name."""
+def image_rows(path: Path | None, images: Grid, names: Sequence[str], title: str) -> Figure:
+    """Draw rows of images, each beside its name."""
     figure, axes = mosaic.figure(images)
     mosaic.label_rows(axes, names)
-    axes.set_title("Samples of each class, shown as means of the likelihood")
+    axes.set_title(title)
     style.save(figure, path)
     return figure
+
+
+def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> Figure:
+    """Draw samples of a conditional model, a row for each class beside its name."""
+    title = "Samples of each class, shown as means of the likelihood"
+    return image_rows(path, images, names, title)
 
 
 def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], list[int]]:
