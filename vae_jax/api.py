@@ -14,7 +14,7 @@ from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.trained_run import TrainedRun
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 __all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score"]
 

@@ -34,7 +34,7 @@ from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import checkpoint, memory
 from vae_jax.training.batches import SPLITS
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout
 
 CHUNK_SECONDS = 10.0

@@ -9,7 +9,8 @@ from typing import Any
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 

@@ -20,7 +20,8 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import step
 from vae_jax.training.batches import Examples, PrefetchedBatches
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.types import Observations
 
 T = TypeVar("T")
