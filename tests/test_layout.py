@@ -53,6 +53,8 @@ OWNERS = {
     "matplotlib": {"reporting.plots"},
     "rich": {"pipeline.loggers"},
     "tensorboardX": {"pipeline.loggers"},
+    "wandb": {"pipeline.loggers"},
+    "mlflow": {"pipeline.loggers"},
 }
 """Libraries, and the only modules or packages that import them."""
 

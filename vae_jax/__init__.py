@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.api import Study, TrainedRun, ablate, fit, load_run, score
+    from vae_jax.api import Study, TrainedRun, ablate, fit, load_run, score, show_images
     from vae_jax.data import Dataset, load
     from vae_jax.hparams import HParams
     from vae_jax.models.networks import MLP, Conv, ResNet
@@ -53,11 +53,12 @@ __all__ = [
     "load",
     "load_run",
     "score",
+    "show_images",
     "take",
 ]
 
 _MODULES = {
-    "vae_jax.api": ("Study", "TrainedRun", "ablate", "fit", "load_run", "score"),
+    "vae_jax.api": ("Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"),
     "vae_jax.data": ("Dataset", "load"),
     "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 import zlib
 
 import jax
@@ -34,12 +33,9 @@ def _shown() -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("outside")
-    modules = skeletons.write(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    written = skeletons.written(tmp_path_factory.mktemp("outside"))
+    with written as folder, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # nothing else leads to the modules
-        for name in modules:
-            patch.delitem(sys.modules, name, raising=False)
         patch.setattr("vae_jax.reporting.figures.draw", lambda *args, **kwargs: [])
         patch.setattr("vae_jax.reporting.figures.draw_study", lambda *args, **kwargs: [])
         assert cli.main([*_shown(), *SMALL, SWEPT]) == 0

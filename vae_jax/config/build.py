@@ -61,6 +61,7 @@ def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 
         chosen("optimizer", config, num_steps=config.num_steps),
         config.batch_size,
         config.binarize,
+        config.keep,
     )
 
 
@@ -87,6 +88,7 @@ def configs_of(
     model, posterior = spec.model, spec.model.posterior
     flags: dict[str, Any] = {"batch_size": spec.batch_size, "binarize": spec.binarize} | more
     flags |= {
+        "keep": spec.keep,
         "conditional": model.num_classes > 0,
         "output_bias": "data_mean" if model.starts_at_mean else "zeros",
         "compute_dtype": "bfloat16" if model.network.dtype == "bfloat16" else _real(),
@@ -111,6 +113,7 @@ def configs_of(
     widest = configs[0].replace(latent_size=model.max_latents)
     again = train_spec(widest, model.event_shape, num_classes)
     special = {"optimizer": spec.optimizer, "is_averaged": spec.is_averaged}
+    special |= {"is_patient": spec.is_patient}
     if dataclasses.replace(again, **special) != spec:  # what the hyperparameters need follows them
         raise InputError(
             setting="spec",

@@ -13,6 +13,7 @@ from vae_jax.training.members import BASES, REGISTRIES, SPECS
 
 __all__ = [
     "KINDS",
+    "LOGGERS",
     "SEVERAL",
     "SPECS",
     "Chosen",
@@ -28,6 +29,14 @@ Chosen = tuple[tuple[str, type], ...]
 
 KINDS: dict[str, Mapping[str, type]] = {**REGISTRIES, "evaluate": EVALUATORS}
 """Members by kind and name; a flag of the name of the kind chooses among them."""
+
+LOGGERS = {
+    "tensorboard": "vae_jax.pipeline.loggers.tensorboard:TensorBoardLogger",
+    "wandb": "vae_jax.pipeline.loggers.wandb:WandbLogger",
+    "mlflow": "vae_jax.pipeline.loggers.mlflow:MLflowLogger",
+}
+"""Loggers by name, each as ``MODULE:CLASS``: their modules stand above this one, bring libraries
+that need not be installed, and are imported where they are used."""
 
 SEVERAL = ("regularizer", "evaluate")
 """Kinds of which a run may have several; the flag ``regularizer`` adds those from outside."""

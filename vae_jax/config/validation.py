@@ -32,7 +32,7 @@ from vae_jax.objectives.combinations import (
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import MODULE_CLASS, is_met
-from vae_jax.training.compatibility import refused_length
+from vae_jax.training.compatibility import refused_length, refused_looks
 
 
 @functools.cache
@@ -172,6 +172,8 @@ def check_combination(config: Config) -> None:
 
 def _refused_lengths(config: Config) -> Iterator[str]:
     yield from refused_length(config.num_steps, config.batch_size, "--")
+    looks = config.num_steps, config.eval_every, config.keep, config.patience
+    yield from refused_looks(*looks, "--")
 
 
 def _refused_processes(config: Config) -> Iterator[str]:

@@ -300,6 +300,20 @@ CORE = by_name(
             "why it diverged",
         ),
         Column(
+            "best_step",
+            "updates before the look of the highest ELBO on valid, whose weights are evaluated; "
+            "only with keep = best",
+            "updates",
+            "best step",
+        ),
+        Column(
+            "stopped",
+            "update after which the run stopped, as its ELBO on valid had not risen; empty where "
+            "it did not; only with patience",
+            "updates",
+            "stopped early",
+        ),
+        Column(
             "train_objective",
             "what was maximised, a mean over the updates since the evaluation before; with beta "
             "and penalties, so only runs of equal settings compare",
@@ -342,6 +356,10 @@ TABLE = (
     *("valid_elbo", "train_elbo", "seconds"),
 )
 """Order of ``results.csv``; further swept settings and the columns of the evaluators follow."""
+
+
+CHOSEN = ("best_step", "stopped")
+"""Columns of what was chosen on valid, which ``results.csv`` has only where something was."""
 
 
 def described(columns: Iterable[Column]) -> dict[str, dict[str, Any]]:

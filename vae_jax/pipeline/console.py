@@ -69,6 +69,8 @@ def format_result(row: Row) -> str:
         'test ELBO -99.50 +- 0.25, NLL(K=100) 97.00 nats per example, 9 of 10 latents active'
     """
     active = f"{row['active_units']} of {row['latent_size']} latents active"
+    if "best_step" in row:
+        active += f"; weights of step {row['best_step']:,}, chosen on valid"
     if row["test_elbo"] is None:
         distortion = _with_error(row, "test_log_likelihood", sign=-1)
         return f"test distortion {distortion} nats per example, {active}"

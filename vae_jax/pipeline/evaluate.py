@@ -61,11 +61,11 @@ def evaluate(
     """
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
     metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
-    last = {row["run"]: row for row in metrics}
     measured = _measure(config, trained, dataset, lock, failures)
     rows = []
     for done in trained:
         group, diverged = done.group, done.state.diverged.tolist()
+        last = results.learned(metrics, done.state, group.runs)
         for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
             settings = results.settings_of(own, swept)
             row = results.table_row(settings, last[run], measured[run], diverged[i])
@@ -231,7 +231,7 @@ class _Evaluation:
             "format": FORMAT,
             "evaluation": self.name,
             "settings": {name: as_text(value) for name, value in values.items()},
-            "step": int(self.done.state.step[i]),
+            "step": int(self.done.state.eval_step[i]),
             "model": checksum(vectorized.take(self._model, i)),
             "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
             **self._outside,

@@ -1,11 +1,13 @@
 """Training from Python: the updates of one program, with its progress, nothing written."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.config.flags import FLAGS
 from vae_jax.data import Dataset
@@ -42,19 +44,27 @@ def check_numbers(**values: int) -> None:
         check_value(name, value, FLAGS[name].type)
 
 
-def check(spec: TrainSpec, data: Dataset, num_steps: int) -> None:
+def check(
+    spec: TrainSpec, hparams: HParams, data: Dataset, num_steps: int, eval_every: int
+) -> None:
     """Refuse what cannot be trained, before anything is compiled.
 
     Args:
         spec: model and training.
+        hparams: hyperparameters ``[runs]``.
         data: data to train on.
         num_steps: number of updates in all.
+        eval_every: updates between evaluations on valid.
 
     Raises:
         InputError: naming the setting, its value and the remedy.
     """
     compatibility.check_data(spec, data)
-    for problem in compatibility.refused_length(num_steps, spec.batch_size):
+    patience = int(mesh.to_host(hparams.patience).max())
+    for problem in itertools.chain(
+        compatibility.refused_length(num_steps, spec.batch_size),
+        compatibility.refused_looks(num_steps, eval_every, spec.keep, patience),
+    ):
         raise InputError(problem)
     optimizer = spec.optimizer
     if optimizer.schedule == "cosine" and 0 < optimizer.num_steps < num_steps:
@@ -66,9 +76,14 @@ def check(spec: TrainSpec, data: Dataset, num_steps: int) -> None:
         )
 
 
-def initial_state(spec: TrainSpec, hparams: HParams, data: Dataset) -> TrainState:
-    """Return the state of all runs before the first update."""
-    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams))
+def initial_state(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> TrainState:
+    """Return the state of all runs before the first update, with the parameters that are given."""
+    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams), given)
 
 
 def train(
@@ -99,7 +114,7 @@ def train(
         on_progress: is called with the rows of each interval; None for a bar where it can be seen.
     """
     start = int(mesh.to_host(state.step)[0])
-    if start >= num_steps:
+    if loop.is_finished(spec, state, num_steps):
         return state, []
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     intervals = Intervals(num_steps, eval_every=eval_every, checkpoint_every=num_steps)

@@ -79,6 +79,7 @@ def load_run(folder: str | Path) -> Study:
         flags=flags,
         results=found,
         read_data=lambda: _load_data(folder, lines),
+        workdir=str(folder),
     )
 
 
@@ -87,7 +88,7 @@ def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
     spec = run_groups.common_spec(configs, *_shapes(group, configs[0]))
     hparams = build.hparams(configs)
     flags = tuple(
-        {name: getattr(config, name) for name in texts if name != "data"}
+        {name: getattr(config, name) for name in texts if name not in run_groups.FACTS}
         for config, texts in zip(configs, group.flags, strict=True)
     )
 
@@ -159,16 +160,17 @@ def _table(
 ) -> list[Row]:
     """Return a row per run: with its results where they are those of its newest checkpoint."""
     known = {row["run"]: row for row in tested}
-    last = {row["run"]: row for row in metrics}
     rows = []
     for group, own in zip(recorded, configs, strict=True):
         step = max(checkpoint.steps(group.folder), default=0)
         for run, config in zip(group.runs, own, strict=True):
             settings = {"run": run} | results.settings_of(config, swept)
-            if run in known and known[run]["step"] == step:
+            lines = [row for row in metrics if row["run"] == run]
+            saved = [row["step"] for row in lines if row["step"] <= step]  # a run may stop early
+            if run in known and known[run]["step"] == max(saved, default=step):
                 rows.append(known[run] | settings)  # JSON has no infinite settings
             else:
-                rows.append(results.table_row(settings, last.get(run), {}, -1))
+                rows.append(results.table_row(settings, lines[-1] if lines else None, {}, -1))
     return sorted(rows, key=lambda row: row["run"])
 
 
@@ -217,7 +219,7 @@ def _config(texts: dict[str, str]) -> Config:
     Raises:
         InputError: a flag that this version does not know.
     """
-    own = {name: text for name, text in texts.items() if name != "data"}
+    own = {name: text for name, text in texts.items() if name not in run_groups.FACTS}
     try:
         config = Config.of_texts(own)
         unknown = sorted(own.keys() - config.flags.keys())

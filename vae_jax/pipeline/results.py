@@ -17,13 +17,24 @@ from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
 from vae_jax.pipeline import workdir
-from vae_jax.runtime import files, provenance
+from vae_jax.runtime import files, mesh, provenance
 from vae_jax.training import batches, compatibility
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
+
+_MOST_NAMED = 5  # runs that stopped early and are named one by one
+
+
+ORIGIN = "init_from"
+"""Key of where the weights came from that the runs began with."""
 
 
 def describe(
-    config: Config, dataset: Dataset, rows: list[Row], swept: Sequence[str]
+    config: Config,
+    dataset: Dataset,
+    rows: list[Row],
+    swept: Sequence[str],
+    origin: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the contents of ``results.json``, without conclusions and seconds.
 
@@ -32,6 +43,7 @@ def describe(
         dataset: data that were used.
         rows: rows of ``results.csv``.
         swept: names of the swept flags.
+        origin: where the weights came from that the runs began with; None for their seeds.
     """
     evaluations = build.evaluations(config)
     known = declared([*config.arrays, *swept], evaluations, config.flags)
@@ -54,7 +66,10 @@ def describe(
         "swept": list(swept),
         "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
+        **({} if origin is None else {ORIGIN: origin}),
         "notes": [
+            *notes_on_origin(origin),
+            *notes_on_choice(config, rows),
             *notes(config.binarize, config.likelihood, compatibility.is_binary(dataset)),
             *notes_on_numbers(dataset),
             *notes_on_free_bits(config),
@@ -76,6 +91,7 @@ def write(config: Config, rows: list[Row], swept: Sequence[str], results: dict[s
     """
     folder = Path(config.workdir)
     names = header(swept, build.evaluations(config))
+    names += [name for name in columns.CHOSEN if any(name in row for row in rows)]
     files.write_csv(folder / workdir.RESULTS_TABLE, rows, names)
     files.write_json(folder / workdir.RESULTS_FILE, results)
 
@@ -101,6 +117,69 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
             "the same kind and cannot fall below the entropy of the pixels."
         ]
     return []
+
+
+def notes_on_origin(origin: Mapping[str, Any] | None) -> list[str]:
+    """Return a sentence on the run whose weights these began with, if there is one.
+
+    Example:
+        >>> notes_on_origin({"given": "runs/a", "run": 3, "step": 5000, "checksum": "crc32 01"})
+        ['Started from weights: run 3 of runs/a after 5,000 updates (--init_from, crc32 01).']
+    """
+    if origin is None:
+        return []
+    if "run" not in origin:
+        return [f"Started from weights: those of {origin['given']} ({origin['weights']})."]
+    where = origin.get("workdir") or origin["given"]
+    fresh, left = origin.get("fresh"), origin.get("left_over")
+    more = f" From the seed, as it has none: {', '.join(fresh)}." if fresh else ""
+    more += f" Left over: {', '.join(left)}." if left else ""
+    return [
+        f"Started from weights: run {origin['run']} of {where} after {origin['step']:,} updates "
+        f"(--init_from, {origin['checksum']}).{more}"
+    ]
+
+
+def notes_on_choice(config: Config, rows: Sequence[Row]) -> list[str]:
+    """Return sentences on what was chosen on valid: the weights, and the ends of runs.
+
+    Example:
+        >>> notes_on_choice(Config(), [{"step": 8}])
+        []
+        >>> (note,) = notes_on_choice(Config(keep="best"), [{"step": 8, "best_step": 4}])
+        >>> note.partition(":")[0]
+        'Chosen on valid'
+    """
+    return [
+        *([_choice_of_weights(rows)] if any("best_step" in row for row in rows) else []),
+        *([_ends(config, rows)] if any(row.get("stopped") for row in rows) else []),
+    ]
+
+
+def _choice_of_weights(rows: Sequence[Row]) -> str:
+    """Return which weights the numbers of runs with ``keep = best`` are of."""
+    (row, *others) = rows
+    if others:
+        which = "the weights of each run are those of its highest ELBO on valid, of its best_step"
+    else:
+        steps = f"step {row['best_step']:,} of {row['step']:,}"
+        which = f"the weights are those of the highest ELBO on valid, of {steps}"
+    return (
+        f"Chosen on valid: {which}, and not the last ones (--keep=best). Test terms, figures and "
+        "exports are theirs; the valid ELBO, chosen for its height, is a little too good."
+    )
+
+
+def _ends(config: Config, rows: Sequence[Row]) -> str:
+    """Return which runs stopped before their last update, and when."""
+    ended = [row for row in rows if row.get("stopped")]
+    named = [f"run {row['run']} at step {row['stopped']:,}" for row in ended[:_MOST_NAMED]]
+    named += [f"{len(ended) - _MOST_NAMED} more"] * (len(ended) > _MOST_NAMED)
+    which = f"{len(ended)} of {len(rows)} runs, {', '.join(named)}" if rows[1:] else named[0]
+    return (
+        f"Stopped early, of --num_steps={config.num_steps}: {which}, because the ELBO on valid had "
+        "not risen for --patience evaluations."
+    )
 
 
 def notes_on_free_bits(config: Config) -> list[str]:
@@ -189,12 +268,39 @@ def settings_of(config: Config, swept: Sequence[str]) -> Row:
     return {name: _plain(getattr(config, name)) for name in names}
 
 
+def learned(lines: Sequence[Row], state: TrainState, runs: Sequence[int]) -> dict[int, Row | None]:
+    """Return what training logged of each run, as its row has it: :func:`table_row`'s ``last``.
+
+    It is the last line; with ``keep = best`` the terms are those of the look whose weights are
+    kept. What was chosen on valid is added: ``best_step``, ``stopped``.
+
+    Args:
+        lines: rows of ``metrics.jsonl``.
+        state: state of the runs.
+        runs: their numbers in the study.
+    """
+    last = {row["run"]: row for row in lines}
+    record = state.record
+    if record is None:
+        return {run: last.get(run) for run in runs}
+    at = {(row["run"], row["step"]): row for row in lines}
+    steps, stopped = mesh.to_host((record.step, record.stopped))
+    found: dict[int, Row | None] = {}
+    for run, best, end in zip(runs, steps.tolist(), stopped.tolist(), strict=True):
+        own = last.get(run)
+        if own is not None and record.params:
+            times = {name: own[name] for name in ("step", "run", "seconds")}
+            own = at.get((run, best), {}) | times | {"best_step": best}
+        found[run] = own and own | {"stopped": end if end >= 0 else ""}
+    return found
+
+
 def table_row(settings: Row, last: Row | None, measured: Row, diverged: int) -> Row:
     """Return one run's row, as ``results.csv`` and ``vae_jax.ablate(...).table`` hold it.
 
     Args:
         settings: settings of the run.
-        last: its last row of ``metrics.jsonl``; None before the first one.
+        last: what training logged of it, see :func:`learned`; None before the first line.
         measured: its terms on test and the numbers of its evaluations.
         diverged: update at which its objective was first not finite, -1 for none.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,18 @@ class StudyPart:
     def with_state(self, state: TrainState) -> "StudyPart":
         """Return the same runs in another state."""
         return dataclasses.replace(self, read_weights=lambda: state, read_state=lambda data: state)
+
+
+def looks_every(part: StudyPart, metrics: Sequence[Row]) -> int | None:
+    """Return after how many updates runs that choose on valid look at it; None where none did.
+
+    Args:
+        part: the runs.
+        metrics: rows of ``metrics.jsonl``.
+    """
+    name, runs = part.spec.valid_bound, set(part.runs)
+    looks = (row["step"] for row in metrics if row["run"] in runs and name in row)
+    return min(looks, default=None) if part.spec.has_record else None
 
 
 def settings_of(part: StudyPart) -> list[Row]:

@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
+
+Given: TypeAlias = Callable[[TrainSpec], Mapping[str, np.ndarray]]
+"""Function from a specification to parameters by their names, from which its runs start."""
 
 
 class TrainedGroup(NamedTuple):
@@ -60,6 +63,7 @@ def train_all(
     stop: Stop,
     lock: Lock,
     further: Sequence[Logger] = (),
+    given: Given | None = None,
 ) -> list[TrainedGroup]:
     """Train every group to ``num_steps`` updates and return them.
 
@@ -70,6 +74,8 @@ def train_all(
         stop: signals of the process.
         lock: lock of the workdir, which is checked before anything is written.
         further: loggers beside those of the package.
+        given: returns the weights that the runs of a specification start from; None for those of
+            their seeds.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
@@ -83,18 +89,31 @@ def train_all(
             lambda: resume.resume_points(folder, groups, opened, may_restart=config.restart)
         )
         log = [*_open_loggers(config, groups, starts, stack), *further]
+        metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
         if distributed.is_first():
-            _start(further, config, groups, starts)
-        history = resume.History(loggers.read_whole(folder / workdir.METRICS_FILE))
+            _start(log, config, groups, starts, metrics)
+        history = resume.History(metrics)
         trained = []
         for group, checkpoints, start in zip(groups, opened, starts, strict=True):
             number = len(trained) + 1
             label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
             training = _Training(
-                *(config, dataset, stop, lock, group, checkpoints, start, history, log, label)
+                *(config, dataset, stop, lock, group, checkpoints, start, history),
+                *(log, further, label, given),
             )
             trained.append(training.run())
+            _report_saved(further, group, checkpoints)
+        for group, checkpoints in zip(groups, opened, strict=True):
+            checkpoints.wait()
+            _report_saved(further, group, checkpoints)
         return trained
+
+
+def _report_saved(further: Sequence[Logger], group: RunGroup, checkpoints: Checkpoints) -> None:
+    """Tell loggers which step the newest checkpoint holds."""
+    if further and distributed.is_first() and (steps := checkpoints.steps):
+        for logger in further:
+            logger.saved(group.runs, steps[-1])
 
 
 def seconds_of_start(trained: Sequence[TrainedGroup]) -> dict[str, float]:
@@ -120,21 +139,31 @@ def _open_loggers(
         metrics.open()
     opened: list[Logger] = [metrics]
     if libraries.is_installed("tensorboardX"):
-        opened.append(stack.enter_context(loggers.TensorBoardLogger(folder, steps)))
+        opened.append(stack.enter_context(loggers.TensorBoardLogger()))
     return opened
 
 
 def _start(
-    further: Sequence[Logger], config: Config, groups: list[RunGroup], starts: list[int]
+    log: Sequence[Logger],
+    config: Config,
+    groups: list[RunGroup],
+    starts: list[int],
+    metrics: Sequence[Row],
 ) -> None:
-    """Tell loggers from outside of the study that starts."""
+    """Tell the loggers of the study that starts, and what is logged of it."""
     swept = [axis.name for axis in sweeps.axes(config)]
     settings, steps = {}, {}
     for group, start in zip(groups, starts, strict=True):
         for run, own in zip(group.runs, group.configs, strict=True):
             settings[run], steps[run] = results.settings_of(own, swept), start
-    study = StartedStudy(Path(config.workdir), as_flags(config), settings, steps)
-    for logger in further:
+    folder = Path(config.workdir)
+    study = StartedStudy(
+        *(folder, as_flags(config), settings, steps),
+        id=workdir.study_id(folder) if config.loggers else "",
+        name=folder.resolve().name,
+        metrics=metrics,
+    )
+    for logger in log:
         logger.start(study)
 
 
@@ -151,8 +180,10 @@ class _Training:
         checkpoints: their checkpoints.
         start: step of the checkpoint to resume from, :data:`resume.FROM_SEEDS` for none.
         history: lines of ``metrics.jsonl`` when the training began.
-        loggers: logs of the workdir.
+        loggers: all loggers.
+        further: those of them that are told of checkpoints.
         label: name of the group in the terminal, empty where it is the only one.
+        given: returns the weights that the runs start from; None for those of their seeds.
     """
 
     config: Config
@@ -164,7 +195,9 @@ class _Training:
     start: int
     history: History
     loggers: Sequence[Logger]
+    further: Sequence[Logger]
     label: str
+    given: Given | None = None
 
     @functools.cached_property
     def spec(self) -> TrainSpec:
@@ -185,26 +218,31 @@ class _Training:
         distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
         state, num_steps = self._first_state(), self.config.num_steps
-        with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
-            if self.start < num_steps:
+        if not loop.is_finished(self.spec, state, num_steps):
+            with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
                 return self._train(state, progress)
         return TrainedGroup(self.group, self.spec, mesh.addressable(state))
 
     def _first_state(self) -> TrainState:
         """Return the state of the checkpoint, or that of the seeds."""
         num_steps = self.config.num_steps
-        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout)
-        if self.start == resume.FROM_SEEDS:
+        is_new = self.start == resume.FROM_SEEDS
+        given = self.given(self.spec) if self.given and is_new else None
+        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout, given)
+        if is_new:
             return state
-        action = "finished" if self.start == num_steps else "resuming"
-        print(f"{action}: checkpoint at step {self.start:,} of {num_steps:,}", flush=True)
         try:
-            return self.checkpoints.restore(self.start, state)
+            state = self.checkpoints.restore(self.start, state)
         except DamagedError as error:
             raise InputError(
                 f"workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
                 "the version of vae_jax that wrote it, or give another workdir"
             ) from None
+        action = "finished" if loop.is_finished(self.spec, state, num_steps) else "resuming"
+        ended = sum(step >= 0 for step in self._stopped(state))
+        early = f", {ended} of {len(self.group.runs)} runs stopped early" if ended else ""
+        print(f"{action}: checkpoint at step {self.start:,} of {num_steps:,}{early}", flush=True)
+        return state
 
     def _train(self, state: TrainState, progress: TrainingProgress) -> TrainedGroup:
         """Compile, then do the updates that are left; log, and save when that is due.
@@ -220,7 +258,7 @@ class _Training:
             self.layout,
             on_device=self.config.data_on_device,
         )
-        diverged = mesh.to_host(state.diverged).tolist()
+        diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
         state, compile_seconds = program.compile(state)
         intervals = self._intervals(self._most_steps(program, state))
         score_valid = scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
@@ -229,10 +267,12 @@ class _Training:
         first_update_seconds = round(timing.seconds_since_command(), 2)
         progress.message(f"first update {first_update_seconds:.1f} s after the command")
         for output in program.run(state, intervals, score_valid, seconds=seconds):
-            state, num_lines = output.state, num_lines + 1
+            state = output.state
+            num_lines[[row["run"] for row in output.rows]] += 1
             self._log(output, progress)
             diverged = self._report_diverged(diverged, state, progress)
-            self._save(output.step, state, num_lines)
+            stopped = self._report_stopped(stopped, output, progress)
+            self._save(output, num_lines)
         final = mesh.addressable(state)
         return TrainedGroup(self.group, self.spec, final, compile_seconds, first_update_seconds)
 
@@ -267,6 +307,7 @@ class _Training:
             InputError: the workdir is not this process's any more.
         """
         distributed.from_first(self.lock.check)
+        _report_saved(self.further, self.group, self.checkpoints)
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in output.rows]
         progress.advance(output.step, output.ms_per_step)
         if distributed.is_first():
@@ -289,20 +330,45 @@ class _Training:
                 progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
-    def _save(self, step: int, state: TrainState, num_lines: np.ndarray) -> None:
+    def _stopped(self, state: TrainState) -> list[int]:
+        """Return the updates after which each run stopped early, -1 for none."""
+        if state.record is None:
+            return [-1] * len(self.group.runs)
+        return mesh.to_host(state.record.stopped).tolist()
+
+    def _report_stopped(
+        self, before: list[int], output: ChunkOutput, progress: TrainingProgress
+    ) -> list[int]:
+        """Return when each run stopped, and report those that had not before."""
+        after, record = self._stopped(output.state), output.state.record
+        if after == before or record is None:
+            return after
+        rises = mesh.to_host(record.step).tolist()
+        bound = self.spec.valid_bound.replace("_", " ")
+        for run, old, new, best in zip(self.group.runs, before, after, rises, strict=True):
+            if old < 0 <= new:
+                progress.message(
+                    f"run {run} stopped at step {new:,}: its {bound} has not risen since step "
+                    f"{best:,} (--patience)"
+                )
+        return after
+
+    def _save(self, output: ChunkOutput, num_lines: np.ndarray) -> None:
         """Save the state if that is due, or if a signal asks for an end.
 
         Raises:
             StoppedError: a signal came; the state is saved.
         """
         distributed.sync_stop(self.stop)
-        is_stopping = self.stop.is_wanted
+        step, is_stopping = output.step, self.stop.is_wanted
         intervals = build.intervals(self.config)
-        if is_stopping or intervals.is_due(step, intervals.checkpoint_every):
+        is_due = output.is_last or intervals.is_due(step, intervals.checkpoint_every)
+        if is_stopping or is_due:
             metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
-            self.checkpoints.save(step, state, metadata)
+            self.checkpoints.save(step, output.state, metadata)
         if is_stopping:
             self.checkpoints.wait()
+            _report_saved(self.further, self.group, self.checkpoints)
             self.stop.raise_if_wanted(
                 f"stopped at step {step:,}; the same command goes on from there"
             )

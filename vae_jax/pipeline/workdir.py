@@ -6,8 +6,10 @@ that was taken nothing is deleted or replaced but what was written here (:func:`
 
 import contextlib
 import errno
+import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,22 +26,26 @@ METRICS_FILE = "metrics.jsonl"
 RESULTS_TABLE = "results.csv"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
+EXPLORER_FILE = "explorer.html"
 FIGURES = "figures"
 EVALUATIONS = "evaluations"
 EXPORTS = "exports"
+ORIGIN_FILE = "init_from.json"
+"""Name of the record of where the weights came from that the runs began with."""
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLAN_FILE = "plan.json"
 """Name of the plan of a study, in :data:`CHECKPOINTS`."""
+STUDY_FILE = "study.json"
+"""Name of the file with a study's identifier, in :data:`CHECKPOINTS`."""
 GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE),
+    *(EXPLORER_FILE, EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE, ORIGIN_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 
-_TAKEN_OUT = ("explorer.html",)  # what may be made of a workdir later
 _OF_DISKS = ("lost+found", "Thumbs.db", "desktop.ini")
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},
@@ -78,7 +84,7 @@ def refuse_foreign(workdir: Path) -> list[str]:
             f"workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
             "folder; put a copy of what it leads to there (cp -rL), or give another workdir"
         )
-    ours = (*CONTENTS, *_TAKEN_OUT, *_OF_DISKS)
+    ours = (*CONTENTS, *_OF_DISKS)
     return [name for name in names if not name.startswith(".") and name not in ours]
 
 
@@ -120,7 +126,7 @@ def _own_paths(workdir: Path, names: list[str]) -> Iterator[Path]:
     hidden = re.compile(r"\.(lock.*|.*\.tmp)")
     folders = []
     for name in names:
-        if name in (*CONTENTS, *_TAKEN_OUT) or hidden.fullmatch(name):
+        if name in CONTENTS or hidden.fullmatch(name):
             folders.append(workdir / name)
     while folders:
         path = folders.pop()
@@ -172,6 +178,21 @@ def write_flags(workdir: Path, config: Config) -> None:
     """Write ``flags.txt``, the flags that repeat the run or study."""
     lines = as_lines(config.replace(**_ONE_OFF))
     files.write_text(workdir / FLAGS_FILE, "\n".join(lines) + "\n")
+
+
+def study_id(workdir: Path) -> str:
+    """Return the identifier of a study, which is drawn when it is first asked for and then kept.
+
+    A copy of a workdir has the same. One that cannot be read is drawn anew.
+    """
+    path = workdir / CHECKPOINTS / STUDY_FILE
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(path.read_text(encoding="utf-8"))["id"]
+        if re.fullmatch(r"[0-9a-f]{12}", found):
+            return found
+    drawn = uuid.uuid4().hex[:12]
+    files.write_json(path, {"id": drawn})
+    return drawn
 
 
 def write_runs(workdir: Path, configs: Sequence[Config]) -> None:

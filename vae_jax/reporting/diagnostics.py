@@ -291,7 +291,7 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     if gap <= enough and fall is None:
         return Diagnostic(name, False, above)
     peak = "" if fall is None else f", and {fall}"
-    few = ["fewer --num_steps"] if fall else []
+    few = ["--keep=best", "fewer --num_steps"] if fall else []
     fresh = ["--binarize=dynamic"] if run.get("binarize") == "static" else []
     remedy = _try(run, *few, *fresh, "smaller --hidden_sizes", "more data")
     return Diagnostic(name, True, f"Overfitting: {above}{peak}. {remedy}")
@@ -316,6 +316,8 @@ def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | N
     is left out of the trend; and the fall, or the gap, must exceed what other examples may change.
     """
     own = _curve(run, history)
+    if run.get("best_step") is not None:
+        return None  # the weights are those of the peak
     if _trained_for(run) or own is None or own.error is None:
         return None
     peak = max(range(len(own.values)), key=own.values.__getitem__)

@@ -193,6 +193,16 @@ def latent(index: int) -> str:
     return f"z{index + 1}"
 
 
+def latent_with_kl(index: int, kl: Float[np.ndarray, " latents"] | None) -> str:
+    """Return the name of a latent with its KL, where that of every latent is known.
+
+    Example:
+        >>> latent_with_kl(1, np.array([0.5, 1.25])), latent_with_kl(0, None)
+        ('z2, KL 1.25 nats', 'z1')
+    """
+    return latent(index) + ("" if kl is None else f", KL {nats(float(kl[index]))}")
+
+
 def decimals(numbers: Float[np.ndarray, "..."]) -> int:
     """Return how many decimals the numbers of one panel have: 0 where all are whole.
 

@@ -15,6 +15,7 @@ LEFT_OUT = {"matplotlib": "no figures", "tensorboardX": "no TensorBoard events"}
 
 PACKAGES = {
     "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }
@@ -23,6 +24,8 @@ PACKAGES = {
 EXTRAS = {
     **dict.fromkeys(("PIL", "tensorflow_datasets", "grain", "h5py", "scipy", "sklearn"), "data"),
     "flatbuffers": "export",
+    "wandb": "wandb",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
 }
 """Extras of this package that bring a library, by the name of its module."""
 

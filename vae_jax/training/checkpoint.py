@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from vae_jax.runtime import checksums, distributed
+from vae_jax.training.selection import ValidRecord
 from vae_jax.training.step import TrainState
 
 FORMAT = 3
@@ -37,6 +38,24 @@ _STATE = "state"
 _PARTIAL, _DISCARDED = ".partial", ".discarded"
 UNFINISHED = frozenset({_PARTIAL, _DISCARDED})
 """Suffixes of the folders of checkpoints that are being written or deleted."""
+
+
+class _StateOfLast(NamedTuple):
+    """Fields of a :class:`TrainState` that remembers nothing of valid, as they are stored.
+
+    Without a record there is none in the files, which versions before it can read.
+    """
+
+    step: Any
+    params: Any
+    opt_state: Any
+    diverged: Any
+    average: Any
+
+
+def _stored(state: TrainState) -> TrainState | _StateOfLast:
+    """Return the fields of a state that are stored."""
+    return state if state.valid else _StateOfLast(*state[:-1])
 
 
 def steps(folder: Path) -> list[int]:
@@ -78,7 +97,7 @@ def restore_weights(folder: Path, step: int) -> TrainState:
     """
     checksums.verify(folder / str(step))
     path = (folder / str(step) / _STATE).absolute()
-    names = ("step", "params", "diverged", "average")
+    names = ("step", "params", "diverged", "average", "valid")
     with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         stored = reader.metadata(path).item_metadata.tree
         wanted = {name: stored[name] for name in names if jax.tree.leaves(stored.get(name))}
@@ -88,8 +107,10 @@ def restore_weights(folder: Path, step: int) -> TrainState:
             partial_restore=True,
         )
         found = reader.restore(path, args=args)
-    average = found.get("average", ())
-    return TrainState(found["step"], found["params"], (), found["diverged"], average)
+    state = TrainState(found["step"], found["params"], (), found["diverged"])
+    record = {name: value for name, value in found.get("valid", {}).items() if value is not None}
+    valid = ValidRecord(**{"params": (), **record}) if record else ()
+    return state._replace(average=found.get("average", ()), valid=valid)
 
 
 def event_shape(folder: Path, step: int) -> tuple[int, ...]:
@@ -222,11 +243,11 @@ class Checkpoints:
         if self.metadata(step)["arrays"] != _shapes(like):
             raise checksums.DamagedError("its arrays are not those of this model")
         targets = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), _stored(like)
         )
         path, args = self._folder / str(step) / _STATE, ocp.args.StandardRestore(targets)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-            return reader.restore(path, args=args)
+            return TrainState(*reader.restore(path, args=args))
 
     def _write(self, step: int, state: TrainState, metadata: Mapping[str, Any]) -> None:
         """Write a checkpoint by a single process."""
@@ -308,7 +329,7 @@ def _write_arrays(path: Path, state: TrainState) -> None:
     """
     with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
         try:
-            writer.save(path, args=ocp.args.StandardSave(state))
+            writer.save(path, args=ocp.args.StandardSave(_stored(state)))
         except ValueError as error:  # what tensorstore raises when a write fails
             if distributed.is_loss(error):
                 raise

@@ -18,6 +18,7 @@ from vae_jax.models.priors import PRIORS, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.batches import SPLITS
+from vae_jax.training.selection import LAST
 from vae_jax.training.spec import TrainSpec
 
 Spell = Callable[[str, object], str]
@@ -82,6 +83,31 @@ steps']
         yield (
             f"{prefix}num_steps={num_steps}: times {prefix}batch_size={batch_size} exceeds 2^31 "
             f"examples; give at most {(2**31 - 1) // batch_size} steps"
+        )
+
+
+def refused_looks(
+    num_steps: int, eval_every: int, keep: str, patience: int, prefix: str = ""
+) -> Iterator[str]:
+    """Yield the reason why a training cannot choose on valid: its end is no look of its own.
+
+    A look at the last update alone would be missing from a longer training, which would then not
+    be the same one continued.
+
+    Example:
+        >>> list(refused_looks(1000, 500, "best", 3))
+        []
+        >>> list(refused_looks(1100, 500, "last", 3))
+        ['patience=3: looks at valid every eval_every=500 updates, of which num_steps=1100 is no \
+multiple; give multiples']
+    """
+    if keep == LAST and not patience:
+        return
+    given = f"{prefix}patience={patience}" if keep == LAST else f"{prefix}keep={keep}"
+    if num_steps % eval_every:
+        yield (
+            f"{given}: looks at valid every {prefix}eval_every={eval_every} updates, of which "
+            f"{prefix}num_steps={num_steps} is no multiple; give multiples"
         )
 
 

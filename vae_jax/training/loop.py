@@ -13,7 +13,7 @@ due. Training can go on from any state, also from one of a checkpoint.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -23,7 +23,8 @@ import numpy as np
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.runtime import distributed, mesh
-from vae_jax.training import batches, divergence, input_pipeline, memory, vectorized
+from vae_jax.runtime.errors import InputError
+from vae_jax.training import batches, divergence, input_pipeline, memory, selection, vectorized
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.input_pipeline import InputBlock
 from vae_jax.training.intervals import Intervals
@@ -47,18 +48,41 @@ class ChunkOutput(NamedTuple):
         state: state of all runs, without padding. Its memory is donated to the next chunk, so copy
             what must outlive it.
         rows: one row per run with the columns ``step``, ``run``, ``seconds``, ``train_*`` and, at
-            each ``eval_every``, ``valid_*``, in nats per example; None for a diverged run.
+            each ``eval_every``, ``valid_*``, in nats per example; None for a diverged run. A run
+            that stopped before this chunk has none.
         ms_per_step: milliseconds of one update of all runs, averaged over this chunk.
+        is_last: True where all updates are done, or every run has stopped or diverged and one may
+            stop.
     """
 
     step: int
     state: TrainState
     rows: list[Row]
     ms_per_step: float
+    is_last: bool = False
+
+
+def is_finished(spec: TrainSpec, state: TrainState, num_steps: int) -> bool:
+    """Return whether no update is left: all are done, or no run goes on any more.
+
+    Args:
+        spec: model and training.
+        state: state of all runs.
+        num_steps: updates of the whole training.
+    """
+    if int(mesh.to_host(state.step)[0]) >= num_steps:
+        return True
+    if not spec.is_patient or state.record is None:
+        return False
+    return selection.all_ended(*mesh.to_host((state.record.stopped, state.diverged)))
 
 
 def initial_state(
-    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout | None = None
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    layout: Layout | None = None,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> TrainState:
     """Return the state of all runs before the first update; every array is ``[runs, ...]``.
 
@@ -67,6 +91,7 @@ def initial_state(
         hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
         data: data set; its mean starts the decoder's bias, some of them start a learned prior.
         layout: distribution of the runs; None for the best one here.
+        given: parameters by their names that all runs start from, instead of those of their seeds.
 
     Example:
         >>> import vae_jax
@@ -88,12 +113,12 @@ def initial_state(
     mean = data.train.mean(axis=0, dtype=np.float64)
     if data.encoding == "pixels":
         mean = mean / 255
-    padded, shared = mesh.to_devices(
+    padded, (start, examples, weights) = mesh.to_devices(
         layout.devices,
         hparams,
-        (jnp.asarray(mean, default_float()), _starting_examples(spec, data)),
+        (jnp.asarray(mean, default_float()), _starting_examples(spec, data), given),
     )
-    state = vectorized.init(spec, padded, *shared, data.encoding, layout=layout)
+    state = vectorized.init(spec, padded, start, examples, data.encoding, weights, layout=layout)
     return mesh.drop_padding(state, len(hparams.seed), layout.devices)
 
 
@@ -133,7 +158,7 @@ def train(
     Yields:
         One output per chunk; nothing where the state has all updates already.
     """
-    if int(mesh.to_host(state.step)[0]) >= intervals.num_steps:
+    if is_finished(spec, state, intervals.num_steps):
         return
     layout = layout or memory.layout_for(spec, hparams)
     program = TrainingProgram(spec, hparams, data, intervals, layout, on_device=on_device)
@@ -226,27 +251,69 @@ class TrainingProgram:
             intervals: length of the training, and its intervals.
             score_valid: evaluates valid at each ``eval_every``; None for no evaluation.
             seconds: training time of earlier starts, included in the rows' ``seconds``.
+
+        Raises:
+            InputError: what is chosen on valid needs its evaluation.
         """
+        if self._spec.has_record and score_valid is None:
+            raise InputError(
+                setting="keep",
+                value=self._spec.keep,
+                problem="weights and ends of runs are chosen on valid, which is not evaluated",
+                advice="give score_valid, or keep=last and patience=0",
+            )
         start = int(mesh.to_host(state.step)[0])
         blocks = self._input.blocks(start, intervals.after(start))
         for stop in intervals.after(start):
             with jax.transfer_guard("disallow"):
+                has_stopped = self._have_stopped(state)
                 began = time.perf_counter()
                 state, terms = self._train_chunk(state, blocks, stop - start)
                 elapsed = time.perf_counter() - began
                 seconds += elapsed
                 measured = _train_terms(self._spec, terms, self._num_runs, stop - start)
-                if score_valid is not None and intervals.is_due(stop, intervals.eval_every):
-                    scores = score_valid(state.eval_params)
+                is_look = score_valid is not None and intervals.is_due(stop, intervals.eval_every)
+                if score_valid is not None and is_look:
+                    scores = score_valid(state.last_params)
                     measured = [row | score for row, score in zip(measured, scores, strict=True)]
                 divergence.blank(measured, state)
+                if is_look:
+                    state = self._remembering(state, measured, stop)
                 rows = [
                     {"step": stop, "run": run, "seconds": round(seconds, 3)} | own
                     for run, own in enumerate(measured)
+                    if not has_stopped[run]
                 ]
                 own_state = mesh.drop_padding(state, self._num_runs, self._layout.devices)
-            yield ChunkOutput(stop, own_state, rows, 1e3 * elapsed / (stop - start))
+                is_last = is_finished(self._spec, state, intervals.num_steps)
+            yield ChunkOutput(stop, own_state, rows, 1e3 * elapsed / (stop - start), is_last)
+            if is_last:
+                return
             start = stop
+
+    def _have_stopped(self, state: TrainState) -> list[bool]:
+        """Return for each run whether it has stopped."""
+        if state.record is None:
+            return [False] * self._num_runs
+        return (mesh.to_host(state.record.stopped) >= 0).tolist()
+
+    def _remembering(self, state: TrainState, rows: list[Row], step: int) -> TrainState:
+        """Return the state after a look at valid, whose bounds are those of the rows."""
+        if state.record is None:
+            return state
+        devices, name = self._layout.devices, self._spec.valid_bound
+        found = (row.get(name) for row in rows)
+        bounds = np.array([np.nan if value is None else value for value in found], default_float())
+        valid = vectorized.look(
+            state.record,
+            self._hparams,
+            mesh.pad_runs(bounds, devices),
+            state.last_params if state.record.params else (),
+            state.diverged,
+            mesh.replicate(np.int32(step), devices),
+            layout=self._layout,
+        )
+        return state._replace(valid=valid)
 
     def _train_chunk(
         self, state: TrainState, blocks: Iterator[InputBlock], num_steps: int

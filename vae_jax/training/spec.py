@@ -21,7 +21,7 @@ from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_settings, one_of, real, setting, whole
-from vae_jax.training import batches
+from vae_jax.training import batches, selection
 from vae_jax.training.optimizers import Adam, Optimizer
 
 
@@ -38,8 +38,12 @@ class TrainSpec:
         optimizer: optimizer of all parameters.
         batch_size: examples per update.
         binarize: mode by which gray pixels become binary, one of ``batches.BINARIZATIONS``.
+        keep: weights that evaluation uses: ``last``, or ``best`` for those of the highest bound on
+            valid (:mod:`vae_jax.training.selection`).
         is_averaged: True to keep a moving average of the parameters, which evaluation uses; set it
             with :meth:`specialized`.
+        is_patient: True to stop runs whose bound on valid does not rise any more; set it with
+            :meth:`specialized`.
 
     Example:
         >>> import vae_jax
@@ -57,7 +61,13 @@ class TrainSpec:
     binarize: str = setting(
         "none", one_of(*batches.BINARIZATIONS), "method by which gray pixels become binary"
     )
+    keep: str = setting(
+        selection.LAST,
+        one_of(*selection.KEPT),
+        "weights that are evaluated, exported and opened; best: those of the highest ELBO on valid",
+    )
     is_averaged: bool = False
+    is_patient: bool = False
 
     hparams: ClassVar[tuple[HParam, ...]] = (
         HParam(
@@ -65,6 +75,12 @@ class TrainSpec:
             0.0,
             real(0.0, below=1.0),
             "decay of the moving average of the parameters that evaluation uses; 0: none",
+        ),
+        HParam(
+            "patience",
+            0,
+            whole(0),
+            "evaluations on valid without a rise of the ELBO after which a run stops; 0: never",
         ),
         HParam(
             "seed",
@@ -107,8 +123,8 @@ class TrainSpec:
     def specialized(self, hparams: HParams) -> "TrainSpec":
         """Return the specification with the parts that these hyperparameters need, and no others.
 
-        These are the average of the parameters and the parts of the optimizer, see
-        :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
+        These are the average of the parameters, the end of runs that do not rise any more, and the
+        parts of the optimizer, see :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
 
         Args:
             hparams: hyperparameters of all runs, with known values.
@@ -118,8 +134,21 @@ class TrainSpec:
         """
         self._check(hparams)
         is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
+        is_patient = bool((mesh.to_host(hparams.patience) > 0).any())
         optimizer = self.optimizer.specialized(hparams)
-        return dataclasses.replace(self, optimizer=optimizer, is_averaged=is_averaged)
+        return dataclasses.replace(
+            self, optimizer=optimizer, is_averaged=is_averaged, is_patient=is_patient
+        )
+
+    @property
+    def has_record(self) -> bool:
+        """Whether a run remembers its looks at valid, for its weights or for its end."""
+        return self.keep == selection.BEST or self.is_patient
+
+    @property
+    def valid_bound(self) -> str:
+        """Name of the logged term by which runs choose on valid."""
+        return "valid_elbo" if self.model.posterior.has_density else "valid_log_likelihood"
 
     def _check(self, hparams: HParams) -> None:
         """Refuse hyperparameters that this specification cannot use."""

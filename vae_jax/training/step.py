@@ -5,13 +5,16 @@ run; ``vectorized.py`` maps them over a study.
 
 A run whose objective or gradient is not finite diverges: ``train_step`` stores the number of that
 update and freezes the run, so that its state stays the one before it (``divergence.py`` explains).
+The same freezes a run that has stopped early (``selection.py``).
 """
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -21,8 +24,9 @@ from vae_jax.objectives import ObjectiveOutput
 from vae_jax.objectives.base import Noise
 from vae_jax.objectives.regularizers import Context
 from vae_jax.runtime import mesh
-from vae_jax.training import batches
+from vae_jax.training import batches, selection
 from vae_jax.training.batches import Examples, PrefetchedBatches
+from vae_jax.training.selection import ValidRecord
 from vae_jax.training.spec import TrainSpec
 from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
 
@@ -99,6 +103,7 @@ class TrainState(NamedTuple):
         opt_state: state of the optimizer.
         diverged: first update whose objective or gradient was not finite; -1 while there is none.
         average: moving average of the parameters, where ``TrainSpec.is_averaged``; else empty.
+        valid: what the run remembers of valid, where ``TrainSpec.has_record``; else empty.
 
     Example:
         >>> import vae_jax
@@ -113,11 +118,32 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     diverged: Int[Array, "*runs"]
     average: Params = ()
+    valid: ValidRecord | tuple[()] = ()
+
+    @property
+    def record(self) -> ValidRecord | None:
+        """What the run remembers of valid; None where nothing is chosen by it."""
+        return self.valid if isinstance(self.valid, ValidRecord) else None
+
+    @property
+    def last_params(self) -> Params:
+        """Parameters that a look at valid uses: the average, or those themselves without one."""
+        return self.average or self.params
 
     @property
     def eval_params(self) -> Params:
-        """Parameters that evaluation uses: the average, or the parameters where there is none."""
-        return self.average or self.params
+        """Parameters that evaluation uses: the kept ones of the best look, or the last ones."""
+        return (self.record.params if self.record else {}) or self.last_params
+
+    @property
+    def eval_step(self) -> Int[np.ndarray, "*runs"]:
+        """Numbers of updates of the parameters that evaluation uses, on the host."""
+        if self.record is None:
+            return mesh.to_host(self.step)
+        if self.record.params:
+            return mesh.to_host(self.record.step)
+        step, stopped = mesh.to_host((self.step, self.record.stopped))
+        return np.where(stopped >= 0, stopped, step)
 
 
 def init(
@@ -126,6 +152,7 @@ def init(
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
     encoding: str = "pixels",
+    given: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """Return the state before the first update.
 
@@ -135,6 +162,8 @@ def init(
         data_mean: mean of each dimension of x, from which the decoder's bias starts.
         examples: examples from which a prior with pseudo-inputs starts, where there is one.
         encoding: encoding of the data.
+        given: parameters by their names (:func:`named`) that replace the initial ones; everything
+            else of the state starts as it would from them.
     """
     zero = jnp.zeros((), jnp.int32)
     params = spec.model.init(hparams, data_mean, examples, encoding)
@@ -142,9 +171,32 @@ def init(
     for regularizer in spec.regularizers:
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
+    if given:
+        params = jax.tree.map_with_path(lambda path, own: given.get(_name(path), own), params)
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
     average = jax.tree.map(jnp.copy, params) if spec.is_averaged else ()
-    return TrainState(zero, params, opt_state, zero - 1, average)
+    state = TrainState(zero, params, opt_state, zero - 1, average)
+    return with_record(spec, state) if spec.has_record else state
+
+
+def named(params: Params) -> dict[str, Any]:
+    """Return parameters by their names in the tree.
+
+    Example:
+        >>> named({"encoder": {"kernel": 1.0}})
+        {'encoder/kernel': 1.0}
+    """
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def with_record(spec: TrainSpec, state: TrainState) -> TrainState:
+    """Return the state with what a run remembers of valid before its first look."""
+    record = selection.start(state.params, is_best_kept=spec.keep == selection.BEST)
+    return state._replace(valid=record)
 
 
 def train_step(
@@ -153,7 +205,8 @@ def train_step(
     """Update the parameters once on one batch.
 
     Gradient ascent: ``loss = -objective``. From the first objective or gradient on that is not
-    finite, parameters and optimizer stay as they were before it.
+    finite, parameters and optimizer stay as they were before it. So do those of a run that stopped,
+    which cannot diverge any more.
 
     Args:
         spec: model and training.
@@ -188,8 +241,12 @@ def train_step(
     # Without the barrier XLA sums a bias's gradient over the batch again for the check below.
     gradient = jax.lax.optimization_barrier(gradient)
     is_first = (state.diverged < 0) & ~_are_finite((loss, gradient))
+    is_stopped = _is_stopped(spec, state)
+    if is_stopped is not None:
+        is_first &= ~is_stopped
     diverged = jnp.where(is_first, state.step, state.diverged)
-    is_held = diverged >= 0
+    is_frozen = diverged >= 0 if is_stopped is None else (diverged >= 0) | is_stopped
+    is_held = is_frozen
     if spec.optimizer.skips:
         is_skipped = spec.optimizer.is_skipped(hparams, gradient)
         is_held |= is_skipped
@@ -199,8 +256,13 @@ def train_step(
     params: Any = optax.apply_updates(state.params, updates)
     params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
     params = _update_posterior(spec, hparams, params, value, is_held)
-    average = _update_average(spec, hparams, state, params, diverged)
-    return TrainState(state.step + 1, params, opt_state, diverged, average), terms
+    average = _update_average(spec, hparams, state, params, is_frozen)
+    return TrainState(state.step + 1, params, opt_state, diverged, average, state.valid), terms
+
+
+def _is_stopped(spec: TrainSpec, state: TrainState) -> Bool[Array, ""] | None:
+    """Return whether a run has stopped; None where none does."""
+    return state.record.stopped >= 0 if spec.is_patient and state.record else None
 
 
 def regularized_objective(
@@ -284,13 +346,13 @@ def _unless_held(is_held: Bool[Array, ""], new: Params, old: Params) -> Params:
 
 
 def _update_average(
-    spec: TrainSpec, hparams: HParams, state: TrainState, params: Params, diverged: Int[Array, ""]
+    spec: TrainSpec, hparams: HParams, state: TrainState, params: Params, is_frozen: Bool[Array, ""]
 ) -> Params:
     """Return the moving average of the parameters after an update, empty where none is kept.
 
     a' = d a + (1 - d) p with d = min(ema, (1 + t) / (10 + t)) after t updates: while there are few,
     the average covers about a tenth of them and forgets the initial parameters. With ``ema`` 0 it
-    is p itself. A diverged run keeps its own.
+    is p itself. A run that diverged or stopped keeps its own.
     """
     if not spec.is_averaged:
         return ()
@@ -299,7 +361,7 @@ def _update_average(
 
     def moved(old: Array, new: Array) -> Array:
         mean = jnp.where(hparams.ema > 0, old + share * (new - old), new)
-        return jnp.where(diverged < 0, mean, old)
+        return jnp.where(is_frozen, old, mean)
 
     return jax.tree.map(moved, state.average, params)
 
@@ -318,6 +380,7 @@ def train_chunk(
     *,
     max_steps: int,
     num_examples: int = 0,
+    is_alone: bool = False,
 ) -> tuple[TrainState, TrainTerms]:
     """Do ``num_steps`` updates in one device loop.
 
@@ -332,11 +395,16 @@ def train_chunk(
         num_steps: number of updates.
         max_steps: upper bound of ``num_steps``.
         num_examples: examples of the training set, given with prefetched batches.
+        is_alone: whether the loop is of this run alone, so that one that has stopped may leave it
+            out; beside other runs its updates are held instead. The state is the same.
 
     Returns:
         The state after the updates, and the terms, which are means over these updates.
     """
     num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
+    is_skipped = is_alone and spec.is_patient
+    if is_skipped:  # where nothing is held an update is that of a run that never stops, to the bit
+        spec = dataclasses.replace(spec, is_patient=False)
     examples_of = _example_picker(
         spec, hparams, state.step, data, num_steps, max_steps, num_examples
     )
@@ -358,7 +426,12 @@ def train_chunk(
 
     zero = jnp.zeros((), default_float())
     start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
-    state, sums = jax.lax.fori_loop(0, num_steps, body, start)
+    num_done, end = num_steps, state.step + num_steps
+    if is_skipped and state.record:
+        num_done = jnp.where(state.record.stopped >= 0, 0, num_steps)
+    state, sums = jax.lax.fori_loop(0, num_done, body, start)
+    if is_skipped:
+        state = state._replace(step=end)
     return state, jax.tree.map(lambda total: total / num_steps, sums)
 
 
@@ -438,7 +511,7 @@ def first_not_finite(
     for name, tree in _stages(spec, hparams, state.diverged, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
             if not jnp.isfinite(leaf).all():
-                return f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}".strip("/")
+                return f"{name}/{_name(path)}".strip("/")
     return "objective"
 
 

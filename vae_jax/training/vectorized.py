@@ -5,9 +5,10 @@ the runs ``Layout.max_parallel_runs`` at a time inside one compiled program, and
 :func:`vae_jax.runtime.mesh.over_devices` splits them over devices.
 """
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,11 +19,12 @@ from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
-from vae_jax.training import step
+from vae_jax.training import selection, step
 from vae_jax.training.batches import Examples, PrefetchedBatches
+from vae_jax.training.selection import ValidRecord
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState, TrainTerms
-from vae_jax.types import Observations
+from vae_jax.types import Observations, Params
 
 T = TypeVar("T")
 
@@ -100,22 +102,47 @@ def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
     return lambda shared, *mapped: on_all(shared, mapped)
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "encoding", "layout"))
 def init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
     encoding: str = "pixels",
+    given: Mapping[str, Array] | None = None,
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
-    """Return :func:`vae_jax.training.step.init` of all runs; every array is ``[runs, ...]``."""
+    """Return :func:`vae_jax.training.step.init` of all runs; every array is ``[runs, ...]``.
 
-    def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
-        return step.init(spec, hparams, *shared, encoding)
+    What a run remembers of valid is added by a program of its own, because beside a copy XLA rounds
+    initial parameters differently.
+    """
+    plain = dataclasses.replace(spec, keep=selection.LAST, is_patient=False)
+    state = _init(plain, hparams, data_mean, examples, encoding, given, layout=layout)
+    return _with_record(spec, state, layout=layout) if spec.has_record else state
 
-    return over_runs(start, layout)((data_mean, examples), hparams)
+
+@functools.partial(jax.jit, static_argnames=("spec", "layout"))
+def _with_record(spec: TrainSpec, state: TrainState, *, layout: Layout) -> TrainState:
+    return over_runs(lambda shared, state: step.with_record(spec, state), layout)((), state)
+
+
+@functools.partial(jax.jit, static_argnames=("spec", "encoding", "layout"))
+def _init(
+    spec: TrainSpec,
+    hparams: HParams,
+    data_mean: Float[Array, "*event"],
+    examples: Observations | None,
+    encoding: str,
+    given: Mapping[str, Array] | None,
+    *,
+    layout: Layout,
+) -> TrainState:
+    def start(shared: tuple[Any, ...], hparams: HParams) -> TrainState:
+        mean, examples, given = shared
+        return step.init(spec, hparams, mean, examples, encoding, given)
+
+    return over_runs(start, layout)((data_mean, examples, given), hparams)
 
 
 @functools.partial(
@@ -154,10 +181,43 @@ def train_chunk(
         shared: tuple[Examples | PrefetchedBatches, Array], hparams: HParams, state: TrainState
     ) -> tuple[TrainState, TrainTerms]:
         return step.train_chunk(
-            spec, hparams, state, *shared, max_steps=max_steps, num_examples=num_examples
+            *(spec, hparams, state, *shared),
+            max_steps=max_steps,
+            num_examples=num_examples,
+            is_alone=layout.max_parallel_runs == 1,
         )
 
     return over_runs(train_run, layout)((data, num_steps), hparams, state)
+
+
+@functools.partial(jax.jit, static_argnames="layout", donate_argnames="record")
+def look(
+    record: ValidRecord,
+    hparams: HParams,
+    bounds: Float[Array, " runs"],
+    params: Params,
+    diverged: Int[Array, " runs"],
+    step: Int[Array, ""],
+    *,
+    layout: Layout = Layout(),
+) -> ValidRecord:
+    """Return what all runs remember of valid after a look: ``selection.look``, mapped.
+
+    Args:
+        record: record of all runs; its memory is donated.
+        hparams: hyperparameters ``[runs]``.
+        bounds: mean bound of each run on valid.
+        params: parameters that gave them; empty where the last are kept.
+        diverged: update at which each run diverged, -1 for none.
+        step: updates so far.
+        layout: distribution of the runs.
+    """
+
+    def look_at_run(step: Array, record: ValidRecord, hparams: HParams, *own: Any) -> ValidRecord:
+        bound, params, diverged = own
+        return selection.look(record, hparams.patience, bound, step, params, diverged >= 0)
+
+    return over_runs(look_at_run, layout)(step, record, hparams, bounds, params, diverged)
 
 
 def take(tree: Any, run: int) -> Any:
