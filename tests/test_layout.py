@@ -47,6 +47,7 @@ OWNERS = {
     "PIL": {"data"},
     "orbax": {"training.checkpoint"},
     "absl": {"config.command_line"},
+    "h5py": {"data"},
     "sklearn": {"evaluation.metrics"},
     "matplotlib": {"reporting.plots"},
     "rich": {"pipeline.loggers"},

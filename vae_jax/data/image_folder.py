@@ -11,6 +11,7 @@ import numpy as np
 
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
@@ -120,10 +121,14 @@ def read_image_folder(
         first, rows = _first(folder, files, label, prepare), np.arange(len(files))
         shape = len(files), *first.shape
         decode = functools.partial(_decode, folder, files, label, prepare)
+        turned = "images turned as their EXIF orientation says"
         if is_large(shape) and first.dtype == np.uint8:
-            images = LazyImages(decode, shape, rows, data_dir, name, fingerprint)
+            images = LazyImages(
+                lambda own: decode(own)[0], shape, rows, data_dir, name, fingerprint
+            )
         else:
-            images = decode(rows)
+            images, num_turned = decode(rows)
+            turned = f"{num_turned:,} of {len(rows):,} {turned}" if num_turned else ""
         everything = RawSplit(images, labels)
         # Shuffled, because files sorted by class would show a single class in every figure.
         splits = {
@@ -131,8 +136,8 @@ def read_image_folder(
             for split, own in rows_of.items()
         }
         source = f"{len(files):,} image files of the folder {folder.name}"
-        found = (*layout.sentences(class_names), *prepare.sentences, *passed)
-        return RawDataset(splits, source, class_names, found)
+        found = (*layout.sentences(class_names), turned, *prepare.sentences, *passed)
+        return RawDataset(splits, source, class_names, tuple(filter(None, found)))
 
     return cached(data_dir, name, fingerprint, read)
 
@@ -156,7 +161,7 @@ def _first(folder: Path, files: list[str], label: str, prepare: Preparation) -> 
     """
     if not files:
         raise InputError(f"{label}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
-    return _pixels(folder / files[0], label, prepare)
+    return _pixels(folder / files[0], label, prepare)[0]
 
 
 class _Layout(NamedTuple):
@@ -228,8 +233,8 @@ class _Layout(NamedTuple):
         if "" in names:
             stray = files[names.index("")]
             raise InputError(f"{label}: {stray} lies beside folders of classes; move it into one")
-        classes, labels = np.unique(names, return_inverse=True)
-        return tuple(classes.tolist()), labels
+        labels, class_names, _ = numbered({"all": np.array(names)})
+        return class_names, labels["all"]
 
     def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the folders were taken for."""
@@ -241,21 +246,24 @@ class _Layout(NamedTuple):
 
 def _decode(
     folder: Path, files: list[str], label: str, prepare: Preparation, rows: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """Return the images of the given rows of `files`, `[rows, height, width, channels]`.
+
+    The second part is how many of them lay on a side and were turned.
 
     Raises:
         InputError: an image of another shape than the first of `files`, or one that is damaged.
     """
     first = _first(folder, files, label, prepare)
-    images = np.empty((len(rows), *first.shape), first.dtype)
+    images, num_turned = np.empty((len(rows), *first.shape), first.dtype), 0
     with phase("decoding", len(rows), "images") as advance:
         for index, row in enumerate(rows):
-            pixels = _pixels(folder / files[row], label, prepare)
+            pixels, is_turned = _pixels(folder / files[row], label, prepare)
+            num_turned += is_turned
             _refuse_other(pixels, first, files[row], files[0], label)
             images[index] = pixels
             advance(index + 1)
-    return images
+    return images, num_turned
 
 
 def _refuse_other(
@@ -274,13 +282,16 @@ def _refuse_other(
         )
 
 
-def _pixels(path: Path, label: str, prepare: Preparation) -> np.ndarray:
-    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers."""
+def _pixels(path: Path, label: str, prepare: Preparation) -> tuple[np.ndarray, bool]:
+    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers.
+
+    The second part is whether it was turned.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            mode = _mode(image)
+            mode, is_turned = _mode(image), False
             if mode is None or getattr(image, "n_frames", 1) > 1:
                 pixels = None
             else:
@@ -294,7 +305,7 @@ def _pixels(path: Path, label: str, prepare: Preparation) -> np.ndarray:
             f"{label}: {path.name} is not an 8-bit gray or RGB image, nor a gray one of more bits; "
             "convert it"
         )
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    return pixels if pixels.ndim == 3 else pixels[..., None], is_turned
 
 
 def _prepared(image: Any, prepare: Preparation) -> Any:

@@ -79,7 +79,7 @@ def draw_pictures(
     from vae_jax.reporting import figures
 
     with failures.caught("pictures of the runs"):
-        models = {run: model for done in trained for run, model in _models(done).items()}
+        models = {run: model for done in trained for run, model in models_of(done).items()}
         shown = shown_images(trained[0].spec.binarize, dataset)
         return figures.draw_pictures(models, shown, rows, swept)
     return {}

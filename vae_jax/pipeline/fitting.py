@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.config.flags import FLAGS
 from vae_jax.data import Dataset
@@ -76,9 +77,14 @@ def check(
         )
 
 
-def initial_state(spec: TrainSpec, hparams: HParams, data: Dataset) -> TrainState:
-    """Return the state of all runs before the first update."""
-    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams))
+def initial_state(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> TrainState:
+    """Return the state of all runs before the first update, with the parameters that are given."""
+    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams), given)
 
 
 def train(

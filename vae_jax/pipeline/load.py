@@ -87,6 +87,7 @@ def _load_run(folder: Path) -> Study:
         flags=flags,
         results=found,
         read_data=lambda: _load_data(folder, lines),
+        workdir=str(folder),
     )
 
 
@@ -95,7 +96,7 @@ def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
     spec = run_groups.common_spec(configs, *_shapes(group, configs[0]))
     hparams = build.hparams(configs)
     flags = tuple(
-        {name: getattr(config, name) for name in texts if name != "data"}
+        {name: getattr(config, name) for name in texts if name not in run_groups.FACTS}
         for config, texts in zip(configs, group.flags, strict=True)
     )
 
@@ -226,7 +227,7 @@ def _config(texts: dict[str, str]) -> Config:
     Raises:
         InputError: a flag that this version does not know.
     """
-    own = {name: text for name, text in texts.items() if name != "data"}
+    own = {name: text for name, text in texts.items() if name not in run_groups.FACTS}
     try:
         config = Config.of_texts(own)
         unknown = sorted(own.keys() - config.flags.keys())

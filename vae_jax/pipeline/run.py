@@ -31,6 +31,7 @@ from vae_jax.pipeline import (
     workdir,
 )
 from vae_jax.pipeline.loggers import Logger
+from vae_jax.pipeline.origin import StartingPoint
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
 from vae_jax.reporting.study_page import Material
@@ -65,14 +66,16 @@ def _run(config: Config, stop: Stop) -> list[str]:
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
     with loggers.opened(config.loggers) as further, _prepared(config, configs) as prepared:
-        dataset, lock = prepared
-        groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
+        dataset, lock, start = prepared
+        groups = distributed.first_then_all(lambda: _plan(config, configs, dataset, start))
+        source = distributed.from_first(start.record) if start else None
         clock.lap("data")
         opening = console.opening(config, dataset, len(configs), len(groups))
-        print("\n".join(opening), flush=True)
+        print("\n".join([*(start.lines if start else []), *opening]), flush=True)
 
         with stop.deferred():
-            trained = train.train_all(config, groups, dataset, stop, lock, further)
+            given = start.params_for if start else None
+            trained = train.train_all(config, groups, dataset, stop, lock, further, given)
         distributed.sync_stop(stop)
         stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
         clock.lap("train")
@@ -81,7 +84,7 @@ def _run(config: Config, stop: Stop) -> list[str]:
         clock.lap("evaluate")
 
         if distributed.is_first():
-            found = results.describe(config, dataset, rows, swept)
+            found = results.describe(config, dataset, rows, swept, source)
             found["seconds"] = clock.laps | train.seconds_of_start(trained)
             _publish(config, trained, dataset, found, lock, failures, further)
         distributed.barrier()
@@ -135,8 +138,12 @@ def _publish(
 
 
 @contextlib.contextmanager
-def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, Lock]]:
-    """Prepare JAX, the other processes, the data and the workdir; yield the data and the lock.
+def _prepared(
+    config: Config, configs: list[Config]
+) -> Iterator[tuple[Dataset, Lock, StartingPoint | None]]:
+    """Prepare JAX, the other processes, the data and the workdir.
+
+    Yield the data, the lock, and the weights that runs start from where those are not of the seeds.
 
     Nothing is written before flags and data are known to fit together. While the block lasts, this
     process owns the workdir, and its errors say what is saved.
@@ -155,6 +162,7 @@ def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, 
         problem = stack.enter_context(compilation_cache.enabled(config.compilation_cache))
         notes = [problem]
         dataset = distributed.first_then_all(lambda: _load(config, configs, notes))
+        start = distributed.first_then_all(lambda: _start(config, configs, dataset))
 
         workdir.make(folder)
         stack.enter_context(workdir.writing(folder))
@@ -166,7 +174,7 @@ def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, 
             print(f"NOTE: {note}")
         stack.enter_context(_checkpoints_noted(folder))
         stack.enter_context(_checked_again(lock))
-        yield dataset, lock
+        yield dataset, lock, start
 
 
 @contextlib.contextmanager
@@ -208,10 +216,25 @@ def _load(config: Config, configs: list[Config], notes: list[str]) -> Dataset:
     return dataset
 
 
-def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[RunGroup]:
+def _start(config: Config, configs: list[Config], dataset: Dataset) -> StartingPoint | None:
+    """Return the weights that the runs start from, which fit each of them; None for the seeds."""
+    if not config.init_from:
+        return None
+    start = StartingPoint(config.init_from, Path(config.workdir))
+    shape = dataset.event_shape, dataset.num_classes
+    for spec in dict.fromkeys(run_groups.common_spec([own], *shape) for own in configs):
+        start.check(spec)
+    return start
+
+
+def _plan(
+    config: Config, configs: list[Config], dataset: Dataset, start: StartingPoint | None
+) -> list[RunGroup]:
     """Return the groups of the workdir, new ones for those that are lost and may be restarted."""
     return run_groups.plan(
         *(Path(config.workdir), configs, dataset, config.max_parallel_runs),
+        further=start.facts if start else {},
+        check=start.check if start else lambda spec: None,
         may_restart=config.restart,
     )
 

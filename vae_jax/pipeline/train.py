@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from vae_jax.training.loop import ChunkOutput, TrainingProgram
 from vae_jax.training.step import TrainSpec, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
+
+Given: TypeAlias = Callable[[TrainSpec], Mapping[str, np.ndarray]]
+"""Function from a specification to parameters by their names, from which its runs start."""
 
 
 class TrainedGroup(NamedTuple):
@@ -59,6 +62,7 @@ def train_all(
     stop: Stop,
     lock: Lock,
     further: Sequence[Logger] = (),
+    given: Given | None = None,
 ) -> list[TrainedGroup]:
     """Train every group to ``num_steps`` updates and return them.
 
@@ -69,6 +73,8 @@ def train_all(
         stop: signals of the process.
         lock: lock of the workdir, which is checked before anything is written.
         further: loggers beside those of the package.
+        given: returns the weights that the runs of a specification start from; None for those of
+            their seeds.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
@@ -92,7 +98,7 @@ def train_all(
             label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
             training = _Training(
                 *(config, dataset, stop, lock, group, checkpoints, start, history),
-                *(log, further, label),
+                *(log, further, label, given),
             )
             trained.append(training.run())
             _report_saved(further, group, checkpoints)
@@ -176,6 +182,7 @@ class _Training:
         loggers: all loggers.
         further: those of them that are told of checkpoints.
         label: name of the group in the terminal, empty where it is the only one.
+        given: returns the weights that the runs start from; None for those of their seeds.
     """
 
     config: Config
@@ -189,6 +196,7 @@ class _Training:
     loggers: Sequence[Logger]
     further: Sequence[Logger]
     label: str
+    given: Given | None = None
 
     @functools.cached_property
     def spec(self) -> TrainSpec:
@@ -218,8 +226,10 @@ class _Training:
     def _first_state(self) -> TrainState:
         """Return the state of the checkpoint, or that of the seeds."""
         num_steps = self.config.num_steps
-        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout)
-        if self.start == resume.FROM_SEEDS:
+        is_new = self.start == resume.FROM_SEEDS
+        given = self.given(self.spec) if self.given and is_new else None
+        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout, given)
+        if is_new:
             return state
         try:
             state = self.checkpoints.restore(self.start, state)

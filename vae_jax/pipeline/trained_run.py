@@ -54,6 +54,7 @@ class TrainedRun:
         flags: flags that decided what was trained; empty where they are not known.
         step: number of updates of these weights.
         diverged: update from which on the weights are frozen, -1 for a run that did not diverge.
+        workdir: folder that it was opened from; empty for one trained here.
 
     Example:
         >>> import vae_jax
@@ -75,6 +76,7 @@ class TrainedRun:
     flags: dict[str, Any] = field(default_factory=dict, repr=False)
     step: int = 0
     diverged: int = -1
+    workdir: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
         model, state = self.model, f"diverged at update {self.diverged:,}, " * (self.diverged >= 0)

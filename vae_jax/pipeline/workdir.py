@@ -30,6 +30,8 @@ EXPLORER_FILE = "explorer.html"
 FIGURES = "figures"
 EVALUATIONS = "evaluations"
 EXPORTS = "exports"
+ORIGIN_FILE = "init_from.json"
+"""Name of the record of where the weights came from that the runs began with."""
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLAN_FILE = "plan.json"
@@ -40,7 +42,7 @@ GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EXPLORER_FILE, EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE),
+    *(EXPLORER_FILE, EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE, ORIGIN_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 

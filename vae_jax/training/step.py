@@ -10,7 +10,7 @@ The same freezes a run that has stopped early (``selection.py``).
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -318,6 +318,7 @@ def init(
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
     encoding: str = "pixels",
+    given: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """Return the state before the first update.
 
@@ -327,6 +328,8 @@ def init(
         data_mean: mean of each dimension of x, from which the decoder's bias starts.
         examples: examples from which a prior with pseudo-inputs starts, where there is one.
         encoding: encoding of the data.
+        given: parameters by their names (:func:`named`) that replace the initial ones; everything
+            else of the state starts as it would from them.
     """
     zero = jnp.zeros((), jnp.int32)
     params = spec.model.init(hparams, data_mean, examples, encoding)
@@ -334,10 +337,26 @@ def init(
     for regularizer in spec.regularizers:
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
+    if given:
+        params = jax.tree.map_with_path(lambda path, own: given.get(_name(path), own), params)
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
     average = jax.tree.map(jnp.copy, params) if spec.is_averaged else ()
     state = TrainState(zero, params, opt_state, zero - 1, average)
     return with_record(spec, state) if spec.has_record else state
+
+
+def named(params: Params) -> dict[str, Any]:
+    """Return parameters by their names in the tree.
+
+    Example:
+        >>> named({"encoder": {"kernel": 1.0}})
+        {'encoder/kernel': 1.0}
+    """
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def with_record(spec: TrainSpec, state: TrainState) -> TrainState:
@@ -549,10 +568,8 @@ def train_chunk(
         The state after the updates, and the terms, which are means over these updates.
     """
     num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
-    is_skipped, full_spec = is_alone and spec.is_patient, spec
-    if (
-        is_skipped
-    ):  # with nothing to hold the updates are those of a run that never stops, to the bit
+    is_skipped = is_alone and spec.is_patient
+    if is_skipped:  # where nothing is held an update is that of a run that never stops, to the bit
         spec = dataclasses.replace(spec, is_patient=False)
     examples_of = _example_picker(
         spec, hparams, state.step, data, num_steps, max_steps, num_examples
@@ -576,8 +593,8 @@ def train_chunk(
     zero = jnp.zeros((), default_float())
     start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
     num_done, end = num_steps, state.step + num_steps
-    if is_skipped:
-        num_done = jnp.where(_is_stopped(full_spec, state), 0, num_steps)
+    if is_skipped and state.record:
+        num_done = jnp.where(state.record.stopped >= 0, 0, num_steps)
     state, sums = jax.lax.fori_loop(0, num_done, body, start)
     if is_skipped:
         state = state._replace(step=end)
@@ -660,7 +677,7 @@ def first_not_finite(
     for name, tree in _stages(spec, hparams, state.diverged, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
             if not jnp.isfinite(leaf).all():
-                return f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}".strip("/")
+                return f"{name}/{_name(path)}".strip("/")
     return "objective"
 
 

@@ -522,7 +522,7 @@ function showHeader() {
   element("title").textContent = `${title}: the latent space`;
   const what = rows.length ? `A study of ${rows.length} runs` : "A run";
   element("lead").textContent = order.length
-    ? `${what} on ${data}. The decoder runs in this page: whatever moves z shows what it stands for.`
+    ? `${what} on ${data}. The decoder runs in this page: move z, and see what it stands for.`
     : `${what} on ${data}.`;
   element("notes").hidden = !left_out.length;
   element("notes").replaceChildren(...left_out.map((textContent) => make("p", { textContent })));
