@@ -106,3 +106,13 @@ def test_without_any_shipped_flagfile_the_message_says_where_it_looked(tmp_path,
     monkeypatch.setattr(command_line.importlib.metadata, "files", lambda name: None)
     with pytest.raises(InputError, match=r"no such file here or in .*none; give the path of one$"):
         command_line.parse(["--flagfile=no.flags"])
+
+
+def test_a_package_holds_what_is_not_python_too():
+    patterns = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["setuptools"]
+    package = ROOT / "vae_jax"
+    held = {file for each in patterns["package-data"]["vae_jax"] for file in package.glob(each)}
+    found = {
+        file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert {file for file in found if file.suffix != ".py"} == held
