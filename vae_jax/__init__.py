@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from vae_jax.runtime.errors import InputError
     from vae_jax.training.intervals import Intervals
     from vae_jax.training.optimizers import Adam
-    from vae_jax.training.step import TrainSpec, TrainState
+    from vae_jax.training.spec import TrainSpec
+    from vae_jax.training.step import TrainState
     from vae_jax.training.vectorized import grid, take
 
 __all__ = [
@@ -68,7 +69,8 @@ _MODULES = {
     "vae_jax.objectives": ("Elbo", "ImportanceWeighted"),
     "vae_jax.training.optimizers": ("Adam",),
     "vae_jax.training.vectorized": ("grid", "take"),
-    "vae_jax.training.step": ("TrainSpec", "TrainState"),
+    "vae_jax.training.spec": ("TrainSpec",),
+    "vae_jax.training.step": ("TrainState",),
     "vae_jax.training.intervals": ("Intervals",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -25,7 +25,7 @@ from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 __all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"]
 

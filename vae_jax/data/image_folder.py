@@ -259,9 +259,9 @@ def _decode(
     with phase("decoding", len(rows), "images") as advance:
         for index, row in enumerate(rows):
             pixels, is_turned = _pixels(folder / files[row], label, prepare)
-            num_turned += is_turned
             _refuse_other(pixels, first, files[row], files[0], label)
             images[index] = pixels
+            num_turned += is_turned
             advance(index + 1)
     return images, num_turned
 

@@ -26,7 +26,8 @@ from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches, compatibility, divergence, memory, vectorized
 from vae_jax.training.batches import Examples, Split
 from vae_jax.training.input_pipeline import labels_given
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Params, Row
 

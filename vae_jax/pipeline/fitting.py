@@ -21,7 +21,8 @@ from vae_jax.settings import check_value
 from vae_jax.training import compatibility, loop, memory
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import TrainingProgram
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Params, Row
 

@@ -22,7 +22,8 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, loop, memory
 from vae_jax.training.checkpoint import Checkpoints
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 _OF_DATA = (

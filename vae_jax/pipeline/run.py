@@ -168,9 +168,8 @@ def _prepared(
         stack.enter_context(workdir.writing(folder))
         lock = Lock(folder)
         distributed.from_first(lambda: stack.enter_context(lock.hold()))
-        others = distributed.from_first(lambda: workdir.refuse_foreign(folder))
-        kept = f"--workdir holds {', '.join(others)}, which is left alone" if others else ""
-        for note in filter(None, (*dict.fromkeys(notes), lock.note, kept)):
+        distributed.from_first(lambda: workdir.refuse_foreign(folder))
+        for note in filter(None, (*dict.fromkeys(notes), lock.note)):
             print(f"NOTE: {note}")
         stack.enter_context(_checkpoints_noted(folder))
         stack.enter_context(_checked_again(lock))

@@ -36,7 +36,7 @@ from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, memory
 from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import BEST
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout
 
 CHUNK_SECONDS = 10.0

@@ -12,7 +12,8 @@ from vae_jax.pipeline import loggers
 from vae_jax.reporting import format
 from vae_jax.runtime import mesh
 from vae_jax.runtime.progress import phase
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 

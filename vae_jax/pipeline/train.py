@@ -28,7 +28,8 @@ from vae_jax.training import divergence, loop
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import ChunkOutput, TrainingProgram
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
 
