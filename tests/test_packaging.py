@@ -109,10 +109,13 @@ def test_without_any_shipped_flagfile_the_message_says_where_it_looked(tmp_path,
 
 
 def test_a_package_holds_what_is_not_python_too():
-    patterns = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["setuptools"]
-    package = ROOT / "vae_jax"
-    held = {file for each in patterns["package-data"]["vae_jax"] for file in package.glob(each)}
-    found = {
-        file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    tools = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]
+    held = {
+        file
+        for package, patterns in tools["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
     }
-    assert {file for file in found if file.suffix != ".py"} == held
+    files = (file for file in (ROOT / "vae_jax").rglob("*") if file.is_file())
+    others = {file for file in files if file.suffix not in (".py", ".pyc")}
+    assert others == held
