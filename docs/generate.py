@@ -71,6 +71,8 @@ WORKDIR = {
     "evaluations": "numbers that are kept, with all settings that they depend on",
     "exports": "what `--export` names of each run: codes, weights, functions, statistics; see "
     "[Take a model away](../how-to/take-away.md)",
+    "init_from.json": "of runs that `--init_from` started: run, step, commit, checksum and flags "
+    "of the source",
     "figures": "the pictures of the report as PNG files",
     "tensorboard": "the learning curves as TensorBoard events",
     "report.html": "the page to read: summary, diagnostics, tables and figures",

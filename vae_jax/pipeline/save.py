@@ -13,7 +13,7 @@ from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
-from vae_jax.runtime import mesh
+from vae_jax.runtime import files, mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.step import TrainState
@@ -27,6 +27,8 @@ def write(
     metrics: Sequence[Row],
     swept: Sequence[str],
     data: Dataset,
+    *,
+    origin: dict[str, Any] | None = None,
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
 
@@ -39,6 +41,7 @@ def write(
         metrics: learning curves.
         swept: names of what differs between the runs.
         data: data that the runs were trained on.
+        origin: where the weights came from that the runs began with; None for their seeds.
 
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
@@ -52,7 +55,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics)
+        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin or {})
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -60,8 +63,12 @@ def write(
         RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
         for number, (part, own) in enumerate(zip(parts, configs, strict=True))
     ]
-    for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
+    facts = {run_groups.WEIGHTS: origin["weights"]} if origin else {}
+    recorded = run_groups.record(folder, groups, data, facts)
+    for group, state in zip(recorded, states, strict=True):
         _write_state(group, state, metrics)
+    if origin:
+        files.write_json(folder / workdir.ORIGIN_FILE, origin)
     loggers.JSONLinesLogger(folder).log(metrics)
     runs = [number for part in parts for number in part.runs]
     ordered = [
@@ -73,7 +80,7 @@ def write(
         return folder
     workdir.write_flags(folder, config)
     if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
-        found = results.describe(config, data, list(rows), swept)
+        found = results.describe(config, data, list(rows), swept, origin)
         found |= conclusions.conclude(found, metrics)
         results.write(config, list(rows), swept, found)
     return folder
@@ -84,13 +91,19 @@ def _by_run(numbered: tuple[int, Config]) -> int:
 
 
 def _configs(
-    part: StudyPart, step: int, folder: Path, data: Dataset, metrics: Sequence[Row]
+    part: StudyPart,
+    step: int,
+    folder: Path,
+    data: Dataset,
+    metrics: Sequence[Row],
+    origin: dict[str, Any],
 ) -> tuple[Config, ...]:
     """Return the flags of each run of a part."""
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
+        "init_from": origin.get("given", ""),
     }
     if (eval_every := looks_every(part, metrics)) is not None:
         facts["eval_every"] = eval_every  # it decides what is chosen

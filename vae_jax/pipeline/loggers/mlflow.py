@@ -37,8 +37,8 @@ class MLflowLogger(Tracker):
         """Find or make the experiment, and find the runs of the study there."""
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # they report each new table
+        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # they report each table and retry
         from mlflow import MlflowClient
 
         self._study = study

@@ -104,7 +104,7 @@ class Tracker(Logger):
         """Release what is held for all runs; nothing by default."""
 
     def start(self, study: StartedStudy) -> None:
-        """Connect, and send what rows the tracked runs lack."""
+        """Connect, open the runs that are trained on, and send what rows tracked runs lack."""
         self._study = study
         self._pending: dict[int, list[Row]] = {}
         self._sent: dict[int, int] = {}
@@ -113,6 +113,8 @@ class Tracker(Logger):
         self._differing = _differing(study.settings.values())
         self.connect(study)
         if self._is_live:
+            for run in filter(self._goes_on, study.settings):
+                self._ensure_open(run)  # so that what is wrong with it is said before training
             for run, rows in _by_run(study.metrics).items():
                 self._catch_up(run, rows)
 
@@ -187,6 +189,11 @@ class Tracker(Logger):
             self._ensure_open(run)
             self.send(run, new)
             self._sent[run] = new[-1]["step"]
+
+    def _goes_on(self, run: int) -> bool:
+        """Return whether a run has updates left."""
+        num_steps = int(self._study.flags.get("num_steps", -1))
+        return self._study.resumed_from.get(run, -1) < num_steps
 
     def _ensure_open(self, run: int) -> None:
         if run not in self._open:
