@@ -6,12 +6,15 @@ leading axis of runs, and all runs train as one program. ``fit``, ``ablate`` and
 ``load_run`` return a :class:`vae_jax.Study`.
 """
 
+from collections.abc import Sequence
+
 from vae_jax.data import Dataset
 from vae_jax.evaluation.scoring import score
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
+from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
@@ -29,6 +32,7 @@ def fit(
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
+    loggers: Sequence[str | Logger] = (),
 ) -> Study:
     """Train all runs of a study from their seeds.
 
@@ -42,6 +46,8 @@ def fit(
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar in a terminal or
             notebook, and nothing elsewhere.
+        loggers: names as those of ``--loggers``, such as ``"wandb"``, or loggers; they get the rows
+            of each interval and those of the table.
 
     Returns:
         The study, not yet scored on test. ``study.fit(data, num_steps)`` goes on,
@@ -65,6 +71,7 @@ def fit(
         eval_every=eval_every,
         max_parallel_runs=max_parallel_runs,
         on_progress=on_progress,
+        loggers=loggers,
     )
 
 
@@ -78,6 +85,7 @@ def ablate(
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
+    loggers: Sequence[str | Logger] = (),
 ) -> Study:
     """Train all runs of a grid as one program and score them on the test split.
 
@@ -91,6 +99,8 @@ def ablate(
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar in a terminal or
             notebook, and nothing elsewhere.
+        loggers: names as those of ``--loggers``, such as ``"wandb"``, or loggers; they get the rows
+            of each interval and those of the table.
 
     Returns:
         The study, whose table has a row per run in the order of the grid.
@@ -109,13 +119,13 @@ def ablate(
         >>> study[1].sample(jax.random.key(0), 3).shape
         (3, 8, 8, 1)
     """
-    trained = fit(
-        spec,
-        grid,
+    return study.train_and_score(
+        study.begin(spec, grid, data),
         data,
         num_steps,
+        num_particles=num_particles,
         eval_every=eval_every,
         max_parallel_runs=max_parallel_runs,
         on_progress=on_progress,
+        loggers=loggers,
     )
-    return trained.evaluate(data, num_particles=num_particles)

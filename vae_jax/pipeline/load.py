@@ -75,6 +75,7 @@ def load_run(folder: str | Path) -> Study:
         metrics=metrics,
         swept=swept,
         name=folder.resolve().name,
+        id=workdir.read_study_id(folder),
         flags=flags,
         results=found,
         read_data=lambda: _load_data(folder, lines),

@@ -57,7 +57,10 @@ def run(config: Config, stop: Stop) -> list[str]:
     """
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
-    with loggers.opened(config.loggers) as further, _prepared(config, configs) as prepared:
+    with (
+        loggers.opened(config.loggers, but=loggers.ALWAYS) as further,
+        _prepared(config, configs) as prepared,
+    ):
         dataset, lock = prepared
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
         clock.lap("data")

@@ -27,6 +27,7 @@ def write(
     metrics: Sequence[Row],
     swept: Sequence[str],
     data: Dataset,
+    study_id: str = "",
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
 
@@ -37,6 +38,7 @@ def write(
         metrics: learning curves.
         swept: names of what differs between the runs.
         data: data that the runs were trained on.
+        study_id: identifier under which it is tracked; "" where it is not.
 
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
@@ -50,7 +52,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics)
+        configs_of(part, int(mesh.to_host(state.step)[0]), folder, data, metrics)
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -61,6 +63,8 @@ def write(
     for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
         _write_state(group, state, metrics)
     loggers.JSONLinesLogger(folder).log(metrics)
+    if study_id:
+        workdir.write_study_id(folder, study_id)
     config = _swept_config(list(itertools.chain(*configs)), swept)
     if config is None:
         return folder  # the runs are no product of values, so no command line repeats them
@@ -72,10 +76,14 @@ def write(
     return folder
 
 
-def _configs(
+def configs_of(
     part: StudyPart, step: int, folder: Path, data: Dataset, metrics: Sequence[Row]
 ) -> tuple[Config, ...]:
-    """Return the flags of each run of a part."""
+    """Return the flags of each run of a part.
+
+    Raises:
+        InputError: a model is not one that flags can name.
+    """
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
