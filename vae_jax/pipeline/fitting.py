@@ -13,7 +13,7 @@ from vae_jax.config.flags import FLAGS
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
-from vae_jax.pipeline.loggers import NotebookProgress, TrainingProgress, progress_bar
+from vae_jax.pipeline.loggers import Logger, NotebookProgress, TrainingProgress, progress_bar
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
@@ -100,6 +100,7 @@ def train(
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
+    log: Sequence[Logger] = (),
 ) -> tuple[TrainState, list[Row]]:
     """Train a state to ``num_steps`` updates and return the new state and the rows on the way.
 
@@ -114,6 +115,7 @@ def train(
         eval_every: updates between evaluations on valid.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar where it can be seen.
+        log: started loggers; nothing that they are given is taken back.
     """
     start = int(mesh.to_host(state.step)[0])
     if loop.is_finished(spec, state, num_steps):
@@ -129,6 +131,9 @@ def train(
         for output in program.run(state, intervals, score_valid, seconds=seconds):
             new = [row | {"run": runs[row["run"]]} for row in output.rows]
             report(new, output.ms_per_step)
+            for logger in log:
+                logger.log(new)
+                logger.saved(runs, output.step)
             state = output.state
             rows += new
     return state, rows

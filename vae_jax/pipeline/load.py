@@ -85,6 +85,7 @@ def _load_run(folder: Path) -> Study:
         metrics=metrics,
         swept=swept,
         name=folder.resolve().name,
+        id=workdir.read_study_id(folder),
         flags=flags,
         results=found,
         read_data=lambda: _load_data(folder, lines),

@@ -65,7 +65,10 @@ def run(config: Config, stop: Stop) -> list[str]:
 def _run(config: Config, stop: Stop) -> list[str]:
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
-    with loggers.opened(config.loggers) as further, _prepared(config, configs) as prepared:
+    with (
+        loggers.opened(config.loggers, but=loggers.ALWAYS) as further,
+        _prepared(config, configs) as prepared,
+    ):
         dataset, lock, start = prepared
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset, start))
         source = distributed.from_first(start.record) if start else None
