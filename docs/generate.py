@@ -1,8 +1,9 @@
 """Make the reference pages from the code, each time that the site is built (a hook of mkdocs).
 
 Flags and columns come from their declarations, members from their registries, streams, modules and
-classes from the package. By hand are only the sentences on files of a workdir, which nothing
-declares. A test asserts that no flag, column, file, public name or module is missing.
+classes from the package, chapters of the tutorial from their notebooks. By hand are only the
+sentences on files of a workdir, which nothing declares. A test asserts that no flag, column, file,
+public name or module is missing.
 """
 
 import ast
@@ -19,12 +20,14 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # mkdocs looks in neither
 
+import notebooks  # noqa: E402
 import what_combines  # noqa: E402
 
 import vae_jax  # noqa: E402
 from vae_jax import rng  # noqa: E402
 from vae_jax.config.flags import FLAGS, as_text  # noqa: E402
-from vae_jax.config.members import KINDS  # noqa: E402
+from vae_jax.config.members import KINDS, LOGGERS  # noqa: E402
+from vae_jax.contract import outside  # noqa: E402
 from vae_jax.data import Provenance  # noqa: E402
 from vae_jax.evaluation import columns  # noqa: E402
 from vae_jax.evaluation.columns import Column  # noqa: E402
@@ -55,6 +58,8 @@ INTERFACES: dict[str, tuple[type, ...]] = {
 """Base class of each kind of member; the other classes of its module are what a member is given."""
 
 WORKDIR = {
+    "runs.txt": "in place of `flags.txt` in a study that `study.save` wrote and whose runs are no "
+    "product of values: the settings of each run, and how to go on",
     "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
     "run",
     "metrics.jsonl": "one line per run and interval: step, run, seconds, `train_*` and `valid_*` "
@@ -71,6 +76,8 @@ WORKDIR = {
     "figures": "the pictures of the report as PNG files",
     "tensorboard": "the learning curves as TensorBoard events",
     "report.html": "the page to read: summary, diagnostics, tables and figures",
+    "explorer.html": "the latent space to touch: the decoder runs in the page; see "
+    "[Explore the latent space](../how-to/explorer.md)",
 }
 
 
@@ -93,7 +100,7 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages to the site (called by mkdocs)."""
     from mkdocs.structure.files import File
 
-    for path, text in pages().items():
+    for path, text in (pages() | notebooks.pages()).items():
         files.append(File.generated(config, path, content=text))
     return files
 
@@ -167,6 +174,7 @@ def _registries() -> dict[str, tuple[str, Mapping[str, Any]]]:
     return chosen | {
         "Regularizers": ("a positive weight (others: `--regularizer`)", REGULARIZERS),
         "Evaluators": ("`--evaluate`", EVALUATORS),
+        "Loggers": ("`--loggers`", {name: outside(name, path) for name, path in LOGGERS.items()}),
     }
 
 

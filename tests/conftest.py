@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,11 @@ SLOWEST = (
     *("runtime/", "evaluation/", "pipeline/", "robustness/", "models/"),
 )
 """Files and folders that are begun first, so that no worker waits for another at the end."""
+
+# A suite that nohup starts is deaf to SIGHUP, and so were the runs that its tests stop with it.
+for number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 sys.dont_write_bytecode = False
 jax.config.update("jax_numpy_rank_promotion", "raise")

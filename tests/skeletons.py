@@ -1,7 +1,10 @@
 """Skeletons of the how-to pages: modules to copy, each with the command line that chooses it."""
 
+import contextlib
 import re
 import shlex
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import vae_jax
@@ -23,9 +26,17 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[2:] for line in lines if "python run.py" in line]
 
 
-def write(folder: Path) -> list[str]:
-    """Write all skeletons into a folder and return their names without ``.py``."""
+@contextlib.contextmanager
+def written(folder: Path) -> Iterator[Path]:
+    """Write all skeletons into a folder, and leave no module of their names to other tests."""
     texts = {name: text for page in HOW_TO for name, text in modules(page).items()}
+    names = [name.removesuffix(".py") for name in texts]
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return [name.removesuffix(".py") for name in texts]
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    try:
+        yield folder
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)

@@ -107,8 +107,8 @@ def _refusal_of(argv) -> str:
     """Return the error of a command line, as it is before any data are loaded."""
     with pytest.raises(InputError) as caught:
         loggers.opened(parse(argv).loggers).__enter__()
-    assert str(caught.value).startswith(f"{argv[0]}: ")
-    return str(caught.value).removeprefix(f"{argv[0]}: ")
+    assert str(caught.value).startswith(f"{argv[0].removeprefix('--')}: ")
+    return str(caught.value).removeprefix(f"{argv[0].removeprefix('--')}: ")
 
 
 @pytest.mark.parametrize("kind", LACKING)
@@ -301,10 +301,10 @@ def test_a_data_source_from_outside_is_a_function_that_returns_a_data_set():
     assert len(data.train) + len(data.valid) + len(data.test) == 40
     for name, problem in (
         ("read_nothing", "returns a NoneType; return a RawDataset with a split train"),
-        ("LACKING", "is no function; name a function that takes the flag"),
+        ("LACKING", "is no function; name one that takes the label"),
         ("read_ramp", f"has no read_ramp; did you mean {__name__}:read_ramps?"),
     ):
-        with pytest.raises(InputError, match=f"--dataset={__name__}:{name}: .*{problem}"):
+        with pytest.raises(InputError, match=f"dataset={__name__}:{name}: .*{problem}"):
             vae_jax.load(f"{__name__}:{name}")
 
 

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import json
 import pkgutil
 import re
 import sys
@@ -26,7 +27,7 @@ ROOT = Path(vae_jax.__file__).parents[1]
 DOCS = ROOT / "docs"
 PATTERNS = (
     *("*.md", "docs/**/*.md", "experiments/*.md", "experiments/*.flags", "benchmarks/*.md"),
-    *("mkdocs.yml", ".ci/run"),
+    *("mkdocs.yml", ".ci/run", "docs/**/*.ipynb"),
 )
 TEXTS = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern)})
 CODE_TABLES = ("README.md", "docs/explanation/mathematics.md", "docs/reference/evaluators.md")
@@ -110,12 +111,21 @@ def _module_of(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
+def _text(path: Path) -> str:
+    """Return a page; of a notebook its cells of Markdown, without outputs."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
 def _each(pattern: str) -> list[Any]:
     """Return every occurrence of a pattern in the texts, with the page that it stands on."""
     found = [
         pytest.param(*match.groups(), id=f"{text.relative_to(ROOT)}:{match[0]}")
         for text in TEXTS
-        for match in re.finditer(pattern, text.read_text(encoding="utf-8"))
+        for match in re.finditer(pattern, _text(text))
     ]
     return list({each.id: each for each in found}.values())
 
@@ -195,11 +205,10 @@ def test_the_readme_is_a_page():
 
 
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory) -> Path:
-    """Return a folder with all skeletons, as a user saves them."""
-    folder = tmp_path_factory.mktemp("outside")
-    skeletons.write(folder)
-    return folder
+def outside(tmp_path_factory) -> Iterator[Path]:
+    """Yield a folder with all skeletons, as a user saves them."""
+    with skeletons.written(tmp_path_factory.mktemp("outside")) as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("path", HOW_TO, ids=lambda path: path.stem)

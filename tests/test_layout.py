@@ -1,5 +1,6 @@
 """The layout: which package imports which, who owns a library, and that each idea has one place."""
 
+import ast
 import itertools
 import re
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import vae_jax
 from benchmarks import structure
+from vae_jax.config.members import KINDS
 
 PACKAGE = Path(vae_jax.__file__).parent
 SOURCES = structure.modules(PACKAGE)
@@ -31,6 +33,7 @@ ROOT = {"types", "rng", "settings", "hparams", "contract", "api", "cli", "__main
 
 PURE = (
     *("types", "rng", "settings", "hparams", "models", "objectives", "training.step"),
+    "training.spec",
     *("training.vectorized", "training.batches", "training.optimizers", "evaluation.elbo"),
     *("evaluation.metrics.evidence", "evaluation.metrics.hmc", "evaluation.metrics.ais"),
     *("evaluation.metrics.gaps", "evaluation.metrics.decomposition"),
@@ -45,10 +48,13 @@ OWNERS = {
     "PIL": {"data"},
     "orbax": {"training.checkpoint"},
     "absl": {"config.command_line"},
+    "h5py": {"data"},
     "sklearn": {"evaluation.metrics"},
     "matplotlib": {"reporting.plots"},
     "rich": {"pipeline.loggers"},
     "tensorboardX": {"pipeline.loggers"},
+    "wandb": {"pipeline.loggers"},
+    "mlflow": {"pipeline.loggers"},
 }
 """Libraries, and the only modules or packages that import them."""
 
@@ -123,3 +129,37 @@ def test_an_idea_has_one_place(words, modules):
 def test_there_is_no_module_for_odds_and_ends():
     names = {name.rpartition(".")[2] for name in SOURCES}
     assert not names & {"utils", "util", "helpers", "common", "misc"}
+
+
+MEMBERS_OF = {name: kind for kind in KINDS for name in KINDS[kind]}
+"""Kinds of the registered members by their names."""
+
+
+def _compared_names(path):
+    """Yield the names of members that a module compares something with."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            for each in ast.walk(node):
+                if isinstance(each, ast.Constant) and each.value in MEMBERS_OF:
+                    yield each.value, node.lineno
+
+
+@pytest.mark.parametrize("package", ["training", "reporting", "config", "pipeline"])
+def test_no_rule_outside_of_the_members_names_one(package):
+    """What differs between members is a trait that they declare, which holds from outside too."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line} compares with {name}, a {MEMBERS_OF[name]}"
+        for path in sorted((PACKAGE / package).rglob("*.py"))
+        for name, line in _compared_names(path)
+    ]
+    assert found == []
+
+
+def test_no_module_but_those_of_the_priors_asks_whether_a_posterior_is_gaussian():
+    asked = re.compile(r"isinstance\([^()]*\bGaussian\b")
+    found = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if asked.search(path.read_text(encoding="utf-8")) and path.parent.name != "priors"
+    ]
+    assert found == []

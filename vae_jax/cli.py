@@ -38,7 +38,7 @@ def _main(argv: Sequence[str]) -> int:
         with signals.watched() as stop:
             missing = run.run(command_line.parse(argv), stop)
     except InputError as error:
-        print(f"run.py: {error}", file=sys.stderr)
+        print(f"run.py: {flags.with_dashes(str(error))}", file=sys.stderr)
         return distributed.leave(2)
     except distributed.LostProcessError as error:
         print(f"run.py: {error}", file=sys.stderr)

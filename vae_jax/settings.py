@@ -155,10 +155,10 @@ def key_of(registry: Mapping[str, Any]) -> ValueType:
     return ValueType(str, lambda value: is_name(registry, value), description)
 
 
-def keys_of(registry: Mapping[str, Any]) -> ValueType:
+def keys_of(registry: Mapping[str, Any], *, or_none: bool = False) -> ValueType:
     """Return the type of tuples of names as :func:`key_of` has them, each once, at least one.
 
-    Without a registry all are from outside, and there may be none.
+    Without a registry all are from outside, and there may be none; with one if ``or_none``.
 
     Example:
         >>> both = keys_of({"nll": None, "ais": None})
@@ -166,16 +166,19 @@ def keys_of(registry: Mapping[str, Any]) -> ValueType:
         (('ais', 'my:Own'), False)
         >>> keys_of({}).parse(""), keys_of({}).description
         ((), 'MODULE:CLASS, separated by commas, each once (or nothing)')
+        >>> keys_of({"nll": None}, or_none=True).description
+        'separated by commas, each once, some of nll, or MODULE:CLASS (or nothing)'
     """
 
     def is_valid(value: tuple[str, ...]) -> bool:
-        is_long_enough = len(value) > 0 or not registry
+        is_long_enough = len(value) > 0 or or_none or not registry
         return is_long_enough and len(value) == len(set(value)) and all(map(is_known, value))
 
     def is_known(text: str) -> bool:
         return is_name(registry, text)
 
-    names = f"some of {', '.join(registry)}, or {MODULE_CLASS}"
+    nothing = " (or nothing)" if or_none else ""
+    names = f"some of {', '.join(registry)}, or {MODULE_CLASS}{nothing}"
     others = f"{MODULE_CLASS}, separated by commas, each once (or nothing)"
     description = f"separated by commas, each once, {names}" if registry else others
     return ValueType(lambda text: tuple(text.split(",")) if text else (), is_valid, description)

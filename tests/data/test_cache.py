@@ -133,7 +133,7 @@ class TestMapped:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, name, refuse)
-            with pytest.raises(InputError, match=r"--data_dir=.*: cannot be written"):
+            with pytest.raises(InputError, match=r"data_dir=.*: cannot be written"):
                 mapped()
         left = {path.name for path in (tmp_path / "store" / "decoded").iterdir()}
         assert left <= {"some.lock", "some.part"}
@@ -171,7 +171,7 @@ def test_an_archive_that_would_fill_the_memory_is_refused_by_its_sizes(tmp_path,
     load(str(tmp_path / "bomb.npz"))
     monkeypatch.setattr(archive_size, "_LARGE", 10**6)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("unpacked"))
-    with pytest.raises(InputError, match=r"--dataset=.*bomb.npz: 0 MB that unpack to 0.0 GB"):
+    with pytest.raises(InputError, match=r"dataset=.*bomb.npz: 0 MB that unpack to 0.0 GB"):
         load(str(tmp_path / "bomb.npz"))
 
 

@@ -104,4 +104,4 @@ def test_dimensions_of_very_different_scales_are_named_with_the_remedy(tmp_path,
     x[:, 3] = 5.0
     warnings = read(str(save_npz(tmp_path, x_train=x))).record.warnings
     assert "1 of 7 dimensions never change" in warnings[0]
-    assert "--encoding=standardized" in warnings[1]
+    assert "encoding=standardized" in warnings[1]

@@ -155,7 +155,7 @@ MALFORMED = {
     "floats to 255": (npz_with(x_train=numbered(9).astype("f4")), "to 200", "divided by 255"),
     "large integers": (npz_with(x_train=numbered(9).astype("i4") * 2), "to 400", "0..255"),
     "negative integers": (npz_with(x_train=numbered(9).astype("i4") - 9), "from -9", "0..255"),
-    "two kinds": (npz_with(x_train=HALF, x_test=IMAGES), "some splits hold", "--encoding"),
+    "two kinds": (npz_with(x_train=HALF, x_test=IMAGES), "some splits hold", "encoding"),
     "complex": (npz_with(x_train=np.zeros((9, 4, 5), complex)), "dtype complex128", "give uint8"),
     "text": (npz_with(x_train=np.full((9, 4, 5), "a")), "dtype <U1", "give uint8"),
     "short labels": (npz_with(x_train=IMAGES, y_train=np.arange(8)), "shape (8,)", "one label"),
@@ -187,7 +187,7 @@ MALFORMED = {
     ),
     "no images": (empty_folder, "no PNG, JPEG, TIFF or IDX", "give another"),
     "broken image": (broken_png, "b.png cannot be decoded", "remove it"),
-    "16 bits": (folder_of(a=DEEP, b=DEEP), "integers from 0 to 1", "--encoding=reals"),
+    "16 bits": (folder_of(a=DEEP, b=DEEP), "integers from 0 to 1", "encoding=reals"),
     "image pipe": (pipe("images", "a.png"), "a.png is not a file", "remove it"),
     "deep folders": (deep, "lies more than 200 folders deep", "move the images up"),
     "dangling link": (linked("b.png", "no.png"), "b.png is not a file", "remove it"),
@@ -213,7 +213,7 @@ def test_malformed_input_gives_one_line_with_flag_value_problem_and_fix(
     with pytest.raises(InputError) as caught:
         read(str(path))
     message = str(caught.value)
-    assert message.startswith(f"--dataset={path}: ")
+    assert message.startswith(f"dataset={path}: ")
     assert "\n" not in message
     assert problem in message
     assert fix in message[message.index("; ") :]

@@ -10,10 +10,10 @@ def test_without_network_the_error_names_every_way_out(read, tmp_path):
     with pytest.raises(InputError) as caught:
         read("mnist")
     message = str(caught.value)
-    assert message.startswith("--dataset=mnist: ")
+    assert message.startswith("dataset=mnist: ")
     assert "no connection to storage.googleapis.com: ConnectionError" in message
-    assert f"--data_dir={tmp_path}/store; " in message
-    assert message.endswith("give --offline_dataset=mnist_5k")
+    assert f"data_dir={tmp_path}/store; " in message
+    assert message.endswith("give offline_dataset=mnist_5k")
 
 
 @pytest.mark.usefixtures("no_network")
@@ -21,9 +21,9 @@ def test_the_use_of_the_offline_dataset_is_recorded(read):
     data = read("mnist", offline_dataset="digits")
     assert data.image_shape == (8, 8, 1)
     assert (data.record.asked, data.record.used) == ("mnist", "digits")
-    assert data.record.substitution.startswith("--dataset=mnist ")
+    assert data.record.substitution.startswith("dataset=mnist ")
     assert "no connection to storage.googleapis.com: ConnectionError" in data.record.substitution
-    assert "--offline_dataset=digits" in data.record.substitution
+    assert "offline_dataset=digits" in data.record.substitution
 
 
 @pytest.mark.usefixtures("no_network")
@@ -32,7 +32,7 @@ def test_the_use_of_the_offline_dataset_is_recorded(read):
     [("fashion_mnist", "cannot be downloaded either"), ("no.npz", "no such file or folder")],
 )
 def test_an_offline_dataset_that_is_unavailable_too_is_refused(offline, problem, read):
-    with pytest.raises(InputError, match=f"^--offline_dataset={offline}: {problem}"):
+    with pytest.raises(InputError, match=f"^offline_dataset={offline}: {problem}"):
         read("mnist", offline_dataset=offline)
 
 
@@ -49,7 +49,7 @@ def test_an_offline_dataset_that_is_unavailable_too_is_refused(offline, problem,
 def test_unknown_name_is_never_substituted(name, advice, read):
     with pytest.raises(InputError) as caught:
         read(name, offline_dataset="mnist_5k")
-    assert str(caught.value).startswith(f"--dataset={name}: ")
+    assert str(caught.value).startswith(f"dataset={name}: ")
     assert advice in str(caught.value)
 
 

@@ -174,6 +174,7 @@ def test_images_are_turned_as_their_orientation_says(code, turn, tmp_path, read)
     assert data.event_shape == (8, 6, 1)
     assert (data.train[:, 4:, 1:5] == 200).all()
     assert (data.train[:, 1:4] == 20).all()
+    assert "6 of 7 images turned as their EXIF orientation says" in data.record.recognised
 
 
 def test_gray_images_of_sixteen_bits_are_numbers(tmp_path, read):
@@ -204,9 +205,9 @@ def test_mixed_sizes_and_colours_are_brought_to_one_where_asked(tmp_path, read):
         said = "; ".join(data.record.recognised)
         assert "resized to 8x6" in said
         assert "passed over: 2 other files (.gif, .txt)" in said
-    with pytest.raises(InputError, match=r"--resize=.*--image_mode"):
+    with pytest.raises(InputError, match=r"resize=.*image_mode"):
         read(str(tmp_path / "f"))
-    with pytest.raises(InputError, match=r"^--resize=8x6: has no effect on --dataset=digits"):
+    with pytest.raises(InputError, match=r"^resize=8x6: has no effect on dataset=digits"):
         read("digits", resize=(8, 6))
 
 

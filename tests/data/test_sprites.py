@@ -148,7 +148,7 @@ def test_the_default_size_is_the_documented_one():
 
 @pytest.mark.parametrize("number", ["0", "722281", "", "x", "1e3", "-5"])
 def test_impossible_numbers_of_images_are_refused(number):
-    with pytest.raises(InputError, match=r"^--dataset=sprites/.*give sprites or sprites/N with N"):
+    with pytest.raises(InputError, match=r"^dataset=sprites/.*give sprites or sprites/N with N"):
         load(f"sprites/{number}")
 
 
@@ -157,5 +157,5 @@ def test_other_data_sets_have_no_factors():
 
 
 def test_num_valid_is_refused_where_there_is_a_valid_split():
-    with pytest.raises(InputError, match="--num_valid=5: has no effect on --dataset=sprites/1,"):
+    with pytest.raises(InputError, match="num_valid=5: has no effect on dataset=sprites/1,"):
         load("sprites/1", num_valid=5)

@@ -99,7 +99,7 @@ def test_prepared_set_that_cannot_be_used(sources, features, problem, tmp_path, 
     replace_builder(monkeypatch, sources, features)
     with pytest.raises(InputError) as caught:
         read("toy")
-    assert str(caught.value).startswith(f"--dataset=toy: {problem}")
+    assert str(caught.value).startswith(f"dataset=toy: {problem}")
 
 
 def test_two_prepared_versions_have_to_be_named(tmp_path, read, monkeypatch):

@@ -108,6 +108,7 @@ def test_results_are_there_before_anything_is_drawn(start, tmp_path, monkeypatch
     ("target", "part"),
     [
         ("vae_jax.reporting.report.write", "report.html"),
+        ("vae_jax.reporting.explorer.write", "explorer.html"),
         ("vae_jax.reporting.conclusions.conclude", "conclusions on the runs"),
         ("vae_jax.reporting.figures.draw", "figures"),
     ],
@@ -171,8 +172,8 @@ def test_a_full_disk_is_no_failure_of_a_figure(start, monkeypatch):
 @pytest.mark.parametrize(
     ("arrays", "name", "words"),
     [
-        ({"x_train": 50, "x_test": 5}, "samples", "6 images of a split, and --dataset="),
-        ({"x_train": 80, "y_train": 80}, "representation", "needs two classes"),
+        ({"x_train": 50, "x_test": 5}, "samples", "6 examples of a split, and --dataset="),
+        ({"x_train": 80, "y_train": 80}, "representation", "needs 2 classes"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_before_training(tmp_path, capsys, arrays, name, words):

@@ -116,8 +116,14 @@ class TestJSONLines:
         metrics = loggers.JSONLinesLogger(tmp_path)
         metrics.log([row(5)])
         metrics.path.write_text("{oops\n" + metrics.path.read_text())
-        with pytest.raises(InputError, match=r"^--workdir=.*: line 1 of metrics\.jsonl .* delete"):
+        with pytest.raises(InputError, match=r"^workdir=.*: line 1 of metrics\.jsonl .* delete"):
             loggers.read(metrics.path)
+
+
+def tensorboard(folder, resumed_from=None):
+    board = loggers.TensorBoardLogger()
+    board.start(loggers.StartedStudy(folder, {}, {}, resumed_from or {}))
+    return board
 
 
 def events(folder):
@@ -170,7 +176,7 @@ class TestReadWhole:
 
 class TestTensorBoard:
     def test_a_folder_per_run_and_a_group_per_term(self, tmp_path):
-        with loggers.TensorBoardLogger(tmp_path) as board:
+        with tensorboard(tmp_path) as board:
             board.log([row(5, i, train_elbo=-1.0 - i, valid_log_likelihood=-2.0) for i in (0, 1)])
         assert curves(tmp_path / "tensorboard" / "run_1") == [
             ("elbo/train", 5, -2.0),
@@ -178,18 +184,18 @@ class TestTensorBoard:
         ]
 
     def test_what_is_not_finite_is_left_out(self, tmp_path):
-        with loggers.TensorBoardLogger(tmp_path) as board:
+        with tensorboard(tmp_path) as board:
             board.log([row(5, train_elbo=math.nan, train_kl=None, valid_kl=np.float32(1.5))])
         assert curves(tmp_path / "tensorboard" / "run_0") == [("kl/valid", 5, 1.5)]
 
     @pytest.mark.parametrize("resumed_from", [-1, 5])
     def test_a_resumed_curve_does_not_double(self, tmp_path, monkeypatch, resumed_from):
-        with loggers.TensorBoardLogger(tmp_path) as board:
+        with tensorboard(tmp_path) as board:
             for step in (5, 10, 15):
                 board.log([row(step, train_elbo=-float(step))])
         later = time.time() + 2
         monkeypatch.setattr(time, "time", lambda: later)
-        with loggers.TensorBoardLogger(tmp_path, {0: resumed_from}) as board:
+        with tensorboard(tmp_path, {0: resumed_from}) as board:
             for step in (5, 10, 15):
                 if step > resumed_from:
                     board.log([row(step, train_elbo=-float(step))])
@@ -197,12 +203,12 @@ class TestTensorBoard:
         assert curves(tmp_path / "tensorboard" / "run_0") == expected
 
     def test_only_runs_that_write_are_purged_each_from_its_own_step(self, tmp_path, monkeypatch):
-        with loggers.TensorBoardLogger(tmp_path) as board:
+        with tensorboard(tmp_path) as board:
             for step in (5, 10):
                 board.log([row(step, run, train_elbo=-1.0) for run in range(3)])
         later = time.time() + 2
         monkeypatch.setattr(time, "time", lambda: later)
-        with loggers.TensorBoardLogger(tmp_path, {0: 5, 2: 5}) as board:
+        with tensorboard(tmp_path, {0: 5, 2: 5}) as board:
             board.log([row(10, run, train_elbo=-2.0) for run in (0, 1)])
         first, second = ("elbo/train", 5, -1.0), ("elbo/train", 10, -1.0)
         assert curves(tmp_path / "tensorboard" / "run_0") == [first, ("elbo/train", 10, -2.0)]
@@ -210,22 +216,22 @@ class TestTensorBoard:
         assert curves(tmp_path / "tensorboard" / "run_2") == [first, second]
 
     def test_a_clock_that_is_set_back_does_not_double_curves(self, tmp_path, monkeypatch):
-        with loggers.TensorBoardLogger(tmp_path) as board:
+        with tensorboard(tmp_path) as board:
             for step in (5, 10):
                 board.log([row(step, train_elbo=-1.0)])
         monkeypatch.setattr(time, "time", lambda: 1e9)
-        with loggers.TensorBoardLogger(tmp_path, {0: 5}) as board:
+        with tensorboard(tmp_path, {0: 5}) as board:
             board.log([row(10, train_elbo=-2.0)])
         points = [("elbo/train", 5, -1.0), ("elbo/train", 10, -2.0)]
         assert curves(tmp_path / "tensorboard" / "run_0") == points
 
     def test_rows_are_on_disk_before_the_files_are_closed(self, tmp_path):
-        with loggers.TensorBoardLogger(tmp_path) as board:
+        with tensorboard(tmp_path) as board:
             board.log([row(5, train_elbo=-1.0)])
             assert curves(tmp_path / "tensorboard" / "run_0") == [("elbo/train", 5, -1.0)]
 
     def test_without_rows_there_is_no_file(self, tmp_path):
-        with loggers.TensorBoardLogger(tmp_path):
+        with tensorboard(tmp_path):
             pass
         assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 import zlib
 
 import jax
@@ -34,18 +33,17 @@ def _shown() -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("outside")
-    modules = skeletons.write(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    written = skeletons.written(tmp_path_factory.mktemp("outside"))
+    with written as folder, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # nothing else leads to the modules
-        for name in modules:
-            patch.delitem(sys.modules, name, raising=False)
         patch.setattr("vae_jax.reporting.figures.draw", lambda *args, **kwargs: [])
         patch.setattr("vae_jax.reporting.figures.draw_study", lambda *args, **kwargs: [])
         assert cli.main([*_shown(), *SMALL, SWEPT]) == 0
         (folder / "first").write_bytes((folder / "run" / "metrics.jsonl").read_bytes())
         assert cli.main(["--flagfile=run/flags.txt", "--num_steps=4"]) == 0
         yield folder
+        for name in modules:  # other tests write modules of the same names elsewhere
+            sys.modules.pop(name, None)
 
 
 def test_it_resumes_from_its_own_flags(finished):
@@ -105,3 +103,20 @@ def test_its_logger_has_the_learning_curves(finished):
         curves = list(csv.DictReader(file))
     logged = [(row["step"], row["run"]) for row in read_metrics(finished / "run")]
     assert [(int(row["step"]), int(row["run"])) for row in curves] == logged
+
+
+def test_penalties_are_swept_each_as_a_program_of_its_own(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *args: [])
+    plain = ["--dataset=my_source:read_stripes", "--batch_size=16", "--hidden_sizes=8"]
+    plain += ["--num_steps=2", "--eval_particles=2", "--latent_size=2"]
+    penalty = "my_regularizer:Centered"
+    swept = [f"--sweep=regularizer=/{penalty}", "--centered_weight=3"]
+    assert cli.main([*plain, "--workdir=plain"]) == 0
+    assert cli.main([*plain, *swept, "--workdir=swept"]) == 0
+    (alone,), (without, punished) = read_csv(finished / "plain"), read_csv(finished / "swept")
+    assert (without["regularizer"], punished["regularizer"]) == ("", penalty)
+    assert without["test_elbo"] == alone["test_elbo"] != punished["test_elbo"]
+    config = parse(["--flagfile=swept/flags.txt"])
+    assert config.sweep == (f"regularizer=/{penalty}",)
+    assert vae_jax.load_run("swept").select(regularizer=penalty).run == 1

@@ -1,5 +1,9 @@
 """Studies trained from Python: go on without a break, become workdirs, refuse what is no bound."""
 
+import dataclasses
+import json
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -84,6 +88,22 @@ def test_a_saved_study_goes_on_in_python_and_on_the_command_line(
     assert cli.main(flags) == 0
     _assert_same(vae_jax.load_run(folder).state.params, straight.state.params)
     assert [row["step"] for row in read_csv(folder)] == ["9", "9"]
+
+
+def test_runs_that_are_no_product_are_saved_with_their_settings_and_the_way_on(tmp_path, capsys):
+    grid = vae_jax.HParams.of(beta=[0.5, 2.0, 2.0], seed=[0, 1, 2], latent_size=3)
+    study = vae_jax.fit(SPEC, grid, DATA, 2, eval_every=2)
+    folder = study.save(tmp_path / "run")
+    assert not (folder / "flags.txt").exists()
+    *_, shared, _, second, third = (folder / "runs.txt").read_text().splitlines()
+    assert third == "run 2: --beta=2.0 --seed=2"
+    flags = [*shared.removeprefix("all runs: ").split(), *second.removeprefix("run 1: ").split()]
+    config = command_line.parse(flags)
+    assert (config.beta, config.seed, config.hidden_sizes, config.num_steps) == (2.0, 1, (8,), 2)
+    assert cli.main([f"--flagfile={folder / 'flags.txt'}"]) == 2
+    assert "continue it in Python" in capsys.readouterr().err
+    longer = vae_jax.fit(SPEC, grid, DATA, 4, eval_every=2)
+    _assert_same(vae_jax.load_run(folder).fit(DATA, 4).state.params, longer.state.params)
 
 
 def test_results_are_saved_with_the_study(short, tmp_path):
@@ -208,6 +228,15 @@ def scored():
     return vae_jax.ablate(SPEC, grid, DATA, 2)
 
 
+def test_a_study_from_python_writes_its_explorer(scored, tmp_path):
+    path = scored.plot.explorer(tmp_path / "page.html")
+    held = re.findall(r'id="contents">(.*?)</script>', path.read_text(encoding="utf-8"))
+    found = json.loads(held[0])
+    assert found["order"][0] == scored.best.run
+    assert len(found["rows"]) == len(scored)
+    assert found["axes"].keys() == set(scored.swept)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -218,6 +247,9 @@ def scored():
         lambda plot: plot.interpolations(is_spherical=True),
         lambda plot: plot.curves(),
         lambda plot: plot.heat("beta", "latent_size", "test_nll"),
+        lambda plot: plot.manifold(3, run=0),
+        lambda plot: plot.rate_distortion("latent_size"),
+        lambda plot: vae_jax.show_images({"one": DATA.test[:3], "two": DATA.test[:3] / 255}),
     ],
 )
 def test_a_notebook_shows_what_a_plot_returns(scored, draw):
@@ -237,6 +269,34 @@ def test_a_heat_map_has_the_values_of_its_column(scored):
 def test_a_heat_map_of_what_is_not_there_is_refused(scored, names):
     with pytest.raises(InputError, match=f"heat={names[-1]}"):
         scored.plot.heat(*names)
+
+
+def test_a_rate_distortion_figure_has_the_points_of_the_table(scored):
+    axes = scored.plot.rate_distortion("latent_size").axes[0]
+    shown = [np.ravel(bars.lines[0].get_data()) for bars in axes.containers]
+    for bars, size in zip(shown, (2, 3), strict=True):
+        rows = [row for row in scored.table if row["latent_size"] == size]
+        wanted = [row["test_kl"] for row in rows], [-row["test_log_likelihood"] for row in rows]
+        np.testing.assert_allclose(bars, np.ravel(wanted), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("draw", "problem"),
+    [
+        (lambda plot: plot.manifold(run=1), "manifold=run 1: .* 3 latents"),
+        (lambda plot: plot.manifold(1, run=0), "side=1"),
+        (lambda plot: plot.rate_distortion("seed"), "rate_distortion=seed"),
+    ],
+)
+def test_a_figure_of_what_a_study_does_not_have_is_refused(scored, draw, problem):
+    with pytest.raises(InputError, match=problem):
+        draw(scored.plot)
+
+
+def test_a_study_that_was_not_evaluated_has_no_rate(scored):
+    trained = dataclasses.replace(scored, table=[row | {"test_kl": None} for row in scored.table])
+    with pytest.raises(InputError, match="rate_distortion=test_kl: no row has a number"):
+        trained.plot.rate_distortion()
 
 
 def test_the_report_is_a_page_with_all_figures(scored, tmp_path):
@@ -262,3 +322,20 @@ def test_vectors_of_real_numbers_are_trained_saved_asked_and_drawn(tmp_path):
     with pytest.raises(InputError, match="the data are reals"):
         run.encode(x.astype(np.uint8))
     assert study.plot.reconstructions()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_rows_of_images_are_drawn_in_one_scale_under_their_names():
+    gray = np.full((2, 4, 4, 1), 51, np.uint8)
+    figure = vae_jax.show_images({"pixels": gray, "numbers": gray / 255}, "both")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["pixels", "numbers"]
+    canvas = np.asarray(axes.images[0].get_array())
+    assert set(np.unique(canvas)) == {51, 255}  # and the white between the images
+
+
+@pytest.mark.parametrize(
+    "rows", [{}, {"a": DATA.test[:3], "b": DATA.test[:2]}, {"a": DATA.test[0]}, {"a": []}]
+)
+def test_rows_of_images_that_make_no_grid_are_refused(rows):
+    with pytest.raises(InputError, match="rows"):
+        vae_jax.show_images(rows)

@@ -15,6 +15,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.reporting import figures, plots
 from vae_jax.reporting.plots import style
+from vae_jax.runtime import progress
 
 HPARAMS = HParams.of(latent_size=2, seed=3)
 
@@ -125,6 +126,22 @@ def test_a_conditional_run_without_a_kl_has_its_figures(model, tmp_path, drawn):
         "interpolations",
     ]
     assert len(drawn) == len(found)
+
+
+def test_pictures_of_a_run_are_what_the_model_gives(model):
+    shown = figures.ShownImages(np.full((2, 3, 4, 1), 0.5), np.array([1, 2]))
+    row = {"run": 7, "test_elbo": -9.0, "kl_per_latent": [0.5, 2.0], "variance_per_latent": [1, 1]}
+    pairs, samples, moved = figures._tiles(model, shown, row)
+    expected = model.reconstruct(jnp.asarray(shown.images), jnp.array([1, 2]))
+    np.testing.assert_allclose(pairs.images[1], expected, rtol=1e-5)
+    assert samples.images.shape[:2] == (5, 5)
+    assert moved.labels == ("z2, KL 2.00 nats", "z1, KL 0.50 nats")
+    done = []
+    rows, models = [row, {**row, "run": 8, "diverged": 3}], {7: model, 8: model}
+    with progress.watched_by(lambda now: done.append(now.text)):
+        found = figures.draw_pictures(models, shown, rows, ["seed"])
+    assert [each.title for each in found[7]] == ["Reconstructions", "Samples", "Traversals"]
+    assert (list(found), done[1]) == ([7], "drawing pictures of all runs: 1 of 1 runs")
 
 
 class TestTermsOfAStudy:

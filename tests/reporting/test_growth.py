@@ -71,7 +71,8 @@ def test_a_thousand_values_are_a_curve_with_few_labels(tmp_path, monkeypatch):
 
 def test_no_event_file_stays_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
-    with loggers.TensorBoardLogger(tmp_path) as logger:
+    with loggers.TensorBoardLogger() as logger:
+        logger.start(loggers.StartedStudy(tmp_path, {}, {}, {}))
         logger.log([{"step": 1, "run": run, "train_elbo": -1.0} for run in range(50)])
         assert len(os.listdir("/proc/self/fd")) == before
     assert len(list((tmp_path / "tensorboard").iterdir())) == 50

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from tests.reporting.small import lose, study
-from vae_jax.reporting import plots, table
-from vae_jax.reporting.plots import heat, style
+from vae_jax.reporting import colors, plots, table
+from vae_jax.reporting.plots import style
 from vae_jax.reporting.plots.curves import _apart
 
 MINUS = "\N{MINUS SIGN}"
@@ -93,19 +93,19 @@ class TestHeatMaps:
 
     def test_outlying_cells_do_not_take_the_colours(self):
         numbers = np.array([-100.0, -101.0, -102.0, -103.0, -104.0, -105.0, -9e4, np.nan])
-        low, high = heat.color_limits(numbers)
+        low, high = colors.limits(numbers)
         assert high == -100.0
         assert -115 < low < -105
-        assert heat.color_limits(np.array([1.0, 1.0])) == (0.5, 1.5)
-        assert heat.color_limits(np.array([np.nan])) == (0.0, 1.0)
+        assert colors.limits(np.array([1.0, 1.0])) == (0.5, 1.5)
+        assert colors.limits(np.array([np.nan])) == (0.0, 1.0)
 
     @pytest.mark.parametrize("name", ["viridis", "viridis_r", "cividis"])
     def test_text_is_readable_on_every_colour(self, name):
-        colors = matplotlib.colormaps[name]
+        color_map = matplotlib.colormaps[name]
         for share in np.linspace(0, 1, 50):
-            light = (np.array(colors(share)[:3]) + 0.055) / 1.055
+            light = (np.array(color_map(share)[:3]) + 0.055) / 1.055
             light = light**2.4 @ (0.2126, 0.7152, 0.0722) + 0.05
-            is_white = heat._ink_on(colors, float(share)) == "white"
+            is_white = colors.ink_on(color_map(float(share))) == "white"
             assert (1.05 / light if is_white else light / 0.05) > 4.4
 
 

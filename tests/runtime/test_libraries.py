@@ -110,7 +110,7 @@ def test_data_that_need_a_missing_library_name_it(monkeypatch, tmp_path, module,
     (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path)
     without(monkeypatch, module)
-    with pytest.raises(InputError, match=f"^--dataset={name}: .*`pip install {package}`"):
+    with pytest.raises(InputError, match=f"^dataset={name}: .*`pip install {package}`"):
         load(name, data_dir=str(tmp_path / "cache"))
 
 

@@ -22,7 +22,7 @@ from vae_jax.training import input_pipeline, loop, memory, vectorized
 from vae_jax.training import step as training_step
 from vae_jax.training.batches import Examples
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
 DATA = tiny_data(96, (6, 5, 1))
@@ -252,7 +252,7 @@ def test_the_mesh_of_several_hosts_takes_all_devices(
 
 
 def test_devices_that_are_not_there_are_refused():
-    with pytest.raises(InputError, match=r"--batch_devices=5: takes 10 devices, and there are 8"):
+    with pytest.raises(InputError, match=r"batch_devices=5: takes 10 devices, and there are 8"):
         memory.layout_for(SPEC, _three(), requested=Devices(2, 5))
 
 

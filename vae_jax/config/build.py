@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from vae_jax import data
-from vae_jax.config.flags import Config
+from vae_jax.config.flags import Config, with_dashes
 from vae_jax.config.members import KINDS, find
 from vae_jax.config.validation import penalties
-from vae_jax.data import Dataset
+from vae_jax.data import Dataset, Provenance
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
@@ -16,11 +16,12 @@ from vae_jax.models.networks import Network
 from vae_jax.models.posteriors import PosteriorFamily, Stacked
 from vae_jax.models.priors import PriorFamily, StackedPrior
 from vae_jax.models.vae import VAE
+from vae_jax.objectives import FIXED
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import is_name, static_settings
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.types import default_float
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 
     """Return the static spec: all that changes shapes or code, as the flags say.
 
     The parts that depend on values of hyperparameters are those of
-    :meth:`vae_jax.training.step.TrainSpec.specialized`, for all runs of a program together.
+    :meth:`vae_jax.training.spec.TrainSpec.specialized`, for all runs of a program together.
 
     Args:
         config: values of the flags.
@@ -130,7 +131,12 @@ def _real() -> str:
 def _name_of(kind: str, own: object) -> str:
     """Return the name of a member in its registry, of several the first, or MODULE:CLASS."""
     family = type(own)
-    names = [name for name, each in KINDS[kind].items() if each is family]
+    fixed = FIXED if kind == "objective" else {}
+    names = [
+        name
+        for name, each in KINDS[kind].items()
+        if each is family and all(getattr(own, n) == v for n, v in fixed.get(name, {}).items())
+    ]
     path = f"{family.__module__}:{family.__qualname__}"
     if names or (is_name({}, path) and find(kind, path) is family):
         return (*names, path)[0]
@@ -162,6 +168,20 @@ def load_data(config: Config) -> Dataset:
         resize=config.resize or None,
         image_mode=config.image_mode,
     )
+
+
+def provenance(dataset: Dataset) -> Provenance:
+    """Return the record of where the data came from, its sentences with the dashes of flags.
+
+    Example:
+        >>> record = provenance(data.load("digits"))
+        >>> record.used, record.warnings
+        ('digits', ())
+    """
+    record = dataset.record
+    warnings = tuple(map(with_dashes, record.warnings))
+    substitution = with_dashes(record.substitution)
+    return dataclasses.replace(record, warnings=warnings, substitution=substitution)
 
 
 def posterior_and_prior(config: Config) -> tuple[PosteriorFamily, PriorFamily]:

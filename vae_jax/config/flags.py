@@ -8,11 +8,12 @@ setting of the same name, the declaration of the chosen one holds.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vae_jax.config.members import KINDS, SPECS, Chosen, chosen, swept
+from vae_jax.config.members import KINDS, LOGGERS, SPECS, Chosen, chosen, swept
 from vae_jax.data.encodings import CHOICES as ENCODING_CHOICES
 from vae_jax.data.image_folder import IMAGE_MODES
 from vae_jax.evaluation import columns
@@ -202,7 +203,6 @@ OWN: tuple[Flag, ...] = (
         (),
         keys_of({}),
         "further penalties from outside of the package",
-        is_sweepable=False,
     ),
     _flag(
         "init_from",
@@ -304,10 +304,17 @@ OWN: tuple[Flag, ...] = (
         changes_run=False,
     ),
     _flag(
+        "explorer",
+        "auto",
+        one_of("auto", "none"),
+        "explorer.html, a page in which decoders run; auto: written",
+        changes_run=False,
+    ),
+    _flag(
         "loggers",
         (),
-        keys_of({}),
-        "further loggers from outside of the package",
+        keys_of(LOGGERS, or_none=True),
+        "loggers beside metrics.jsonl and, where tensorboardX is installed, tensorboard",
         changes_run=False,
     ),
     _flag("compilation_cache", "", TEXT, "folder of compiled programs, or none", changes_run=False),
@@ -340,8 +347,8 @@ warmup_steps clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema k
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
-gap_examples gap_steps factor_values num_samples export export_runs loggers compilation_cache
-restart debug_nans
+gap_examples gap_steps factor_values num_samples export export_runs explorer loggers
+compilation_cache restart debug_nans
 """
 """Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
 from outside, follows the last one of its kind; nothing needs to be added."""
@@ -513,6 +520,20 @@ def as_text(value: Any) -> str:
         ('400,200', '0.5')
     """
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def with_dashes(text: str, flags: Mapping[str, Flag] = FLAGS) -> str:
+    """Return a message with dashes before each flag that it writes as ``NAME=VALUE``.
+
+    Only the command line speaks of flags: what Python calls too names its settings without dashes.
+    A name inside of a value, as in a path, stays.
+
+    Example:
+        >>> with_dashes("beta=-1: must be at least 0; give seed=0, or data/seed=1")
+        '--beta=-1: must be at least 0; give --seed=0, or data/seed=1'
+    """
+    names = "|".join(sorted(flags, key=len, reverse=True))
+    return re.sub(rf"(?<![\w\-=/.,:~'\"])(?=(?:{names})=\S)", "--", text)
 
 
 def help_text(flags: Mapping[str, Flag] = FLAGS) -> str:

@@ -1,6 +1,7 @@
 """Members that flags name: the registry of each kind, and those that a command line chooses."""
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from vae_jax.training.members import BASES, REGISTRIES, SPECS
 
 __all__ = [
     "KINDS",
+    "LOGGERS",
     "SEVERAL",
     "SPECS",
     "Chosen",
@@ -28,11 +30,19 @@ Chosen = tuple[tuple[str, type], ...]
 KINDS: dict[str, Mapping[str, type]] = {**REGISTRIES, "evaluate": EVALUATORS}
 """Members by kind and name; a flag of the name of the kind chooses among them."""
 
+LOGGERS = {
+    "tensorboard": "vae_jax.pipeline.loggers.tensorboard:TensorBoardLogger",
+    "wandb": "vae_jax.pipeline.loggers.wandb:WandbLogger",
+    "mlflow": "vae_jax.pipeline.loggers.mlflow:MLflowLogger",
+}
+"""Loggers by name, each as ``MODULE:CLASS``: their modules stand above this one, bring libraries
+that need not be installed, and are imported where they are used."""
+
 SEVERAL = ("regularizer", "evaluate")
 """Kinds of which a run may have several; the flag ``regularizer`` adds those from outside."""
 
 
-def find(kind: str, name: str) -> type:
+def find(kind: str, name: str) -> Any:
     """Return the class of a member.
 
     Args:
@@ -56,7 +66,7 @@ def find(kind: str, name: str) -> type:
 def _from_outside(kind: str, name: str) -> type:
     """Return the class that ``MODULE:CLASS`` names, which fulfils the contract of its kind."""
     base = BASES.get(kind, Evaluator)
-    return contract.outside_class(f"--{kind}={name}", name, base)
+    return contract.outside_class(f"{kind}={name}", name, base)
 
 
 def columns_of(evaluators: Iterable[str]) -> list[Column]:
@@ -109,11 +119,13 @@ def chosen(values: Mapping[str, Any]) -> Chosen:
 def swept(texts: Iterable[str]) -> Chosen:
     """Return the members that texts of ``--sweep`` name, without names that are none.
 
+    Values are separated by commas, or, where one value names several, by slashes.
+
     Example:
         >>> [member.__name__ for _, member in swept(["beta=1,4", "prior=normal,mixtur,flow"])]
         ['StandardNormal', 'FlowPrior']
     """
     named = (text.partition("=") for text in texts)
-    pairs = ((kind, name) for kind, _, names in named for name in names.split(","))
+    pairs = ((kind, name) for kind, _, names in named for name in re.split("[,/]", names))
     known = ((kind, name) for kind, name in pairs if is_name(KINDS.get(kind, {}), name))
     return tuple((kind, find(kind, name)) for kind, name in known if kind in KINDS)

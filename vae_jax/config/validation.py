@@ -23,6 +23,7 @@ from vae_jax.models.combinations import (
 )
 from vae_jax.models.posteriors import POSTERIORS, Stacked
 from vae_jax.models.priors import StackedPrior
+from vae_jax.objectives import FIXED
 from vae_jax.objectives.combinations import (
     refused_batch,
     refused_objectives,
@@ -106,6 +107,10 @@ def _fields_of_unused_penalties(config: Config) -> dict[str, str]:
         if name not in used:
             settings = fields_of(family) - set(family.strengths())
             reasons |= dict.fromkeys(settings, f"without a weight of {name}")
+    elsewhere = [own for kind, own in config.known if kind == "regularizer"]
+    for family in set(elsewhere) - set(known_penalties(config).values()):
+        path = f"{family.__module__}:{family.__qualname__}"
+        reasons |= dict.fromkeys(fields_of(family), f"without --regularizer={path}")
     if not used.keys() & set(config.regularizer):
         families = [find("regularizer", each) for each in config.regularizer]
         weights = [f"--{name}" for family in families for name in family.strengths()]
@@ -157,7 +162,7 @@ def check_combination(config: Config) -> None:
         _refused_members,
         _refused_data_on_device,
         _refused_objectives,
-        _refused_bounds,
+        _refused_names,
         _refused_penalties,
         _refused_evaluations,
     )
@@ -237,11 +242,16 @@ def has_closed_form(config: Config) -> bool:
     return has_closed_form_kl(_posterior(config), _prior(config))
 
 
-def _refused_bounds(config: Config) -> Iterator[str]:
-    if config.objective == "iwae" and config.num_bounds > 1:
+def _refused_names(config: Config) -> Iterator[str]:
+    """Yield a message where a name stands for another value of a setting than the given one."""
+    names, family = KINDS["objective"], find("objective", config.objective)
+    for setting, fixed in FIXED.get(config.objective, {}).items():
+        if getattr(config, setting) == fixed:
+            continue
+        others = [n for n in names if names[n] is family and setting not in FIXED.get(n, {})]
         yield (
-            f"--num_bounds={config.num_bounds}: the mean of several bounds is miwae, and not iwae; "
-            "give --objective=miwae"
+            f"--{setting}={as_text(getattr(config, setting))}: --objective={config.objective} is "
+            f"the one with {setting}={as_text(fixed)}; give --objective={enumeration(others)}"
         )
 
 

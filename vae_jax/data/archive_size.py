@@ -9,12 +9,12 @@ from vae_jax.runtime.errors import InputError
 _LARGE, _MOST_TIMES = 2**30, 100  # bytes, and how often smaller any real data may be packed
 
 
-def refuse_bomb(path: Path, flag: str) -> None:
+def refuse_bomb(path: Path, label: str) -> None:
     """Refuse an archive whose members would fill the memory, by the sizes that it states.
 
     Args:
         path: file that may be a zip archive.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
 
     Raises:
         InputError: its arrays would take more than half of the memory, or are a hundred times as
@@ -29,7 +29,7 @@ def refuse_bomb(path: Path, flag: str) -> None:
     packed = max(path.stat().st_size, 1)
     if total > memory // 2 or (total > _LARGE and total > _MOST_TIMES * packed):
         raise InputError(
-            f"{flag}: {packed / 1e6:,.0f} MB that unpack to {total / 1e9:,.1f} GB, and this "
+            f"{label}: {packed / 1e6:,.0f} MB that unpack to {total / 1e9:,.1f} GB, and this "
             f"machine has {memory / 1e9:,.1f} GB of memory; give fewer or smaller images, or a "
             "folder of image files, which may be larger than memory"
         )

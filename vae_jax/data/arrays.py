@@ -11,7 +11,7 @@ from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
 
-def read_npy(path: Path, flag: str) -> RawDataset:
+def read_npy(path: Path, label: str) -> RawDataset:
     """Read the array of a `.npy` file as the training examples.
 
     Raises:
@@ -20,52 +20,53 @@ def read_npy(path: Path, flag: str) -> RawDataset:
     try:
         array = np.load(path, allow_pickle=False)
     except UNREADABLE as error:
-        raise _unreadable(flag, ".npy", error) from None
+        raise _unreadable(label, ".npy", error) from None
     if not isinstance(array, np.ndarray):
-        raise InputError(f"{flag}: is an archive of arrays; call it .npz")
+        raise InputError(f"{label}: is an archive of arrays; call it .npz")
     return RawDataset({"train": RawSplit(array)}, f"the array of the file {path.name}")
 
 
-def read_mat(path: Path, flag: str) -> RawDataset:
+def read_mat(path: Path, label: str) -> RawDataset:
     """Read the arrays of a MATLAB file, of version 7.3 (which is HDF5) or older.
 
     Raises:
-        InputError: a damaged file, or arrays whose names say nothing.
+        InputError: the package scipy is missing, a damaged file, or names that say nothing.
     """
     with path.open("rb") as file:
         if b"MATLAB 7.3" in file.read(128):
-            return read_hdf5(path, flag)
+            return read_hdf5(path, label)
+    libraries.require("scipy", label)
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
         arrays = {k: v for k, v in loadmat(path).items() if isinstance(v, np.ndarray)}
     except (*UNREADABLE, NotImplementedError, MatReadError) as error:
-        raise _unreadable(flag, ".mat", error) from None
-    return from_arrays(arrays, f"arrays of the file {path.name}", flag)
+        raise _unreadable(label, ".mat", error) from None
+    return from_arrays(arrays, f"arrays of the file {path.name}", label)
 
 
-def read_hdf5(path: Path, flag: str) -> RawDataset:
+def read_hdf5(path: Path, label: str) -> RawDataset:
     """Read the arrays at the root of an HDF5 file.
 
     Raises:
         InputError: the package h5py is missing, a damaged file, or names that say nothing.
     """
-    libraries.require("h5py", flag)
-    import h5py  # pyright: ignore[reportMissingImports]
+    libraries.require("h5py", label)
+    import h5py
 
     try:
         with h5py.File(path, "r") as file:
             found: dict[str, Any] = {
                 name: node[()] for name, node in file.items() if isinstance(node, h5py.Dataset)
             }
-            passed = passed_over(name for name in file if name not in found)
+            passed = passed_over(str(name) for name in file if name not in found)
     except (*UNREADABLE, AttributeError) as error:
-        raise _unreadable(flag, "HDF5", error) from None
-    raw = from_arrays(found, f"arrays of the file {path.name}", flag)
+        raise _unreadable(label, "HDF5", error) from None
+    raw = from_arrays(found, f"arrays of the file {path.name}", label)
     return raw._replace(recognised=(*raw.recognised, *passed))
 
 
-def _unreadable(flag: str, kind: str, error: BaseException) -> InputError:
+def _unreadable(label: str, kind: str, error: BaseException) -> InputError:
     reason = " ".join(str(error).split())
-    return InputError(f"{flag}: cannot be read as {kind} ({reason}); save it again")
+    return InputError(f"{label}: cannot be read as {kind} ({reason}); save it again")

@@ -18,26 +18,26 @@ _UNEVEN = 100  # standard deviations that differ by this factor suggest data to 
 
 
 def checked(
-    splits: dict[str, RawSplit], flag: str, encoding: str = "auto"
+    splits: dict[str, RawSplit], label: str, encoding: str = "auto"
 ) -> tuple[dict[str, RawSplit], Encoded]:
     """Return splits as they are stored, `[n, *event]`, labels in int32, and their encoding.
 
     Args:
         splits: arrays in memory, `[n]` to `[n, *event]`.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
         encoding: one of `encodings.CHOICES`.
 
     Raises:
         InputError: examples or labels that cannot be used.
     """
     arrays = {
-        split: _with_event_axes(part.images, f"{flag}: {split}") for split, part in splits.items()
+        split: _with_event_axes(part.images, f"{label}: {split}") for split, part in splits.items()
     }
-    _refuse_mixed_shapes(arrays, flag)
-    encoded = encodings.encode(arrays, encoding, flag)
+    _refuse_mixed_shapes(arrays, label)
+    encoded = encodings.encode(arrays, encoding, label)
     stored = {
         split: RawSplit(
-            encoded.arrays[split], checked_labels(part, f"{flag}: {split}"), part.factors
+            encoded.arrays[split], checked_labels(part, f"{label}: {split}"), part.factors
         )
         for split, part in splits.items()
     }
@@ -57,11 +57,11 @@ def _with_event_axes(images: np.ndarray, subject: str) -> np.ndarray:
     return images[..., None] if images.ndim in (1, 3) else images
 
 
-def _refuse_mixed_shapes(images: dict[str, np.ndarray], flag: str) -> None:
+def _refuse_mixed_shapes(images: dict[str, np.ndarray], label: str) -> None:
     shapes = {split: array.shape[1:] for split, array in images.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
-        raise InputError(f"{flag}: the splits hold different shapes ({listed}); resize to one")
+        raise InputError(f"{label}: the splits hold different shapes ({listed}); resize to one")
 
 
 def checked_labels(part: RawSplit, subject: str) -> Int32[np.ndarray, " n"] | None:
@@ -155,7 +155,8 @@ def _label_gaps(splits: dict[str, RawSplit]) -> tuple[str, ...]:
     shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
     return (
         f"labels go up to {size - 1}, but there is no example of {shown} ({len(missing):,} of "
-        f"{size:,}): --conditional counts them as classes; number the labels from 0 without gaps",
+        f"{size:,}): a conditional model counts them as classes; number the labels from 0 without "
+        "gaps",
     )
 
 
@@ -183,6 +184,6 @@ def _uneven_numbers(splits: dict[str, RawSplit]) -> tuple[str, ...]:
     if varying.size and varying.max() > _UNEVEN * varying.min():
         found.append(
             f"standard deviations of the dimensions go from {varying.min():.3g} to "
-            f"{varying.max():.3g}; --encoding=standardized brings them to 1"
+            f"{varying.max():.3g}; encoding=standardized brings them to 1"
         )
     return tuple(found)

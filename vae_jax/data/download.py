@@ -18,6 +18,7 @@ from vae_jax.data.cache import writable
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.idx import read_idx
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 PROBE_SECONDS = 5.0
 
@@ -26,7 +27,7 @@ class UnavailableError(Exception):
     """Error for a data set that exists but cannot be fetched now; the message is the reason."""
 
 
-def download(name: str, data_dir: Path, flag: str) -> RawDataset:
+def download(name: str, data_dir: Path, label: str) -> RawDataset:
     """Read a data set of `DOWNLOADABLE`; files that `data_dir/downloads` lacks are fetched first.
 
     Raises:
@@ -39,9 +40,12 @@ def download(name: str, data_dir: Path, flag: str) -> RawDataset:
     url_infos = builder.url_infos
     paths = _found(url_infos, data_dir / "downloads")
     if len(paths) < len(url_infos):
-        paths = _fetch(name, url_infos, data_dir)
+        with phase(f"downloading from {_host(url_infos)}"):
+            paths = _fetch(name, url_infos, data_dir)
     files = {url.rpartition("/")[2]: path for url, path in paths.items()}
-    return DOWNLOADABLE[name](files, f"the original files of {name}, from {_host(url_infos)}", flag)
+    return DOWNLOADABLE[name](
+        files, f"the original files of {name}, from {_host(url_infos)}", label
+    )
 
 
 def _host(urls: Mapping[str, Any]) -> str:
@@ -115,23 +119,23 @@ def _reason(error: Any, host: str) -> str:
     return f"no connection to {host}: {type(error).__name__}"
 
 
-def read_amat(files: Mapping[str, Path], source: str, flag: str) -> RawDataset:
+def read_amat(files: Mapping[str, Path], source: str, label: str) -> RawDataset:
     """Read Larochelle's binarized MNIST: a line of 784 digits 0 or 1 for each image.
 
     Source: Larochelle and Murray 2011, "The neural autoregressive distribution estimator".
     """
     splits = {
-        split: RawSplit(_amat_images(files[f"binarized_mnist_{split}.amat"], flag))
+        split: RawSplit(_amat_images(files[f"binarized_mnist_{split}.amat"], label))
         for split in ("train", "valid", "test")
     }
     return RawDataset(splits, source)
 
 
-def _amat_images(path: Path, flag: str) -> np.ndarray:
+def _amat_images(path: Path, label: str) -> np.ndarray:
     text = np.frombuffer(path.read_bytes(), np.uint8)
     digits = text[text > ord(" ")] - ord("0")
     if digits.size % 784 or digits.max(initial=0) > 1:
-        raise InputError(f"{flag}: {path.name} is not lines of 784 zeros and ones; remove it")
+        raise InputError(f"{label}: {path.name} is not lines of 784 zeros and ones; remove it")
     return digits.reshape(-1, 28, 28)
 
 
@@ -141,4 +145,4 @@ DOWNLOADABLE: dict[str, Callable[[Mapping[str, Path], str, str], RawDataset]] = 
     "kmnist": read_idx,
     "binarized_mnist": read_amat,
 }
-"""Data sets that need no TensorFlow, by name: functions of the files, their origin and the flag."""
+"""Data sets that need no TensorFlow, by name: functions of files, their origin and the label."""

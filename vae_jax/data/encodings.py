@@ -65,32 +65,32 @@ class Standardization(NamedTuple):
         return float(np.log(self.deviation.astype(np.float64)).sum())
 
 
-def encode(arrays: Mapping[str, np.ndarray], choice: str, flag: str) -> Encoded:
+def encode(arrays: Mapping[str, np.ndarray], choice: str, label: str) -> Encoded:
     """Return splits as they are stored, before a standardization.
 
     Args:
         arrays: arrays by split, all of one shape but for the number of examples.
         choice: one of :data:`CHOICES`.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
 
     Raises:
         InputError: numbers that the encoding does not allow, or that could mean two things.
 
     Example:
-        >>> encode({"train": np.array([[0.5], [-2.0]])}, "auto", "--dataset=x").encoding
+        >>> encode({"train": np.array([[0.5], [-2.0]])}, "auto", "dataset=x").encoding
         'reals'
-        >>> encode({"train": np.array([[True], [False]])}, "auto", "--dataset=x").arrays["train"]
+        >>> encode({"train": np.array([[True], [False]])}, "auto", "dataset=x").arrays["train"]
         array([[255],
                [  0]], dtype=uint8)
     """
     for split, array in arrays.items():
-        _refuse_other_than_numbers(array, f"{flag}: {split}")
+        _refuse_other_than_numbers(array, f"{label}: {split}")
     facts = _Facts.of(arrays)
-    encoding = _recognised(facts, flag) if choice == "auto" else choice.removesuffix("_overall")
+    encoding = _recognised(facts, label) if choice == "auto" else choice.removesuffix("_overall")
     if encoding == "pixels":
-        return _pixels(arrays, facts, flag)
+        return _pixels(arrays, facts, label)
     if encoding == "counts":
-        return _counts(arrays, facts, flag)
+        return _counts(arrays, facts, label)
     stored = {split: array.astype(np.float32) for split, array in arrays.items()}
     kept = {
         "auto": "kept as they are",
@@ -184,7 +184,7 @@ def _off_levels(array: np.ndarray) -> float:
     return max(float(np.abs(level - np.rint(level)).max()) for level in levels)
 
 
-def _recognised(facts: _Facts, flag: str) -> str:
+def _recognised(facts: _Facts, label: str) -> str:
     """Return the only encoding that the numbers can mean.
 
     Raises:
@@ -197,8 +197,8 @@ def _recognised(facts: _Facts, flag: str) -> str:
         return "pixels"
     if has_floats and has_integers:
         raise InputError(
-            f"{flag}: some splits hold floats and others whole numbers; save all in one scale, or "
-            "give --encoding"
+            f"{label}: some splits hold floats and others whole numbers; save all in one scale, or "
+            "give encoding=pixels or encoding=reals"
         )
     if has_floats and not facts.is_whole:
         return "reals"
@@ -210,12 +210,10 @@ def _recognised(facts: _Facts, flag: str) -> str:
     if facts.rank == 1:
         return "counts"
     kind = "floats" if has_floats else "integers"
-    wanted = (
-        "gray levels within 0..255 (--encoding=pixels; floats within [0, 1] are divided by 255)"
-    )
+    wanted = "gray levels within 0..255 (encoding=pixels; floats within [0, 1] are divided by 255)"
     raise InputError(
-        f"{flag}: images hold {kind} from {facts.low:g} to {facts.high:g}, which may be several "
-        f"things; give {wanted}, --encoding=reals for numbers as they are, or --encoding=counts"
+        f"{label}: images hold {kind} from {facts.low:g} to {facts.high:g}, which may be several "
+        f"things; give {wanted}, encoding=reals for numbers as they are, or encoding=counts"
     )
 
 
@@ -228,12 +226,12 @@ def _refuse_other_than_numbers(array: np.ndarray, subject: str) -> None:
         raise InputError(f"{subject} holds numbers beyond {_LARGEST:g}; give another unit")
 
 
-def _pixels(arrays: Mapping[str, np.ndarray], facts: _Facts, flag: str) -> Encoded:
+def _pixels(arrays: Mapping[str, np.ndarray], facts: _Facts, label: str) -> Encoded:
     """Return the gray levels as uint8; numbers that are all 0 and 1 become 0 and 255."""
     whole = [a for a in arrays.values() if a.dtype.kind in "ui"]
     is_binary = max((int(array.max()) for array in whole), default=0) == 1
     stored = {
-        split: _levels(array, is_binary, facts, f"{flag}: {split}")
+        split: _levels(array, is_binary, facts, f"{label}: {split}")
         for split, array in arrays.items()
     }
     if "f" not in facts.kinds:
@@ -257,18 +255,18 @@ def _levels(array: np.ndarray, is_binary: bool, facts: _Facts, subject: str) -> 
         wanted = "floats within [0, 1] (divide by 255?) or integers within 0..255"
         raise InputError(
             f"{subject} images hold values from {low:g} to {high:g}; give {wanted}, or "
-            "--encoding=reals for numbers as they are"
+            "encoding=reals for numbers as they are"
         )
     if is_unit:
         return np.rint(array * np.float32(_WHITE)).astype(np.uint8)
     return array.astype(np.uint8) * np.uint8(_WHITE if is_binary else 1)
 
 
-def _counts(arrays: Mapping[str, np.ndarray], facts: _Facts, flag: str) -> Encoded:
+def _counts(arrays: Mapping[str, np.ndarray], facts: _Facts, label: str) -> Encoded:
     if not facts.is_whole or facts.low < 0 or facts.high >= 2**31:
         raise InputError(
-            f"{flag}: holds numbers from {facts.low:g} to {facts.high:g}, which are no counts; "
-            "give whole numbers from 0 on, or --encoding=reals"
+            f"{label}: holds numbers from {facts.low:g} to {facts.high:g}, which are no counts; "
+            "give whole numbers from 0 on, or encoding=reals"
         )
     stored = {split: array.astype(np.int32) for split, array in arrays.items()}
     return Encoded(stored, "counts", f"whole numbers from {facts.low:g} to {facts.high:g}, kept")

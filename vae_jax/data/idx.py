@@ -32,7 +32,7 @@ def _is_idx(name: str) -> bool:
     return _IDX_NAME.fullmatch(name) is not None
 
 
-def read_idx_folder(folder: Path, flag: str) -> RawDataset:
+def read_idx_folder(folder: Path, label: str) -> RawDataset:
     """Read the splits from the IDX files of a folder.
 
     Raises:
@@ -40,11 +40,11 @@ def read_idx_folder(folder: Path, flag: str) -> RawDataset:
     """
     paths = {path.name: path for path in folder.iterdir()}
     for name in filter(_is_idx, paths):
-        refuse_outside(folder, name, flag)
-    return read_idx(paths, f"IDX files of the folder {folder.name}", flag)
+        refuse_outside(folder, name, label)
+    return read_idx(paths, f"IDX files of the folder {folder.name}", label)
 
 
-def read_idx(paths: Mapping[str, Path], source: str, flag: str) -> RawDataset:
+def read_idx(paths: Mapping[str, Path], source: str, label: str) -> RawDataset:
     """Read splits from files called `train-images-idx3-ubyte`, `t10k-labels-idx1-ubyte.gz`, ...
 
     Files with other names are ignored. Of a file and its `.gz` the first is read.
@@ -52,22 +52,22 @@ def read_idx(paths: Mapping[str, Path], source: str, flag: str) -> RawDataset:
     Args:
         paths: files by name.
         source: one sentence on their origin.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
 
     Raises:
         InputError: no training images, two files for one array, labels without images, or a
             file that is damaged.
     """
-    roles = _idx_roles(paths, flag)
+    roles = _idx_roles(paths, label)
     names = [split for split in _SPLITS if (split, "images") in roles]
     if "train" not in names:
-        raise InputError(f"{flag}: no training images; add train-images-idx3-ubyte(.gz)")
-    arrays = {role: _idx_array(paths[name], name, flag) for role, name in roles.items()}
+        raise InputError(f"{label}: no training images; add train-images-idx3-ubyte(.gz)")
+    arrays = {role: _idx_array(paths[name], name, label) for role, name in roles.items()}
     splits = {s: RawSplit(arrays[s, "images"], arrays.get((s, "labels"))) for s in names}
     return RawDataset(splits, source)
 
 
-def _idx_roles(names: Iterable[str], flag: str) -> dict[tuple[str, str], str]:
+def _idx_roles(names: Iterable[str], label: str) -> dict[tuple[str, str], str]:
     """Return the file name of every (split, `images` or `labels`)."""
     roles: dict[tuple[str, str], str] = {}
     for name in sorted(names):  # `name` sorts before `name.gz`
@@ -77,39 +77,39 @@ def _idx_roles(names: Iterable[str], flag: str) -> dict[tuple[str, str], str]:
         role = (_IDX_SPLIT.get(match[1], match[1]), match[2])
         other = roles.setdefault(role, name)
         if name not in (other, f"{other}.gz"):
-            raise InputError(f"{flag}: both {other} and {name}; keep one of them")
+            raise InputError(f"{label}: both {other} and {name}; keep one of them")
     for split, content in roles:
         if content == "labels" and (split, "images") not in roles:
-            raise InputError(f"{flag}: {split} has labels but no images; add {split}-images-*")
+            raise InputError(f"{label}: {split} has labels but no images; add {split}-images-*")
     return roles
 
 
-def _idx_array(path: Path, name: str, flag: str) -> np.ndarray:
+def _idx_array(path: Path, name: str, label: str) -> np.ndarray:
     """Read one IDX array: two zero bytes, dtype, rank, big-endian sizes, values.
 
     Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", file formats.
     """
-    content = _content(path, name, flag)
+    content = _content(path, name, label)
     is_idx = len(content) >= 4 and content[:2] == b"\0\0" and content[2] in _IDX_DTYPES
     if not is_idx or content[3] > _MOST_AXES:
-        raise InputError(f"{flag}: {name} is not an IDX file; fetch it again")
+        raise InputError(f"{label}: {name} is not an IDX file; fetch it again")
     dtype, rank = np.dtype(_IDX_DTYPES[content[2]]), content[3]
     start = 4 + 4 * rank
     sizes = struct.unpack(f">{rank}I", content[4:start]) if len(content) >= start else (0,)
     expected = start + math.prod(sizes) * dtype.itemsize
     if len(content) != expected:
         raise InputError(
-            f"{flag}: {name} has {len(content)} bytes where its header says {expected}; "
+            f"{label}: {name} has {len(content)} bytes where its header says {expected}; "
             "fetch it again"
         )
     values = np.frombuffer(content, dtype, offset=start).reshape(sizes)
     return values.astype(dtype.newbyteorder("="))
 
 
-def _content(path: Path, name: str, flag: str) -> bytes:
+def _content(path: Path, name: str, label: str) -> bytes:
     """Return the bytes of a file, unpacked if they are gzip's, whatever the file is called."""
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{flag}: {name} cannot be read ({error}); fetch it again") from None
+        raise InputError(f"{label}: {name} cannot be read ({error}); fetch it again") from None

@@ -11,11 +11,13 @@ import numpy as np
 
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
@@ -60,7 +62,7 @@ AS_IS = Preparation()
 """Preparation that changes no image."""
 
 
-def image_files(folder: Path, flag: str) -> tuple[list[str], tuple[str, ...]]:
+def image_files(folder: Path, label: str) -> tuple[list[str], tuple[str, ...]]:
     """Return the sorted relative paths of the image files below a folder, hidden ones not.
 
     The second part is a sentence on the files that are passed over, if there are some.
@@ -68,11 +70,11 @@ def image_files(folder: Path, flag: str) -> tuple[list[str], tuple[str, ...]]:
     Raises:
         InputError: a file or folder that `safe_paths` refuses, or Pillow is missing.
     """
-    libraries.require("PIL", flag)
-    everything = sorted(files_below(folder, flag))
+    libraries.require("PIL", label)
+    everything = sorted(files_below(folder, label))
     found = [name for name in everything if name.lower().endswith(_SUFFIXES)]
     for file in found:
-        refuse_outside(folder, file, flag)
+        refuse_outside(folder, file, label)
     others = [Path(name).suffix or name for name in everything if name not in set(found)]
     suffixes = ", ".join(sorted(set(others))[:5])
     passed = (f"passed over: {len(others):,} other files ({suffixes})",) if others else ()
@@ -83,7 +85,7 @@ def read_image_folder(
     folder: Path,
     files: list[str],
     data_dir: Path,
-    flag: str,
+    label: str,
     prepare: Preparation = AS_IS,
     passed: tuple[str, ...] = (),
 ) -> RawDataset:
@@ -98,7 +100,7 @@ def read_image_folder(
         folder: path of the folder.
         files: paths of its images relative to it, as `image_files` gives them.
         data_dir: folder of decoded copies.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
         prepare: what is done to each image.
         passed: sentence on files that were passed over.
 
@@ -114,15 +116,19 @@ def read_image_folder(
         name += "-" + "-".join(map(str, (*(prepare.size or ()), prepare.mode)))
 
     def read() -> RawDataset:
-        layout = _Layout.of(files, flag)
-        rows_of, (class_names, labels) = layout.rows_by_split, layout.classes(files, flag)
-        first, rows = _first(folder, files, flag, prepare), np.arange(len(files))
+        layout = _Layout.of(files, label)
+        rows_of, (class_names, labels) = layout.rows_by_split, layout.classes(files, label)
+        first, rows = _first(folder, files, label, prepare), np.arange(len(files))
         shape = len(files), *first.shape
-        decode = functools.partial(_decode, folder, files, flag, prepare)
+        decode = functools.partial(_decode, folder, files, label, prepare)
+        turned = "images turned as their EXIF orientation says"
         if is_large(shape) and first.dtype == np.uint8:
-            images = LazyImages(decode, shape, rows, data_dir, name, fingerprint)
+            images = LazyImages(
+                lambda own: decode(own)[0], shape, rows, data_dir, name, fingerprint
+            )
         else:
-            images = decode(rows)
+            images, num_turned = decode(rows)
+            turned = f"{num_turned:,} of {len(rows):,} {turned}" if num_turned else ""
         everything = RawSplit(images, labels)
         # Shuffled, because files sorted by class would show a single class in every figure.
         splits = {
@@ -130,8 +136,8 @@ def read_image_folder(
             for split, own in rows_of.items()
         }
         source = f"{len(files):,} image files of the folder {folder.name}"
-        found = (*layout.sentences(class_names), *prepare.sentences, *passed)
-        return RawDataset(splits, source, class_names, found)
+        found = (*layout.sentences(class_names), turned, *prepare.sentences, *passed)
+        return RawDataset(splits, source, class_names, tuple(filter(None, found)))
 
     return cached(data_dir, name, fingerprint, read)
 
@@ -139,21 +145,23 @@ def read_image_folder(
 def _fingerprint(folder: Path, files: list[str]) -> str:
     """Return a digest of names, sizes and times of change: another one when any file changes."""
     digest = hashlib.sha256()
-    for file in files:
-        status = os.stat(f"{folder}/{file}")
-        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    with phase("looking for changes", len(files), "files") as advance:
+        for done, file in enumerate(files):
+            status = os.stat(f"{folder}/{file}")
+            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            advance(done + 1)
     return digest.hexdigest()
 
 
-def _first(folder: Path, files: list[str], flag: str, prepare: Preparation) -> np.ndarray:
+def _first(folder: Path, files: list[str], label: str, prepare: Preparation) -> np.ndarray:
     """Return the first image.
 
     Raises:
         InputError: no images, or the first cannot be decoded.
     """
     if not files:
-        raise InputError(f"{flag}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
-    return _pixels(folder / files[0], flag, prepare)
+        raise InputError(f"{label}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
+    return _pixels(folder / files[0], label, prepare)[0]
 
 
 class _Layout(NamedTuple):
@@ -172,7 +180,7 @@ class _Layout(NamedTuple):
     names: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, files: list[str], flag: str) -> "_Layout":
+    def of(cls, files: list[str], label: str) -> "_Layout":
         """Return the meaning of the folders in which the files lie.
 
         Raises:
@@ -183,10 +191,10 @@ class _Layout(NamedTuple):
             names = [own[depth].lower() if depth < len(own) else "" for own in folders]
             roles = [_SPLIT_NAMES.get(name) for name in names]
             if "train" in roles:
-                return cls._of_splits(files, folders, depth, roles, flag)
+                return cls._of_splits(files, folders, depth, roles, label)
             if all(roles):
                 raise InputError(
-                    f"{flag}: has a folder {folders[0][depth]} but none called train; add one, or "
+                    f"{label}: has a folder {folders[0][depth]} but none called train; add one, or "
                     "give the folder inside"
                 )
         return cls(None, 0, {"train": list(range(len(files)))})
@@ -198,20 +206,20 @@ class _Layout(NamedTuple):
         folders: list[list[str]],
         depth: int,
         roles: list[str | None],
-        flag: str,
+        label: str,
     ) -> "_Layout":
         rows: dict[str, list[int]] = {}
         for row, (file, split) in enumerate(zip(files, roles, strict=True)):
             if split is None:
                 raise InputError(
-                    f"{flag}: {file} lies beside the folder train; use only train, valid and test"
+                    f"{label}: {file} lies beside the folder train; use only train, valid and test"
                 )
             rows.setdefault(split, []).append(row)
         is_shared = len({tuple(own[:depth]) for own in folders}) == 1
         names = tuple(dict.fromkeys(own[depth] for own in folders))
         return cls(depth, depth if is_shared else 0, rows, names)
 
-    def classes(self, files: list[str], flag: str) -> tuple[tuple[str, ...], np.ndarray | None]:
+    def classes(self, files: list[str], label: str) -> tuple[tuple[str, ...], np.ndarray | None]:
         """Return the names of class folders and each file's class, or none without such folders.
 
         Raises:
@@ -224,9 +232,9 @@ class _Layout(NamedTuple):
             return (), None
         if "" in names:
             stray = files[names.index("")]
-            raise InputError(f"{flag}: {stray} lies beside folders of classes; move it into one")
-        classes, labels = np.unique(names, return_inverse=True)
-        return tuple(classes.tolist()), labels
+            raise InputError(f"{label}: {stray} lies beside folders of classes; move it into one")
+        labels, class_names, _ = numbered({"all": np.array(names)})
+        return class_names, labels["all"]
 
     def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the folders were taken for."""
@@ -237,38 +245,53 @@ class _Layout(NamedTuple):
 
 
 def _decode(
-    folder: Path, files: list[str], flag: str, prepare: Preparation, rows: np.ndarray
-) -> np.ndarray:
+    folder: Path, files: list[str], label: str, prepare: Preparation, rows: np.ndarray
+) -> tuple[np.ndarray, int]:
     """Return the images of the given rows of `files`, `[rows, height, width, channels]`.
+
+    The second part is how many of them lay on a side and were turned.
 
     Raises:
         InputError: an image of another shape than the first of `files`, or one that is damaged.
     """
-    first = _first(folder, files, flag, prepare)
-    images = np.empty((len(rows), *first.shape), first.dtype)
-    for index, row in enumerate(rows):
-        pixels = _pixels(folder / files[row], flag, prepare)
-        if pixels.shape != first.shape:
-            raise InputError(
-                f"{flag}: {files[0]} has shape {first.shape} but {files[row]} {pixels.shape}; "
-                "bring all to one size and one number of channels: give --resize=HEIGHTxWIDTH, or "
-                "--image_mode=gray or rgb"
-            )
-        if pixels.dtype != first.dtype:
-            raise InputError(
-                f"{flag}: {files[0]} and {files[row]} have different depths; convert them to one"
-            )
-        images[index] = pixels
-    return images
+    first = _first(folder, files, label, prepare)
+    images, num_turned = np.empty((len(rows), *first.shape), first.dtype), 0
+    with phase("decoding", len(rows), "images") as advance:
+        for index, row in enumerate(rows):
+            pixels, is_turned = _pixels(folder / files[row], label, prepare)
+            _refuse_other(pixels, first, files[row], files[0], label)
+            images[index] = pixels
+            num_turned += is_turned
+            advance(index + 1)
+    return images, num_turned
 
 
-def _pixels(path: Path, flag: str, prepare: Preparation) -> np.ndarray:
-    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers."""
+def _refuse_other(
+    pixels: np.ndarray, first: np.ndarray, file: str, first_file: str, label: str
+) -> None:
+    """Refuse an image of another shape or depth than the first."""
+    if pixels.shape != first.shape:
+        raise InputError(
+            f"{label}: {first_file} has shape {first.shape} but {file} {pixels.shape}; "
+            "bring all to one size and one number of channels: give resize=HEIGHTxWIDTH, or "
+            "image_mode=gray or rgb"
+        )
+    if pixels.dtype != first.dtype:
+        raise InputError(
+            f"{label}: {first_file} and {file} have different depths; convert them to one"
+        )
+
+
+def _pixels(path: Path, label: str, prepare: Preparation) -> tuple[np.ndarray, bool]:
+    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers.
+
+    The second part is whether it was turned.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            mode = _mode(image)
+            mode, is_turned = _mode(image), False
             if mode is None or getattr(image, "n_frames", 1) > 1:
                 pixels = None
             else:
@@ -276,13 +299,13 @@ def _pixels(path: Path, flag: str, prepare: Preparation) -> np.ndarray:
                 upright = ImageOps.exif_transpose(image) if is_turned else image
                 pixels = np.asarray(_prepared(upright.convert(mode), prepare))
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(f"{flag}: {path.name} cannot be decoded ({error}); remove it") from None
+        raise InputError(f"{label}: {path.name} cannot be decoded ({error}); remove it") from None
     if pixels is None:
         raise InputError(
-            f"{flag}: {path.name} is not an 8-bit gray or RGB image, nor a gray one of more bits; "
+            f"{label}: {path.name} is not an 8-bit gray or RGB image, nor a gray one of more bits; "
             "convert it"
         )
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    return pixels if pixels.ndim == 3 else pixels[..., None], is_turned
 
 
 def _prepared(image: Any, prepare: Preparation) -> Any:

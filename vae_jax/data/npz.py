@@ -12,6 +12,7 @@ import numpy as np
 
 from vae_jax.data.archive_size import refuse_bomb
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.runtime.errors import InputError
 
 _SPLITS = ("train", "valid", "test")
@@ -35,7 +36,7 @@ UNREADABLE = (
 """Errors of a reader that is given bytes of another kind."""
 
 
-def read_npz(path: Path, flag: str) -> RawDataset:
+def read_npz(path: Path, label: str) -> RawDataset:
     """Read the arrays `x_train` and, where they exist, `x_valid`, `x_test`, `y_train`, ...
 
     See :func:`from_arrays` for other names.
@@ -43,22 +44,22 @@ def read_npz(path: Path, flag: str) -> RawDataset:
     Raises:
         InputError: no examples, an unknown `x_*` or `y_*`, object arrays, a damaged file.
     """
-    refuse_bomb(path, flag)
+    refuse_bomb(path, label)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            wanted = roles(arrays.files, flag)
+            wanted = roles(arrays.files, label)
             found = {name: _array(arrays, name) for name in wanted}
             passed = [name for name in arrays.files if name not in wanted]
     except InputError:
         raise
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{flag}: cannot be read as .npz ({reason}); save it again") from None
-    raw = from_arrays(found, f"arrays of the file {path.name}", flag)
+        raise InputError(f"{label}: cannot be read as .npz ({reason}); save it again") from None
+    raw = from_arrays(found, f"arrays of the file {path.name}", label)
     return raw._replace(recognised=(*raw.recognised, *passed_over(passed)))
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], source: str, flag: str) -> RawDataset:
+def from_arrays(arrays: Mapping[str, np.ndarray], source: str, label: str) -> RawDataset:
     """Return the data set of named arrays.
 
     Examples, labels and factors of a split are called `x_train`, `y_train` and `train_factors`, or
@@ -68,22 +69,23 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, flag: str) -> Raw
     Args:
         arrays: arrays by name; those of other names are passed over, and said.
         source: one sentence on their origin.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
 
     Raises:
         InputError: no examples, an unknown `x_*` or `y_*`, labels or factors without examples.
     """
-    known = roles(arrays, flag)
+    known = roles(arrays, label)
     parts: dict[str, dict[str, np.ndarray]] = {}
     for name, (split, content) in known.items():
         parts.setdefault(split, {})[content] = arrays[name]
     labels = {split: _flat_labels(part["y"]) for split, part in parts.items() if "y" in part}
-    labels, class_names, told = _numbered(labels)
+    labels, class_names, form = numbered(labels)
+    told = (f"labels are {form}",) if form else ()
     splits = {
         split: RawSplit(
             parts[split]["x"],
             labels.get(split),
-            _factors(parts[split], split, flag),
+            _factors(parts[split], split, label),
         )
         for split in _SPLITS
         if split in parts
@@ -97,7 +99,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, flag: str) -> Raw
     return RawDataset(splits, source, class_names, (*renamed, *told, *passed_over(passed)))
 
 
-def roles(names: Iterable[str], flag: str) -> dict[str, tuple[str, str]]:
+def roles(names: Iterable[str], label: str) -> dict[str, tuple[str, str]]:
     """Return the split and content (`x`, `y`, `factors`) of each array that has them.
 
     Raises:
@@ -109,19 +111,19 @@ def roles(names: Iterable[str], flag: str) -> dict[str, tuple[str, str]]:
         known |= _alone(names)
     held = ", ".join(names) or "nothing"
     if ("train", "x") not in known.values():
-        raise InputError(f"{flag}: holds {held}; save the training examples as x_train")
+        raise InputError(f"{label}: holds {held}; save the training examples as x_train")
     unknown = [name for name in names if name[:2] in ("x_", "y_") and name not in known]
     if unknown:
         standard = ", ".join(f"{letter}_{split}" for letter in "xy" for split in _SPLITS)
-        raise InputError(f"{flag}: holds {held}; {unknown[0]} is none of {standard}")
+        raise InputError(f"{label}: holds {held}; {unknown[0]} is none of {standard}")
     taken: dict[tuple[str, str], str] = {}
     for name, (split, content) in known.items():
         if (split, content) in taken:
             other = taken[split, content]
-            raise InputError(f"{flag}: both {other} and {name} are {split}; keep one of them")
+            raise InputError(f"{label}: both {other} and {name} are {split}; keep one of them")
         taken[split, content] = name
         if (split, "x") not in known.values():
-            raise InputError(f"{flag}: holds {name} without x_{split}; give both or none")
+            raise InputError(f"{label}: holds {name} without x_{split}; give both or none")
     return known
 
 
@@ -157,31 +159,7 @@ def _flat_labels(labels: np.ndarray) -> np.ndarray:
     return labels[0] if labels.ndim == 2 and labels.shape[0] == 1 < labels.shape[1] else labels
 
 
-def _numbered(
-    labels: Mapping[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
-    """Return labels as numbers: of names, in their order, and of one-hot rows, their columns.
-
-    The other parts are the names of the classes and the sentence on what was recognised.
-    """
-    if labels and all(array.dtype.kind in "US" and array.ndim == 1 for array in labels.values()):
-        named = {split: array.astype(str) for split, array in labels.items()}
-        classes = np.unique(np.concatenate(list(named.values())))
-        numbers = {split: np.searchsorted(classes, array) for split, array in named.items()}
-        return numbers, tuple(classes.tolist()), (f"labels are {len(classes)} names",)
-    if labels and all(map(_is_one_hot, labels.values())):
-        numbers = {split: array.argmax(axis=1) for split, array in labels.items()}
-        return numbers, (), ("labels are one-hot rows, read as the number of the column",)
-    return dict(labels), (), ()
-
-
-def _is_one_hot(labels: np.ndarray) -> bool:
-    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "buif":
-        return False
-    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
-
-
-def _factors(part: Mapping[str, np.ndarray], split: str, flag: str) -> np.ndarray | None:
+def _factors(part: Mapping[str, np.ndarray], split: str, label: str) -> np.ndarray | None:
     factors = part.get("factors")
     if factors is None:
         return None
@@ -190,7 +168,7 @@ def _factors(part: Mapping[str, np.ndarray], split: str, flag: str) -> np.ndarra
     )
     if factors.ndim != 2 or len(factors) != len(part["x"]) or not is_whole or factors.min() < 0:
         raise InputError(
-            f"{flag}: {split}_factors of shape {factors.shape} and dtype {factors.dtype} are no "
+            f"{label}: {split}_factors of shape {factors.shape} and dtype {factors.dtype} are no "
             f"factors of {len(part['x'])} examples; give whole numbers from 0 on, [n, factors]"
         )
     return factors.astype(np.int32)

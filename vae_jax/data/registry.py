@@ -41,6 +41,7 @@ from vae_jax.data.tfds import read_named
 from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.files import encoded
+from vae_jax.runtime.progress import phase
 from vae_jax.settings import IMAGE_SIZE, check_value, is_name, one_of, whole
 
 DEFAULT_DATA_DIR = ""
@@ -53,7 +54,7 @@ DATASETS: dict[str, Callable[[str], RawDataset]] = {
 }
 """Data sets that need neither files nor a network, by name.
 
-Each function takes `--name=value`, the setting that names the data, with which its errors begin.
+Each function takes `name=value`, the setting that names the data, with which its errors begin.
 """
 
 
@@ -86,7 +87,8 @@ def load(
             the name of an image data set of tensorflow-datasets (`mnist`, `cifar10`,
             `emnist/letters`, ...), or the path of a file of arrays (`READERS`), a folder of IDX
             files or a folder of images. For a folder called like a data set write `./mnist`.
-            Or `MODULE:FUNCTION`, a function that takes the flag and returns a `RawDataset`.
+            Or `MODULE:FUNCTION`, a function that takes the label of its errors and returns a
+            `RawDataset`.
         data_dir: folder of prepared data sets, downloads and decoded copies; "" for the default.
         offline_dataset: data set to use if `name` has to be downloaded and cannot be.
         num_valid: images to hold out of train where the source has no valid split; 0 for the
@@ -111,19 +113,20 @@ def load(
     check_value("num_valid", num_valid, whole(0))
     check_value("resize", resize or (), IMAGE_SIZE)
     check_value("image_mode", image_mode, one_of(*IMAGE_MODES))
-    folder, flag = Path(os.path.expanduser(data_dir or cache_folder())), f"--dataset={name}"
+    folder, label = Path(os.path.expanduser(data_dir or cache_folder())), f"dataset={name}"
     prepare = Preparation(resize, image_mode)
     try:
-        raw = _read(name, folder, flag, prepare)
+        with phase(f"reading {name}"):
+            raw = _read(name, folder, label, prepare)
     except UnavailableError as error:
         reason = str(error)
     else:
         record = Provenance(asked=name, used=name, source=raw.source, splits="")
-        return build_dataset(raw, record, flag, num_valid, encoding)
+        return build_dataset(raw, record, label, num_valid, encoding)
     if not offline_dataset:
         raise InputError(
-            f"{flag}: cannot be downloaded ({reason}) and is not in --data_dir={folder}; "
-            "connect to a network or give --offline_dataset=mnist_5k"
+            f"{label}: cannot be downloaded ({reason}) and is not in data_dir={folder}; "
+            "connect to a network or give offline_dataset=mnist_5k"
         )
     return _load_substitute(name, offline_dataset, folder, reason, num_valid, encoding)
 
@@ -131,50 +134,50 @@ def load(
 def _load_substitute(
     requested: str, used: str, data_dir: Path, reason: str, num_valid: int, encoding: str
 ) -> Dataset:
-    flag = f"--offline_dataset={used}"
+    label = f"offline_dataset={used}"
     try:
-        raw = _read(used, data_dir, flag)
+        raw = _read(used, data_dir, label)
     except UnavailableError as error:
         raise InputError(
-            f"{flag}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
+            f"{label}: cannot be downloaded either ({error}); give mnist_5k, digits or a path"
         ) from None
-    sentence = f"--dataset={requested} cannot be had ({reason}); using {flag} instead"
+    sentence = f"dataset={requested} cannot be had ({reason}); using {label} instead"
     record = Provenance(requested, used, raw.source, splits="", substitution=sentence)
-    return build_dataset(raw, record, flag, num_valid, encoding)
+    return build_dataset(raw, record, label, num_valid, encoding)
 
 
-def _read(name: str, data_dir: Path, flag: str, prepare: Preparation = AS_IS) -> RawDataset:
+def _read(name: str, data_dir: Path, label: str, prepare: Preparation = AS_IS) -> RawDataset:
     """Read a data set from the first source that knows its name."""
     if prepare != AS_IS and not os.path.isdir(os.path.expanduser(name)):
         setting = (
-            f"--resize={'x'.join(map(str, prepare.size))}"
+            f"resize={'x'.join(map(str, prepare.size))}"
             if prepare.size
-            else (f"--image_mode={prepare.mode}")
+            else (f"image_mode={prepare.mode}")
         )
-        raise InputError(f"{setting}: has no effect on {flag}, no folder of images; leave it out")
+        raise InputError(f"{setting}: has no effect on {label}, no folder of images; leave it out")
     if name in DATASETS:
-        return _called(DATASETS[name], flag)
+        return _called(DATASETS[name], label)
     if is_sprites(name):
-        return read_sprites(name, flag)
+        return read_sprites(name, label)
     if is_name({}, name) and not os.path.exists(name):
-        return _called(contract.outside(flag, name), flag)
+        return _called(contract.outside(label, name), label)
     if name not in DOWNLOADABLE and _is_path(name):
-        return _read_path(name, data_dir, flag, prepare)
-    return read_named(name, data_dir, flag, list(DATASETS))
+        return _read_path(name, data_dir, label, prepare)
+    return read_named(name, data_dir, label, list(DATASETS))
 
 
-def _called(source: Any, flag: str) -> RawDataset:
+def _called(source: Any, label: str) -> RawDataset:
     """Return what a source reads, which is a data set with a train split.
 
     Raises:
         InputError: the source is no function, or returns something else.
     """
     if not callable(source):
-        raise InputError(f"{flag}: is no function; name a function that takes the flag")
-    raw = source(flag)
+        raise InputError(f"{label}: is no function; name one that takes the label of its errors")
+    raw = source(label)
     if not isinstance(raw, RawDataset) or "train" not in raw.splits:
         what = "no split train" if isinstance(raw, RawDataset) else f"a {type(raw).__name__}"
-        raise InputError(f"{flag}: returns {what}; return a RawDataset with a split train")
+        raise InputError(f"{label}: returns {what}; return a RawDataset with a split train")
     return raw
 
 
@@ -185,36 +188,36 @@ def _is_path(name: str) -> bool:
     return name == "" or os.path.exists(name)  # unlike Path.exists it accepts any name
 
 
-def _read_path(name: str, data_dir: Path, flag: str, prepare: Preparation) -> RawDataset:
+def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> RawDataset:
     path = Path(os.path.expanduser(name))
     if not name or not os.path.exists(path):
         raise InputError(
-            f"{flag}: no such file or folder; give a path that exists or the name of a data set "
+            f"{label}: no such file or folder; give a path that exists or the name of a data set "
             f"({', '.join([*DATASETS, *DOWNLOADABLE])})"
         )
     if path.is_dir():
-        return _read_folder(path, data_dir, flag, prepare)
+        return _read_folder(path, data_dir, label, prepare)
     reader = READERS.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise InputError(
-            f"{flag}: neither a folder nor a file of {', '.join(READERS)}; save the arrays with "
+            f"{label}: neither a folder nor a file of {', '.join(READERS)}; save the arrays with "
             "numpy.savez(path, x_train=...)"
         )
-    return reader(path, flag)
+    return reader(path, label)
 
 
-def _read_folder(folder: Path, data_dir: Path, flag: str, prepare: Preparation) -> RawDataset:
+def _read_folder(folder: Path, data_dir: Path, label: str, prepare: Preparation) -> RawDataset:
     try:
         if has_idx(folder):
-            return read_idx_folder(folder, flag)
-        files, passed = image_files(folder, flag)
+            return read_idx_folder(folder, label)
+        files, passed = image_files(folder, label)
     except OSError as error:
-        raise InputError(f"{flag}: cannot be read ({error.strerror}); give another one") from None
-    return read_image_folder(folder, files, data_dir, flag, prepare, passed)
+        raise InputError(f"{label}: cannot be read ({error.strerror}); give another one") from None
+    return read_image_folder(folder, files, data_dir, label, prepare, passed)
 
 
 def build_dataset(
-    raw: RawDataset, record: Provenance, flag: str, num_valid: int = 0, encoding: str = "auto"
+    raw: RawDataset, record: Provenance, label: str, num_valid: int = 0, encoding: str = "auto"
 ) -> Dataset:
     """Check what a source read, cut the splits that it lacks and return the data set.
 
@@ -223,7 +226,7 @@ def build_dataset(
             channel), see `encodings`; or `LazyImages` of pixels, which stay in files and for which
             no warnings are looked for.
         record: record of the data; `splits`, `warnings` and `recognised` are filled in here.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
         num_valid: examples to cut from train for a valid split; 0 for the customary share.
         encoding: one of `encodings.CHOICES`.
 
@@ -241,35 +244,36 @@ def build_dataset(
             advice=f"give one of {', '.join(encodings.CHOICES)}",
         )
     if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
-        return _mapped(raw, record, flag, num_valid, encoding)
-    stored, encoded = checks.checked(raw.splits, flag, encoding)
-    splits, sentence = with_all_splits(stored, flag, num_valid)
-    warnings = checks.warnings(splits)
+        return _mapped(raw, record, label, num_valid, encoding)
+    with phase("checking the data"):
+        stored, encoded = checks.checked(raw.splits, label, encoding)
+        splits, sentence = with_all_splits(stored, label, num_valid)
+        warnings = checks.warnings(splits)
     statistics = None
     if encoded.encoding == "standardized":
         arrays = {split: part.images for split, part in splits.items()}
         is_overall = encoding == "standardized_overall"
         arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
         splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
-        warnings = tuple(text for text in warnings if "--encoding=standardized" not in text)
+        warnings = tuple(text for text in warnings if "encoding=standardized" not in text)
     guesses = (encoded.sentence, *raw.recognised)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
 
 
 def _mapped(
-    raw: RawDataset, record: Provenance, flag: str, num_valid: int, encoding: str
+    raw: RawDataset, record: Provenance, label: str, num_valid: int, encoding: str
 ) -> Dataset:
     """Return the data set of images that stay in files."""
     if encoding not in ("auto", "pixels"):
         raise InputError(
-            f"--encoding={encoding}: {flag} is too large for memory and stays in files as 8-bit "
+            f"encoding={encoding}: {label} is too large for memory and stays in files as 8-bit "
             "pixels; leave it out"
         )
-    lazy, sentence = with_all_splits(raw.splits, flag, num_valid)
+    lazy, sentence = with_all_splits(raw.splits, label, num_valid)
     arrays = memory_mapped({split: part.images for split, part in lazy.items()})
     splits = {
-        split: RawSplit(arrays[split], checks.checked_labels(part, flag), part.factors)
+        split: RawSplit(arrays[split], checks.checked_labels(part, label), part.factors)
         for split, part in lazy.items()
     }
     guesses = ("8-bit pixels, in files", *raw.recognised)

@@ -23,13 +23,13 @@ def permutation(size: int) -> np.ndarray:
 
 
 def with_all_splits(
-    splits: dict[str, RawSplit], flag: str, num_valid: int
+    splits: dict[str, RawSplit], label: str, num_valid: int
 ) -> tuple[dict[str, RawSplit], str]:
     """Cut the missing splits from train, and describe in a sentence how all three came to be.
 
     Args:
         splits: `train` and perhaps `valid` and `test`.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
         num_valid: images of a missing valid split; 0 for the customary share.
 
     Returns:
@@ -40,7 +40,7 @@ def with_all_splits(
     """
     total = len(splits["train"].images)
     missing = [split for split in ("valid", "test") if split not in splits]
-    sizes = _sizes_of_missing(total, missing, flag, num_valid)
+    sizes = _sizes_of_missing(total, missing, label, num_valid)
     rows = permutation(total) if missing else np.arange(total)
     complete, stop = dict(splits), total
     for split in reversed(missing):
@@ -51,11 +51,11 @@ def with_all_splits(
     return complete, _sentence(complete, missing, total)
 
 
-def _sizes_of_missing(total: int, missing: list[str], flag: str, num_valid: int) -> dict[str, int]:
+def _sizes_of_missing(total: int, missing: list[str], label: str, num_valid: int) -> dict[str, int]:
     """Return the number of training images that each missing split gets."""
     if num_valid and "valid" not in missing:
         raise InputError(
-            f"--num_valid={num_valid}: has no effect on {flag}, which has a valid split; "
+            f"num_valid={num_valid}: has no effect on {label}, which has a valid split; "
             "leave it out"
         )
     # Sixths make MNIST's customary 50,000 and 10,000; a source without any split gives tenths.
@@ -64,7 +64,7 @@ def _sizes_of_missing(total: int, missing: list[str], flag: str, num_valid: int)
         sizes["valid"] = num_valid
     if sum(sizes.values()) >= total:
         advice = "give fewer" if num_valid else "give at least 3 images"
-        name = f"--num_valid={num_valid}" if num_valid else flag
+        name = f"num_valid={num_valid}" if num_valid else label
         raise InputError(f"{name}: {total} images cannot be cut into splits; {advice}")
     return sizes
 

@@ -46,7 +46,7 @@ def is_sprites(name: str) -> bool:
     return name.partition("/")[0] == "sprites"
 
 
-def read_sprites(name: str, flag: str) -> RawDataset:
+def read_sprites(name: str, label: str) -> RawDataset:
     """Draw the data set `sprites` (50,000 images to train on) or `sprites/N` (N of them).
 
     The fixed permutation of the grid gives 10,000 test images first, then 5,000 valid ones, then
@@ -56,7 +56,7 @@ def read_sprites(name: str, flag: str) -> RawDataset:
     Raises:
         InputError: N is no number from 1 to 722,280, all that is left for train.
     """
-    num_train = _num_train(name, flag)
+    num_train = _num_train(name, label)
     rows = permutation(NUM_IMAGES)[: NUM_TEST + NUM_VALID + num_train]
     test, valid, train = np.split(rows, [NUM_TEST, NUM_TEST + NUM_VALID])
     splits = {"train": _split(train), "valid": _split(valid), "test": _split(test)}
@@ -68,13 +68,13 @@ def read_sprites(name: str, flag: str) -> RawDataset:
     )
 
 
-def _num_train(name: str, flag: str) -> int:
+def _num_train(name: str, label: str) -> int:
     if name == "sprites":
         return NUM_TRAIN
     number = name.removeprefix("sprites/")
     if not re.fullmatch("[0-9]{1,9}", number) or not 1 <= int(number) <= _MOST_TRAIN:
         raise InputError(
-            f"{flag}: {number or 'nothing'} is no number of training images; "
+            f"{label}: {number or 'nothing'} is no number of training images; "
             f"give sprites or sprites/N with N from 1 to {_MOST_TRAIN}"
         )
     return int(number)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.runtime.errors import InputError
 
 _LABELS = ("label", "labels", "y", "class", "target")
@@ -15,7 +16,7 @@ _PIXEL = re.compile(r"(?:pixel|px|p)_?[0-9]+", re.IGNORECASE)
 _CELL = re.compile(r"([0-9]+)x([0-9]+)")
 
 
-def read_table(path: Path, flag: str) -> RawDataset:
+def read_table(path: Path, label: str) -> RawDataset:
     """Read a text file of numbers separated by commas, semicolons or tabs.
 
     A first line that is no numbers names the columns. A column called `label`, `y`, `class` or
@@ -35,15 +36,15 @@ def read_table(path: Path, flag: str) -> RawDataset:
             labelled = [i for i, name in enumerate(names) if name.lower() in _LABELS]
             if len(labelled) > 1:
                 listed = ", ".join(names[i] for i in labelled)
-                raise InputError(f"{flag}: {listed} may all be labels; keep one of these columns")
+                raise InputError(f"{label}: {listed} may all be labels; keep one of these columns")
             columns = [i for i in range(len(cells)) if i not in labelled]
             if not columns:
-                raise InputError(f"{flag}: the first line holds no numbers; give a table of them")
+                raise InputError(f"{label}: the first line holds no numbers; give a table of them")
             if not has_header:
                 file.seek(0)
             lines = [line for line in file if line.strip()]
             if not lines:
-                raise InputError(f"{flag}: holds no line of numbers; give an example a line")
+                raise InputError(f"{label}: holds no line of numbers; give an example a line")
             labels = _labels(lines, delimiter, labelled[0]) if labelled else None
             values = np.loadtxt(
                 lines, delimiter=delimiter, usecols=columns, ndmin=2, comments=None, quotechar='"'
@@ -53,7 +54,7 @@ def read_table(path: Path, flag: str) -> RawDataset:
     except (OSError, ValueError, IndexError, csv.Error, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split()).partition(";")[0]
         raise InputError(
-            f"{flag}: cannot be read as a table ({reason}); give numbers in every cell, the same "
+            f"{label}: cannot be read as a table ({reason}); give numbers in every cell, the same "
             "number in every line, and names of columns in the first"
         ) from None
     return _dataset(path, values, [names[i] for i in columns] if names else [], labels, names)
@@ -84,9 +85,11 @@ def _dataset(
         values = values.reshape(-1, *shape)
     numbers, class_names = None, ()
     if labels is not None:
-        numbers, class_names, sentence = _numbered(labels)
+        texts = np.array(labels, float if all(map(_is_number, labels)) else str)
+        found, class_names, form = numbered({"train": texts})
+        numbers = found["train"]
         column = next(name for name in names if name.lower() in _LABELS)
-        told.append(f"column {column} holds the labels{sentence}")
+        told.append(f"column {column} holds the labels" + (f", {form}" if form else ""))
     elif not columns:
         told.append("no labels")
     source = f"{len(values):,} lines of the file {path.name}"
@@ -108,11 +111,3 @@ def _image_shape(columns: list[str]) -> tuple[int, int] | None:
     side = round(len(columns) ** 0.5)
     is_square = side > 1 and side * side == len(columns)
     return (side, side) if is_square and all(map(_PIXEL.fullmatch, columns)) else None
-
-
-def _numbered(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...], str]:
-    """Return labels as numbers, with the names of the classes where they are names."""
-    if all(map(_is_number, labels)):
-        return np.array(labels, float), (), ""
-    classes, numbers = np.unique(labels, return_inverse=True)
-    return numbers, tuple(classes.tolist()), f", {len(classes)} names"

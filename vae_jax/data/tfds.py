@@ -19,42 +19,43 @@ from vae_jax.data.download import DOWNLOADABLE, download
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 _SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 
 
-def read_named(name: str, data_dir: Path, flag: str, others: Sequence[str]) -> RawDataset:
+def read_named(name: str, data_dir: Path, label: str, others: Sequence[str]) -> RawDataset:
     """Read a tfds data set `name[/config][:version]`, from its decoded copy after the first time.
 
     Args:
         name: name of the data set.
         data_dir: folder of prepared data sets, downloads and decoded copies.
-        flag: `--name=value`, which begins every error.
+        label: `name=value`, which begins every error.
         others: names of data sets of other sources, which an error may recommend.
 
     Raises:
         InputError: an unknown name, one that must be prepared first, or tfds is missing.
         UnavailableError: it has to be downloaded and the network or the server fails.
     """
-    libraries.require("tensorflow_datasets", flag)
-    folder = _prepared_folder(name, data_dir, flag)
+    libraries.require("tensorflow_datasets", label)
+    folder = _prepared_folder(name, data_dir, label)
     copy = re.sub("[^A-Za-z0-9_.-]", "-", name)
     if folder is not None:
         fingerprint = str(folder.relative_to(data_dir))
-        read = functools.partial(_read_prepared, folder, data_dir, copy, fingerprint, flag)
+        read = functools.partial(_read_prepared, folder, data_dir, copy, fingerprint, label)
         return cached(data_dir, copy, fingerprint, read)
     if name in DOWNLOADABLE:
-        return cached(data_dir, copy, "download", lambda: download(name, data_dir, flag))
-    raise _not_prepared(name, data_dir, flag, others)
+        return cached(data_dir, copy, "download", lambda: download(name, data_dir, label))
+    raise _not_prepared(name, data_dir, label, others)
 
 
-def _prepared_folder(name: str, data_dir: Path, flag: str) -> Path | None:
+def _prepared_folder(name: str, data_dir: Path, label: str) -> Path | None:
     """Return the folder in which tfds prepared this data set as `array_record`, if it did."""
     folders = _tfds_folders(name, data_dir)
     found = [folder for folder in folders if any(folder.glob("*.array_record*"))]
     if len(found) > 1:
         names = [f"{f.parent.relative_to(data_dir).as_posix()}:{f.name}" for f in found]
-        raise InputError(f"{flag}: prepared more than once; name one of {', '.join(names)}")
+        raise InputError(f"{label}: prepared more than once; name one of {', '.join(names)}")
     return found[0] if found else None
 
 
@@ -65,21 +66,21 @@ def _tfds_folders(name: str, data_dir: Path) -> list[Path]:
 
 
 def _read_prepared(
-    folder: Path, data_dir: Path, copy: str, fingerprint: str, flag: str
+    folder: Path, data_dir: Path, copy: str, fingerprint: str, label: str
 ) -> RawDataset:
     """Read a prepared data set: its images now, or later where they would fill the memory."""
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
     if "image" not in builder.info.features:
-        raise InputError(f"{flag}: has no feature `image`; give a data set of images")
-    sources = _by_split(builder.as_data_source(), flag)
-    bare = _by_split(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), flag)
+        raise InputError(f"{label}: has no feature `image`; give a data set of images")
+    sources = _by_split(builder.as_data_source(), label)
+    bare = _by_split(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), label)
     origin = f"{builder.info.full_name} as tensorflow-datasets prepared it"
     names = tuple(getattr(builder.info.features.get("label"), "names", None) or ())
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):
-        splits = {split: RawSplit(_images(source, flag)) for split, source in sources.items()}
+        splits = {split: RawSplit(_images(source, label)) for split, source in sources.items()}
         return RawDataset(_with_labels(splits, bare), origin, names, _factor_names(builder))
 
     def read_labels() -> RawDataset:
@@ -90,7 +91,7 @@ def _read_prepared(
     known = cached(data_dir, f"{copy}-labels", fingerprint, read_labels).splits
     splits = {}
     for split, source in sources.items():
-        decode = functools.partial(_decode, source, shape, np.dtype(np.uint8), flag)
+        decode = functools.partial(_decode, source, shape, np.dtype(np.uint8), label)
         rows = np.arange(len(source))
         images = LazyImages(decode, (len(rows), *shape), rows, data_dir, copy, fingerprint)
         splits[split] = RawSplit(images, known[split].labels, known[split].factors)
@@ -103,35 +104,37 @@ def _factor_names(builder: Any) -> tuple[str, ...]:
     return (f"factors {', '.join(names)}",) if names else ()
 
 
-def _by_split(sources: Any, flag: str) -> dict[str, Any]:
+def _by_split(sources: Any, label: str) -> dict[str, Any]:
     """Return the data sources of tfds by this project's names of splits, without empty ones."""
     known = {ours: sources[theirs] for theirs, ours in _SPLIT_NAMES.items() if theirs in sources}
     if "train" not in known:
-        raise InputError(f"{flag}: has splits {', '.join(sources)} but no `train`; give another")
+        raise InputError(f"{label}: has splits {', '.join(sources)} but no `train`; give another")
     return {split: source for split, source in known.items() if len(source)}
 
 
-def _images(source: Any, flag: str) -> np.ndarray:
+def _images(source: Any, label: str) -> np.ndarray:
     """Return the feature `image` of all examples."""
     first = source[0]["image"]
-    return _decode(source, first.shape, first.dtype, flag, np.arange(len(source)))
+    return _decode(source, first.shape, first.dtype, label, np.arange(len(source)))
 
 
 def _decode(
-    source: Any, shape: tuple[int, ...], dtype: np.dtype, flag: str, rows: np.ndarray
+    source: Any, shape: tuple[int, ...], dtype: np.dtype, label: str, rows: np.ndarray
 ) -> np.ndarray:
     """Return the feature `image` of the given rows, all of which must have this shape and dtype."""
     decoded = np.empty((len(rows), *shape), dtype)
-    for index, row in enumerate(rows):
-        image = source[int(row)]["image"]
-        if image.shape != shape:
-            raise InputError(
-                f"{flag}: images of shapes {shape} and {image.shape}; "
-                "save them at one size and give the folder"
-            )
-        if image.dtype != dtype:
-            raise InputError(f"{flag}: images of dtype {image.dtype}; give 8-bit images")
-        decoded[index] = image
+    with phase("decoding", len(rows), "images") as advance:
+        for index, row in enumerate(rows):
+            image = source[int(row)]["image"]
+            if image.shape != shape:
+                raise InputError(
+                    f"{label}: images of shapes {shape} and {image.shape}; "
+                    "save them at one size and give the folder"
+                )
+            if image.dtype != dtype:
+                raise InputError(f"{label}: images of dtype {image.dtype}; give 8-bit images")
+            decoded[index] = image
+            advance(index + 1)
     return decoded
 
 
@@ -160,24 +163,26 @@ def _with_labels(splits: dict[str, RawSplit], sources: dict[str, Any]) -> dict[s
     return complete
 
 
-def _not_prepared(name: str, data_dir: Path, flag: str, others: Sequence[str]) -> InputError:
+def _not_prepared(name: str, data_dir: Path, label: str, others: Sequence[str]) -> InputError:
     """Return the error for a name that cannot be read: unknown, or not prepared yet."""
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
     if re.split("[/:]", name)[0] not in known:
-        return _unknown(name, known, flag, others)
+        return _unknown(name, known, label, others)
     # tfds refuses to build beside a copy in another format.
     stale = [f"delete {folder}, then " for folder in _tfds_folders(name, data_dir)]
     return InputError(
-        f"{flag}: not prepared as array_record in --data_dir={data_dir}; {''.join(stale)}"
+        f"{label}: not prepared as array_record in data_dir={data_dir}; {''.join(stale)}"
         "run once `pip install tensorflow` and "
         f"`tfds build {name} --data_dir={data_dir} --file_format=array_record`"
     )
 
 
-def _unknown(name: str, known: list[str], flag: str, others: Sequence[str]) -> InputError:
+def _unknown(name: str, known: list[str], label: str, others: Sequence[str]) -> InputError:
     names = ", ".join([*others, *DOWNLOADABLE])
     close = difflib.get_close_matches(name, [*others, *known], n=3)
     advice = f"did you mean {' or '.join(close)}?" if close else f"give a path or {names}"
-    return InputError(f"{flag}: neither a file or folder here nor the name of a data set; {advice}")
+    return InputError(
+        f"{label}: neither a file or folder here nor the name of a data set; {advice}"
+    )

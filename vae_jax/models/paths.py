@@ -1,9 +1,10 @@
-"""Paths in the latent space: along single coordinates, straight lines, and great circles."""
+"""Paths in the latent space (single coordinates, straight lines, great circles), and its plane."""
 
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
 from vae_jax.types import Latents
@@ -46,6 +47,26 @@ def along_great_circles(
     directions = away / np.where(norms > 0, norms, 1.0)
     z = np.cos(values)[None, :, None] * code + np.sin(values)[None, :, None] * directions[:, None]
     return jnp.asarray(z, start.dtype)
+
+
+def quantiles(side: int) -> Float[np.ndarray, " side"]:
+    """Return ``side`` ascending quantiles of N(0, 1), the middles of cells of equal probability.
+
+    Example:
+        >>> quantiles(3).round(2).tolist()
+        [-0.97, 0.0, 0.97]
+    """
+    return np.asarray(norm.ppf((np.arange(side) + 0.5) / side), np.float64)
+
+
+def plane(values: Float[np.ndarray, " side"]) -> Float[Array, "side side 2"]:
+    """Return the points of a plane: ``[i, j]`` is z1 = ``values[j]``, z2 = ``values[i]``.
+
+    Example:
+        >>> plane(np.array([-1.0, 1.0]))[0].tolist()
+        [[-1.0, -1.0], [1.0, -1.0]]
+    """
+    return jnp.asarray(np.stack(np.meshgrid(values, values), axis=-1))
 
 
 def straight(start: Latents, end: Latents, num_steps: int) -> Float[Array, "*batch steps latents"]:

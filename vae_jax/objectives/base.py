@@ -212,6 +212,8 @@ class Objective(ABC):
 
     needs_density: ClassVar[bool] = False
     """Flag: it weighs samples by their densities, so the posterior must have one."""
+    is_elbo: ClassVar[bool] = False
+    """Flag: it is the ELBO where beta is 1 and nothing else is added."""
     has_weights: ClassVar[bool] = False
     """Flag: its particles have weights, so that DReG differs from the path derivative alone."""
 

@@ -63,6 +63,8 @@ class Elbo(Objective):
         True
     """
 
+    is_elbo: ClassVar[bool] = True
+
     num_particles: int = num_particles_setting()
     kl: str = setting("auto", one_of(*KL_MODES), "computation of the KL term (elbo)")
     estimator: Estimator = estimator_setting()

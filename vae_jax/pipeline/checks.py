@@ -10,7 +10,6 @@ from vae_jax.config.flags import Config
 from vae_jax.config.members import find
 from vae_jax.config.validation import without_effect
 from vae_jax.data import Dataset
-from vae_jax.evaluation.evaluators.samples import LEAST_EXAMPLES
 from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
@@ -92,16 +91,16 @@ def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
 
 def _too_few(name: str, config: Config, dataset: Dataset) -> Iterator[str]:
     """Yield the reason why an evaluation has too few examples or classes, if there is one."""
-    least = min(len(dataset.train), len(dataset.test))
-    labels = dataset.train_labels
-    if name == "samples" and least < LEAST_EXAMPLES:
+    evaluator, labels = find("evaluate", name), dataset.train_labels
+    if min(len(dataset.train), len(dataset.test)) < evaluator.fewest_examples:
         yield (
-            f"--evaluate={name}: needs {LEAST_EXAMPLES} images of a split, and "
+            f"--evaluate={name}: needs {evaluator.fewest_examples} examples of a split, and "
             f"--dataset={config.dataset} has {len(dataset.train)} for training and "
             f"{len(dataset.test)} for testing; give more, or leave {name} out"
         )
-    if name == "representation" and labels is not None and len(np.unique(labels)) < 2:
+    num_classes = evaluator.fewest_classes if labels is None else len(np.unique(labels))
+    if num_classes < evaluator.fewest_classes:
         yield (
-            f"--evaluate={name}: needs two classes, and the training images of "
-            f"--dataset={config.dataset} have one; leave {name} out"
+            f"--evaluate={name}: needs {evaluator.fewest_classes} classes, and the examples of "
+            f"--dataset={config.dataset} have {num_classes}; leave {name} out"
         )

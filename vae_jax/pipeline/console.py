@@ -23,7 +23,7 @@ def opening(config: Config, dataset: Dataset, num_runs: int, num_programs: int) 
         num_runs: runs of the study.
         num_programs: groups, each of which is compiled.
     """
-    record, shape = dataset.record, "x".join(map(str, dataset.event_shape))
+    record, shape = build.provenance(dataset), "x".join(map(str, dataset.event_shape))
     counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
     products = build.matmul_precision(config, jax.default_backend())
     precision = f"{config.compute_dtype}, matrix products of {products} precision"

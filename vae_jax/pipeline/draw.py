@@ -1,4 +1,4 @@
-"""Figures of a run or study: those of all runs together, then those of the best run."""
+"""Figures of a run or study: of all runs together, of the best run, and small ones of each run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_jax.config import build
 from vae_jax.config.flags import Config
-from vae_jax.config.members import columns_of
+from vae_jax.config.members import columns_of, find
 from vae_jax.data import Dataset
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.evaluators import EvalContext
@@ -19,6 +19,7 @@ from vae_jax.pipeline import loggers, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
 from vae_jax.reporting.html import Figure
+from vae_jax.reporting.pictures import Picture
 from vae_jax.runtime import libraries
 from vae_jax.runtime.failures import Failures
 from vae_jax.training import batches, vectorized
@@ -57,6 +58,33 @@ def draw_figures(
     return drawn
 
 
+def draw_pictures(
+    trained: list[TrainedGroup],
+    dataset: Dataset,
+    rows: list[Row],
+    swept: list[str],
+    failures: Failures,
+) -> dict[int, list[Picture]]:
+    """Return small pictures of the runs of a study by their numbers; none without matplotlib.
+
+    Args:
+        trained: all groups.
+        dataset: data that they were trained on.
+        rows: rows of ``results.csv``.
+        swept: names of the swept flags.
+        failures: takes the failure of any of them.
+    """
+    if not swept or not libraries.is_installed("matplotlib"):
+        return {}
+    from vae_jax.reporting import figures
+
+    with failures.caught("pictures of the runs"):
+        models = {run: model for done in trained for run, model in models_of(done).items()}
+        shown = shown_images(trained[0].spec.binarize, dataset)
+        return figures.draw_pictures(models, shown, rows, swept)
+    return {}
+
+
 def _draw(
     config: Config,
     trained: list[TrainedGroup],
@@ -70,7 +98,7 @@ def _draw(
         return
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
-    models = {run: model for done in trained for run, model in _models(done).items()}
+    models = {run: model for done in trained for run, model in models_of(done).items()}
     shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
@@ -85,13 +113,14 @@ def _draw(
     for name, reason in figures.left_out(model.model).items():
         print(f"NOTE: no figure of {name}: {reason}", flush=True)
     yield from figures.draw(target, model, shown, metrics, best, failures)
-    if "representation" in config.evaluate and not best.get(f"codes{NOT_FINITE}"):
+    wanted = frozenset().union(*(find("evaluate", name).figures for name in config.evaluate))
+    if "embedding" in wanted and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
         with failures.caught("figure embedding"):
             yield figures.embedding(target, EvalContext(model, dataset, binarize))
 
 
-def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
+def models_of(done: TrainedGroup) -> dict[int, TrainedVAE]:
     """Return the models of a group by the numbers of their runs, with arrays on the host."""
     arrays = jax.device_get((done.group.hparams, done.state.eval_params))
     return {

@@ -183,9 +183,9 @@ def _facts(workdir: Path, path: Path) -> dict[str, Any]:
     facts = checksums.read(path)
     if facts.get("format") != checkpoint.FORMAT:
         raise InputError(
-            f"--workdir={workdir}: holds format {facts.get('format')}, written by "
+            f"workdir={workdir}: holds format {facts.get('format')}, written by "
             f"{facts.get('written_by')}, where this version writes and reads {checkpoint.FORMAT}; "
-            "use that version, or give another --workdir"
+            "use that version, or give another workdir"
         )
     return facts
 

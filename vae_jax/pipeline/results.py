@@ -10,7 +10,7 @@ import jax
 from vae_jax.config import build
 from vae_jax.config.flags import FLAGS, Config, Flag, as_text
 from vae_jax.config.members import columns_of, find
-from vae_jax.config.validation import as_flags, has_closed_form
+from vae_jax.config.validation import as_flags, has_closed_form, without_effect
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
@@ -59,7 +59,7 @@ def describe(
         "title": Path(config.workdir).name,
         "command": f"python run.py --flagfile={config.workdir}/{workdir.FLAGS_FILE}",
         "sweep": list(config.sweep),
-        "dataset": dataclasses.asdict(dataset.record) | splits | shown,
+        "dataset": dataclasses.asdict(build.provenance(dataset)) | splits | shown,
         "flags": as_flags(config),
         "runs": rows,
         "kl_per_latent": [row.get("kl_per_latent") for row in rows],
@@ -191,7 +191,7 @@ def notes_on_free_bits(config: Config) -> list[str]:
         >>> notes_on_free_bits(Config(kl_penalty="free_bits"))
         []
     """
-    is_used = config.kl_penalty == "free_bits" and config.objective == "elbo"
+    is_used = config.kl_penalty == "free_bits" and "kl_penalty" not in without_effect(config)
     if not is_used or has_closed_form(config):
         return []
     return [

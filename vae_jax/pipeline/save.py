@@ -29,8 +29,11 @@ def write(
     data: Dataset,
     *,
     origin: dict[str, Any] | None = None,
+    study_id: str = "",
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
+
+    Runs that are no product of values have ``runs.txt`` in place of ``flags.txt`` and of results.
 
     Args:
         folder: new or empty folder.
@@ -40,6 +43,7 @@ def write(
         swept: names of what differs between the runs.
         data: data that the runs were trained on.
         origin: where the weights came from that the runs began with; None for their seeds.
+        study_id: identifier under which it is tracked; "" where it is not.
 
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
@@ -53,7 +57,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin or {})
+        configs_of(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin)
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -68,9 +72,16 @@ def write(
     if origin:
         files.write_json(folder / workdir.ORIGIN_FILE, origin)
     loggers.JSONLinesLogger(folder).log(metrics)
-    config = _swept_config(list(itertools.chain(*configs)), swept)
+    if study_id:
+        workdir.write_study_id(folder, study_id)
+    runs = [number for part in parts for number in part.runs]
+    ordered = [
+        own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
+    ]
+    config = _swept_config(ordered, swept)
     if config is None:
-        return folder  # the runs are no product of values, so no command line repeats them
+        workdir.write_runs(folder, ordered)
+        return folder
     workdir.write_flags(folder, config)
     if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
         found = results.describe(config, data, list(rows), swept, origin)
@@ -79,20 +90,28 @@ def write(
     return folder
 
 
-def _configs(
+def _by_run(numbered: tuple[int, Config]) -> int:
+    return numbered[0]
+
+
+def configs_of(
     part: StudyPart,
     step: int,
     folder: Path,
     data: Dataset,
     metrics: Sequence[Row],
-    origin: dict[str, Any],
+    origin: dict[str, Any] | None = None,
 ) -> tuple[Config, ...]:
-    """Return the flags of each run of a part."""
+    """Return the flags of each run of a part.
+
+    Raises:
+        InputError: a model is not one that flags can name.
+    """
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
-        "init_from": origin.get("given", ""),
+        "init_from": (origin or {}).get("given", ""),
     }
     if (eval_every := looks_every(part, metrics)) is not None:
         facts["eval_every"] = eval_every  # it decides what is chosen
@@ -120,7 +139,8 @@ def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> 
 def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:
     """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
     values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
-    texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
+    marks = {name: "/" if isinstance(own[0], tuple) else "," for name, own in values.items()}
+    texts = tuple(f"{name}={marks[name].join(map(as_text, own))}" for name, own in values.items())
     config = configs[0].replace(sweep=texts)
     try:
         return config if sweeps.configs(config) == list(configs) else None

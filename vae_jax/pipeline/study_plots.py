@@ -15,12 +15,16 @@ from vae_jax import rng
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.models import inputs, paths
-from vae_jax.pipeline import draw, results
+from vae_jax.pipeline import draw, loggers, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
-from vae_jax.reporting import conclusions, report, table
+from vae_jax.reporting import conclusions, explorer, report, table
+from vae_jax.reporting.study_page import Material
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase
+from vae_jax.settings import check_value, whole
 from vae_jax.types import Row
 
 if TYPE_CHECKING:
@@ -97,6 +101,41 @@ class StudyPlots:
         images = one.interpolate(ends[:, 0], ends[:, 1], is_spherical=is_spherical, y=labels)
         return _plots().interpolations(None, _pictures(one, images), _pictures(one, ends))
 
+    def manifold(self, side: int = 20, run: int | None = None) -> "Figure":
+        """Draw the mean images on a grid of z whose cells are equally probable under N(0, I).
+
+        Raises:
+            InputError: the run has not two latents, or its z are on no plane.
+        """
+        one = self._run(run)
+        check_value("side", side, whole(2))
+        posterior = one.model.posterior
+        if one.latent_size != 2 or posterior.support != "reals" or one.model.num_classes:
+            raise InputError(
+                setting="manifold",
+                value=f"run {one.run}",
+                problem="the map is of the plane of two latents, without classes, and the run has "
+                f"{one.latent_size} latents of {type(posterior).__name__}",
+                advice="use traversals",
+            )
+        values = paths.quantiles(side)
+        images = _pictures(one, one.generate(paths.plane(values)))
+        return _plots().manifold(None, images, values)
+
+    def rate_distortion(self, by: str = "") -> "Figure":
+        """Draw distortion against rate on test, a curve along beta for each value of ``by``.
+
+        Other swept settings are held at those of the best run.
+
+        Raises:
+            InputError: beta or ``by`` does not differ between the runs, or test is not evaluated.
+        """
+        names = ("beta", by) if by else ("beta",)
+        self._check_swept("rate_distortion", names)
+        self._check_evaluated("rate_distortion", "test_kl")
+        held = table.fixed(self.rows, self.swept, names)
+        return _plots().rate_distortion(None, table.at(self.rows, held), by)
+
     def curves(self, run: int | None = None) -> "Figure":
         """Draw ELBO, log-likelihood and KL of one run against the step, train and valid."""
         number = run if run is not None else (table.leading(self.rows) or self.rows[0])["run"]
@@ -110,30 +149,28 @@ class StudyPlots:
         Raises:
             InputError: a name is none of what differs between the runs, or no column.
         """
-        for setting in (across, down):
-            if setting not in self.swept:
-                raise InputError(
-                    setting="heat",
-                    value=setting,
-                    problem="does not differ between the runs",
-                    advice=f"give two of {', '.join(self.swept) or 'nothing'}",
-                )
+        self._check_swept("heat", (across, down))
+        self._check_evaluated("heat", term)
         known = self._columns()
-        if term not in known or not any(table.is_number(row.get(term)) for row in self.rows):
-            raise InputError(
-                setting="heat",
-                value=term,
-                problem="no row has a number of that name",
-                advice="give a column of the table, such as test_elbo",
-            )
         held = table.fixed(self.rows, self.swept, (across, down))
         plots = _plots()
         return plots.heat_maps(
             None, table.at(self.rows, held), (across, down), (plots.Term(known[term]),)
         )
 
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one page with all figures, and return its path."""
+    def report(self, path: str | Path, *, on_progress: OnPhase | None = None) -> Path:
+        """Write the report, one page with all figures, and return its path.
+
+        Args:
+            path: path of the HTML file.
+            on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as figures are
+                drawn; None for a bar in a terminal or notebook, and nothing elsewhere.
+        """
+        with loggers.shown(on_progress), phase("writing the report"):
+            self._write_report(Path(path))
+        return Path(path)
+
+    def _write_report(self, path: Path) -> None:
         from vae_jax.reporting import figures
 
         found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
@@ -146,7 +183,7 @@ class StudyPlots:
         best = table.best(self.rows)
         _plots()  # refuses without matplotlib
         with tempfile.TemporaryDirectory() as folder:
-            drawn = []
+            drawn, pictures = [], {}
             if best is not None:
                 one = self.best()
                 shown = draw.shown_images(one.binarize, self.data())
@@ -156,9 +193,43 @@ class StudyPlots:
                         *(Path(folder), models, shown, self.rows, list(self.swept)),
                         evaluated=self._columns().values(),
                     )
+                    pictures = figures.draw_pictures(models, shown, self.rows, list(self.swept))
                 drawn += figures.draw(Path(folder), one.trained, shown, self.metrics, best)
-            report.write(Path(path), found, drawn)
+            report.write(path, found, drawn, Material(self.metrics, pictures))
+
+    def explorer(self, path: str | Path) -> Path:
+        """Write the explorer, one page in which the decoders of the runs run; return its path."""
+        found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
+
+        def context_of(run: int) -> EvalContext:
+            one = self.runs(run)
+            return EvalContext(one.trained, self.data(), one.binarize)
+
+        with loggers.shown(), phase("writing the explorer"):
+            explorer.write(Path(path), found, context_of)
         return Path(path)
+
+    def _check_swept(self, figure: str, names: Sequence[str]) -> None:
+        """Refuse settings that are the same in all runs."""
+        for name in names:
+            if name not in self.swept:
+                raise InputError(
+                    setting=figure,
+                    value=name,
+                    problem="does not differ between the runs",
+                    advice=f"give two of {', '.join(self.swept) or 'nothing'}",
+                )
+
+    def _check_evaluated(self, figure: str, term: str) -> None:
+        """Refuse a column that is not known, or in which there is no number."""
+        known = term in self._columns()
+        if not known or not any(table.is_number(row.get(term)) for row in self.rows):
+            raise InputError(
+                setting=figure,
+                value=term,
+                problem="no row has a number of that name",
+                advice="give a column of the table, such as test_elbo, after study.evaluate(data)",
+            )
 
     def _columns(self) -> dict[str, Column]:
         """Return the declarations of the columns: those of the results, also from outside."""
@@ -178,6 +249,43 @@ class StudyPlots:
             return x[:num], None if y is None else np.broadcast_to(y, len(x))[:num]
         shown = draw.shown_images(one.binarize, self.data()).take(slice(num))
         return shown.images, shown.labels if one.model.num_classes else None
+
+
+def show_images(rows: Mapping[str, Any], title: str = "") -> "Figure":
+    """Draw rows of images, each beside its name: to look at several models side by side.
+
+    Args:
+        rows: images by the name of their row, ``[n, height, width, channels]``, uint8 or in [0, 1]
+            (what is outside is cut off); the same number in each.
+        title: title of the figure.
+
+    Returns:
+        A figure of matplotlib, which a notebook shows and ``savefig`` writes.
+
+    Raises:
+        InputError: no rows, or rows of different shapes.
+
+    Example:
+        >>> import vae_jax
+        >>> data = vae_jax.load("digits")
+        >>> figure = vae_jax.show_images({"train": data.train[:8], "test": data.test[:8]}, "Digits")
+        >>> figure.axes[0].get_title(loc="left")
+        'Digits'
+    """
+    arrays = {name: np.asarray(images) for name, images in rows.items()}
+    shapes = {images.shape for images in arrays.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 4 or 0 in next(iter(shapes)):
+        raise InputError(
+            setting="rows",
+            value={name: images.shape for name, images in arrays.items()},
+            problem="are no rows of equally many images of one shape",
+            advice="give arrays [n, height, width, channels] by name",
+        )
+    scaled = [
+        images / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+        for images in arrays.values()
+    ]
+    return _plots().image_rows(None, np.stack(scaled), list(arrays), title)
 
 
 def _pictures(one: TrainedRun, images: Any) -> np.ndarray:

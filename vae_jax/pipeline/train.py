@@ -14,8 +14,7 @@ from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
-from vae_jax.evaluation import scoring
-from vae_jax.pipeline import loggers, results, resume, run_groups, workdir
+from vae_jax.pipeline import fitting, loggers, results, resume, run_groups, workdir
 from vae_jax.pipeline.loggers import Logger, StartedStudy, TrainingProgress
 from vae_jax.pipeline.resume import History
 from vae_jax.pipeline.run_groups import RunGroup
@@ -23,12 +22,14 @@ from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.lock import Lock
+from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop
 from vae_jax.training import divergence, loop
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import ChunkOutput, TrainingProgram
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
 
@@ -88,19 +89,31 @@ def train_all(
             lambda: resume.resume_points(folder, groups, opened, may_restart=config.restart)
         )
         log = [*_open_loggers(config, groups, starts, stack), *further]
+        metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
         if distributed.is_first():
-            _start(further, config, groups, starts)
-        history = resume.History(loggers.read_whole(folder / workdir.METRICS_FILE))
+            _start(log, config, groups, starts, metrics)
+        history = resume.History(metrics)
         trained = []
         for group, checkpoints, start in zip(groups, opened, starts, strict=True):
             number = len(trained) + 1
             label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
             training = _Training(
-                *(config, dataset, stop, lock, group, checkpoints, start, history, log, label),
-                given,
+                *(config, dataset, stop, lock, group, checkpoints, start, history),
+                *(log, further, label, given),
             )
             trained.append(training.run())
+            _report_saved(further, group, checkpoints)
+        for group, checkpoints in zip(groups, opened, strict=True):
+            checkpoints.wait()
+            _report_saved(further, group, checkpoints)
         return trained
+
+
+def _report_saved(further: Sequence[Logger], group: RunGroup, checkpoints: Checkpoints) -> None:
+    """Tell loggers which step the newest checkpoint holds."""
+    if further and distributed.is_first() and (steps := checkpoints.steps):
+        for logger in further:
+            logger.saved(group.runs, steps[-1])
 
 
 def seconds_of_start(trained: Sequence[TrainedGroup]) -> dict[str, float]:
@@ -126,21 +139,31 @@ def _open_loggers(
         metrics.open()
     opened: list[Logger] = [metrics]
     if libraries.is_installed("tensorboardX"):
-        opened.append(stack.enter_context(loggers.TensorBoardLogger(folder, steps)))
+        opened.append(stack.enter_context(loggers.TensorBoardLogger()))
     return opened
 
 
 def _start(
-    further: Sequence[Logger], config: Config, groups: list[RunGroup], starts: list[int]
+    log: Sequence[Logger],
+    config: Config,
+    groups: list[RunGroup],
+    starts: list[int],
+    metrics: Sequence[Row],
 ) -> None:
-    """Tell loggers from outside of the study that starts."""
+    """Tell the loggers of the study that starts, and what is logged of it."""
     swept = [axis.name for axis in sweeps.axes(config)]
     settings, steps = {}, {}
     for group, start in zip(groups, starts, strict=True):
         for run, own in zip(group.runs, group.configs, strict=True):
             settings[run], steps[run] = results.settings_of(own, swept), start
-    study = StartedStudy(Path(config.workdir), as_flags(config), settings, steps)
-    for logger in further:
+    folder = Path(config.workdir)
+    study = StartedStudy(
+        *(folder, as_flags(config), settings, steps),
+        id=workdir.study_id(folder) if config.loggers else "",
+        name=folder.resolve().name,
+        metrics=metrics,
+    )
+    for logger in log:
         logger.start(study)
 
 
@@ -157,7 +180,8 @@ class _Training:
         checkpoints: their checkpoints.
         start: step of the checkpoint to resume from, :data:`resume.FROM_SEEDS` for none.
         history: lines of ``metrics.jsonl`` when the training began.
-        loggers: logs of the workdir.
+        loggers: all loggers.
+        further: those of them that are told of checkpoints.
         label: name of the group in the terminal, empty where it is the only one.
         given: returns the weights that the runs start from; None for those of their seeds.
     """
@@ -171,6 +195,7 @@ class _Training:
     start: int
     history: History
     loggers: Sequence[Logger]
+    further: Sequence[Logger]
     label: str
     given: Given | None = None
 
@@ -192,7 +217,8 @@ class _Training:
         """
         distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
-        state, num_steps = self._first_state(), self.config.num_steps
+        with phase("preparing the runs"):
+            state, num_steps = self._first_state(), self.config.num_steps
         if not loop.is_finished(self.spec, state, num_steps):
             with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
                 return self._train(state, progress)
@@ -210,8 +236,8 @@ class _Training:
             state = self.checkpoints.restore(self.start, state)
         except DamagedError as error:
             raise InputError(
-                f"--workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
-                "the version of vae_jax that wrote it, or give another --workdir"
+                f"workdir={self.config.workdir}: checkpoint at step {self.start:,}: {error}; use "
+                "the version of vae_jax that wrote it, or give another workdir"
             ) from None
         action = "finished" if loop.is_finished(self.spec, state, num_steps) else "resuming"
         ended = sum(step >= 0 for step in self._stopped(state))
@@ -225,18 +251,21 @@ class _Training:
         Rows are written before the checkpoint of their step, so after a kill none is missing and
         the surplus is known.
         """
-        program = TrainingProgram(
-            self.spec,
-            self.group.hparams,
-            self.dataset,
-            self._intervals(self.group.most_steps),
-            self.layout,
-            on_device=self.config.data_on_device,
-        )
-        diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
-        state, compile_seconds = program.compile(state)
-        intervals = self._intervals(self._most_steps(program, state))
-        score_valid = scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
+        with phase("sending the data to the device"):
+            program = TrainingProgram(
+                self.spec,
+                self.group.hparams,
+                self.dataset,
+                self._intervals(self.group.most_steps),
+                self.layout,
+                on_device=self.config.data_on_device,
+            )
+            diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
+        with phase("compiling"):
+            state, compile_seconds = program.compile(state)
+        with phase("measuring the speed"):
+            intervals = self._intervals(self._most_steps(program, state))
+        score_valid = fitting.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
         num_lines, seconds = self._already_logged()
 
         first_update_seconds = round(timing.seconds_since_command(), 2)
@@ -282,6 +311,7 @@ class _Training:
             InputError: the workdir is not this process's any more.
         """
         distributed.from_first(self.lock.check)
+        _report_saved(self.further, self.group, self.checkpoints)
         rows: list[Row] = [row | {"run": self.group.runs[row["run"]]} for row in output.rows]
         progress.advance(output.step, output.ms_per_step)
         if distributed.is_first():
@@ -297,10 +327,11 @@ class _Training:
             state = mesh.addressable(state)
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
-                reason = divergence.explain(
-                    *(self.spec, self.group.hparams, state, self.dataset, i),
-                    by_operation=self.config.debug_nans,
-                )
+                with phase(f"looking why run {self.group.runs[i]} diverged"):
+                    reason = divergence.explain(
+                        *(self.spec, self.group.hparams, state, self.dataset, i),
+                        by_operation=self.config.debug_nans,
+                    )
                 progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
@@ -339,9 +370,11 @@ class _Training:
         is_due = output.is_last or intervals.is_due(step, intervals.checkpoint_every)
         if is_stopping or is_due:
             metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
-            self.checkpoints.save(step, output.state, metadata)
+            with phase("writing a checkpoint"):
+                self.checkpoints.save(step, output.state, metadata)
         if is_stopping:
             self.checkpoints.wait()
+            _report_saved(self.further, self.group, self.checkpoints)
             self.stop.raise_if_wanted(
                 f"stopped at step {step:,}; the same command goes on from there"
             )

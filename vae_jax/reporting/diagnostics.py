@@ -20,9 +20,11 @@ from vae_jax.models.combinations import Spelling, refused_priors
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.posteriors import POSTERIORS
 from vae_jax.models.priors import PRIORS
+from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.reporting import format, table, trends
 from vae_jax.reporting.trends import MANY_ERRORS
+from vae_jax.settings import static_settings
 from vae_jax.types import Row
 
 LARGEST_GAP = 0.2
@@ -41,6 +43,7 @@ LARGEST_MISFIT = 2.0
 NUM_VALUES = "num_values"
 """Key of pixels times channels, a fact of the data that stands beside a run's columns."""
 
+_OF_AIS = ("ais_steps", "ais_chains")
 _MOST_NAMED = 6  # latents or runs that are named one by one
 
 
@@ -166,11 +169,10 @@ def _is_open(run: Row, remedy: str) -> bool:
     """Return whether a remedy would change anything of this run, and goes with its members."""
     _, _, setting = remedy.partition("--")
     name, _, value = setting.partition("=")
-    is_elbo = run.get("objective", "elbo") == "elbo"
     needed = {
         "beta": _number(run, "beta", 1.0) > 0 or "larger" in remedy,
         "kl_warmup_steps": not _number(run, "kl_warmup_steps"),
-        "kl_penalty": is_elbo,
+        "kl_penalty": "kl_penalty" in _settings_of_objective(run),
         "posterior": not _number(run, "top_latent_size"),
         "hidden_sizes": run.get("hidden_sizes") != "",
     }
@@ -192,6 +194,15 @@ def _fits(run: Row, name: str, member: str) -> bool:
     return not list(refused_priors(posterior, prior, Spelling(chosen)))
 
 
+def _objective(run: Row) -> type[Objective] | None:
+    """Return the class of a run's objective; None for one from outside, unknown here."""
+    return OBJECTIVES.get(str(run.get("objective") or next(iter(OBJECTIVES))))
+
+
+def _settings_of_objective(run: Row) -> set[str]:
+    return {each.name for each in static_settings(_objective(run))}
+
+
 def _number(run: Row, name: str, default: float = 0.0) -> float:
     """Return a setting as a number, also where it is known as text alone."""
     value = run.get(name)
@@ -205,9 +216,9 @@ def _trained_for(run: Row) -> str:
         >>> _trained_for({"objective": "elbo", "beta": 4.0}), _trained_for({"beta": 1.0})
         ('beta = 4', '')
     """
-    objective, penalty = run.get("objective", "elbo"), run.get("kl_penalty", "beta")
-    if objective != "elbo":
-        return f"--objective={objective}"
+    objective, penalty = _objective(run), run.get("kl_penalty", "beta")
+    if objective is None or not objective.is_elbo:
+        return f"--objective={run.get('objective')}"
     strengths = [name for family in REGULARIZERS.values() for name in family.strengths()]
     others = [f"--kl_penalty={penalty}"] if penalty != "beta" else []
     others += [f"--{name}={_number(run, name):g}" for name in strengths if _number(run, name)]
@@ -399,7 +410,7 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     if gap is not None:
         facts.append(f"BDMC's bounds are {_with_error(run, 'bdmc_gap')} nats apart")
         if gap > LARGEST_SANDWICH:
-            found.append("Do not trust AIS at these settings: " + facts[-1] + _more(run, "ais"))
+            found.append("Do not trust AIS at these settings: " + facts[-1] + _more(run, *_OF_AIS))
     for name, examples in (("ais_gain", "test examples"), ("bdmc_gain", "samples of the model")):
         if run.get(name) is None:
             continue
@@ -411,9 +422,9 @@ def _untrusted(run: Row, history: Sequence[Row]) -> Diagnostic | None:
         if size <= max(LARGEST_SANDWICH, MANY_ERRORS * (run.get(f"{name}_se") or 0.0)):
             continue
         if side == "below":  # of two lower bounds the lower one is loose
-            found.append(f"Do not trust AIS at these settings: {facts[-1]}{_more(run, 'ais')}")
+            found.append(f"Do not trust AIS at these settings: {facts[-1]}{_more(run, *_OF_AIS)}")
         elif int(run.get("eval_particles") or 0) <= EVIDENCE_PARTICLES:
-            distrust = f"{distrust} {facts[-1]}{_more(run, 'nll')}".strip()
+            distrust = f"{distrust} {facts[-1]}{_more(run, 'eval_particles')}".strip()
     if distrust:
         found.append(f"Do not trust the NLL: {distrust}")
     if not facts and not found:
@@ -445,8 +456,7 @@ def _with_error(run: Row, name: str) -> str:
     return format.with_error(run[name], run.get(f"{name}_se") or 0.0)
 
 
-def _more(run: Row, estimate: str) -> str:
-    names = ("ais_steps", "ais_chains") if estimate == "ais" else ("eval_particles",)
+def _more(run: Row, *names: str) -> str:
     options = [f"more --{name} (here {run.get(name, '?')})" for name in names]
     return f". {_try(run, *options)}"
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import norm
 
 from vae_jax import rng
 from vae_jax.evaluation import columns
@@ -22,10 +21,12 @@ from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.evaluation.metrics.evidence import EVIDENCE_PARTICLES
 from vae_jax.models import paths
 from vae_jax.models.vae import VAE, TrainedVAE
-from vae_jax.reporting import format, plots, table
+from vae_jax.reporting import format, heat_maps, pictures, plots, table
 from vae_jax.reporting.html import Figure
-from vae_jax.reporting.plots.terms import RATE, Term
+from vae_jax.reporting.pictures import Picture, Tiles
+from vae_jax.reporting.terms import RATE, Term
 from vae_jax.runtime.failures import Failures
+from vae_jax.runtime.progress import phase
 from vae_jax.types import Labels, Latents, Row
 
 NUM_SAMPLES = 100
@@ -37,6 +38,8 @@ PATH_STEPS = 9
 MANIFOLD_SIDE = 20
 TRAVERSED_LATENTS = 8
 TRAVERSAL = np.linspace(-2.5, 2.5, 11)
+SMALL_RECONSTRUCTIONS, SMALL_SAMPLES, SMALL_LINES = 8, 25, 5
+SMALL_TRAVERSAL = np.linspace(-2.5, 2.5, 7)
 
 
 class ShownImages(NamedTuple):
@@ -112,15 +115,17 @@ def draw(
         makers["bounds"] = lambda: _bounds(folder, bounds)
     if has_kl:
         makers["kl_per_latent"] = lambda: _kl_per_latent(folder, kl, variance)
-    return _all_drawn(makers, failures)
+    return _all_drawn("drawing one run", makers, failures)
 
 
-def _all_drawn(makers: Mapping[str, Maker], failures: Failures | None) -> list[Figure]:
-    """Return the figures in order, without those that fail."""
+def _all_drawn(label: str, makers: Mapping[str, Maker], failures: Failures | None) -> list[Figure]:
+    """Return the figures in order, without those that fail; the label is that of the phase."""
     drawn = []
-    for name, maker in makers.items():
-        with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
-            drawn.append(maker())
+    with phase(label, len(makers), "figures") as advance:
+        for done, (name, maker) in enumerate(makers.items()):
+            with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
+                drawn.append(maker())
+            advance(done + 1)
     return drawn
 
 
@@ -181,7 +186,57 @@ def draw_study(
             "Reconstructions", lambda model: _reconstruct(model, first), first.images
         ),
     }
-    return [*drawn, *_all_drawn(makers, failures)]
+    return [*drawn, *_all_drawn("drawing images over the axes", makers, failures)]
+
+
+def draw_pictures(
+    trained: Mapping[int, TrainedVAE],
+    shown: ShownImages,
+    rows: Sequence[Row],
+    swept: Sequence[str],
+) -> dict[int, list[Picture]]:
+    """Return small pictures of the runs of a study, by their numbers: of as many as a page holds.
+
+    Args:
+        trained: models by the numbers of their runs.
+        shown: test examples that are reconstructed and traversed.
+        rows: rows of test results.
+        swept: names of the swept flags.
+    """
+    runs, found = pictures.chosen(rows, swept), {}
+    by_number = {row["run"]: row for row in rows}
+    tiles = lambda run: _tiles(trained[run], shown, by_number[run])  # noqa: E731
+    with phase("drawing pictures of all runs", len(runs), "runs") as advance:
+        for run, own in pictures.encoded(runs, tiles):
+            found[run] = own
+            advance(len(found))
+    return found
+
+
+def _tiles(trained: TrainedVAE, shown: ShownImages, row: Row) -> list[Tiles]:
+    """Return the images of the pictures of a run."""
+    view, first = shown.view, shown.take(slice(SMALL_RECONSTRUCTIONS))
+    pairs = np.stack([first.images, _reconstruct(trained, first)])
+    caption = f"Test {view.noun}s x, and E[x'|z] at the center of q(z|x)."
+    found = [Tiles("Reconstructions", caption, view.pictures(pairs))]
+    if trained.model.posterior.has_density:
+        samples = _sample(trained, SMALL_SAMPLES).reshape(SMALL_LINES, -1, *first.images.shape[1:])
+        caption = "E[x|z] for z drawn from the prior."
+        found.append(Tiles("Samples", caption, view.pictures(samples)))
+    if "traversals" not in left_out(trained.model):
+        kl = np.asarray(row.get("kl_per_latent") or [np.nan], float)
+        known = kl if np.isfinite(kl).all() else None
+        variance = np.asarray(row["variance_per_latent"], float)
+        latents = _informative(variance, known)[:SMALL_LINES]
+        labels = tuple(format.latent_with_kl(i, known) for i in latents.tolist())
+        images = view.pictures(_moved(trained, first.take(slice(1)), latents, SMALL_TRAVERSAL))
+        caption = (
+            "The most informative latents, moved one at a time from the code of the first test "
+            f"{view.noun}, {paths.MOVED[trained.model.posterior.support]} from "
+            f"{format.rounded(SMALL_TRAVERSAL[0])} to {format.rounded(SMALL_TRAVERSAL[-1])}."
+        )
+        found.append(Tiles("Traversals", caption, images, labels))
+    return found
 
 
 def draw_terms(
@@ -219,7 +274,7 @@ def draw_terms(
             )
     if "beta" in names:
         makers["rate_distortion"] = lambda: _rate_distortion(folder, rows, swept)
-    return _all_drawn(makers, failures)
+    return _all_drawn("drawing terms over the axes", makers, failures)
 
 
 def embedding(folder: Path, context: EvalContext) -> Figure:
@@ -229,7 +284,8 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     path, test = folder / "embedding.png", context.subset("test", MOST_POINTS)
     assert test.labels is not None
     codes = context.codes(test)
-    points, is_plane = embed(codes), codes.shape[1] <= 2
+    with phase("drawing the map of the test codes"):
+        points, is_plane = embed(codes), codes.shape[1] <= 2
     kind = "The latent space itself" if is_plane else "t-SNE of the codes"
     title = f"{kind}: {format.count(len(points))} test examples by label"
     plots.embedding(path, points, test.labels, title, context.data.class_names)
@@ -343,10 +399,8 @@ def _walks(
 
 def _manifold(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
     path = folder / "manifold.png"
-    shares = (np.arange(MANIFOLD_SIDE) + 0.5) / MANIFOLD_SIDE
-    values = np.asarray(norm.ppf(shares), np.float64)
-    z = np.stack(np.meshgrid(values, values), axis=-1)
-    plots.manifold(path, view.pictures(_decode(trained, jnp.asarray(z))), values)
+    values = paths.quantiles(MANIFOLD_SIDE)
+    plots.manifold(path, view.pictures(_decode(trained, paths.plane(values))), values)
     caption = "Decoder means on a grid whose cells have equal mass under a standard normal."
     return Figure(path, "The latent space", _scaled(caption, view))
 
@@ -360,18 +414,29 @@ def _traversals(
 ) -> Figure:
     """Draw the latents of the largest KL or, where that is not known, of the largest variance."""
     path, first = folder / "traversals.png", shown.take(slice(1))
-    latents = np.argsort(-(variance if kl is None else kl), kind="stable")[:TRAVERSED_LATENTS]
-    support = trained.model.posterior.support
-    z = paths.TRAVERSALS[support](_codes(trained, first)[0], latents, TRAVERSAL)
-    images = _decode(trained, z, first.labels)
-    plots.traversals(
-        path, shown.view.pictures(images), latents, TRAVERSAL, kl, paths.MOVED[support]
-    )
+    latents = _informative(variance, kl)[:TRAVERSED_LATENTS]
+    images = _moved(trained, first, latents, TRAVERSAL)
+    moved = paths.MOVED[trained.model.posterior.support]
+    plots.traversals(path, shown.view.pictures(images), latents, TRAVERSAL, kl, moved)
     caption = (
         "The most informative latents, moved one at a time from the code of a test "
         f"{shown.view.noun}."
     )
     return Figure(path, "Traversals", _scaled(caption, shown.view))
+
+
+def _informative(variance: np.ndarray, kl: np.ndarray | None) -> np.ndarray:
+    """Return the latents, those of the largest KL first, or of the largest variance."""
+    return np.argsort(-(variance if kl is None else kl), kind="stable")
+
+
+def _moved(
+    trained: TrainedVAE, first: ShownImages, latents: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """Return what is decoded when single latents of the code of one example are moved."""
+    walk = paths.TRAVERSALS[trained.model.posterior.support]
+    z = walk(_codes(trained, first)[0], latents, values)
+    return _decode(trained, z, first.labels)
 
 
 def _interpolations(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
@@ -438,7 +503,7 @@ def _kl_per_latent(folder: Path, kl: np.ndarray, variance: np.ndarray) -> Figure
 def _heat(folder: Path, rows: Sequence[Row], swept: Sequence[str], pair: tuple[str, str]) -> Figure:
     held = table.fixed(rows, swept, pair)
     across, down = table.across_and_down(rows, pair)
-    path = folder / f"heat_{across}_{down}.png"
+    path = folder / f"{heat_maps.file_name((across, down))}.png"
     plots.heat_maps(path, table.at(rows, held), (across, down))
     title = f"Terms over {across} and {down}"
     return Figure(path, title, _caption("The frame is around the setting of the best run.", held))

@@ -156,7 +156,7 @@ def settings(values: Mapping[str, Any], names: Iterable[str] | None = None) -> s
         'beta = 4, latent_size = 8'
     """
     written = values if names is None else names
-    return ", ".join(f"{name} = {setting(values.get(name))}" for name in written)
+    return ", ".join(f"{name} = {setting(values.get(name)) or 'none'}" for name in written)
 
 
 def axis(name: str) -> str:
@@ -191,6 +191,16 @@ def latent(index: int) -> str:
         'z1'
     """
     return f"z{index + 1}"
+
+
+def latent_with_kl(index: int, kl: Float[np.ndarray, " latents"] | None) -> str:
+    """Return the name of a latent with its KL, where that of every latent is known.
+
+    Example:
+        >>> latent_with_kl(1, np.array([0.5, 1.25])), latent_with_kl(0, None)
+        ('z2, KL 1.25 nats', 'z1')
+    """
+    return latent(index) + ("" if kl is None else f", KL {nats(float(kl[index]))}")
 
 
 def decimals(numbers: Float[np.ndarray, "..."]) -> int:

@@ -1,10 +1,12 @@
 """Parts of a self-contained HTML page, which know nothing of models.
 
-The page needs no script and makes no request, is legible in light and dark mode, and prints.
+The page makes no request, is legible in light and dark mode, and prints. It needs no script; one
+that it has may run because the policy of the page names its checksum, and nothing else may.
 Arguments are plain text and are escaped here, except those that are documented as HTML.
 """
 
 import base64
+import hashlib
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,14 +25,14 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src $allowed">
 <link rel="icon" href="data:,">
 <title>$title</title>
 <style>$style</style>
 </head>
 <body><main>
 $body
-</main></body>
+</main>$script</body>
 </html>
 """
 
@@ -43,9 +45,9 @@ _CSS = """
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 main { max-width: 58rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
-p { margin: .5rem 0; max-width: 46rem; }
+p { margin: .5rem 0; max-width: 46rem; overflow-wrap: break-word; }
 p.lead { max-width: none; }
 .lead, .small, figcaption, dt, .cards span, small { color: var(--soft); }
 .small, figcaption { font-size: .9rem; }
@@ -85,7 +87,8 @@ dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --soft: #444; --rule: #ccc; --page: #fff; --card: #f6f6f6;
   --accent: #000; --warn: #fff; } main { max-width: none; padding: 0; } body { font-size: 11pt; }
   figure, tr, pre, .cards { break-inside: avoid; } h2 { break-after: avoid; }
-  pre { white-space: pre-wrap; } }
+  pre { white-space: pre-wrap; } .wide { overflow: visible; } table { font-size: 8pt; }
+  th, td { padding: .2rem .3rem; } }
 """
 
 
@@ -106,14 +109,27 @@ class Figure(NamedTuple):
     caption: str
 
 
-def document(title: str, parts: Iterable[str]) -> str:
+def document(title: str, parts: Iterable[str], style: str = "", script: str = "") -> str:
     """Return the whole page; `parts` are HTML.
+
+    Args:
+        title: title of the page.
+        parts: HTML of the page from the top.
+        style: CSS beyond that of every page.
+        script: JavaScript at the end of the page, which must not hold the end of its own element.
 
     Example:
         >>> document("mnist", ["<h1>mnist</h1>"]).startswith("<!doctype html>")
         True
     """
-    return Template(_PAGE).substitute(title=escape(title), style=_CSS, body="\n".join(parts))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Template(_PAGE).substitute(
+        title=escape(title),
+        style=_CSS + style,
+        body="\n".join(parts),
+        script=f"<script>{script}</script>" if script else "",
+        allowed=f"'sha256-{digest}'" if script else "'none'",
+    )
 
 
 def section(title: str, body: str) -> str:
@@ -162,6 +178,7 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     marks: Mapping[int, Mark] | None = None,
+    name: str = "",
 ) -> str:
     """Return a table.
 
@@ -169,18 +186,21 @@ def table(
         columns: heads of the columns.
         rows: cells of each row, which are HTML.
         marks: marks of rows by their index.
+        name: name by which a script finds it.
 
     Example:
         >>> table(["run"], [["0"]], {0: "best"}).count("<tr class='best'><td>0</td></tr>")
         1
     """
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    lines = [f"<tr>{head}</tr>"]
+    lines = []
     for i, row in enumerate(rows):
         cells = "".join(f"<td>{cell}</td>" for cell in row)
         mark = (marks or {}).get(i)
         lines.append(f"<tr class='{mark}'>{cells}</tr>" if mark else f"<tr>{cells}</tr>")
-    return f"<div class='wide'><table>{''.join(lines)}</table></div>"
+    opening = f"<table class='{escape(name)}'>" if name else "<table>"
+    parts = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f"<div class='wide'>{opening}{parts}</table></div>"
 
 
 def figure(content: Figure) -> str:

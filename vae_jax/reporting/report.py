@@ -9,6 +9,10 @@ what it swept in `swept`. The rest is shown where it is known: `title`, `command
 study), `columns` (the declarations of the rows' columns, see
 `vae_jax.evaluation.columns.described`) and `evaluations` (the names of the columns of each
 evaluator). Titles, units, meanings and their order are those of the columns.
+
+The page of a study has a script beside (:mod:`vae_jax.reporting.study_page`), by which its tables
+sort and filter, its heat maps tell their values and open the pictures of a run, and the curves of
+chosen runs are drawn.
 """
 
 import statistics
@@ -19,8 +23,9 @@ from typing import Any
 
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import CORE, TEST, Column
-from vae_jax.reporting import format, html, summary, table
+from vae_jax.reporting import format, heat_maps, html, study_page, summary, table
 from vae_jax.reporting.html import Figure, Mark
+from vae_jax.reporting.study_page import NOTHING, Material
 from vae_jax.runtime import files
 from vae_jax.types import Row
 
@@ -31,13 +36,16 @@ _OF_ALL_RUNS = (CORE["valid_elbo"], *_TERMS, CORE["active_units"])
 _WITH_ERRORS = (TEST["elbo"], TEST["nll"])
 
 
-def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
+def write(
+    path: Path, results: Results, figures: Sequence[Figure], material: Material = NOTHING
+) -> None:
     """Write the report to `path`, a single file with the figures inside it.
 
     Args:
       path: path of the HTML file.
       results: results of the run or study, as described at the top of this module.
       figures: figures in the order of the page.
+      material: curves and pictures of the runs of a study.
 
     Example:
         >>> import tempfile
@@ -49,19 +57,26 @@ def write(path: Path, results: Results, figures: Sequence[Figure]) -> None:
     """
     rows = table.finite(results["runs"], results.get("swept", []))
     results = {"swept": [], **files.finite(results), "runs": rows}
+    swept = results["swept"]
+    maps = heat_maps.figures(rows, swept)
+    others = [each for each in figures if each.path.stem not in map(heat_maps.file_name, maps)]
     parts = [
         _headline(results),
         _notices(results),
-        *(_study(results) if results["swept"] else _about(results, results["runs"][0])),
-        html.section("Figures", "".join(map(html.figure, figures))),
+        *(_study(results) if swept else _about(results, results["runs"][0])),
+        html.section("Heat maps", "".join(maps.values())),
+        html.section("Figures", "".join(map(html.figure, others))),
         _all_runs(results),
+        study_page.placeholders(material, rows) if swept else "",
         _evaluations_of_all_runs(results),
         _command(results),
         html.section("Data", html.pairs(_data(results.get("dataset", {})))),
         html.section("Software, hardware and time", html.pairs(_provenance(results))),
         html.section("All flags", html.pairs(results.get("flags", {}))),
+        study_page.data(material, rows, swept) if swept else "",
     ]
-    files.write_text(path, html.document(f"{_title(results)}: report", parts))
+    own = {"style": study_page.style(), "script": study_page.script()} if swept else {}
+    files.write_text(path, html.document(f"{_title(results)}: report", parts, **own))
 
 
 def _title(results: Results) -> str:
@@ -221,7 +236,7 @@ def _all_runs(results: Results) -> str:
         legend += "Greyed: runs that diverged, with the step."
     note = f"ELBO, log-likelihood, KL and NLL in {columns.NATS}, &plusmn; standard error over test "
     note += f"examples. {legend}"
-    body = html.table(head, lines, _marks(rows)) + f"<p class='small'>{note}</p>"
+    body = html.table(head, lines, _marks(rows), "runs") + f"<p class='small'>{note}</p>"
     return html.section("All runs", body)
 
 
@@ -235,7 +250,7 @@ def _evaluations_of_all_runs(results: Results) -> str:
         [*_settings(run, swept), *(_measured(run, name) or "&ndash;" for name in names)]
         for run in rows
     ]
-    body = html.table(["run", *swept, *names], lines, _marks(rows))
+    body = html.table(["run", *swept, *names], lines, _marks(rows), "runs")
     return html.section("Evaluations of all runs", body)
 
 

@@ -124,7 +124,7 @@ def _effect(rows: Sequence[Row], swept: Sequence[str], name: str) -> str:
     if np.isfinite(elbo.mean).sum() < 2:
         return ""
     high, low = (
-        f"{format.setting(elbo.values[0][i])} ({format.real(float(elbo.mean[i]))})"
+        f"{format.setting(elbo.values[0][i]) or 'none'} ({format.real(float(elbo.mean[i]))})"
         for i in (np.nanargmax(elbo.mean), np.nanargmin(elbo.mean))
     )
     effects = [f"the {term.title} is highest at {high} and lowest at {low}"]

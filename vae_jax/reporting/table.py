@@ -317,5 +317,15 @@ def across_and_down(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, str
     return across, down
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most so many indices below `count`, evenly spaced, both ends among them.
+
+    Example:
+        >>> evenly(3, 5), evenly(9, 3)
+        ([0, 1, 2], [0, 4, 8])
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
 def _values_or_blank(rows: Sequence[Row], name: str) -> list[Any]:
     return values(rows, name) if name else [""]

@@ -82,8 +82,8 @@ def _start(coordinator: str, num_processes: int, process_id: int) -> None:
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--distributed: the processes do not come together ({reason}); give --coordinator="
-            "HOST:PORT, --num_processes and --process_id, the same first two to all"
+            f"distributed=true: the processes do not come together ({reason}); give coordinator="
+            "HOST:PORT, num_processes=N and process_id=I, the same first two to all"
         ) from None
 
 

@@ -51,11 +51,11 @@ class Failures:
         except Exception as error:
             if jax.process_count() > 1:
                 raise
-            self.sentences.append(f"{part} is missing ({_reason(error)})")
+            self.sentences.append(f"{part} is missing ({reason(error)})")
             print(f"run.py: {self.sentences[-1]}", file=sys.stderr, flush=True)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return type, message and place of an error in one line."""
     message = InputError(str(error)[:500]) if str(error) else ""
     if isinstance(error, InputError):

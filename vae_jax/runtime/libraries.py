@@ -15,10 +15,19 @@ LEFT_OUT = {"matplotlib": "no figures", "tensorboardX": "no TensorBoard events"}
 
 PACKAGES = {
     "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }
 """Names of packages to install, by the names of their modules, where these differ."""
+
+EXTRAS = {
+    **dict.fromkeys(("PIL", "tensorflow_datasets", "grain", "h5py", "scipy", "sklearn"), "data"),
+    "flatbuffers": "export",
+    "wandb": "wandb",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
+}
+"""Extras of this package that bring a library, by the name of its module."""
 
 
 def is_installed(module: str) -> bool:
@@ -45,33 +54,34 @@ def left_out() -> str:
     return consequences and f"{consequences} (`pip install {' '.join(missing)}`)"
 
 
-def refusal(module: str, flag: str) -> str:
+def refusal(module: str, label: str) -> str:
     """Return why a setting cannot be used without a library, as one line; "" where it is there.
 
     Args:
         module: name of the library's module.
-        flag: setting and value with which the line begins.
+        label: setting and value with which the line begins.
 
     Example:
-        >>> refusal("jax", "--evaluate=samples")
+        >>> refusal("jax", "evaluate=samples")
         ''
-        >>> refusal("no_such_library", "--x=1")
-        '--x=1: needs the package no_such_library; run `pip install no_such_library`'
+        >>> refusal("no_such_library", "x=1")
+        'x=1: needs the package no_such_library; run `pip install no_such_library`'
     """
     package = PACKAGES.get(module, module)
-    problem = f"{flag}: needs the package {package}; run `pip install {package}`"
+    extra = f", which the extra {EXTRAS[module]} brings" if module in EXTRAS else ""
+    problem = f"{label}: needs the package {package}{extra}; run `pip install {package}`"
     return "" if is_installed(module) else problem
 
 
-def require(module: str, flag: str) -> None:
+def require(module: str, label: str) -> None:
     """Refuse a setting that cannot be used without a library.
 
     Args:
         module: name of the library's module.
-        flag: setting and value with which the message begins.
+        label: setting and value with which the message begins.
 
     Raises:
         InputError: the library is missing.
     """
-    if problem := refusal(module, flag):
+    if problem := refusal(module, label):
         raise InputError(problem)

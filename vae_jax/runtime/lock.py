@@ -90,9 +90,9 @@ class Lock:
                 is_held = False
             if not is_held:
                 raise InputError(
-                    f"--workdir={self.workdir}: {path.name} was removed or replaced while process "
+                    f"workdir={self.workdir}: {path.name} was removed or replaced while process "
                     f"{os.getpid()} was at work there, which ends without writing more; look "
-                    "what uses that folder now, or give another --workdir"
+                    "what uses that folder now, or give another workdir"
                 )
 
     @contextlib.contextmanager
@@ -111,7 +111,7 @@ class Lock:
                 stack.callback(_empty, file)
             else:
                 self.note = (
-                    "the file system of --workdir has no locks (flock); the file "
+                    "the file system of the workdir has no locks (flock); the file "
                     f"{HELD_FILE} names this process instead, with a heartbeat"
                 )
                 path = self.workdir / HELD_FILE
@@ -211,7 +211,7 @@ def _is_own(file: int) -> bool:
 
 def _foreign(workdir: Path) -> InputError:
     return InputError(
-        f"--workdir={workdir}: {LOCK_FILE} is not a lock file of vae_jax; give another --workdir"
+        f"workdir={workdir}: {LOCK_FILE} is not a lock file of vae_jax; give another workdir"
     )
 
 
@@ -234,8 +234,8 @@ def _flock(file: int, workdir: Path) -> bool:
 
 def _in_use(workdir: Path, holder: str, advice: str = "") -> InputError:
     return InputError(
-        f"--workdir={workdir}: in use by {holder.split(', started ')[0] or 'another process'}; "
-        f"wait for it, stop it or give another --workdir{advice}"
+        f"workdir={workdir}: in use by {holder.split(', started ')[0] or 'another process'}; "
+        f"wait for it, stop it or give another workdir{advice}"
     )
 
 

@@ -28,7 +28,8 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
-from vae_jax.training.step import Batch, BatchKeys, TrainSpec, draw_batch
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import Batch, BatchKeys, draw_batch
 
 ON_DEVICE = ("auto", "yes", "no")
 """Choices of where the training set is kept: yes or no for the device, auto for what fits."""
@@ -188,10 +189,10 @@ def make_input_pipeline(
         return ResidentInput(mesh.replicate(resident(spec, data), devices), max_steps)
     if spec.binarize == "static":
         raise InputError(
-            "--binarize=static: draws all images at once, for which they must be on the device; "
-            "give --binarize=dynamic or --data_on_device=yes"
+            "binarize=static: draws all images at once, for which they must be on the device; "
+            "give binarize=dynamic or data_on_device=yes"
         )
-    libraries.require("grain", f"--data_on_device={on_device}")
+    libraries.require("grain", f"data_on_device={on_device}")
     seeds = tuple(sorted({int(seed) for seed in np.atleast_1d(np.asarray(hparams.seed))}))
     return StreamedInput(spec, data, seeds, devices, max_steps)
 

@@ -28,7 +28,8 @@ from vae_jax.training import batches, divergence, input_pipeline, memory, select
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.input_pipeline import InputBlock
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Observations, Params, Row, default_float
 
@@ -112,12 +113,12 @@ def initial_state(
     mean = data.train.mean(axis=0, dtype=np.float64)
     if data.encoding == "pixels":
         mean = mean / 255
-    padded, shared = mesh.to_devices(
+    padded, (start, examples, weights) = mesh.to_devices(
         layout.devices,
         hparams,
         (jnp.asarray(mean, default_float()), _starting_examples(spec, data), given),
     )
-    state = vectorized.init(spec, padded, *shared, layout=layout)
+    state = vectorized.init(spec, padded, start, examples, data.encoding, weights, layout=layout)
     return mesh.drop_padding(state, len(hparams.seed), layout.devices)
 
 

@@ -14,7 +14,8 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, step
 from vae_jax.training.batches import Examples
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import BatchKeys, TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import BatchKeys, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Labels, Params, Pixels, Scalar, default_float
 
@@ -49,7 +50,7 @@ def layout_for(
     devices = mesh.choose_devices(num_runs, spec.batch_size, requested)
     if problem := mesh.problem_with(devices):
         raise InputError(
-            f"--run_devices={requested.run} --batch_devices={requested.batch}: {problem}; give "
+            f"run_devices={requested.run}, batch_devices={requested.batch}: {problem}; give "
             "numbers whose product fits, or leave them out"
         )
     share = -(-num_runs // devices.run)

@@ -31,7 +31,8 @@ from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import Split
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, Stored
 
@@ -219,6 +220,12 @@ class Evaluator(Protocol):
     ``prior``, ``unconditional`` (:mod:`vae_jax.evaluation.evaluators.needs`), ``labels``,
     ``factors`` and ``sklearn``. ``config.validation`` refuses an evaluator that the model does not
     allow, ``pipeline.checks`` one that the data or the installed libraries do not."""
+    fewest_examples: ClassVar[int] = 1
+    """Smallest number of examples of a split from which the numbers can be computed."""
+    fewest_classes: ClassVar[int] = 0
+    """Smallest number of classes among the training labels."""
+    figures: ClassVar[frozenset[str]] = frozenset()
+    """Figures of the best run that are drawn where this evaluator is chosen."""
     columns: ClassVar[tuple[Column, ...]]
     """Columns in the order of ``results.csv``, without those of standard errors."""
 

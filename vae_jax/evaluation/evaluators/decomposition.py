@@ -13,7 +13,7 @@ from vae_jax.evaluation.columns import NATS, NUMBER, Column
 from vae_jax.evaluation.evaluators.base import BATCH_SIZE, EvalContext, OnProgress, PerRunEvaluator
 from vae_jax.evaluation.metrics.decomposition import KLTerms, decompose, summarize
 from vae_jax.hparams import HParams
-from vae_jax.models.posteriors import Gaussian
+from vae_jax.models.posteriors import LatentDensities
 from vae_jax.models.vae import VAE
 from vae_jax.settings import setting, whole
 from vae_jax.training import batches
@@ -24,14 +24,12 @@ class SampledPosteriors(NamedTuple):
     """Posteriors of examples, with one sample from each.
 
     Attributes:
-        mean: mean of q(z|x).
-        log_var: log-variance of q(z|x).
+        q: q(z|x) of each example, a product of densities of single latents.
         deviation: z - mean for a sample z of q(z|x).
         log_prior: log p(z) of the sample, in nats.
     """
 
-    mean: Latents
-    log_var: Latents
+    q: LatentDensities
     deviation: Latents
     log_prior: Float[Array, " n"]
 
@@ -90,10 +88,10 @@ class Decomposition(PerRunEvaluator):
 
     def __call__(self, context: EvalContext, on_progress: OnProgress) -> Row:
         """Return the means of the three terms with their standard errors, in nats."""
-        sampled, indices = self._sampled(context), context.latent_indices
-        mean, log_var, deviation = (values[:, indices] for values in sampled[:3])
-        used = SampledPosteriors(mean, log_var, deviation, sampled.log_prior)
-        num, blocks = len(used.mean), []
+        sampled, num_latents = self._sampled(context), len(context.latent_indices)
+        q, deviation = sampled.q.first(num_latents), sampled.deviation[:, :num_latents]
+        used = SampledPosteriors(q, deviation, sampled.log_prior)
+        num, blocks = len(deviation), []
         for start in range(0, num, BATCH_SIZE):
             terms = _terms_from(used, jnp.int32(start), min(BATCH_SIZE, num))
             blocks.append(jax.tree.map(lambda a, left=num - start: a[:left], terms))
@@ -111,16 +109,15 @@ def _sample(
     model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> SampledPosteriors:
     q = model.encode(hparams, params, batches.as_observations(pixels), y)
-    assert isinstance(q, Gaussian)
+    assert isinstance(q, LatentDensities)
     noise = model.noise(rng.stream(hparams.seed, "decompose"), len(pixels))
     log_prior = model.prior_at(hparams, params, y).log_prob(q.sample(noise))
-    return SampledPosteriors(q.mean, q.log_var, q.deviation(noise), log_prior)
+    return SampledPosteriors(q, q.deviation(noise), log_prior)
 
 
 @functools.partial(jax.jit, static_argnames="num")
 def _terms_from(posteriors: SampledPosteriors, start: Int[Array, ""], num: int) -> KLTerms:
     """Return the terms of ``num`` samples from ``start`` on, cyclically."""
     rolled = jax.tree.map(lambda a: jnp.roll(a, -start, axis=0), posteriors)
-    latent_mask = jnp.ones(posteriors.mean.shape[1], bool)
-    q = Gaussian(rolled.mean, rolled.log_var)
-    return decompose(q, latent_mask, rolled.deviation[:num], rolled.log_prior[:num])
+    latent_mask = jnp.ones(posteriors.deviation.shape[1], bool)
+    return decompose(rolled.q, latent_mask, rolled.deviation[:num], rolled.log_prior[:num])

@@ -18,6 +18,8 @@ class Representation(PerRunEvaluator):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "unconditional", "sklearn"})
+    fewest_classes: ClassVar[int] = 2
+    figures: ClassVar[frozenset[str]] = frozenset({"embedding"})
     columns: ClassVar[tuple[Column, ...]] = tuple(
         Column(
             f"{kind}_{number}",

@@ -116,6 +116,7 @@ class Samples(PerRunEvaluator):
     num_samples: int = setting(5000, whole(10), "samples compared with test images")
 
     needs: ClassVar[frozenset[str]] = frozenset({"prior", "sklearn"})
+    fewest_examples: ClassVar[int] = LEAST_EXAMPLES
     columns: ClassVar[tuple[Column, ...]] = (
         *(_in_space(each, space) for space in ("pixels", "features") for each in _MEASURES),
         *(_in_space(each, "aggregate") for each in _MEASURES if each.name in _WITHOUT_PRIOR),

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.evaluation.elbo import mean_columns
 from vae_jax.models.latents import apply_mask
-from vae_jax.models.posteriors import Gaussian, pairwise_log_density
+from vae_jax.models.posteriors import LatentDensities
 from vae_jax.types import LatentMask
 
 BLOCK_SIZE = 256
@@ -49,7 +49,7 @@ class KLTerms(NamedTuple):
 
 
 def decompose(
-    q: Gaussian,
+    q: LatentDensities,
     latent_mask: LatentMask,
     deviation: Samples,
     log_prior: Float[Array, " samples"],
@@ -60,7 +60,7 @@ def decompose(
     Time grows with samples x examples x latents, memory with block_size^2 x latents.
 
     Args:
-        q: posteriors of the N examples, `[examples, latents]`.
+        q: posteriors of the N examples, `[examples, latents]`, without a mask of their own.
         latent_mask: the latents that the run uses; the others add exactly zero.
         deviation: z - mean of one sample from the posterior of each of the first `samples`
             examples: z itself may be too coarse to tell how likely it is under its own posterior.
@@ -71,6 +71,7 @@ def decompose(
     Example:
         One example alone has no mutual information:
 
+        >>> from vae_jax.models.posteriors import Gaussian
         >>> q, z = Gaussian(jnp.zeros((1, 1)), jnp.zeros((1, 1))), jnp.ones((1, 1))
         >>> log_prior = jnp.full(1, -0.5 * np.log(2 * np.pi) - 0.5)
         >>> terms = decompose(q, jnp.ones(1, bool), z, log_prior)
@@ -78,29 +79,37 @@ def decompose(
         [0.0, 0.0, 0.0]
     """
     num_samples = len(deviation)
-    own = Gaussian(jnp.zeros_like(deviation), q.log_var[:num_samples], latent_mask).log_prob(
-        deviation
-    )
+    first = jax.tree.map(lambda field: field[:num_samples], q)
+    each = jax.vmap(_own_log_density)(first, deviation)
+    own = jnp.sum(apply_mask(latent_mask, each), axis=-1)
     joint, marginals = _aggregate_log_densities(q, latent_mask, deviation, block_size)
     return KLTerms(own - joint, joint - marginals, marginals - log_prior)
 
 
+def _own_log_density(
+    q: LatentDensities, deviation: Float[Array, " latents"]
+) -> Float[Array, " latents"]:
+    """Return the log-density of each latent of one sample under the posterior that it is from."""
+    alone = jax.tree.map(lambda field: field[None], q)
+    return alone.pairwise_log_density(alone.mean, deviation[None])[0, 0]
+
+
 def _aggregate_log_densities(
-    q: Gaussian, latent_mask: LatentMask, deviation: Samples, block_size: int
+    q: LatentDensities, latent_mask: LatentMask, deviation: Samples, block_size: int
 ) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
     """Return log q(z) and sum_j log q(z_j) of each sample."""
     num_samples, num_examples = len(deviation), len(q.mean)
-    means, log_vars = _in_blocks(q.mean, block_size), _in_blocks(q.log_var, block_size)
+    posteriors = jax.tree.map(lambda field: _in_blocks(field, block_size), q)
     is_real = _in_blocks(jnp.ones((num_examples, 1), bool), block_size)
 
     def of_block(_: None, block: tuple[Samples, Samples]) -> tuple[None, tuple[Array, Array]]:
-        def add(sums: tuple[Array, Array], part: tuple[Array, Array, Array]) -> tuple[Any, None]:
-            new = _log_sums(*block, Gaussian(*part[:2]), part[2], latent_mask)
+        def add(sums: tuple[Array, Array], part: tuple[LatentDensities, Array]) -> tuple[Any, None]:
+            new = _log_sums(*block, *part, latent_mask)
             return jax.tree.map(jnp.logaddexp, sums, new), None
 
         each = jnp.full_like(block[1], -jnp.inf)
         empty = each[:, 0], each
-        (joint, each), _ = jax.lax.scan(add, empty, (means, log_vars, is_real))
+        (joint, each), _ = jax.lax.scan(add, empty, (posteriors, is_real))
         log_n = np.log(num_examples)
         return None, (joint - log_n, jnp.sum(apply_mask(latent_mask, each - log_n), axis=-1))
 
@@ -111,10 +120,10 @@ def _aggregate_log_densities(
 
 
 def _log_sums(
-    mean: Samples, deviation: Samples, q: Gaussian, is_real: Array, latent_mask: LatentMask
+    mean: Samples, deviation: Samples, q: LatentDensities, is_real: Array, latent_mask: LatentMask
 ) -> tuple[Float[Array, " samples"], Samples]:
     """Return the log-sum over components of their density at z, jointly and for each latent."""
-    each = apply_mask(latent_mask, pairwise_log_density(mean, deviation, q))
+    each = apply_mask(latent_mask, q.pairwise_log_density(mean, deviation))
     each = jnp.where(jnp.broadcast_to(is_real, each.shape), each, _NOWHERE)
     return jax.nn.logsumexp(jnp.sum(each, axis=-1), axis=1), jax.nn.logsumexp(each, axis=1)
 

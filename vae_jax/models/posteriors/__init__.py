@@ -6,7 +6,13 @@ distribution. A distribution is a ``NamedTuple`` of arrays with methods, so it p
 the table of its tests; the methods that it needs are in ``base``.
 """
 
-from vae_jax.models.posteriors.base import Head, Posterior, PosteriorFamily, SampleAndLogProb
+from vae_jax.models.posteriors.base import (
+    Head,
+    LatentDensities,
+    Posterior,
+    PosteriorFamily,
+    SampleAndLogProb,
+)
 from vae_jax.models.posteriors.conditional import ConditionalGaussian, init_conditional
 from vae_jax.models.posteriors.delta import Delta, Point
 from vae_jax.models.posteriors.flows import Flow
@@ -40,6 +46,7 @@ __all__ = [
     "GridCode",
     "Head",
     "InverseAutoregressive",
+    "LatentDensities",
     "Planar",
     "Point",
     "Posterior",

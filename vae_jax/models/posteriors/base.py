@@ -114,6 +114,48 @@ class Posterior(Protocol):
         ...
 
 
+@runtime_checkable
+class LatentDensities(Posterior, Protocol):
+    """Distribution q(z|x) that is a product of densities of single latents with two moments.
+
+    Its fields are arrays ``[*batch, latents]``, beside the ``latent_mask``.
+    """
+
+    @property
+    def mean(self) -> Latents:
+        """Mean of each latent."""
+        ...
+
+    @property
+    def log_var(self) -> Latents:
+        """Logarithm of the variance of each latent."""
+        ...
+
+    def restrict(self, latent_mask: LatentMask) -> "LatentDensities":
+        """Return the q that is unchanged on used coordinates and standard normal elsewhere."""
+        ...
+
+    def first(self, num_latents: int) -> "LatentDensities":
+        """Return q of the first latents alone, its marginal, without a mask."""
+        ...
+
+    def deviation(self, noise: Latents) -> Latents:
+        """Return sample(noise) - mean, exact also where it is small beside the mean."""
+        ...
+
+    def pairwise_log_density(
+        self,
+        mean: Float[Array, "samples latents"],
+        deviation: Float[Array, "samples latents"],
+    ) -> Float[Array, "samples examples latents"]:
+        """Return log q(z_j|x) of each sample z = mean + deviation for each x, in nats.
+
+        The means are subtracted first, so that exactly the deviation is left under the q that z was
+        drawn from.
+        """
+        ...
+
+
 class PosteriorFamily(ABC):
     """Family of q(z|x): a frozen dataclass that hashes by value and holds no arrays.
 
@@ -137,8 +179,8 @@ class PosteriorFamily(ABC):
     has_own_noise: ClassVar[bool] = False
     """Flag: :meth:`noise` draws something other than standard normal noise of the shape of z."""
     has_latent_densities: ClassVar[bool] = False
-    """Flag: q(z|x) is a ``Gaussian``: a product of densities of single latents, each with a mean
-    and a variance."""
+    """Flag: q(z|x) is a product of densities of single latents, each with a mean and a variance:
+    its distribution is a :class:`LatentDensities`."""
     has_coordinates: ClassVar[bool] = True
     """Flag: each latent can vary whatever the others are, so that a traversal of one, its
     dependence on the others and its match with a factor of variation have a meaning."""

@@ -151,6 +151,14 @@ class Gaussian(NamedTuple):
         """Return the distribution itself."""
         return self
 
+    def pairwise_log_density(
+        self,
+        mean: Float[Array, "samples latents"],
+        deviation: Float[Array, "samples latents"],
+    ) -> Float[Array, "samples examples latents"]:
+        """Return :func:`pairwise_log_density` of samples under these posteriors."""
+        return pairwise_log_density(mean, deviation, self)
+
 
 def pairwise_log_density(
     mean: Float[Array, "samples latents"], deviation: Float[Array, "samples latents"], q: Gaussian

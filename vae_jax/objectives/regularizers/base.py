@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from vae_jax.hparams import HParam, HParams
-from vae_jax.models.posteriors import Gaussian
+from vae_jax.models.posteriors import LatentDensities
 from vae_jax.objectives.base import PosteriorSamples
 from vae_jax.types import LatentMask, Params, PRNGKey, Scalar
 
@@ -67,16 +67,16 @@ class Regularizer(ABC):
         """
 
 
-def gaussian(samples: PosteriorSamples, latent_mask: LatentMask) -> Gaussian:
-    """Return the diagonal Gaussian posterior, standard normal on unused coordinates.
+def latent_densities(samples: PosteriorSamples, latent_mask: LatentMask) -> LatentDensities:
+    """Return the posterior by the densities of single latents, standard normal on unused ones.
 
     Raises:
-        TypeError: for any other posterior.
+        TypeError: for a posterior that has none.
     """
-    if not isinstance(samples.q, Gaussian):
+    if not isinstance(samples.q, LatentDensities):
         raise TypeError(
-            f"posterior: {type(samples.q).__name__} has no variances of a diagonal Gaussian, which "
-            "the regularizer needs; choose a diagonal Gaussian or leave the regularizer out"
+            f"posterior: {type(samples.q).__name__} has no variances of single latents, which the "
+            "regularizer needs; choose a posterior that has them, or leave the regularizer out"
         )
     return samples.q.restrict(latent_mask)
 

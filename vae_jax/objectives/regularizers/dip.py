@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.objectives.base import PosteriorSamples
-from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
+from vae_jax.objectives.regularizers.base import Context, Regularizer, latent_densities
 from vae_jax.settings import one_of, real, setting
 from vae_jax.types import Latents, Params, Scalar
 
@@ -63,7 +63,7 @@ class DIP(Regularizer):
     ) -> Scalar:
         """Return the sum of both terms, each times its strength."""
         del params
-        q = gaussian(samples, context.latent_mask)
+        q = latent_densities(samples, context.latent_mask)
         codes = covariance(q.mean)
         within = jnp.mean(jnp.exp(q.log_var), axis=0) if self.dip_of == "samples" else 0.0
         diagonal = apply_mask(context.latent_mask, jnp.diag(codes) + within - 1.0)

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models.latents import apply_mask
-from vae_jax.models.posteriors import Gaussian, pairwise_log_density
+from vae_jax.models.posteriors import LatentDensities
 from vae_jax.objectives.base import PosteriorSamples
-from vae_jax.objectives.regularizers.base import Context, Regularizer, gaussian
+from vae_jax.objectives.regularizers.base import Context, Regularizer, latent_densities
 from vae_jax.settings import one_of, real, setting
 from vae_jax.types import LatentMask, Params, Scalar
 
@@ -99,7 +99,7 @@ class TotalCorrelation(Regularizer):
     ) -> Scalar:
         """Return ``tc_weight`` times the estimate, a mean over examples and particles."""
         del params
-        q = gaussian(samples, context.latent_mask)
+        q = latent_densities(samples, context.latent_mask)
         log_weights = TC_ESTIMATORS[self.tc_estimator](samples.z.shape[1], context.num_examples)
         estimates = jax.vmap(
             lambda own: total_correlation(q, own, context.latent_mask, log_weights)
@@ -108,7 +108,7 @@ class TotalCorrelation(Regularizer):
 
 
 def total_correlation(
-    q: Gaussian,
+    q: LatentDensities,
     deviation: Float[Array, "batch latents"],
     latent_mask: LatentMask,
     log_weights: LogWeights,
@@ -121,7 +121,7 @@ def total_correlation(
         latent_mask: mask of the coordinates that the run uses.
         log_weights: log-weights of the examples' components in q(z).
     """
-    each = apply_mask(latent_mask, pairwise_log_density(q.mean, deviation, q))
+    each = apply_mask(latent_mask, q.pairwise_log_density(q.mean, deviation))
     joint = jax.nn.logsumexp(log_weights + jnp.sum(each, axis=-1), axis=1)
     marginals = jax.nn.logsumexp(log_weights[..., None] + each, axis=1)
     return joint - jnp.sum(apply_mask(latent_mask, marginals), axis=-1)

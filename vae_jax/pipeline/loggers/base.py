@@ -1,17 +1,15 @@
 """Contract of the loggers: each writes the rows of a training run somewhere.
 
-Those of the package are opened by ``_open_loggers`` in ``vae_jax/pipeline/train.py``, those that
-``--loggers`` names by :func:`opened`.
+``vae_jax.config.members.LOGGERS`` is their registry; ``vae_jax.pipeline.loggers.guarded`` opens
+those that ``--loggers`` names.
 """
 
 import abc
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from vae_jax import contract
 from vae_jax.reporting.html import Figure
 from vae_jax.types import Row
 
@@ -22,16 +20,23 @@ class StartedStudy(NamedTuple):
     """Study as a logger is told of it before the first update.
 
     Attributes:
-        workdir: folder of the study, which holds what the package writes and nothing else.
+        workdir: folder of the study, which holds what the package writes and nothing else; None of
+            a study from Python, which has none.
         flags: text of every flag that has an effect, without swept ones.
         settings: settings of each run that are arrays or swept, by the number of the run.
         resumed_from: step of the checkpoint that each run goes on from; below 0 for its seed.
+        id: identifier of the study, the same whenever it goes on; 12 hexadecimal digits.
+        name: title of the study.
+        metrics: rows up to those checkpoints, as ``metrics.jsonl`` holds them.
     """
 
-    workdir: Path
+    workdir: Path | None
     flags: Mapping[str, str]
     settings: Mapping[int, Row]
     resumed_from: Mapping[int, int]
+    id: str = ""
+    name: str = "study"
+    metrics: Sequence[Row] = ()
 
 
 class Logger(abc.ABC):
@@ -39,10 +44,17 @@ class Logger(abc.ABC):
 
     :meth:`start` is called before the first update. :meth:`log` is called once an interval, always
     before the checkpoint of the same step is written, so whatever a logger has written for a later
-    step than that of the checkpoint is surplus after a kill. :meth:`finish` is called when all
-    results are written, :meth:`close` once at the end, also after an error. In a run of several
-    processes the first alone calls them, :meth:`close` excepted. A finished run that is started
-    again starts and finishes its loggers, and logs nothing.
+    step than that of the checkpoint is surplus after a kill; :meth:`saved` says up to where nothing
+    is. :meth:`finish` is called when all results are written, :meth:`close` once at the end, also
+    after an error. In a run of several processes the first alone calls them, :meth:`close`
+    excepted. A finished run that is started again starts and finishes its loggers, and logs
+    nothing.
+
+    A logger that fails costs a note, never the training: it is left out from there. That does not
+    hold of those that write into the workdir, whose disk all depends on.
+
+    Attributes:
+        needs: modules of optional libraries that it imports.
 
     Example:
         A logger needs only :meth:`log`:
@@ -55,6 +67,8 @@ class Logger(abc.ABC):
         [5]
     """
 
+    needs: ClassVar[tuple[str, ...]] = ()
+
     def start(self, study: StartedStudy) -> None:  # noqa: B027  most loggers need no start
         """Prepare for the rows of a study; nothing by default."""
 
@@ -66,6 +80,16 @@ class Logger(abc.ABC):
             rows: one per run of the study or of a part of it, with ``step``, ``run``, ``seconds``
                 and terms in nats per example (``train_elbo``, ``valid_kl``, ...). A term may be
                 absent, None or not finite.
+        """
+
+    def saved(self, runs: Sequence[int], step: int) -> None:  # noqa: B027  few loggers hold back
+        """Take note that a checkpoint holds runs as they were at a step; nothing by default.
+
+        No row of these runs up to this step will be logged again.
+
+        Args:
+            runs: numbers of the runs.
+            step: step of the checkpoint.
         """
 
     def finish(  # noqa: B027  most loggers write rows alone
@@ -92,21 +116,3 @@ class Logger(abc.ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def opened(names: Sequence[str]) -> Iterator[list[Logger]]:
-    """Make the loggers that ``--loggers`` names, and close them after the block.
-
-    Args:
-        names: ``MODULE:CLASS`` of each, a subclass of :class:`Logger` that is made without
-            arguments.
-
-    Raises:
-        InputError: one cannot be imported, or lacks something.
-    """
-    classes = [
-        contract.outside_class(f"--loggers={name}", name, Logger, is_spec=False) for name in names
-    ]
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(each()) for each in classes]

@@ -96,7 +96,7 @@ def read(path: Path) -> list[Row]:
         rows.pop()
     if None in rows:
         raise InputError(
-            f"--workdir={path.parent}: line {rows.index(None) + 1} of {path.name} is damaged; "
+            f"workdir={path.parent}: line {rows.index(None) + 1} of {path.name} is damaged; "
             "delete that line, or the whole folder to start anew"
         )
     return [row for row in rows if row is not None]

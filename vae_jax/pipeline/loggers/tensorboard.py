@@ -3,11 +3,11 @@
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_jax.pipeline.loggers.base import Logger
+from vae_jax.pipeline.loggers.base import Logger, StartedStudy
 from vae_jax.pipeline.loggers.terms import is_number
 from vae_jax.pipeline.workdir import TENSORBOARD
 from vae_jax.runtime import files
@@ -21,25 +21,27 @@ class TensorBoardLogger(Logger):
 
     The term ``valid_elbo`` is the curve ``elbo/valid``; a term that is None or not finite is left
     out. A run that logs first purges what an earlier process wrote for steps after the one that it
-    resumes from, so that no curve doubles back; the curves of runs that do not log stay. Needs
-    tensorboardX.
-
-    Args:
-        workdir: folder in which the folder ``tensorboard`` lies.
-        resumed_from: step of each run's checkpoint; a run that is absent starts anew, as with -1.
+    resumes from, so that no curve doubles back; the curves of runs that do not log stay. It is
+    always there where tensorboardX is installed; ``--loggers=tensorboard`` asks for that.
 
     Example:
         >>> import tempfile
+        >>> from vae_jax.pipeline.loggers.base import StartedStudy
         >>> workdir = Path(tempfile.mkdtemp())
-        >>> with TensorBoardLogger(workdir) as logger:
+        >>> with TensorBoardLogger() as logger:
+        ...     logger.start(StartedStudy(workdir, {}, {0: {}}, {0: -1}))
         ...     logger.log([{"step": 5, "run": 0, "seconds": 0.1, "train_elbo": -3.5}])
         >>> [path.name for path in (workdir / "tensorboard").iterdir()]
         ['run_0']
     """
 
-    def __init__(self, workdir: Path, resumed_from: Mapping[int, int] | None = None):
-        self._folder = workdir / TENSORBOARD
-        self._resumed_from = resumed_from or {}
+    needs = ("tensorboardX",)
+
+    def start(self, study: StartedStudy) -> None:
+        """Take the folder of the events, below the workdir, which must be there."""
+        assert study.workdir is not None
+        self._folder = study.workdir / TENSORBOARD
+        self._resumed_from = study.resumed_from
         self._files: dict[int, Path] = {}
 
     def log(self, rows: Sequence[Row]) -> None:

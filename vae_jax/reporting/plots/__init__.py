@@ -14,6 +14,7 @@ from vae_jax.reporting.plots.embedding import embedding
 from vae_jax.reporting.plots.heat import heat_maps
 from vae_jax.reporting.plots.images import (
     grid_of_images,
+    image_rows,
     interpolations,
     manifold,
     reconstructions,
@@ -24,10 +25,10 @@ from vae_jax.reporting.plots.images import (
 )
 from vae_jax.reporting.plots.latents import kl_per_latent
 from vae_jax.reporting.plots.rate_distortion import rate_distortion
-from vae_jax.reporting.plots.terms import Term
 from vae_jax.reporting.plots.training import training_curves
 from vae_jax.reporting.plots.vectors import vector_reconstructions
 from vae_jax.reporting.plots.views import View
+from vae_jax.reporting.terms import Term
 
 __all__ = [
     "Bound",
@@ -38,6 +39,7 @@ __all__ = [
     "embedding",
     "grid_of_images",
     "heat_maps",
+    "image_rows",
     "interpolations",
     "kl_per_latent",
     "manifold",

@@ -13,8 +13,8 @@ from matplotlib.ticker import NullLocator
 from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import style
 from vae_jax.reporting.plots.style import Figure
-from vae_jax.reporting.plots.terms import TERMS, Term
 from vae_jax.reporting.table import Cells
+from vae_jax.reporting.terms import TERMS, Term
 from vae_jax.types import Row
 
 _WIDE = 8  # ratio of largest to smallest value from which an axis is logarithmic

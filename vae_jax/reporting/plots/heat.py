@@ -7,17 +7,16 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.patches import Patch, Rectangle
 
 from vae_jax.evaluation import columns
-from vae_jax.reporting import format, table
+from vae_jax.reporting import colors, format, table
 from vae_jax.reporting.plots import style
-from vae_jax.reporting.plots.style import Figure, evenly
-from vae_jax.reporting.plots.terms import TERMS, Term
+from vae_jax.reporting.plots.style import Figure
 from vae_jax.reporting.table import Cells
+from vae_jax.reporting.terms import TERMS, Term
 from vae_jax.types import Row
 
 _CELL = (0.56, 0.44)  # inches of a cell
@@ -66,16 +65,16 @@ def _panels(num_across: int, num_down: int, count: int) -> tuple[Figure, list[Ax
 
 
 def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
-    scale = Normalize(*color_limits(cells.mean))
-    colors = matplotlib.colormaps[term.colors]
+    scale = Normalize(*colors.limits(cells.mean))
+    color_map = matplotlib.colormaps[term.colors]
     are_written = max(cells.mean.shape) <= _MOST_WRITTEN
     edges: dict[str, Any] = {"edgecolors": "white", "linewidth": 1.5} if are_written else {}
-    panel.pcolormesh(np.ma.masked_invalid(cells.mean), cmap=colors, norm=scale, **edges)
+    panel.pcolormesh(np.ma.masked_invalid(cells.mean), cmap=color_map, norm=scale, **edges)
     panel.invert_yaxis()
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
     down, across = cells.values
-    right, below = (evenly(len(values), _MOST_WRITTEN) for values in (across, down))
+    right, below = (table.evenly(len(values), _MOST_WRITTEN) for values in (across, down))
     panel.set_xticks(np.array(right) + 0.5, [format.tick(across[i]) for i in right])
     panel.set_yticks(np.array(below) + 0.5, [format.tick(down[i]) for i in below])
     if not are_written:
@@ -85,36 +84,10 @@ def _draw_cells(panel: Axes, term: Term, cells: Cells) -> None:
     digits = format.decimals(cells.mean)
     for i, j in np.ndindex(cells.mean.shape):
         if np.isfinite(cells.mean[i, j]):
-            ink = _ink_on(colors, float(scale(cells.mean[i, j])))
+            ink = colors.ink_on(color_map(float(scale(cells.mean[i, j]))))
             _write(panel, cells, (i, j), digits, ink)
         elif cells.num_diverged[i, j]:
             _cross_out(panel, i, j)
-
-
-def color_limits(numbers: Float[np.ndarray, "..."]) -> tuple[float, float]:
-    """Return the range of colours, which a few outlying cells do not stretch.
-
-    It ends at the data or at Tukey's fences, 1.5 times the interquartile range beyond the
-    quartiles, whichever is nearer; values beyond take the colour of the end.
-
-    Example:
-        >>> color_limits(np.array([1.0, 2.0, 3.0, np.nan]))
-        (1.0, 3.0)
-    """
-    known = numbers[np.isfinite(numbers)]
-    if known.size == 0:
-        return 0.0, 1.0
-    first, third = np.percentile(known, (25, 75))
-    reach = 1.5 * (third - first) or np.inf
-    low, high = max(known.min(), first - reach), min(known.max(), third + reach)
-    return (float(low), float(high)) if low < high else (float(low) - 0.5, float(high) + 0.5)
-
-
-def _ink_on(colors: Colormap, share: float) -> str:
-    """Return the text colour with the greater contrast to a colour of the map (WCAG 2)."""
-    linear = ((np.array(colors(share)[:3]) + 0.055) / 1.055) ** 2.4
-    luminance = np.dot(linear, (0.2126, 0.7152, 0.0722))
-    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
 def _write(panel: Axes, cells: Cells, index: tuple[int, int], digits: int, ink: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
-from vae_jax.reporting import format
+from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import mosaic, style
 from vae_jax.reporting.plots.style import Figure, Grid, Images
 
@@ -92,11 +92,7 @@ def traversals(
       moved: meaning of the values, the label of the axis.
     """
     figure, axes = mosaic.figure(images)
-    labels = [
-        format.latent(i) + ("" if kl is None else f", KL {format.nats(float(kl[i]))}")
-        for i in latents.tolist()
-    ]
-    mosaic.label_rows(axes, labels)
+    mosaic.label_rows(axes, [format.latent_with_kl(i, kl) for i in latents.tolist()])
     mosaic.label_columns(axes, [format.rounded(float(value)) for value in values])
     axes.set_xlabel(moved)
     axes.set_title("One latent moved at a time")
@@ -134,13 +130,19 @@ def interpolations(
 
 
 @matplotlib.rc_context(style.STYLE)
-def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> Figure:
-    """Draw samples of a conditional model, a row for each class under its name."""
+def image_rows(path: Path | None, images: Grid, names: Sequence[str], title: str) -> Figure:
+    """Draw rows of images, each beside its name."""
     figure, axes = mosaic.figure(images)
     mosaic.label_rows(axes, names)
-    axes.set_title("Samples of each class, shown as means of the likelihood")
+    axes.set_title(title)
     style.save(figure, path)
     return figure
+
+
+def samples_by_class(path: Path | None, images: Grid, names: Sequence[str]) -> Figure:
+    """Draw samples of a conditional model, a row for each class beside its name."""
+    title = "Samples of each class, shown as means of the likelihood"
+    return image_rows(path, images, names, title)
 
 
 def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], list[int]]:
@@ -156,9 +158,9 @@ def shown_cells(shape: tuple[int, ...], cell_bytes: int) -> tuple[list[int], lis
     """
     most = max(4, _MOST_BYTES // max(cell_bytes, 1))
     if shape[1] == 1:
-        return style.evenly(shape[0], min(_MOST_ALONE, most)), [0]
+        return table.evenly(shape[0], min(_MOST_ALONE, most)), [0]
     each = min(_MOST_EACH_WAY, int(most**0.5))
-    return style.evenly(shape[0], each), style.evenly(shape[1], each)
+    return table.evenly(shape[0], each), table.evenly(shape[1], each)
 
 
 @matplotlib.rc_context(style.STYLE)

@@ -14,8 +14,8 @@ from vae_jax.evaluation import columns
 from vae_jax.reporting import format, table
 from vae_jax.reporting.plots import style
 from vae_jax.reporting.plots.style import Figure
-from vae_jax.reporting.plots.terms import DISTORTION, RATE
 from vae_jax.reporting.table import Cells
+from vae_jax.reporting.terms import DISTORTION, RATE
 from vae_jax.types import Row
 
 _LABEL_SHARE = 0.13  # share of an axis that a label takes

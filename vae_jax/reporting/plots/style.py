@@ -50,16 +50,6 @@ DPIS = (130, 100, 75, 50)  # the first at which the file is small enough
 MAX_BYTES = 400_000
 
 
-def evenly(count: int, most: int) -> list[int]:
-    """Return at most so many indices below `count`, evenly spaced, both ends among them.
-
-    Example:
-        >>> evenly(3, 5), evenly(9, 3)
-        ([0, 1, 2], [0, 4, 8])
-    """
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
-
-
 class Figure(matplotlib.figure.Figure):
     """Figure of matplotlib that a notebook shows as it is written, without ``pyplot``."""
 
