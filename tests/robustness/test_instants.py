@@ -141,3 +141,33 @@ def test_unexpected_errors_keep_their_traceback_and_name_the_checkpoints(fresh, 
         with pytest.raises(ZeroDivisionError) as caught:
             fresh.start()
     assert "step 12 in 000" in caught.value.__notes__[0]
+
+
+CHOOSING = ["--keep=best", "--patience=2", "--learning_rate=0.5", "--num_steps=40"]
+
+
+@pytest.fixture(scope="module")
+def chosen(straight, tmp_path_factory) -> Path:
+    """Return a finished study that kept its best weights and stopped early."""
+    study = Study(straight, tmp_path_factory.mktemp("chosen") / "run", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+        assert cli.main([*study.argv, *CHOOSING]) == 0
+    return study.workdir
+
+
+@pytest.mark.parametrize("fatal", [25, 45])
+def test_a_study_that_dies_at_any_instant_chooses_on_valid_as_the_straight_one(
+    fresh, chosen, fatal
+):
+    fresh.expected = chosen
+    with pytest.MonkeyPatch.context() as patch:
+        Instants(patch, fatal, is_after=True)
+        with pytest.raises(KilledError):
+            fresh.start(*CHOOSING)
+    status, _, err = fresh.start(*CHOOSING)
+    assert (status, err) == (0, "")
+    fresh.assert_whole()
+    rows = (chosen / "results.csv").read_text().splitlines()
+    assert rows[0].endswith("best_step,stopped")
+    assert any(not row.endswith(",") for row in rows[1:])

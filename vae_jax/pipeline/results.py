@@ -178,7 +178,7 @@ def _ends(config: Config, rows: Sequence[Row]) -> str:
     which = f"{len(ended)} of {len(rows)} runs, {', '.join(named)}" if rows[1:] else named[0]
     return (
         f"Stopped early, of --num_steps={config.num_steps}: {which}, because the ELBO on valid had "
-        "not risen for --patience evaluations."
+        f"not risen for {config.patience or 'so many'} evaluations (--patience)."
     )
 
 
