@@ -104,7 +104,7 @@ def test_a_formula_has_a_line_of_code_beside_it(path):
     with_formulas = [c.source for c in _cells(path, "markdown") if "$$" in c.source]
     assert with_formulas
     for text in with_formulas:
-        assert re.search(r"`[\w.]+` in `vae_jax/[\w/]+\.py`|the cell below", text), text
+        assert re.search(r"`[\w.]+` in\s+`vae_jax/[\w/]+\.py`|[Tt]he cell below", text), text
 
 
 @each_notebook
