@@ -33,6 +33,7 @@ ROOT = {"types", "rng", "settings", "hparams", "contract", "api", "cli", "__main
 
 PURE = (
     *("types", "rng", "settings", "hparams", "models", "objectives", "training.step"),
+    "training.spec",
     *("training.vectorized", "training.batches", "training.optimizers", "evaluation.elbo"),
     *("evaluation.metrics.evidence", "evaluation.metrics.hmc", "evaluation.metrics.ais"),
     *("evaluation.metrics.gaps", "evaluation.metrics.decomposition"),

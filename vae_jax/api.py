@@ -3,7 +3,9 @@
 
 The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
 leading axis of runs, and all runs train as one program. ``fit``, ``ablate`` and
-``load_run`` return a :class:`vae_jax.Study`.
+``load_run`` return a :class:`vae_jax.Study`. What takes long shows a bar in a terminal or a
+notebook; ``load`` and ``score`` are those of :mod:`vae_jax.data` and
+:mod:`vae_jax.evaluation.scoring`, with it.
 """
 
 import warnings
@@ -13,18 +15,22 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax import data as data_sets
 from vae_jax.data import Dataset
-from vae_jax.evaluation.scoring import score
+from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
-from vae_jax.pipeline import origin, study
+from vae_jax.pipeline import loggers, origin, study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
-__all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"]
+__all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"]
+
+load = loggers.shown()(data_sets.load)
+score = loggers.shown()(scoring.score)
 
 
 def fit(

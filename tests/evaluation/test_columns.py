@@ -22,7 +22,7 @@ from vae_jax.models.likelihoods import CategoricalLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
 from vae_jax.pipeline import draw, results
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 UNITS = {
     *(columns.NATS, columns.BITS, columns.NUMBER),

@@ -39,7 +39,8 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches
 from vae_jax.training import step as training_step
 from vae_jax.training.optimizers import AdamW
-from vae_jax.training.step import Batch, TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import Batch, TrainState
 
 DATA = tiny_data()
 X = batches.as_observations(jnp.asarray(DATA.train[:8]))

@@ -33,7 +33,7 @@ from vae_jax.models.priors import (
 )
 from vae_jax.models.priors.mixture import component_log_probs
 from vae_jax.models.vae import VAE
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.types import default_float
 
 MEMBERS = [

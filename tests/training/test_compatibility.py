@@ -18,7 +18,7 @@ from vae_jax.pipeline import checks
 from vae_jax.pipeline.study import begin
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import compatibility
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 REALS = RNG.normal(size=(12, 4)).astype(np.float32)
 RECORD = Provenance("x", "x", "x", "x")

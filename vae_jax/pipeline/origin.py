@@ -27,7 +27,8 @@ from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.runtime import files, mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint, memory
-from vae_jax.training.step import TrainSpec, named
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import named
 from vae_jax.types import Params
 
 _MOST_NAMED = 5  # parameters that a sentence names

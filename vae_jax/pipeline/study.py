@@ -20,7 +20,7 @@ from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
-from vae_jax.pipeline import fitting, notebook, results, save
+from vae_jax.pipeline import fitting, loggers, notebook, results, save
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.study_part import StudyPart, looks_every, settings_of
 from vae_jax.pipeline.study_plots import StudyPlots
@@ -28,8 +28,10 @@ from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.reporting import table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase
 from vae_jax.training import compatibility, memory, vectorized
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 
@@ -315,21 +317,29 @@ class Study:
             read_data=lambda: data,
         )
 
-    def evaluate(self, data: Dataset, *, num_particles: int = 100) -> "Study":
+    def evaluate(
+        self, data: Dataset, *, num_particles: int = 100, on_progress: OnPhase | None = None
+    ) -> "Study":
         """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
 
         Args:
             data: data that the study was trained on.
             num_particles: K of the importance-weighted bound behind ``test_nll``.
+            on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as runs are
+                done; None for a bar in a terminal or notebook, and nothing elsewhere.
         """
         fitting.check_numbers(num_particles=num_particles)
         measured: dict[int, Row] = {}
-        for part in self.parts:
-            compatibility.check_data(part.spec, data, is_trained=True)
-            layout = memory.layout_for(part.spec, part.hparams)
-            runs = Runs(part.spec, part.hparams, part.state, data, layout)
-            rows = ImportanceWeightedNLL(num_particles).rows(runs, lambda num_runs: None)
-            measured |= dict(zip(part.runs, rows, strict=True))
+        with loggers.shown(on_progress), phase("evaluating", len(self), "runs") as advance:
+            for part in self.parts:
+                compatibility.check_data(part.spec, data, is_trained=True)
+                layout = memory.layout_for(part.spec, part.hparams)
+                runs = Runs(part.spec, part.hparams, part.state, data, layout)
+                before = len(measured)
+                rows = ImportanceWeightedNLL(num_particles).rows(
+                    runs, lambda num_runs, before=before: advance(before + num_runs)
+                )
+                measured |= dict(zip(part.runs, rows, strict=True))
         return dataclasses.replace(
             self,
             table=[row | measured[row["run"]] for row in self.table],

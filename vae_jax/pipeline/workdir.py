@@ -1,7 +1,8 @@
 """The workdir of a run: names of its files, the flags that describe it, errors of its disk.
 
-A workdir belongs to this project alone. A folder that holds other files is not taken, and of one
-that was taken nothing is deleted or replaced but what was written here (:func:`refuse_foreign`).
+A workdir belongs to this project alone. A folder that holds other files is refused, at its first
+start and at every later one, and nothing is deleted or replaced but what was written here
+(:func:`refuse_foreign`).
 """
 
 import contextlib
@@ -55,37 +56,47 @@ _NOT_COMPARED = ("--workdir=", *(f"--{name}=" for name in _ONE_OFF))
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def refuse_foreign(workdir: Path) -> list[str]:
-    """Refuse a folder that is no workdir and not empty; return the names that are not ours in one.
+def refuse_foreign(workdir: Path) -> None:
+    """Refuse a folder that holds anything that is not a run's own.
 
-    What makes a folder a workdir is a file that only this project writes: a plan, the record of a
-    group, or flags. Hidden files count as nobody's.
+    In a workdir these are the names that a run does not leave in it. What makes a folder a workdir
+    is a file that only this project writes: a plan, the record of a group, or flags; in any other
+    folder all files are foreign, whatever they are called. Hidden files count as nobody's, and so
+    does what file systems and file managers leave in any folder. What lies within a run's own
+    folders, as a further picture among the figures, is no reason to stop it, and stays.
 
     Args:
         workdir: folder that may not exist.
 
     Raises:
-        InputError: the folder belongs to others, or something in it is a link, a pipe or a device.
+        InputError: the folder holds what belongs to others, or a link, a pipe or a device.
     """
     try:
         names = sorted(entry.name for entry in os.scandir(workdir))
     except OSError:  # none, or one that cannot be read, which is reported when it is written
-        return []
-    if not _is_ours(workdir):
-        present = [name for name in names if not name.startswith(".") and name not in _OF_DISKS]
-        present = [name for name in present if name not in CONTENTS or _holds_files(workdir / name)]
-        if present:
-            raise InputError(
-                f"workdir={workdir}: is no folder of vae_jax and holds {_listed(present)}; give "
-                "a new or an empty folder"
-            )
+        return
+    is_ours = _is_ours(workdir)
+    present = [name for name in names if not name.startswith(".") and name not in _OF_DISKS]
+    foreign = [
+        name
+        for name in present
+        if name not in CONTENTS or (not is_ours and _holds_files(workdir / name))
+    ]
+    if foreign and is_ours:
+        raise InputError(
+            f"workdir={workdir}: holds {_listed(foreign)} beside the files of its runs, to which "
+            "it belongs alone; move that elsewhere and start the same command again"
+        )
+    if foreign:
+        raise InputError(
+            f"workdir={workdir}: is no folder of vae_jax and holds {_listed(foreign)}; give a new "
+            "or an empty folder"
+        )
     for path in _own_paths(workdir, names):
         raise InputError(
             f"workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
             "folder; put a copy of what it leads to there (cp -rL), or give another workdir"
         )
-    ours = (*CONTENTS, *_OF_DISKS)
-    return [name for name in names if not name.startswith(".") and name not in ours]
 
 
 def _listed(names: list[str]) -> str:

@@ -28,7 +28,8 @@ from vae_jax.training import batches, divergence, input_pipeline, memory, select
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.input_pipeline import InputBlock
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Observations, Params, Row, default_float
 

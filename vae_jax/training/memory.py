@@ -14,7 +14,8 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, step
 from vae_jax.training.batches import Examples
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import BatchKeys, TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import BatchKeys, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Labels, Params, Pixels, Scalar, default_float
 

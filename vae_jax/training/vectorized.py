@@ -22,7 +22,8 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import selection, step
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.selection import ValidRecord
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.types import Observations, Params
 
 T = TypeVar("T")
