@@ -22,6 +22,7 @@ from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid, over_runs
 
 WHOLE = {"kl_warmup_steps", "capacity_steps", "latent_size", "top_latent_size", "warmup_steps"}
+WHOLE |= {"patience"}
 
 
 @dataclass(frozen=True)

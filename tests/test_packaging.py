@@ -106,3 +106,16 @@ def test_without_any_shipped_flagfile_the_message_says_where_it_looked(tmp_path,
     monkeypatch.setattr(command_line.importlib.metadata, "files", lambda name: None)
     with pytest.raises(InputError, match=r"no such file here or in .*none; give the path of one$"):
         command_line.parse(["--flagfile=no.flags"])
+
+
+def test_a_package_holds_what_is_not_python_too():
+    tools = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]
+    held = {
+        file
+        for package, patterns in tools["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    files = (file for file in (ROOT / "vae_jax").rglob("*") if file.is_file())
+    others = {file for file in files if file.suffix not in (".py", ".pyc")}
+    assert others == held

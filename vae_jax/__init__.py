@@ -17,8 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.api import Study, TrainedRun, ablate, fit, load_run, score, show_images
-    from vae_jax.data import Dataset, load
+    from vae_jax.api import Study, TrainedRun, ablate, fit, load, load_run, score, show_images
+    from vae_jax.data import Dataset
     from vae_jax.hparams import HParams
     from vae_jax.models.networks import MLP, Conv, ResNet
     from vae_jax.models.vae import VAE, TrainedVAE
@@ -58,8 +58,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "vae_jax.api": ("Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"),
-    "vae_jax.data": ("Dataset", "load"),
+    "vae_jax.api": (
+        *("Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"),
+    ),
+    "vae_jax.data": ("Dataset",),
     "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),
     "vae_jax.models.vae": ("VAE", "TrainedVAE"),

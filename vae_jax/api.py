@@ -3,28 +3,35 @@
 
 The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
 leading axis of runs, and all runs train as one program. ``fit``, ``ablate`` and
-``load_run`` return a :class:`vae_jax.Study`.
+``load_run`` return a :class:`vae_jax.Study`. What takes long shows a bar in a terminal or a
+notebook; ``load`` and ``score`` are those of :mod:`vae_jax.data` and
+:mod:`vae_jax.evaluation.scoring`, with it.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vae_jax import data as data_sets
 from vae_jax.data import Dataset
-from vae_jax.evaluation.scoring import score
+from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
-from vae_jax.pipeline import origin, study
+from vae_jax.pipeline import loggers, origin, study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
+from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.training.spec import TrainSpec
 
-__all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"]
+__all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"]
+
+load = loggers.shown()(data_sets.load)
+score = loggers.shown()(scoring.score)
 
 
 def fit(
@@ -37,6 +44,7 @@ def fit(
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
+    loggers: Sequence[str | Logger] = (),
 ) -> Study:
     """Train all runs of a study, from their seeds or from the weights of another run.
 
@@ -52,6 +60,8 @@ def fit(
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar in a terminal or
             notebook, and nothing elsewhere.
+        loggers: names as those of ``--loggers``, such as ``"wandb"``, or loggers; they get the rows
+            of each interval and those of the table.
 
     Returns:
         The study, not yet scored on test. ``study.fit(data, num_steps)`` goes on,
@@ -76,6 +86,7 @@ def fit(
         eval_every=eval_every,
         max_parallel_runs=max_parallel_runs,
         on_progress=on_progress,
+        loggers=loggers,
     )
 
 
@@ -90,6 +101,7 @@ def ablate(
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
+    loggers: Sequence[str | Logger] = (),
 ) -> Study:
     """Train all runs of a grid as one program and score them on the test split.
 
@@ -104,6 +116,8 @@ def ablate(
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar in a terminal or
             notebook, and nothing elsewhere.
+        loggers: names as those of ``--loggers``, such as ``"wandb"``, or loggers; they get the rows
+            of each interval and those of the table.
 
     Returns:
         The study, whose table has a row per run in the order of the grid.
@@ -122,17 +136,16 @@ def ablate(
         >>> study[1].sample(jax.random.key(0), 3).shape
         (3, 8, 8, 1)
     """
-    trained = fit(
-        spec,
-        grid,
+    return study.train_and_score(
+        study.begin(spec, grid, data, *_start(spec, grid, init_from)),
         data,
         num_steps,
-        init_from=init_from,
+        num_particles=num_particles,
         eval_every=eval_every,
         max_parallel_runs=max_parallel_runs,
         on_progress=on_progress,
+        loggers=loggers,
     )
-    return trained.evaluate(data, num_particles=num_particles)
 
 
 def _start(

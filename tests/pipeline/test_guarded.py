@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+import vae_jax
 from tests.pipeline.small import SHORT, read_metrics, without_seconds
 from vae_jax.config.command_line import parse
 from vae_jax.config.members import LOGGERS
@@ -68,7 +69,7 @@ def test_a_failure_anywhere_is_one_line_and_the_logger_is_only_closed_then(
 ):
     failing(at)
     monkeypatch.setattr(Failing, "error", error)
-    with GuardedLogger("my:Failing", Failing) as logger:
+    with GuardedLogger("--loggers=my:Failing", Failing) as logger:
         logger.start(StartedStudy(None, {}, {}, {}))
         logger.log([])
         logger.saved([0], 4)
@@ -89,7 +90,7 @@ def test_a_failure_anywhere_is_one_line_and_the_logger_is_only_closed_then(
 def test_signals_are_no_failures(failing, monkeypatch, error):
     failing("log")
     monkeypatch.setattr(Failing, "error", error())
-    with pytest.raises(error), GuardedLogger("my:Failing", Failing) as logger:
+    with pytest.raises(error), GuardedLogger("--loggers=my:Failing", Failing) as logger:
         logger.log([])
 
 
@@ -116,7 +117,7 @@ def test_a_logger_without_its_library_is_refused_before_anything_is_done(
 ):
     monkeypatch.setattr(libraries, "is_installed", lambda module: False)
     status, _, err = start(*SHORT, f"--loggers={name}")
-    package = "tensorboardX" if name == "tensorboard" else f"'vae_jax[{name}]'"
+    package = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny"}.get(name, name)
     assert status == 2
     assert err.startswith(f"run.py: --loggers={name}: needs the package ")
     assert err.endswith(f"run `pip install {package}`, or leave {name} out\n")
@@ -124,7 +125,7 @@ def test_a_logger_without_its_library_is_refused_before_anything_is_done(
 
 
 def test_tensorboard_is_not_written_twice_where_it_is_named():
-    with loggers.opened(["tensorboard"]) as opened:
+    with loggers.opened(["tensorboard"], but=loggers.ALWAYS) as opened:
         assert opened == []
     with pytest.raises(InputError, match=r"^--loggers=tensorbord: must be .* tensorboard, wandb"):
         parse(["--loggers=tensorbord"])
@@ -267,6 +268,56 @@ def test_a_study_of_more_runs_than_may_be_open_is_sent_at_the_end_one_after_the_
         tracker.finish({"runs": [{"run": run, "step": 8} for run in range(5)]}, [])
     assert [steps(store, run) for run in range(5)] == [[4, 8]] * 5
     assert [store["abc"][run]["ends"] for run in range(5)] == [["finished"]] * 5
+
+
+@pytest.fixture(scope="module")
+def from_python():
+    """Return a specification, a grid of two runs, and the data."""
+    data = vae_jax.load("digits")
+    model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
+    return (
+        vae_jax.TrainSpec(model, batch_size=8),
+        vae_jax.grid(beta=[1.0, 4.0], latent_size=2),
+        data,
+    )
+
+
+def test_a_study_from_python_is_tracked_and_goes_on_also_as_a_workdir(store, from_python, tmp_path):
+    spec, grid, data = from_python
+    study = vae_jax.ablate(
+        spec, grid, data, 2, eval_every=1, loggers=[Memory(), f"{__name__}:Failing"]
+    )
+    runs = store[study.id]
+    for run, row in enumerate(study.table):
+        own = [each for each in study.metrics if each["run"] == run]
+        assert [each["train_elbo"] for each in runs[run]["rows"]] == [r["train_elbo"] for r in own]
+        assert runs[run]["row"]["test_elbo"] == row["test_elbo"]
+        assert runs[run]["config"]["beta"] == (1.0, 4.0)[run]
+        assert runs[run]["config"]["batch_size"] == 8
+    loaded = vae_jax.load_run(study.save(tmp_path / "study"))
+    assert loaded.id == study.id
+    again = loaded.fit(data, 3, eval_every=1, loggers=[f"{__name__}:Memory"])
+    assert (again.id, len(store)) == (study.id, 1)
+    assert [each["step"] for each in runs[1]["rows"]] == [1, 2, 3]
+    assert runs[1]["ends"] == ["finished", "finished"]
+    assert "test_elbo" not in runs[1]["row"]
+    assert vae_jax.fit(spec, grid, data, 1).id == ""
+
+
+def test_loggers_from_python_fail_with_a_note_and_are_refused_like_flags(
+    failing, from_python, capsys
+):
+    failing("log")
+    study = vae_jax.fit(*from_python, 1, loggers=[Failing()])
+    assert len(study.metrics) == 2
+    assert "NOTE: loggers=Failing is left out from here" in capsys.readouterr().out
+    for given, words in (
+        (["tensorboard"], r"^loggers=tensorboard: writes into a workdir, .* run\.py$"),
+        (["wandbx"], r"^loggers=wandbx: must be one of tensorboard, wandb, mlflow, MODULE:CLASS"),
+        ([f"{__name__}:Failin"], r"^loggers=.*: the module .* has no Failin; did you mean"),
+    ):
+        with pytest.raises(InputError, match=words):
+            vae_jax.fit(*from_python, 1, loggers=given)
 
 
 class Stopping(Memory):

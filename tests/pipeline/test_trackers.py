@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import vae_jax
 from tests.pipeline.small import SHORT, read_csv, read_metrics, save_images
 from tests.robustness.processes import ENVIRONMENT
 from vae_jax import cli
 from vae_jax.pipeline import draw
 from vae_jax.reporting.html import Figure
 
-pytest.importorskip("wandb", reason="the extra wandb is not installed")
+wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 pytest.importorskip("alembic", reason="the extra mlflow is not installed")
 
@@ -49,6 +50,13 @@ def log_and_die(self, rows):
 JSONLinesLogger.log = log_and_die
 cli.main(sys.argv[1:])
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    """End wandb's process, which a program that has imported wandb itself must do itself."""
+    yield
+    wandb.teardown()
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -177,8 +185,6 @@ def one_figure(config, *_):
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory):
     """Return the folder of a study of 4 runs, 2 of which diverge, that was killed and went on."""
-    import wandb
-
     folder, before = tmp_path_factory.mktemp("tracked"), wandb_processes()
     save_images(folder)
     killed = subprocess.run(
@@ -294,6 +300,22 @@ def test_a_finished_study_started_again_sends_nothing(resumed, monkeypatch):
     before = sorted(resumed.glob("wandb/offline-*")), mlflow_runs(resumed)
     assert cli.main(FLAGS) == 0
     assert (sorted(resumed.glob("wandb/offline-*")), mlflow_runs(resumed)) == before
+
+
+def test_a_study_from_python_goes_on_in_its_tracked_runs_within_the_same_second(
+    tmp_path, monkeypatch
+):
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    data = vae_jax.load("digits")
+    model = vae_jax.VAE(data.event_shape, max_latents=2, network=vae_jax.MLP((8,)))
+    spec, hparams = vae_jax.TrainSpec(model, batch_size=8), vae_jax.HParams.of(latent_size=2)
+    study = vae_jax.fit(spec, hparams, data, 1, eval_every=1, loggers=["wandb", "mlflow"])
+    study.fit(data, 2, eval_every=1, loggers=["wandb", "mlflow"])
+    wandb.teardown()
+    assert wandb_steps(tmp_path) == {0: [1, 2]}
+    assert [*mlflow_runs(tmp_path)[0]["rows"]] == [1, 2]
 
 
 def test_nothing_is_written_into_the_workdir(resumed):

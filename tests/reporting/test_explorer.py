@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-import vae_jax
 from tests.reporting import explored
 from vae_jax import MLP, Conv, ResNet
 from vae_jax.models.priors import VampPrior
 from vae_jax.reporting.explorer import contents, distributions, layers, packing
-
-FOLDER = Path(vae_jax.__file__).parent / "reporting" / "explorer"
 
 
 def _held(path: Path) -> dict:
@@ -152,14 +148,3 @@ def test_a_prior_that_a_page_cannot_draw_from_comes_with_draws_of_the_model():
     p = run.model.prior_at(run.hparams, run.params)
     mean = np.asarray(p.components.mean[:, :3]).mean(axis=0)
     assert (np.abs(z.mean(axis=0) - mean) < 5 * z.std(axis=0) / np.sqrt(len(z))).all()
-
-
-def test_every_file_of_the_page_is_installed_with_the_package():
-    root = FOLDER.parents[2]
-    if not (root / "pyproject.toml").exists():
-        pytest.skip("not a checkout")
-    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    patterns = settings["package-data"]["vae_jax.reporting.explorer"]
-    installed = {path for pattern in patterns for path in FOLDER.glob(pattern)}
-    here = {path for path in FOLDER.iterdir() if path.is_file() and path.suffix != ".py"}
-    assert installed == here

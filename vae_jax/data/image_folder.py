@@ -17,6 +17,7 @@ from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
@@ -144,9 +145,11 @@ def read_image_folder(
 def _fingerprint(folder: Path, files: list[str]) -> str:
     """Return a digest of names, sizes and times of change: another one when any file changes."""
     digest = hashlib.sha256()
-    for file in files:
-        status = os.stat(f"{folder}/{file}")
-        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    with phase("looking for changes", len(files), "files") as advance:
+        for done, file in enumerate(files):
+            status = os.stat(f"{folder}/{file}")
+            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            advance(done + 1)
     return digest.hexdigest()
 
 
@@ -253,21 +256,30 @@ def _decode(
     """
     first = _first(folder, files, label, prepare)
     images, num_turned = np.empty((len(rows), *first.shape), first.dtype), 0
-    for index, row in enumerate(rows):
-        pixels, is_turned = _pixels(folder / files[row], label, prepare)
-        num_turned += is_turned
-        if pixels.shape != first.shape:
-            raise InputError(
-                f"{label}: {files[0]} has shape {first.shape} but {files[row]} {pixels.shape}; "
-                "bring all to one size and one number of channels: give resize=HEIGHTxWIDTH, or "
-                "image_mode=gray or rgb"
-            )
-        if pixels.dtype != first.dtype:
-            raise InputError(
-                f"{label}: {files[0]} and {files[row]} have different depths; convert them to one"
-            )
-        images[index] = pixels
+    with phase("decoding", len(rows), "images") as advance:
+        for index, row in enumerate(rows):
+            pixels, is_turned = _pixels(folder / files[row], label, prepare)
+            _refuse_other(pixels, first, files[row], files[0], label)
+            images[index] = pixels
+            num_turned += is_turned
+            advance(index + 1)
     return images, num_turned
+
+
+def _refuse_other(
+    pixels: np.ndarray, first: np.ndarray, file: str, first_file: str, label: str
+) -> None:
+    """Refuse an image of another shape or depth than the first."""
+    if pixels.shape != first.shape:
+        raise InputError(
+            f"{label}: {first_file} has shape {first.shape} but {file} {pixels.shape}; "
+            "bring all to one size and one number of channels: give resize=HEIGHTxWIDTH, or "
+            "image_mode=gray or rgb"
+        )
+    if pixels.dtype != first.dtype:
+        raise InputError(
+            f"{label}: {first_file} and {file} have different depths; convert them to one"
+        )
 
 
 def _pixels(path: Path, label: str, prepare: Preparation) -> tuple[np.ndarray, bool]:

@@ -31,6 +31,7 @@ from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
+from vae_jax.runtime.progress import phase
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
@@ -63,18 +64,21 @@ def evaluate(
     metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
     measured = _measure(config, trained, dataset, lock, failures)
     rows = []
-    for done in trained:
-        group, diverged = done.group, done.state.diverged.tolist()
-        last = results.learned(metrics, done.state, group.runs)
-        for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
-            settings = results.settings_of(own, swept)
-            row = results.table_row(settings, last[run], measured[run], diverged[i])
-            if diverged[i] >= 0:
-                row["diverged_reason"] = divergence.explain(
-                    *(done.spec, group.hparams, done.state, dataset, i),
-                    by_operation=config.debug_nans,
-                )
-            rows.append(row)
+    num_runs = sum(len(done.group.runs) for done in trained)
+    with phase("gathering results", num_runs, "runs") as advance:
+        for done in trained:
+            group, diverged = done.group, done.state.diverged.tolist()
+            last = results.learned(metrics, done.state, group.runs)
+            for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
+                settings = results.settings_of(own, swept)
+                row = results.table_row(settings, last[run], measured[run], diverged[i])
+                if diverged[i] >= 0:
+                    row["diverged_reason"] = divergence.explain(
+                        *(done.spec, group.hparams, done.state, dataset, i),
+                        by_operation=config.debug_nans,
+                    )
+                rows.append(row)
+                advance(len(rows))
     return sorted(rows, key=lambda row: row["run"])
 
 
@@ -87,7 +91,8 @@ def _measure(
 ) -> dict[int, Row]:
     """Return the numbers of each run; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
-    data_checksum = checksum_of_data(dataset)
+    with phase("checksums of the data"):
+        data_checksum = checksum_of_data(dataset)
     for name in build.evaluations(config):
         with loggers.EvaluationProgress(name, len(found)) as progress:
             finished = 0

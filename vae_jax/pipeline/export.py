@@ -42,6 +42,7 @@ from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
 from vae_jax.runtime import checksums, files, libraries, safetensors
 from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.progress import phase
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import SPLITS
 from vae_jax.types import Labels, Params, Row, Stored, default_float
@@ -78,10 +79,12 @@ def export(
     data_checksum = evaluate.checksum_of_data(data)
     ranked = table.ranking(rows)
     chosen = {row["run"]: row for row in (ranked if config.export_runs == "all" else ranked[:1])}
-    written = []
-    for done in trained:
-        for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
-            if run in chosen:
+    written, num_done = [], 0
+    with phase("exporting", len(chosen), "runs") as advance:
+        for done in trained:
+            for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
+                if run not in chosen:
+                    continue
                 one = vectorized.take((done.group.hparams, done.state.eval_params), i)
                 folder = Path(config.workdir) / workdir.EXPORTS / str(run)
                 model, flags = TrainedVAE(done.spec.model, *one), as_flags(own)
@@ -96,7 +99,10 @@ def export(
                     **evaluate.checksums_of_outside(own),
                 }
                 for kind in (each for each in EXPORTS if each in config.export):
-                    written += _kept_or_written(folder, kind, facts, writers[kind])
+                    with phase(f"writing {kind}"):
+                        written += _kept_or_written(folder, kind, facts, writers[kind])
+                num_done += 1
+                advance(num_done)
     return written
 
 

@@ -13,16 +13,18 @@ from vae_jax.config.flags import FLAGS
 from vae_jax.data import Dataset
 from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
-from vae_jax.pipeline.loggers import NotebookProgress, TrainingProgress, progress_bar
+from vae_jax.pipeline.loggers import Logger, NotebookProgress, TrainingProgress, progress_bar
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 from vae_jax.settings import check_value
 from vae_jax.training import compatibility, loop, memory
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import TrainingProgram
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
-from vae_jax.types import Row
+from vae_jax.training.vectorized import Layout
+from vae_jax.types import Params, Row
 
 OnProgress: TypeAlias = Callable[[Sequence[Row]], None]
 """Callback with the rows of an interval: one per run, with ``step``, ``run``, ``seconds``,
@@ -98,6 +100,7 @@ def train(
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
+    log: Sequence[Logger] = (),
 ) -> tuple[TrainState, list[Row]]:
     """Train a state to ``num_steps`` updates and return the new state and the rows on the way.
 
@@ -112,6 +115,7 @@ def train(
         eval_every: updates between evaluations on valid.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar where it can be seen.
+        log: started loggers; nothing that they are given is taken back.
     """
     start = int(mesh.to_host(state.step)[0])
     if loop.is_finished(spec, state, num_steps):
@@ -119,17 +123,33 @@ def train(
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     intervals = Intervals(num_steps, eval_every=eval_every, checkpoint_every=num_steps)
     program = TrainingProgram(spec, hparams, data, intervals, layout)
-    score_valid = scoring.valid_scorer(spec, hparams, data, layout)
+    score_valid = valid_scorer(spec, hparams, data, layout)
     rows: list[Row] = []
     with _reporting(on_progress, num_steps, start) as report:
-        # the loop is donated the memory of its state
-        state, _ = program.compile(jax.tree.map(jnp.copy, state))
+        with phase("compiling"):  # the loop is donated the memory of its state
+            state, _ = program.compile(jax.tree.map(jnp.copy, state))
         for output in program.run(state, intervals, score_valid, seconds=seconds):
             new = [row | {"run": runs[row["run"]]} for row in output.rows]
             report(new, output.ms_per_step)
+            for logger in log:
+                logger.log(new)
+                logger.saved(runs, output.step)
             state = output.state
             rows += new
     return state, rows
+
+
+def valid_scorer(
+    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout
+) -> Callable[[Params], list[Row]]:
+    """Return the function of :func:`vae_jax.evaluation.scoring.valid_scorer`, as a phase."""
+    score = scoring.valid_scorer(spec, hparams, data, layout)
+
+    def score_valid(params: Params) -> list[Row]:
+        with phase("evaluating valid"):
+            return score(params)
+
+    return score_valid
 
 
 @contextlib.contextmanager

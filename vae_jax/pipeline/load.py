@@ -19,6 +19,7 @@ from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_part import StudyPart
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, loop, memory
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.spec import TrainSpec
@@ -55,7 +56,11 @@ def load_run(folder: str | Path) -> Study:
         ...     loaded.select(beta=4.0).codes(data, "test").shape
         (180, 2)
     """
-    folder = Path(folder)
+    with loggers.shown(), phase("opening the workdir"):
+        return _load_run(Path(folder))
+
+
+def _load_run(folder: Path) -> Study:
     recorded = run_groups.recorded(folder) if folder.is_dir() else []
     if not recorded:
         raise InputError(
@@ -67,7 +72,11 @@ def load_run(folder: str | Path) -> Study:
     found = _results(folder)
     lines = _lines(folder)
     flags = _flags(lines)
-    configs = [[_config(texts) for texts in group.flags] for group in recorded]
+    with phase("reading flags", len(recorded), "programs") as advance:
+        configs = []
+        for group in recorded:
+            configs.append([_config(texts) for texts in group.flags])
+            advance(len(configs))
     swept = tuple(found.get("swept", ())) or _swept(lines)
     metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
     return Study(
@@ -76,6 +85,7 @@ def load_run(folder: str | Path) -> Study:
         metrics=metrics,
         swept=swept,
         name=folder.resolve().name,
+        id=workdir.read_study_id(folder),
         flags=flags,
         results=found,
         read_data=lambda: _load_data(folder, lines),

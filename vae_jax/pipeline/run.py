@@ -39,6 +39,7 @@ from vae_jax.runtime import compilation_cache, distributed
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock, refuse_if_locked
+from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop, StoppedError
 from vae_jax.runtime.timing import Clock
 
@@ -57,9 +58,17 @@ def run(config: Config, stop: Stop) -> list[str]:
         InputError: data or workdir cannot be used.
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
+    with loggers.shown() if distributed.is_first() else contextlib.nullcontext():
+        return _run(config, stop)
+
+
+def _run(config: Config, stop: Stop) -> list[str]:
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
-    with loggers.opened(config.loggers) as further, _prepared(config, configs) as prepared:
+    with (
+        loggers.opened(config.loggers, but=loggers.ALWAYS) as further,
+        _prepared(config, configs) as prepared,
+    ):
         dataset, lock, start = prepared
         groups = distributed.first_then_all(lambda: _plan(config, configs, dataset, start))
         source = distributed.from_first(start.record) if start else None
@@ -97,7 +106,7 @@ def _publish(
     """Write the results, then all that is made of them and may fail, then the report."""
     folder, rows, swept, clock = Path(config.workdir), found["runs"], found["swept"], Clock()
     found |= {"diagnosis": [[] for _ in rows], "reading": []}
-    with failures.caught("conclusions on the runs"):
+    with failures.caught("conclusions on the runs"), phase("diagnosing the runs"):
         found |= conclusions.conclude(found, loggers.read(folder / workdir.METRICS_FILE))
     lock.check()
     results.write(config, rows, swept, found)
@@ -110,17 +119,18 @@ def _publish(
     found["seconds"] |= clock.laps
     lock.check()
     results.write(config, rows, swept, found)
-    with failures.caught(workdir.REPORT_FILE):
+    with failures.caught(workdir.REPORT_FILE), phase("writing the report"):
         metrics = loggers.read(folder / workdir.METRICS_FILE)
         report.write(folder / workdir.REPORT_FILE, found, drawn, Material(metrics, pictures))
     if config.explorer == "auto":
-        with failures.caught(workdir.EXPLORER_FILE):
+        with failures.caught(workdir.EXPLORER_FILE), phase("writing the explorer"):
             explore.write(config, trained, dataset, found)
     exported: list[Path] = []
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
     for logger in further:
-        logger.finish(found, drawn)
+        with phase(f"results in {type(logger).__name__}"):
+            logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:

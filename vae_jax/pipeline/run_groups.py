@@ -32,6 +32,7 @@ from vae_jax.pipeline.workdir import CHECKPOINTS
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.mesh import Devices
+from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, memory
 from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import BEST
@@ -139,7 +140,8 @@ def plan(
         LostError: the record of a group cannot be read, and lost runs may not be trained anew.
     """
     known = _known_plan(workdir, may_restart=may_restart)
-    facts = facts_of(dataset) | (further or {})
+    with phase("checksums of the data"):
+        facts = facts_of(dataset) | (further or {})
     wanted = {_key(identity(config, facts)): config for config in configs}
     old = [_restored(workdir, known.study, record, wanted, facts) for record in known.groups]
     held = {_key(own) for record in known.groups for own in record.identities}

@@ -29,6 +29,7 @@ def write(
     data: Dataset,
     *,
     origin: dict[str, Any] | None = None,
+    study_id: str = "",
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
 
@@ -42,6 +43,7 @@ def write(
         swept: names of what differs between the runs.
         data: data that the runs were trained on.
         origin: where the weights came from that the runs began with; None for their seeds.
+        study_id: identifier under which it is tracked; "" where it is not.
 
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
@@ -55,7 +57,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        _configs(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin or {})
+        configs_of(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin)
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -70,6 +72,8 @@ def write(
     if origin:
         files.write_json(folder / workdir.ORIGIN_FILE, origin)
     loggers.JSONLinesLogger(folder).log(metrics)
+    if study_id:
+        workdir.write_study_id(folder, study_id)
     runs = [number for part in parts for number in part.runs]
     ordered = [
         own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
@@ -90,20 +94,24 @@ def _by_run(numbered: tuple[int, Config]) -> int:
     return numbered[0]
 
 
-def _configs(
+def configs_of(
     part: StudyPart,
     step: int,
     folder: Path,
     data: Dataset,
     metrics: Sequence[Row],
-    origin: dict[str, Any],
+    origin: dict[str, Any] | None = None,
 ) -> tuple[Config, ...]:
-    """Return the flags of each run of a part."""
+    """Return the flags of each run of a part.
+
+    Raises:
+        InputError: a model is not one that flags can name.
+    """
     facts: dict[str, Any] = {
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
-        "init_from": origin.get("given", ""),
+        "init_from": (origin or {}).get("given", ""),
     }
     if (eval_every := looks_every(part, metrics)) is not None:
         facts["eval_every"] = eval_every  # it decides what is chosen

@@ -20,14 +20,16 @@ from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
-from vae_jax.pipeline import fitting, notebook, results, save
+from vae_jax.pipeline import fitting, loggers, notebook, results, save, tracking
 from vae_jax.pipeline.fitting import OnProgress
+from vae_jax.pipeline.loggers import ALWAYS, Logger, TensorBoardLogger, opened
 from vae_jax.pipeline.study_part import StudyPart, looks_every, settings_of
 from vae_jax.pipeline.study_plots import StudyPlots
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.reporting import table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase
 from vae_jax.training import compatibility, memory, vectorized
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
@@ -61,6 +63,7 @@ class Study:
         metrics: learning curves, the rows of ``metrics.jsonl``.
         swept: names of what differs between the runs.
         name: title of figures and reports.
+        id: identifier under which loggers know it; empty before any did.
         flags: flags of the study; empty where they are not known.
         results: contents of ``results.json``, where there is one.
         read_data: returns the data that it was trained on.
@@ -81,6 +84,7 @@ class Study:
     metrics: list[Row]
     swept: tuple[str, ...] = ()
     name: str = "study"
+    id: str = ""
     flags: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     read_data: Callable[[], Dataset] | None = None
@@ -258,6 +262,7 @@ class Study:
         eval_every: int = 500,
         max_parallel_runs: int = 0,
         on_progress: OnProgress | None = None,
+        loggers: Sequence[str | Logger] = (),
     ) -> "Study":
         """Train on until every run has ``num_steps`` updates; the old study stays as it is.
 
@@ -271,14 +276,31 @@ class Study:
             max_parallel_runs: number of runs that advance together; 0 for the best of the device.
             on_progress: is called with the rows of each interval; None for a bar in a terminal or
                 notebook, and nothing elsewhere.
+            loggers: names as those of ``--loggers``, or loggers.
         """
-        fitting.check_numbers(
-            num_steps=num_steps, eval_every=eval_every, max_parallel_runs=max_parallel_runs
+        return train_and_score(
+            self,
+            data,
+            num_steps,
+            eval_every=eval_every,
+            max_parallel_runs=max_parallel_runs,
+            on_progress=on_progress,
+            loggers=loggers,
         )
+
+    def _train(
+        self,
+        data: Dataset,
+        num_steps: int,
+        *,
+        eval_every: int,
+        max_parallel_runs: int,
+        on_progress: OnProgress | None,
+        log: Sequence[Logger],
+    ) -> "Study":
+        """Train on, as :meth:`fit` does, with loggers that were told of the study."""
         parts, rows = [], list(self.metrics)
         for part in self.parts:
-            fitting.check(part.spec, part.hparams, data, num_steps, eval_every)
-            _check_looks(part, self.metrics, eval_every)
             old = [row for row in self.metrics if row["run"] in part.runs]
             trained, new = fitting.train(
                 part.spec,
@@ -291,6 +313,7 @@ class Study:
                 eval_every=eval_every,
                 max_parallel_runs=max_parallel_runs,
                 on_progress=on_progress,
+                log=log,
             )
             parts.append(part.with_state(trained))
             rows += new
@@ -316,21 +339,29 @@ class Study:
             read_data=lambda: data,
         )
 
-    def evaluate(self, data: Dataset, *, num_particles: int = 100) -> "Study":
+    def evaluate(
+        self, data: Dataset, *, num_particles: int = 100, on_progress: OnPhase | None = None
+    ) -> "Study":
         """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
 
         Args:
             data: data that the study was trained on.
             num_particles: K of the importance-weighted bound behind ``test_nll``.
+            on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as runs are
+                done; None for a bar in a terminal or notebook, and nothing elsewhere.
         """
         fitting.check_numbers(num_particles=num_particles)
         measured: dict[int, Row] = {}
-        for part in self.parts:
-            compatibility.check_data(part.spec, data, is_trained=True)
-            layout = memory.layout_for(part.spec, part.hparams)
-            runs = Runs(part.spec, part.hparams, part.state, data, layout)
-            rows = ImportanceWeightedNLL(num_particles).rows(runs, lambda num_runs: None)
-            measured |= dict(zip(part.runs, rows, strict=True))
+        with loggers.shown(on_progress), phase("evaluating", len(self), "runs") as advance:
+            for part in self.parts:
+                compatibility.check_data(part.spec, data, is_trained=True)
+                layout = memory.layout_for(part.spec, part.hparams)
+                runs = Runs(part.spec, part.hparams, part.state, data, layout)
+                before = len(measured)
+                rows = ImportanceWeightedNLL(num_particles).rows(
+                    runs, lambda num_runs, before=before: advance(before + num_runs)
+                )
+                measured |= dict(zip(part.runs, rows, strict=True))
         return dataclasses.replace(
             self,
             table=[row | measured[row["run"]] for row in self.table],
@@ -358,6 +389,7 @@ class Study:
         return save.write(
             *(Path(workdir), self.parts, self.table, self.metrics, self.swept, self.data),
             origin=self._origin.get(results.ORIGIN),
+            study_id=self.id,
         )
 
     def __repr__(self) -> str:
@@ -365,6 +397,65 @@ class Study:
 
     def _repr_html_(self) -> str:
         return notebook.as_html(self.name, self.table, self.swept, lambda: self.plot)
+
+
+def train_and_score(
+    study: Study,
+    data: Dataset,
+    num_steps: int,
+    *,
+    num_particles: int | None = None,
+    eval_every: int = 500,
+    max_parallel_runs: int = 0,
+    on_progress: OnProgress | None = None,
+    loggers: Sequence[str | Logger] = (),
+) -> Study:
+    """Return a study trained on, and scored on test unless ``num_particles`` is None.
+
+    Loggers get the rows of the table at the end. Their arguments are those of :meth:`Study.fit` and
+    :meth:`Study.evaluate`.
+
+    Raises:
+        InputError: what cannot be trained, or a logger that cannot be had.
+    """
+    fitting.check_numbers(
+        num_steps=num_steps, eval_every=eval_every, max_parallel_runs=max_parallel_runs
+    )
+    for part in study.parts:
+        fitting.check(part.spec, part.hparams, data, num_steps, eval_every)
+        _check_looks(part, study.metrics, eval_every)
+    _refuse_loggers_of_workdirs(loggers)
+    with opened(loggers, "loggers") as log:
+        if log:
+            study = dataclasses.replace(study, id=study.id or tracking.new_id())
+            told = study.name, study.id, study.parts, study.metrics, study.swept
+            about = tracking.started(*told, data, num_steps)
+            for logger in log:
+                logger.start(about)
+        done = study._train(
+            data,
+            num_steps,
+            eval_every=eval_every,
+            max_parallel_runs=max_parallel_runs,
+            on_progress=on_progress,
+            log=log,
+        )
+        if num_particles is not None:
+            done = done.evaluate(data, num_particles=num_particles)
+        for logger in log:
+            logger.finish({"title": done.name, "swept": list(done.swept), "runs": done.table}, ())
+    return done
+
+
+def _refuse_loggers_of_workdirs(given: Sequence[str | Logger]) -> None:
+    """Refuse the logger that writes into a workdir, which a study from Python has not."""
+    if any(each == ALWAYS or isinstance(each, TensorBoardLogger) for each in given):
+        raise InputError(
+            setting="loggers",
+            value=ALWAYS,
+            problem="writes into a workdir, and a study from Python has none",
+            advice="leave it out, or train by run.py",
+        )
 
 
 def begin(

@@ -14,8 +14,7 @@ from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
-from vae_jax.evaluation import scoring
-from vae_jax.pipeline import loggers, results, resume, run_groups, workdir
+from vae_jax.pipeline import fitting, loggers, results, resume, run_groups, workdir
 from vae_jax.pipeline.loggers import Logger, StartedStudy, TrainingProgress
 from vae_jax.pipeline.resume import History
 from vae_jax.pipeline.run_groups import RunGroup
@@ -23,6 +22,7 @@ from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.lock import Lock
+from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop
 from vae_jax.training import divergence, loop
 from vae_jax.training.checkpoint import Checkpoints
@@ -217,7 +217,8 @@ class _Training:
         """
         distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
-        state, num_steps = self._first_state(), self.config.num_steps
+        with phase("preparing the runs"):
+            state, num_steps = self._first_state(), self.config.num_steps
         if not loop.is_finished(self.spec, state, num_steps):
             with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
                 return self._train(state, progress)
@@ -250,18 +251,21 @@ class _Training:
         Rows are written before the checkpoint of their step, so after a kill none is missing and
         the surplus is known.
         """
-        program = TrainingProgram(
-            self.spec,
-            self.group.hparams,
-            self.dataset,
-            self._intervals(self.group.most_steps),
-            self.layout,
-            on_device=self.config.data_on_device,
-        )
-        diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
-        state, compile_seconds = program.compile(state)
-        intervals = self._intervals(self._most_steps(program, state))
-        score_valid = scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
+        with phase("sending the data to the device"):
+            program = TrainingProgram(
+                self.spec,
+                self.group.hparams,
+                self.dataset,
+                self._intervals(self.group.most_steps),
+                self.layout,
+                on_device=self.config.data_on_device,
+            )
+            diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
+        with phase("compiling"):
+            state, compile_seconds = program.compile(state)
+        with phase("measuring the speed"):
+            intervals = self._intervals(self._most_steps(program, state))
+        score_valid = fitting.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
         num_lines, seconds = self._already_logged()
 
         first_update_seconds = round(timing.seconds_since_command(), 2)
@@ -323,10 +327,11 @@ class _Training:
             state = mesh.addressable(state)
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
-                reason = divergence.explain(
-                    *(self.spec, self.group.hparams, state, self.dataset, i),
-                    by_operation=self.config.debug_nans,
-                )
+                with phase(f"looking why run {self.group.runs[i]} diverged"):
+                    reason = divergence.explain(
+                        *(self.spec, self.group.hparams, state, self.dataset, i),
+                        by_operation=self.config.debug_nans,
+                    )
                 progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
@@ -365,7 +370,8 @@ class _Training:
         is_due = output.is_last or intervals.is_due(step, intervals.checkpoint_every)
         if is_stopping or is_due:
             metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
-            self.checkpoints.save(step, output.state, metadata)
+            with phase("writing a checkpoint"):
+                self.checkpoints.save(step, output.state, metadata)
         if is_stopping:
             self.checkpoints.wait()
             _report_saved(self.further, self.group, self.checkpoints)

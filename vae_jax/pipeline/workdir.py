@@ -196,14 +196,24 @@ def study_id(workdir: Path) -> str:
 
     A copy of a workdir has the same. One that cannot be read is drawn anew.
     """
-    path = workdir / CHECKPOINTS / STUDY_FILE
+    found = read_study_id(workdir) or uuid.uuid4().hex[:12]
+    if not read_study_id(workdir):
+        write_study_id(workdir, found)
+    return found
+
+
+def read_study_id(workdir: Path) -> str:
+    """Return the identifier of a study, "" where it has none."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(path.read_text(encoding="utf-8"))["id"]
-        if re.fullmatch(r"[0-9a-f]{12}", found):
-            return found
-    drawn = uuid.uuid4().hex[:12]
-    files.write_json(path, {"id": drawn})
-    return drawn
+        text = (workdir / CHECKPOINTS / STUDY_FILE).read_text(encoding="utf-8")
+        found = json.loads(text)["id"]
+        return found if re.fullmatch(r"[0-9a-f]{12}", found) else ""
+    return ""
+
+
+def write_study_id(workdir: Path, study_id: str) -> None:
+    """Write the identifier of a study."""
+    files.write_json(workdir / CHECKPOINTS / STUDY_FILE, {"id": study_id})
 
 
 def write_runs(workdir: Path, configs: Sequence[Config]) -> None:

@@ -7,21 +7,25 @@ from outside. Trackers are not imported here: their libraries need not be instal
 """
 
 from vae_jax.pipeline.loggers.base import Logger, StartedStudy
-from vae_jax.pipeline.loggers.guarded import GuardedLogger, logger_class, opened
+from vae_jax.pipeline.loggers.guarded import ALWAYS, GuardedLogger, logger_class, opened
 from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
 from vae_jax.pipeline.loggers.notebook import NotebookProgress, progress_bar
+from vae_jax.pipeline.loggers.phases import NotebookPhases, TerminalPhases, shown
 from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
 from vae_jax.pipeline.loggers.tensorboard import TensorBoardLogger
 from vae_jax.pipeline.loggers.terms import format_terms
 
 __all__ = [
+    "ALWAYS",
     "EvaluationProgress",
     "GuardedLogger",
     "JSONLinesLogger",
     "Logger",
+    "NotebookPhases",
     "NotebookProgress",
     "StartedStudy",
     "TensorBoardLogger",
+    "TerminalPhases",
     "TrainingProgress",
     "format_terms",
     "logger_class",
@@ -29,4 +33,5 @@ __all__ = [
     "progress_bar",
     "read",
     "read_whole",
+    "shown",
 ]

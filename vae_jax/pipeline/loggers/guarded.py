@@ -16,10 +16,11 @@ from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import reason
 from vae_jax.runtime.signals import StoppedError
+from vae_jax.settings import is_name
 from vae_jax.types import Row
 
 ALWAYS = "tensorboard"
-"""Name of the logger that is there unasked where its library is installed."""
+"""Name of the logger that a workdir has unasked where its library is installed."""
 
 
 class GuardedLogger(Logger):
@@ -28,7 +29,7 @@ class GuardedLogger(Logger):
     Signals are no failures. A logger that is left out is still closed.
 
     Args:
-        name: how ``--loggers`` names it.
+        label: setting that names it, with its value.
         make: returns the logger.
 
     Example:
@@ -37,15 +38,15 @@ class GuardedLogger(Logger):
         ...         raise OSError("no route to host")
         >>> import contextlib, io
         >>> with contextlib.redirect_stdout(io.StringIO()) as text:
-        ...     with GuardedLogger("my:Broken", Broken) as logger:
+        ...     with GuardedLogger("--loggers=my:Broken", Broken) as logger:
         ...         logger.log([{"run": 0, "step": 5, "seconds": 0.1}])
         ...         logger.log([{"run": 0, "step": 10, "seconds": 0.2}])
         >>> text.getvalue().count("NOTE"), text.getvalue()[:47]
         (1, 'NOTE: --loggers=my:Broken is left out from here')
     """
 
-    def __init__(self, name: str, make: Callable[[], Logger]):
-        self._name, self._is_left_out = name, False
+    def __init__(self, label: str, make: Callable[[], Logger]):
+        self._label, self._is_left_out = label, False
         self._logger: Logger | None = self._guarded(make)
 
     def start(self, study: StartedStudy) -> None:
@@ -74,7 +75,7 @@ class GuardedLogger(Logger):
             self._guarded(getattr(self._logger, method), *arguments)
 
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function; say what it raised, unless something was said before."""
+        """Call a function; print what it raised, unless something was printed before."""
         try:
             return function(*arguments)
         except StoppedError:
@@ -82,31 +83,56 @@ class GuardedLogger(Logger):
         except Exception as error:
             if not self._is_left_out:
                 self._is_left_out = True
-                line = f"--loggers={self._name} is left out from here ({reason(error)})"
+                line = f"{self._label} is left out from here ({reason(error)})"
                 print(f"NOTE: {InputError(line)}; all else goes on", flush=True)
             return None
 
 
 @contextlib.contextmanager
-def opened(names: Sequence[str]) -> Iterator[list[Logger]]:
-    """Make the loggers that ``--loggers`` names, each guarded, and close them after the block.
+def opened(
+    given: Sequence[str | Logger], setting: str = "--loggers", but: str = ""
+) -> Iterator[Sequence[Logger]]:
+    """Make the loggers that are named, guard them and those that are there, close all afterwards.
 
     Args:
-        names: names in :data:`vae_jax.config.members.LOGGERS`, or ``MODULE:CLASS``, a subclass of
-            :class:`Logger` that is made without arguments. The one that is always there is not
-            made again.
+        given: names in :data:`vae_jax.config.members.LOGGERS`, ``MODULE:CLASS`` of a subclass of
+            :class:`Logger` that is made without arguments, or loggers.
+        setting: setting that names them, for errors.
+        but: name of one that is checked and not made, because it is open already.
 
     Raises:
         InputError: one cannot be imported, lacks something, or needs a library that is not
             installed.
     """
-    classes = {name: logger_class(name) for name in names}
+    makers = [(each, _label(each, setting), _maker(each, setting)) for each in given]
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(GuardedLogger(name, each))
-            for name, each in classes.items()
-            if name != ALWAYS
+            stack.enter_context(GuardedLogger(label, make))
+            for each, label, make in makers
+            if each != but
         ]
+
+
+def _label(given: str | Logger, setting: str) -> str:
+    return f"{setting}={given if isinstance(given, str) else type(given).__name__}"
+
+
+def _maker(given: str | Logger, setting: str) -> Callable[[], Logger]:
+    """Return what makes a logger.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    if isinstance(given, Logger):
+        return lambda: given
+    if isinstance(given, str) and is_name(LOGGERS, given):
+        return logger_class(given, setting)
+    raise InputError(
+        setting=setting,
+        value=given,
+        problem=f"must be one of {', '.join(LOGGERS)}, MODULE:CLASS, or a Logger",
+        advice="give a name or an instance",
+    )
 
 
 def logger_class(name: str, setting: str = "--loggers") -> type:

@@ -11,7 +11,6 @@ from vae_jax.pipeline.loggers.base import Logger, StartedStudy
 from vae_jax.pipeline.loggers.terms import is_number
 from vae_jax.pipeline.workdir import TENSORBOARD
 from vae_jax.runtime import files
-from vae_jax.runtime.errors import InputError
 from vae_jax.types import Row
 
 _SPLITS = ("train_", "valid_", "test_")
@@ -39,18 +38,8 @@ class TensorBoardLogger(Logger):
     needs = ("tensorboardX",)
 
     def start(self, study: StartedStudy) -> None:
-        """Take the folder of the events; a run without a checkpoint starts anew, as with -1.
-
-        Raises:
-            InputError: a study from Python, which has no workdir.
-        """
-        if study.workdir is None:
-            raise InputError(
-                setting="loggers",
-                value="tensorboard",
-                problem="writes into a workdir, and a study from Python has none",
-                advice="leave it out, or train by run.py",
-            )
+        """Take the folder of the events, below the workdir, which must be there."""
+        assert study.workdir is not None
         self._folder = study.workdir / TENSORBOARD
         self._resumed_from = study.resumed_from
         self._files: dict[int, Path] = {}

@@ -76,7 +76,8 @@ def contents(results: Mapping[str, Any], context_of: ContextOf) -> dict[str, Any
         results: what ``results.json`` holds; only ``runs`` is required.
         context_of: gives a run with its data.
     """
-    rows, swept = results["runs"], list(results.get("swept", ()))
+    rows = results["runs"]
+    swept = sorted(results.get("swept", ()), key=lambda name: name == "seed")  # the seed last
     ranked = _ranked(rows, swept)
     runs, examples, left_out = _runs(rows, ranked, context_of)
     shown_columns = _columns(results, rows, swept) if swept else []
@@ -94,6 +95,7 @@ def contents(results: Mapping[str, Any], context_of: ContextOf) -> dict[str, Any
         "examples": {mode: each.packed() for mode, each in shown.items()},
         "runs": runs,
         "order": [run for run in ranked if str(run) in runs],
+        "ranked": ranked if swept else [],
         "left_out": left_out,
         "swept": swept,
         "rows": [_of_row(row, swept, shown_columns) for row in rows] if swept else [],

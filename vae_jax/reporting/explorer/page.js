@@ -7,6 +7,7 @@ const CONTENTS = JSON.parse(document.getElementById("contents").textContent);
 const NUM_SLIDERS = 10;
 const NUM_SAMPLES = 12;
 const STEPS_OF_STRIP = 9;
+const ANY = "any seed"; // a choice in the table of a study, which no number is
 
 const element = (id) => document.getElementById(id);
 const nameOf = (latent) => `z${latent + 1}`;
@@ -333,9 +334,13 @@ function moveBetween() {
 
 /* ---- the table of a study ---- */
 
-/** Returns the row with these settings, null where there is none. */
+/** Returns the best row with these settings, null where there is none. */
 function rowWith(settings) {
-  return CONTENTS.rows.find((row) => CONTENTS.swept.every((name) => row.settings[name] === settings[name])) ?? null;
+  const rank = (row) => (CONTENTS.ranked.indexOf(row.run) + 1 || Infinity); // diverged runs have none
+  const found = CONTENTS.rows.filter((row) =>
+    Object.entries(settings).every(([name, value]) => row.settings[name] === value),
+  );
+  return found.reduce((best, row) => (best && rank(best) <= rank(row) ? best : row), null);
 }
 
 function makeRunControls() {
@@ -368,8 +373,9 @@ function heldSettings(axes) {
     box.replaceChildren(
       ...names.map((name) => {
         const select = make("select", { ariaLabel: name });
+        if (name === "seed") select.append(new Option("the best", ANY));
         select.append(...CONTENTS.axes[name].map((value) => new Option(value, value)));
-        select.value = best[name];
+        select.value = name === "seed" ? ANY : best[name];
         select.addEventListener("change", makeHeat);
         const label = make("label", { textContent: name });
         label.append(select);
@@ -378,7 +384,7 @@ function heldSettings(axes) {
     );
   }
   const values = [...box.querySelectorAll("select")].map((select) => select.value);
-  return Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  return Object.fromEntries(names.map((name, i) => [name, values[i]]).filter(([, value]) => value !== ANY));
 }
 
 function makeHeat() {
@@ -445,23 +451,27 @@ function chooseRun(number) {
 
 const pad = new Pad(element("pad"));
 
-/** Clicks choose an example, or a point; a pointer that is held moves z. */
+/** A click chooses an example, or a place; a pointer that is drawn along moves z, a trembling one not. */
 function listenToPad() {
   const { canvas } = pad;
   const near = 24; // pixels of the canvas: a finger's
-  let isMoving = false;
+  const still = 5; // pixels of the window
+  let start = null; // where a pointer was pressed
+  let isDrawn = false;
   const move = (event) => setLatents(state.axes.map((latent, i) => [latent, pad.valuesAt(pad.placeOfEvent(event))[i]]));
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    isMoving = true;
+    [start, isDrawn] = [[event.clientX, event.clientY], false];
     const found = pad.nearest(pad.placeOfEvent(event), near);
     if (found === null) move(event);
     else setExample(found);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (isMoving && event.movementX ** 2 + event.movementY ** 2 > 0) move(event);
+    if (!start) return;
+    isDrawn ||= Math.hypot(event.clientX - start[0], event.clientY - start[1]) > still;
+    if (isDrawn) move(event);
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (isMoving = false));
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (start = null));
   canvas.addEventListener("keydown", padKey);
 }
 
