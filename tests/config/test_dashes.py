@@ -111,3 +111,10 @@ def test_no_text_of_a_library_module_writes_a_flag():
         if DASHES.search(text)
     ]
     assert found == []
+
+
+def test_what_is_no_flag_gets_no_dashes_and_a_swept_flag_is_quoted_as_it_was_given(capsys):
+    assert cli.main(["beta=4"]) == 2
+    assert capsys.readouterr().err.startswith("run.py: 'beta=4': not a flag")
+    assert cli.main(["--sweep=scale=1,2"]) == 2
+    assert capsys.readouterr().err.startswith("run.py: --sweep=scale=1,2: has no effect with ")

@@ -41,7 +41,7 @@ def test_an_offline_dataset_that_is_unavailable_too_is_refused(offline, problem,
     [
         ("fashion_mnst", "did you mean fashion_mnist?"),
         ("mnist5k", "did you mean mnist_5k"),
-        ("emnst/letters", "neither a file or folder here nor the name of a data set"),
+        ("emnst/letters", "no file or folder here, and no data set of this name"),
         ("qqqqqq", "give a path or mnist_5k, digits, sprites, mnist"),
         ("", "no such file or folder; give a path that exists"),
     ],

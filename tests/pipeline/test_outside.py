@@ -42,8 +42,6 @@ def finished(tmp_path_factory):
         (folder / "first").write_bytes((folder / "run" / "metrics.jsonl").read_bytes())
         assert cli.main(["--flagfile=run/flags.txt", "--num_steps=4"]) == 0
         yield folder
-        for name in modules:  # other tests write modules of the same names elsewhere
-            sys.modules.pop(name, None)
 
 
 def test_it_resumes_from_its_own_flags(finished):

@@ -80,7 +80,7 @@ def _texts(arguments: Sequence[str], known: Mapping[str, Flag]) -> tuple[dict[st
     except flags.Error as error:
         raise InputError(f"{error}; flags look like --name=value") from None
     if rest:
-        raise InputError(f"{rest[0]}: not a flag; flags look like --name=value, see --help")
+        raise InputError(f"'{rest[0]}': not a flag; flags look like --name=value, see --help")
     given = {name: str(values[name].value) for name in known if values[name].present}
     return given, list(values["sweep"].value or [])
 
@@ -90,8 +90,9 @@ def _refuse_flags_without_effect(config: Config, texts: Mapping[str, str]) -> No
     reasons_by_run = [without_effect(run) for run in sweeps.configs(config)]
     for name in texts.keys() | {axis.name for axis in sweeps.axes(config)}:
         if all(name in reasons for reasons in reasons_by_run):
-            value, reason = texts.get(name, "..."), reasons_by_run[0][name]
-            raise InputError(f"--{name}={value}: has no effect {reason}; leave it out")
+            given = {text.partition("=")[0]: f"sweep={text}" for text in config.sweep}
+            setting = given.get(name, f"{name}={texts.get(name)}")
+            raise InputError(f"--{setting}: has no effect {reasons_by_run[0][name]}; leave it out")
 
 
 def _with_flagfiles(
@@ -121,7 +122,7 @@ def _flagfile_path(name: str) -> Path:
     for path in (Path(name), folder / name):
         if os.path.isfile(path):  # unlike Path.is_file it accepts a name of any length
             return path
-    if os.path.isfile(Path(name).with_name("runs.txt")):
+    if Path(name).name == "flags.txt" and os.path.isfile(Path(name).parent / "runs.txt"):
         raise InputError(
             f"--flagfile={name}: no command line gives the runs of this study; continue it in "
             "Python, or train one of them anew, as runs.txt beside it says"

@@ -134,7 +134,7 @@ OWN: tuple[Flag, ...] = (
         "dataset",
         "mnist",
         NON_EMPTY,
-        "mnist_5k, digits, sprites, a name of tfds, a path (.npz, IDX, images), or MODULE:FUNCTION",
+        "mnist_5k, digits, sprites, a set of tensorflow-datasets, a path, or MODULE:FUNCTION",
         is_sweepable=False,
     ),
     _flag(
@@ -538,9 +538,30 @@ def with_dashes(text: str, flags: Mapping[str, Flag] = FLAGS) -> str:
 
 def help_text(flags: Mapping[str, Flag] = FLAGS) -> str:
     """Return the help: for each flag its name, default, meaning and allowed values."""
-    lines = ["python run.py --flagfile=NAME.flags [--name=value ...]", ""]
+    lines = [*map(str, _USAGE.splitlines())]
     for flag in flags.values():
         lines.append(f"  --{flag.name}={as_text(flag.default)}")
-        lines.append(f"      {flag.doc}; {flag.type.description}")
-    lines.append("  --sweep=NAME=V1,V2,...\n      repeatable; the study is the product of all")
-    return "\n".join(lines)
+        lines.append(f"      {flag.doc}{_shown_range(flag.type)}")
+    return "\n".join([*lines, *_SWEEP.splitlines()])
+
+
+_USAGE = """\
+Train, evaluate and draw variational autoencoders; a workdir is brought to what the flags describe.
+
+  python run.py --flagfile=mnist.flags                      flags of a file, here or in experiments/
+  python run.py --flagfile=mnist.flags --beta=4 --seed=1    later flags win
+  python run.py --dataset=digits --sweep=beta=1,4 --sweep=latent_size=2,8    a study of four runs
+
+The same command goes on where it stopped. Each flag with its default, its meaning and its values:
+"""
+_SWEEP = """\
+  --sweep=NAME=V1,V2,...
+      repeatable; the study is the product of all. Whole numbers also as 0:5, reals as
+      log:1e-4:1e-2:5 or lin:0:1:3; values that hold commas are separated by slashes: 400/400,200
+"""
+
+
+def _shown_range(value_type: ValueType) -> str:
+    """Return the values of a type as the help shows them: without bounds that nobody meets."""
+    text = value_type.description.replace(" to 2147483647", " on")
+    return "" if text.startswith("printable text") else f"; {text}"

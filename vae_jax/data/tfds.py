@@ -182,7 +182,6 @@ def _not_prepared(name: str, data_dir: Path, label: str, others: Sequence[str]) 
 def _unknown(name: str, known: list[str], label: str, others: Sequence[str]) -> InputError:
     names = ", ".join([*others, *DOWNLOADABLE])
     close = difflib.get_close_matches(name, [*others, *known], n=3)
-    advice = f"did you mean {' or '.join(close)}?" if close else f"give a path or {names}"
-    return InputError(
-        f"{label}: neither a file or folder here nor the name of a data set; {advice}"
-    )
+    listed = " or ".join(filter(None, (", ".join(close[:-1]), *close[-1:])))
+    advice = f"did you mean {listed}?" if close else f"give a path or {names}"
+    return InputError(f"{label}: no file or folder here, and no data set of this name; {advice}")

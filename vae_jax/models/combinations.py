@@ -91,10 +91,10 @@ def refused_priors(
     """
     if posterior.support != prior.support:
         others = names_with(PRIORS, "support", posterior.support)
-        known = f", as {enumeration(others)}" if others else ""
+        known = spell("prior", enumeration(others)) if others else "a prior of that support"
         yield (
-            f"{spell('prior')}: has the support {prior.support}, but {spell('posterior')} has "
-            f"{posterior.support}; give a prior of that support{known}"
+            f"{spell('prior')}: is a density of z in {prior.support}, but {spell('posterior')} "
+            f"gives z in {posterior.support}; give {known}"
         )
     if prior.is_of_posteriors and (not posterior.has_density or posterior.has_own_noise):
         lack = "other noise" if posterior.has_density else "no density"

@@ -91,8 +91,9 @@ def refused_regularizer(
     """
     if regularizer.needs_latent_densities and not posterior.has_latent_densities:
         yield (
-            f"{label}: needs the variances of {spell('posterior', LATENT_DENSITIES)} "
-            "with one stochastic layer; leave one of them out"
+            f"{label}: needs the variance of each latent, which "
+            f"{spell('posterior', LATENT_DENSITIES)} with one stochastic layer has; leave one of "
+            "them out"
         )
     if regularizer.needs_coordinates and not posterior.has_coordinates:
         yield (

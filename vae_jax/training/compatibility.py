@@ -146,8 +146,8 @@ def training_problems(
         name = (names or {}).get("likelihood") or _name_of("likelihood", likelihood)
         binary = enumeration(names_with(LIKELIHOODS, "is_binary"))
         yield (
-            f"{binarize}: leaves two of 256 values to {spell('likelihood', name)}; give "
-            f"{spell('binarize', 'none')}, or {spell('likelihood', binary)}"
+            f"{binarize}: makes pixels 0 or 1, and {spell('likelihood', name)} has 256 values; "
+            f"give {spell('binarize', 'none')}, or {spell('likelihood', binary)}"
         )
 
 
