@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vae_jax.hparams import HParams
 from vae_jax.training import step, vectorized
 from vae_jax.training.batches import Examples
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.training.vectorized import Layout
 
 Advance = Callable[[], None]

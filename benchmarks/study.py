@@ -27,7 +27,7 @@ from vae_jax.models.vae import VAE
 from vae_jax.training import vectorized
 from vae_jax.training.batches import Examples
 from vae_jax.training.memory import layout_for
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 4, 16, 64)

@@ -53,7 +53,8 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import vectorized
 from vae_jax.training.batches import Examples
 from vae_jax.training.memory import bytes_per_run
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 
 IMAGE_SHAPE = (28, 28, 1)

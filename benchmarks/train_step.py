@@ -25,7 +25,8 @@ from vae_jax.hparams import HParams
 from vae_jax.models.networks import MLP, Conv
 from vae_jax.models.vae import VAE
 from vae_jax.training.batches import Examples
-from vae_jax.training.step import BatchKeys, TrainSpec, draw_batch, init
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import BatchKeys, draw_batch, init
 
 
 class Setup(NamedTuple):

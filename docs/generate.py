@@ -58,6 +58,8 @@ INTERFACES: dict[str, tuple[type, ...]] = {
 """Base class of each kind of member; the other classes of its module are what a member is given."""
 
 WORKDIR = {
+    "runs.txt": "in place of `flags.txt` in a study that `study.save` wrote and whose runs are no "
+    "product of values: the settings of each run, and how to go on",
     "flags.txt": "the resolved flags; `python run.py --flagfile=<workdir>/flags.txt` repeats the "
     "run",
     "metrics.jsonl": "one line per run and interval: step, run, seconds, `train_*` and `valid_*` "
@@ -69,9 +71,13 @@ WORKDIR = {
     "evaluations": "numbers that are kept, with all settings that they depend on",
     "exports": "what `--export` names of each run: codes, weights, functions, statistics; see "
     "[Take a model away](../how-to/take-away.md)",
+    "init_from.json": "of runs that `--init_from` started: run, step, commit, checksum and flags "
+    "of the source",
     "figures": "the pictures of the report as PNG files",
     "tensorboard": "the learning curves as TensorBoard events",
     "report.html": "the page to read: summary, diagnostics, tables and figures",
+    "explorer.html": "the latent space to touch: the decoder runs in the page; see "
+    "[Explore the latent space](../how-to/explorer.md)",
 }
 
 

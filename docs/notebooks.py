@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 TUTORIAL = ROOT / "docs" / "tutorial"
 
 _FORMULA = re.compile(r"(```.*?```|`[^`]*`)|\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
-_NAMED = re.compile(r"`([\w.]+)` in `(vae_jax/[\w/]+\.py)`")
+_NAMED = re.compile(r"`((?:[A-Za-z]\w*\.?)+)` in\s+`(vae_jax/[\w/]+\.py)`")  # none is private
 _BETTER = {
     r"(<mi>(?:log|ln|exp)</mi>)(?=<m(?:i|n|sup|sub|frac)\b)": r'\1<mspace width="0.167em" />',
     r'columnalign="(\w+)"': r'style="text-align: \1"',

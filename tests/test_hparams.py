@@ -18,10 +18,11 @@ from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import real, setting, static_settings, whole
 from vae_jax.training import members
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid, over_runs
 
 WHOLE = {"kl_warmup_steps", "capacity_steps", "latent_size", "top_latent_size", "warmup_steps"}
+WHOLE |= {"patience"}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ ROOT = {"types", "rng", "settings", "hparams", "contract", "api", "cli", "__main
 
 PURE = (
     *("types", "rng", "settings", "hparams", "models", "objectives", "training.step"),
+    "training.spec",
     *("training.vectorized", "training.batches", "training.optimizers", "evaluation.elbo"),
     *("evaluation.metrics.evidence", "evaluation.metrics.hmc", "evaluation.metrics.ais"),
     *("evaluation.metrics.gaps", "evaluation.metrics.decomposition"),
@@ -47,6 +48,7 @@ OWNERS = {
     "PIL": {"data"},
     "orbax": {"training.checkpoint"},
     "absl": {"config.command_line"},
+    "h5py": {"data"},
     "sklearn": {"evaluation.metrics"},
     "matplotlib": {"reporting.plots"},
     "rich": {"pipeline.loggers"},

@@ -9,6 +9,7 @@ import pytest
 
 import vae_jax
 from vae_jax.config import command_line
+from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 
 ROOT = Path(vae_jax.__file__).parents[1]
@@ -34,6 +35,13 @@ def test_requirements_are_the_run_dependencies_and_all_extras():
     union = _ranges(project["dependencies"]).union(*extras.values())
     assert _ranges((ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()) == union
     assert every == {f"vae-jax[{','.join(extras)}]"}
+
+
+def test_the_extra_that_an_error_names_brings_the_library():
+    extras = _project()["optional-dependencies"]
+    for module, extra in libraries.EXTRAS.items():
+        package = libraries.PACKAGES.get(module, module)
+        assert any(line.startswith(package) for line in extras[extra]), module
 
 
 def test_what_only_developers_need_is_not_installed_for_a_run():
@@ -98,3 +106,16 @@ def test_without_any_shipped_flagfile_the_message_says_where_it_looked(tmp_path,
     monkeypatch.setattr(command_line.importlib.metadata, "files", lambda name: None)
     with pytest.raises(InputError, match=r"no such file here or in .*none; give the path of one$"):
         command_line.parse(["--flagfile=no.flags"])
+
+
+def test_a_package_holds_what_is_not_python_too():
+    tools = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]
+    held = {
+        file
+        for package, patterns in tools["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    files = (file for file in (ROOT / "vae_jax").rglob("*") if file.is_file())
+    others = {file for file in files if file.suffix not in (".py", ".pyc")}
+    assert others == held

@@ -17,8 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_jax.api import Study, TrainedRun, ablate, fit, load_run, score, show_images
-    from vae_jax.data import Dataset, load
+    from vae_jax.api import Study, TrainedRun, ablate, fit, load, load_run, score, show_images
+    from vae_jax.data import Dataset
     from vae_jax.hparams import HParams
     from vae_jax.models.networks import MLP, Conv, ResNet
     from vae_jax.models.vae import VAE, TrainedVAE
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from vae_jax.runtime.errors import InputError
     from vae_jax.training.intervals import Intervals
     from vae_jax.training.optimizers import Adam
-    from vae_jax.training.step import TrainSpec, TrainState
+    from vae_jax.training.spec import TrainSpec
+    from vae_jax.training.step import TrainState
     from vae_jax.training.vectorized import grid, take
 
 __all__ = [
@@ -57,8 +58,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "vae_jax.api": ("Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"),
-    "vae_jax.data": ("Dataset", "load"),
+    "vae_jax.api": (
+        *("Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"),
+    ),
+    "vae_jax.data": ("Dataset",),
     "vae_jax.runtime.errors": ("InputError",),
     "vae_jax.hparams": ("HParams",),
     "vae_jax.models.vae": ("VAE", "TrainedVAE"),
@@ -66,7 +69,8 @@ _MODULES = {
     "vae_jax.objectives": ("Elbo", "ImportanceWeighted"),
     "vae_jax.training.optimizers": ("Adam",),
     "vae_jax.training.vectorized": ("grid", "take"),
-    "vae_jax.training.step": ("TrainSpec", "TrainState"),
+    "vae_jax.training.spec": ("TrainSpec",),
+    "vae_jax.training.step": ("TrainState",),
     "vae_jax.training.intervals": ("Intervals",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

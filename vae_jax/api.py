@@ -3,24 +3,35 @@
 
 The same functions serve one run and many: what is an array in :class:`vae_jax.HParams` may have a
 leading axis of runs, and all runs train as one program. ``fit``, ``ablate`` and
-``load_run`` return a :class:`vae_jax.Study`.
+``load_run`` return a :class:`vae_jax.Study`. What takes long shows a bar in a terminal or a
+notebook; ``load`` and ``score`` are those of :mod:`vae_jax.data` and
+:mod:`vae_jax.evaluation.scoring`, with it.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from vae_jax import data as data_sets
 from vae_jax.data import Dataset
-from vae_jax.evaluation.scoring import score
+from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
-from vae_jax.pipeline import study
+from vae_jax.pipeline import loggers, origin, study
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.load import load_run
 from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
-__all__ = ["Study", "TrainedRun", "ablate", "fit", "load_run", "score", "show_images"]
+__all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"]
+
+load = loggers.shown()(data_sets.load)
+score = loggers.shown()(scoring.score)
 
 
 def fit(
@@ -29,12 +40,13 @@ def fit(
     data: Dataset,
     num_steps: int,
     *,
+    init_from: TrainedRun | str | Path | None = None,
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
     loggers: Sequence[str | Logger] = (),
 ) -> Study:
-    """Train all runs of a study from their seeds.
+    """Train all runs of a study, from their seeds or from the weights of another run.
 
     Args:
         spec: static specification of the model and its training.
@@ -42,6 +54,8 @@ def fit(
             :func:`vae_jax.grid`).
         data: data to train on.
         num_steps: number of updates.
+        init_from: run whose weights all runs start from, or its ``WORKDIR`` or ``WORKDIR:RUN``;
+            None for those of their seeds. Parameters that only one of the two has are a warning.
         eval_every: updates between evaluations on valid.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar in a terminal or
@@ -65,7 +79,8 @@ def fit(
         >>> study.state.step.tolist(), study.best.run
         ([1], 0)
     """
-    return study.begin(spec, hparams, data).fit(
+    given, record = _start(spec, hparams, init_from)
+    return study.begin(spec, hparams, data, given, record).fit(
         data,
         num_steps,
         eval_every=eval_every,
@@ -82,6 +97,7 @@ def ablate(
     num_steps: int,
     *,
     num_particles: int = 1,
+    init_from: TrainedRun | str | Path | None = None,
     eval_every: int = 500,
     max_parallel_runs: int = 0,
     on_progress: OnProgress | None = None,
@@ -95,6 +111,7 @@ def ablate(
         data: data to train on.
         num_steps: number of updates.
         num_particles: K of the importance-weighted bound behind ``test_nll``.
+        init_from: run whose weights all runs start from, see :func:`fit`.
         eval_every: updates between evaluations on valid.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
         on_progress: is called with the rows of each interval; None for a bar in a terminal or
@@ -120,7 +137,7 @@ def ablate(
         (3, 8, 8, 1)
     """
     return study.train_and_score(
-        study.begin(spec, grid, data),
+        study.begin(spec, grid, data, *_start(spec, grid, init_from)),
         data,
         num_steps,
         num_particles=num_particles,
@@ -129,3 +146,18 @@ def ablate(
         on_progress=on_progress,
         loggers=loggers,
     )
+
+
+def _start(
+    spec: TrainSpec, hparams: HParams, init_from: TrainedRun | str | Path | None
+) -> tuple[Mapping[str, np.ndarray] | None, dict[str, Any] | None]:
+    """Return the weights that runs start from, by name, and where they came from."""
+    if init_from is None:
+        return None, None
+    is_run = isinstance(init_from, TrainedRun)
+    source = origin.of_run(init_from) if is_run else origin.opened(str(init_from))
+    found = origin.fitted(source, spec.specialized(hparams.as_study()))
+    for note in found.notes:
+        warnings.warn(note, stacklevel=3)
+    names = {"fresh": list(found.fresh), "left_over": list(found.left_over)}
+    return found.params, source.record() | names

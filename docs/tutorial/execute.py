@@ -41,7 +41,10 @@ def execute(path: Path) -> None:
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
                     output.data = {"image/png": _small(output.data["image/png"])}
-    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python"},  # without it ruff passes the cells over
+    }
     nbformat.write(notebook, path)
 
 

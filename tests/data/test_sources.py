@@ -174,6 +174,7 @@ def test_images_are_turned_as_their_orientation_says(code, turn, tmp_path, read)
     assert data.event_shape == (8, 6, 1)
     assert (data.train[:, 4:, 1:5] == 200).all()
     assert (data.train[:, 1:4] == 20).all()
+    assert "6 of 7 images turned as their EXIF orientation says" in data.record.recognised
 
 
 def test_gray_images_of_sixteen_bits_are_numbers(tmp_path, read):

@@ -1,5 +1,6 @@
 """Tables and single arrays: what the columns are is read from their names, and said."""
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -158,8 +159,26 @@ def test_a_damaged_file_of_arrays_is_refused_in_a_line(name, tmp_path, read):
         read(str(path))
 
 
-def test_hdf5_without_its_package_is_refused_with_the_package(tmp_path, read, monkeypatch):
-    monkeypatch.setattr("vae_jax.runtime.libraries.is_installed", lambda module: module != "h5py")
-    path = write_files(tmp_path, {"x.h5": b"HDF"}) / "x.h5"
-    with pytest.raises(InputError, match="pip install h5py"):
+@pytest.mark.parametrize(("name", "package"), [("x.h5", "h5py"), ("x.mat", "scipy")])
+def test_a_file_whose_package_is_missing_is_refused_with_package_and_extra(
+    name, package, tmp_path, read, monkeypatch
+):
+    monkeypatch.setattr("vae_jax.runtime.libraries.is_installed", lambda module: module != package)
+    path = write_files(tmp_path, {name: b"HDF"}) / name
+    with pytest.raises(InputError, match=f"the extra data brings; run `pip install {package}`"):
         read(str(path))
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5", ".mat"])
+def test_arrays_of_an_hdf5_file_are_those_of_an_npz(suffix, tmp_path, read):
+    """MATLAB 7.3 writes HDF5 behind a text of 512 bytes."""
+    x = RNG.normal(size=(9, 3)).astype(np.float32)
+    path = tmp_path / f"x{suffix}"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["x_train"], file["y_train"], file["group/z"] = x, np.arange(9) % 2, x
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(512))
+    data, same = read(str(path)), read(str(save_npz(tmp_path, x_train=x, y_train=np.arange(9) % 2)))
+    np.testing.assert_array_equal(data.train, same.train)
+    np.testing.assert_array_equal(data.test_labels, same.test_labels)
+    assert "passed over: group" in data.record.recognised

@@ -22,7 +22,7 @@ from vae_jax.models.likelihoods import CategoricalLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
 from vae_jax.pipeline import draw, results
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 UNITS = {
     *(columns.NATS, columns.BITS, columns.NUMBER),
@@ -55,7 +55,10 @@ def study() -> api.Study:
 
 
 def test_what_every_run_writes_is_what_is_declared(workdir, study):
-    """Of the evaluations beyond the NLL, tests/evaluation/test_evaluators.py holds the same."""
+    """Of the evaluations beyond the NLL, tests/evaluation/test_evaluators.py holds the same.
+
+    What is chosen on valid is written where it is asked for: tests/pipeline/test_selection.py.
+    """
     written = {name for row in read_json(workdir)["runs"] for name in row}
     written |= {name for row in read_metrics(workdir) for name in row}
     data = tiny_data(40)
@@ -67,7 +70,8 @@ def test_what_every_run_writes_is_what_is_declared(workdir, study):
             name.removeprefix(f"{split}_") for name in row
         }
         written |= row.keys()
-    assert written == results.declared(["learning_rate"], ["nll"]).keys()
+    assert not written & {*columns.CHOSEN}
+    assert written | {*columns.CHOSEN} == results.declared(["learning_rate"], ["nll"]).keys()
 
 
 def test_the_columns_of_representation_are_those_with_enough_labels():
@@ -139,6 +143,7 @@ def test_whatever_reads_a_row_asks_for_columns_that_are_declared():
     documents |= {"kl_per_latent", "title", "command", "notes", "seconds", "versions", "splits"}
     documents |= {"asked", "used", "binarize", "substitution", "warnings", "image_shape"}
     documents |= {"event_shape", "encoding", "recognised", "missing", "data", "shapes", "lines"}
+    documents |= {"commit", "given", "workdir", "fresh", "left_over"}
     documents |= {"format", "study", "groups", "runs", "written_by", "log_var"}
     asked = {*gets, *terms} - documents
     assert len(asked) > 20

@@ -31,7 +31,7 @@ from vae_jax.models.posteriors import Delta
 from vae_jax.objectives.base import sample_posterior
 from vae_jax.training import batches, loop
 from vae_jax.training.optimizers import Adam
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 LINEAR = LinearModel.random(num_pixels=6, num_latents=3, variance=0.25)
 MODEL = tiny_vae()

@@ -30,7 +30,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.networks import MLP
 from vae_jax.models.vae import VAE
 from vae_jax.training import batches, loop
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout
 
 SETTINGS = {

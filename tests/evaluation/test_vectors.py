@@ -13,7 +13,7 @@ from vae_jax.data.dataset import Provenance, RawDataset, RawSplit
 from vae_jax.data.registry import build_dataset
 from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.training import loop
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 NUM_LATENTS = 3
 

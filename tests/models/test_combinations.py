@@ -29,7 +29,8 @@ from vae_jax.objectives.gradient_estimators import ESTIMATORS
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.training import batches, loop, vectorized
 from vae_jax.training import step as training_step
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 
 DATA = tiny_data()
 LABELS = np.arange(len(DATA.train)) % 2

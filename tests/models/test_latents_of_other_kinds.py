@@ -38,7 +38,9 @@ from vae_jax.reporting import diagnostics, figures
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches
 from vae_jax.training import step as training_step
-from vae_jax.training.step import Batch, TrainSpec, TrainState
+from vae_jax.training.optimizers import AdamW
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import Batch, TrainState
 
 DATA = tiny_data()
 X = batches.as_observations(jnp.asarray(DATA.train[:8]))
@@ -358,6 +360,20 @@ def test_codes_follow_their_members_and_the_encoder_commits_to_them(float64):
         expected[k] = 0.9 * codes[k] + 0.1 * encoded[index == k].mean(axis=0)
     np.testing.assert_allclose(after.params["posterior"]["codes"], expected, rtol=1e-12)
     assert (expected != codes).any()
+
+
+def test_what_a_posterior_moves_by_itself_does_not_decay():
+    """After one update with AdamW the codes are those without decay, but no network's weights."""
+    spec = TrainSpec(CODED, optimizer=AdamW(reads_rule=True))
+    hparams = HParams.of(spec, latent_size=2, seed=1)
+    plain, decayed = (
+        _trained(spec, 1, hparams._replace(weight_decay=jnp.asarray(decay)))[0][0].params
+        for decay in (0.0, 100.0)
+    )
+    np.testing.assert_array_equal(plain["posterior"]["codes"], decayed["posterior"]["codes"])
+    for part in ("encoder", "decoder"):
+        pairs = zip(*map(jax.tree.leaves, (plain[part], decayed[part])), strict=True)
+        assert all((one != other).any() for one, other in pairs if one.ndim > 1)
 
 
 def test_the_codes_of_a_diverged_run_stay(float64):

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+import vae_jax
+from vae_jax.data import Dataset, Provenance
 from vae_jax.hparams import HParams
 from vae_jax.models.combinations import has_closed_form_kl
+from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import CholeskyGaussian, DiagonalGaussian, FullGaussian, Gaussian
 from vae_jax.models.priors import (
@@ -30,6 +33,7 @@ from vae_jax.models.priors import (
 )
 from vae_jax.models.priors.mixture import component_log_probs
 from vae_jax.models.vae import VAE
+from vae_jax.training.spec import TrainSpec
 from vae_jax.types import default_float
 
 MEMBERS = [
@@ -344,6 +348,61 @@ def test_vamp_starts_from_the_data_where_there_are_any():
     noise = VampPrior(4, "noise").init(jax.random.key(0), HPARAMS, nothing)["pseudo_inputs"]
     assert noise.shape == (4, *SHAPE)
     assert (VampPrior(4).num_examples, VampPrior(4, "noise").num_examples) == (4, 0)
+
+
+def _vectors(encoding: str) -> np.ndarray:
+    rng = np.random.default_rng(4)
+    return {
+        "pixels": rng.integers(3, 250, size=(20, 5)).astype(np.uint8),
+        "reals": rng.normal(3, 2, size=(20, 5)).astype(np.float32),
+        "counts": rng.integers(1, 90, size=(20, 5)).astype(np.int32),
+    }[encoding]
+
+
+@pytest.mark.parametrize("encoding", ["pixels", "reals", "counts"])
+def test_vamp_of_all_training_points_is_the_aggregate_posterior(encoding, float64):
+    """log p(z) = log 1/N sum_n q(z|x_n) with every x_n a pseudo-input, in the data's own space."""
+    stored = _vectors(encoding)
+    x = jnp.asarray(stored / 255 if encoding == "pixels" else stored.astype(float))
+    vae = VAE((5,), 2, MLP((4,), "tanh"), prior=VampPrior(len(x)))
+    params = jax.jit(vae.init, static_argnums=3)(HPARAMS, x.mean(axis=0), x, encoding)
+    q = jax.jit(vae.encode)(HPARAMS, params, x)
+    z = 2 * np.random.default_rng(0).normal(size=(50, 2))
+    expected = _numpy_mixture(z, np.asarray(q.mean)[:, :2], np.asarray(q.log_var)[:, :2])
+    np.testing.assert_allclose(_log_prob(vae, params, z), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("encoding", ["reals", "counts"])
+def test_vamp_of_noise_starts_about_the_mean_of_data_that_are_no_pixels(encoding):
+    x = jnp.asarray(_vectors(encoding), default_float())
+    start = PriorInit(jnp.ones(2, bool), x[:2], encoding=encoding, mean=x.mean(axis=0))
+    ((name, w),) = VampPrior(4000, "data").init(jax.random.key(0), HPARAMS, start).items()
+    assert name == f"pseudo_{encoding}"
+    u = w if encoding == "reals" else jax.nn.softplus(w)
+    np.testing.assert_allclose(u[:2], x[:2], rtol=1e-5)
+    errors = jnp.std(w[2:], axis=0) / math.sqrt(len(w) - 2)
+    center = x.mean(axis=0) if encoding == "reals" else jnp.log(jnp.expm1(x.mean(axis=0)))
+    assert (jnp.abs(w[2:].mean(axis=0) - center) < 5 * errors).all()
+    np.testing.assert_allclose(jnp.std(w[2:], axis=0), jnp.std(w[:2], axis=0), rtol=0.05)
+
+
+def test_vamp_learns_its_pseudo_inputs_from_vectors_of_reals():
+    """On two clusters of vectors the bound of valid rises, and the inputs move off the data."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(120, 4)) + 4 * rng.choice([-1, 1], size=(120, 1))).astype(np.float32)
+    data = Dataset(x[:80], x[80:100], x[100:], None, None, None, Provenance("x", "x", "x", "x"))
+    model = VAE((4,), 2, MLP((8,)), prior=VampPrior(3), likelihood=GaussianLikelihood())
+    spec = TrainSpec(model, batch_size=20)
+    study = vae_jax.fit(
+        spec, HParams.of(latent_size=2, learning_rate=0.01), data, num_steps=100, eval_every=50
+    )
+    first, last = (row["valid_elbo"] for row in study.metrics)
+    assert last > first + 0.5
+    (u,) = study.state.params["prior"].values()
+    assert list(study.state.params["prior"]) == ["pseudo_reals"]
+    starts = x[:80][np.linspace(0, 80, 3, endpoint=False).astype(int)]
+    assert u.shape == (1, 3, 4)
+    assert (np.abs(np.asarray(u[0]) - starts).max(axis=1) > 0.01).all()
 
 
 def test_vamp_teaches_both_the_pseudo_inputs_and_the_encoder():

@@ -14,7 +14,7 @@ from vae_jax.models.vae import VAE
 from vae_jax.objectives import Elbo, importance_weighted_bound
 from vae_jax.objectives.base import elbo_terms, log_weights
 from vae_jax.runtime.errors import InputError
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 init = jax.jit(VAE.init, static_argnums=0)
 

@@ -36,6 +36,7 @@ from vae_jax.objectives.regularizers.total_correlation import (
 )
 from vae_jax.training import step
 from vae_jax.training.batches import Examples
+from vae_jax.training.spec import TrainSpec
 
 PARTICLES, BATCH, LATENTS, NUM_EXAMPLES = 2, 5, 3, 40
 ALL = np.ones(LATENTS, bool)
@@ -398,7 +399,7 @@ def test_every_strength_belongs_to_one_penalty():
 
 def fit(regularizers, max_latents, hparams):
     """Return the terms of three updates."""
-    spec = step.TrainSpec(tiny_vae(max_latents), regularizers=regularizers, batch_size=6)
+    spec = TrainSpec(tiny_vae(max_latents), regularizers=regularizers, batch_size=6)
     pixels = jnp.arange(6 * 12, dtype=jnp.uint8).reshape(6, 3, 4, 1)
 
     def advance(state, _):

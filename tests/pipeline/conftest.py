@@ -7,6 +7,7 @@ import pytest
 
 from tests.pipeline.small import SHORT, save_images
 from vae_jax import cli
+from vae_jax.pipeline import explore
 from vae_jax.reporting import figures
 
 
@@ -18,8 +19,9 @@ def _single_precision_afterwards():
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    """Draw nothing, for tests that need numbers alone."""
+    """Draw nothing, for tests that need numbers alone; write no page whose decoders run either."""
     monkeypatch.setattr(figures, "draw", lambda *args, **kwargs: [])
+    monkeypatch.setattr(explore, "write", lambda *args: None)
 
 
 @pytest.fixture

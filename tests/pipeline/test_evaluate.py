@@ -15,7 +15,7 @@ from vae_jax.config.validation import as_flags
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.evaluators import EVALUATORS, annealing
 from vae_jax.evaluation.metrics import ais, gaps
-from vae_jax.pipeline import draw
+from vae_jax.pipeline import draw, explore
 from vae_jax.pipeline.workdir import EVALUATIONS
 from vae_jax.runtime.errors import InputError
 
@@ -30,6 +30,7 @@ ALL = [f"--evaluate={','.join(EVERY)}", *FEW, TWO]
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     monkeypatch.setattr(draw, "draw_figures", lambda *args: [])
+    monkeypatch.setattr(explore, "write", lambda *args: None)
 
 
 @pytest.fixture(scope="module")

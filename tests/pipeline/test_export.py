@@ -4,8 +4,14 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 import pytest
 
+import vae_jax
+from tests.laplace_posterior import LaplaceFamily
+from tests.oracles import tiny_data
+from tests.pipeline.small import SMALL, save_images
+from vae_jax import cli
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.config.members import KINDS
@@ -15,13 +21,13 @@ from vae_jax.pipeline import export
 MEMBERS = [
     (kind, name) for kind in ("network", "likelihood", "posterior", "prior") for name in KINDS[kind]
 ]
-SMALL = {"hidden_sizes": (4,), "latent_size": 3}
+TINY = {"hidden_sizes": (4,), "latent_size": 3}
 
 
 def _config(kind: str, name: str) -> Config:
     member = KINDS[kind][name]
     more = {"conditional": True} if getattr(member, "needs_labels", False) else {}
-    own = Config(**SMALL, **more, **{kind: name})
+    own = Config(**TINY, **more, **{kind: name})
     if kind == "posterior":
         priors = KINDS["prior"].items()
         fitting = (prior for prior, each in priors if each.support == member.support)
@@ -62,3 +68,34 @@ def test_a_batch_of_any_size_goes_through_every_member(kind, name, unchecked):
             *arguments,
         )
         assert {leaf.shape[0] for leaf in jax.tree.leaves(found)} == {n}
+
+
+def test_codes_of_a_posterior_that_is_no_gaussian_have_its_variances_and_its_own_names(tmp_path):
+    data = tiny_data()
+    model = vae_jax.VAE(data.event_shape, 3, vae_jax.MLP((4,)), LaplaceFamily())
+    hparams = vae_jax.HParams.of(latent_size=2)
+    params = model.init(hparams, jnp.full(data.event_shape, 0.5))
+    trained = TrainedVAE(model, hparams, params)
+    found = np.load(export.write_codes(tmp_path / "codes.npz", trained, data, "none"))
+    q = trained.encode(data.test)
+    for name, own in (("codes", q.mean), ("log_var", q.log_var), ("log_scale", q.log_scale)):
+        np.testing.assert_allclose(found[f"test_{name}"], own[:, :2], rtol=1e-5)
+    np.testing.assert_allclose(found["test_log_var"], 2 * found["test_log_scale"] + np.log(2.0))
+
+
+def test_exports_are_kept_until_what_they_depend_on_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *args: [])
+    workdir, data = tmp_path / "run", save_images(tmp_path)
+    argv = [*SMALL, f"--dataset={data}", f"--workdir={workdir}", "--export=weights,codes,latents"]
+
+    def start(*more):
+        assert cli.main([*argv, *more]) == 0
+        return {path.name: path.stat().st_mtime_ns for path in workdir.glob("exports/0/*")}
+
+    first = start("--num_steps=2")
+    assert start("--num_steps=2") == first
+    (workdir / "exports" / "0" / "codes.npz").write_bytes(b"cut")
+    again = start("--num_steps=2")
+    assert {name for name in first if again[name] != first[name]} == {"codes.npz"}
+    later = start("--num_steps=4")
+    assert all(later[name] != again[name] for name in first)

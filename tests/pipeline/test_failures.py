@@ -108,6 +108,7 @@ def test_results_are_there_before_anything_is_drawn(start, tmp_path, monkeypatch
     ("target", "part"),
     [
         ("vae_jax.reporting.report.write", "report.html"),
+        ("vae_jax.reporting.explorer.write", "explorer.html"),
         ("vae_jax.reporting.conclusions.conclude", "conclusions on the runs"),
         ("vae_jax.reporting.figures.draw", "figures"),
     ],

@@ -117,7 +117,7 @@ def test_a_logger_without_its_library_is_refused_before_anything_is_done(
 ):
     monkeypatch.setattr(libraries, "is_installed", lambda module: False)
     status, _, err = start(*SHORT, f"--loggers={name}")
-    package = "tensorboardX" if name == "tensorboard" else f"'vae_jax[{name}]'"
+    package = {"tensorboard": "tensorboardX", "mlflow": "mlflow-skinny"}.get(name, name)
     assert status == 2
     assert err.startswith(f"run.py: --loggers={name}: needs the package ")
     assert err.endswith(f"run `pip install {package}`, or leave {name} out\n")

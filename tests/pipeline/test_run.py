@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.pipeline.small import (
 from vae_jax import cli
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.evaluators import EVALUATORS
+from vae_jax.pipeline import draw
 
 CONTRACT = [
     *("run", "beta", "latent_size", "learning_rate", "seed", "step", "diverged"),
@@ -28,13 +30,31 @@ CONTRACT = [
 
 def test_the_workdir_is_complete(finished):
     files = {path.name for path in finished.iterdir()}
-    assert files >= {"flags.txt", "metrics.jsonl", "results.csv", "results.json", "report.html"}
+    assert files >= {"flags.txt", "metrics.jsonl", "results.csv", "results.json"}
+    assert files >= {"report.html", "explorer.html"}
     assert any((finished / "tensorboard").rglob("events*"))
     figures = {path.stem for path in (finished / "figures").glob("*.png")}
     expected = ("training_curves", "reconstructions", "samples", "interpolations", "kl_per_latent")
     assert figures == {*expected, "traversals"}
     checkpoints = {path.name for path in (finished / "checkpoints" / "000").iterdir()}
     assert checkpoints == {"group.json", "8", "12"}
+
+
+def test_a_finished_run_leaves_its_explorer_as_it_is_and_a_flag_writes_none(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
+    page, text = finished / "explorer.html", (finished / "explorer.html").read_text()
+    assert '"network":"MLP"' in text
+    shutil.copytree(finished, tmp_path / "run")
+    copied = tmp_path / "run" / page.name
+    before = copied.stat().st_ino, copied.stat().st_mtime_ns
+    argv = [f"--flagfile={finished}/flags.txt", f"--workdir={tmp_path / 'run'}"]
+    assert cli.main(argv) == 0
+    assert (copied.stat().st_ino, copied.stat().st_mtime_ns) == before
+    copied.unlink()
+    assert cli.main([*argv, "--explorer=none"]) == 0
+    assert not copied.exists()
 
 
 def test_the_seconds_to_the_first_update_are_printed_and_stored(start, tmp_path):

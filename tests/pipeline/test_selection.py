@@ -33,10 +33,16 @@ def straight(tmp_path_factory):
     images = save_images(folder)
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(figures, "draw", lambda *args, **kwargs: [])
+        for name in ("draw", "draw_study"):
+            patch.setattr(figures, name, lambda *args, **kwargs: [])
         assert cli.main([f"--dataset={images}", f"--workdir={folder / 'run'}", *CHOOSING]) == 0
     (folder / "out.txt").write_text(out.getvalue())
     return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_of_studies(monkeypatch):
+    monkeypatch.setattr(figures, "draw_study", lambda *args: [])
 
 
 def _arrays(workdir) -> list[np.ndarray]:

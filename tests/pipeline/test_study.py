@@ -1,6 +1,8 @@
 """Studies trained from Python: go on without a break, become workdirs, refuse what is no bound."""
 
 import dataclasses
+import json
+import re
 
 import jax
 import numpy as np
@@ -86,6 +88,22 @@ def test_a_saved_study_goes_on_in_python_and_on_the_command_line(
     assert cli.main(flags) == 0
     _assert_same(vae_jax.load_run(folder).state.params, straight.state.params)
     assert [row["step"] for row in read_csv(folder)] == ["9", "9"]
+
+
+def test_runs_that_are_no_product_are_saved_with_their_settings_and_the_way_on(tmp_path, capsys):
+    grid = vae_jax.HParams.of(beta=[0.5, 2.0, 2.0], seed=[0, 1, 2], latent_size=3)
+    study = vae_jax.fit(SPEC, grid, DATA, 2, eval_every=2)
+    folder = study.save(tmp_path / "run")
+    assert not (folder / "flags.txt").exists()
+    *_, shared, _, second, third = (folder / "runs.txt").read_text().splitlines()
+    assert third == "run 2: --beta=2.0 --seed=2"
+    flags = [*shared.removeprefix("all runs: ").split(), *second.removeprefix("run 1: ").split()]
+    config = command_line.parse(flags)
+    assert (config.beta, config.seed, config.hidden_sizes, config.num_steps) == (2.0, 1, (8,), 2)
+    assert cli.main([f"--flagfile={folder / 'flags.txt'}"]) == 2
+    assert "continue it in Python" in capsys.readouterr().err
+    longer = vae_jax.fit(SPEC, grid, DATA, 4, eval_every=2)
+    _assert_same(vae_jax.load_run(folder).fit(DATA, 4).state.params, longer.state.params)
 
 
 def test_results_are_saved_with_the_study(short, tmp_path):
@@ -208,6 +226,15 @@ def test_the_bar_of_a_notebook_shows_steps_and_terms():
 def scored():
     grid = vae_jax.grid(beta=[0.1, 4.0], latent_size=[2, 3])
     return vae_jax.ablate(SPEC, grid, DATA, 2)
+
+
+def test_a_study_from_python_writes_its_explorer(scored, tmp_path):
+    path = scored.plot.explorer(tmp_path / "page.html")
+    held = re.findall(r'id="contents">(.*?)</script>', path.read_text(encoding="utf-8"))
+    found = json.loads(held[0])
+    assert found["order"][0] == scored.best.run
+    assert len(found["rows"]) == len(scored)
+    assert found["axes"].keys() == set(scored.swept)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.reporting import figures, plots
 from vae_jax.reporting.plots import style
+from vae_jax.runtime import progress
 
 HPARAMS = HParams.of(latent_size=2, seed=3)
 
@@ -137,10 +138,10 @@ def test_pictures_of_a_run_are_what_the_model_gives(model):
     assert moved.labels == ("z2, KL 2.00 nats", "z1, KL 0.50 nats")
     done = []
     rows, models = [row, {**row, "run": 8, "diverged": 3}], {7: model, 8: model}
-    on_run = lambda *counts: done.append(counts)  # noqa: E731
-    found = figures.draw_pictures(models, shown, rows, ["seed"], on_run)
+    with progress.watched_by(lambda now: done.append(now.text)):
+        found = figures.draw_pictures(models, shown, rows, ["seed"])
     assert [each.title for each in found[7]] == ["Reconstructions", "Samples", "Traversals"]
-    assert (list(found), done) == ([7], [(1, 1)])
+    assert (list(found), done[1]) == ([7], "drawing pictures of all runs: 1 of 1 runs")
 
 
 class TestTermsOfAStudy:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.robustness.processes import save_images, what_is_left
 from vae_jax import cli
-from vae_jax.pipeline import draw
+from vae_jax.pipeline import draw, explore
 
 SMALL = [
     *("--batch_size=16", "--hidden_sizes=8", "--eval_particles=3"),
@@ -28,6 +28,7 @@ def straight(tmp_path_factory) -> Path:
     save_images(folder / "images.npz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(draw, "draw_figures", lambda *_: [])
+        patch.setattr(explore, "write", lambda *_: None)
         argv = [f"--dataset={folder / 'images.npz'}", f"--workdir={folder / 'run'}", *FLAGS]
         assert cli.main(argv) == 0
     return folder
@@ -66,6 +67,7 @@ class Study:
 def fresh(straight, tmp_path, capsys, monkeypatch) -> Study:
     """Return the study, not begun."""
     monkeypatch.setattr(draw, "draw_figures", lambda *_: [])
+    monkeypatch.setattr(explore, "write", lambda *_: None)
     return Study(straight, tmp_path / "run", capsys)
 
 

@@ -17,7 +17,7 @@ from vae_jax.pipeline import draw
 from vae_jax.runtime import mesh
 from vae_jax.training import input_pipeline, loop, vectorized
 from vae_jax.training.checkpoint import Checkpoints
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
 DATA, HPARAMS = tiny_data(), grid(latent_size=[1, 2, 3, 4])

@@ -67,21 +67,33 @@ def test_a_folder_of_others_is_refused_and_stays_as_it_is(fresh, own, more, monk
     assert snapshot(fresh.workdir) == before
 
 
-def test_what_lies_in_a_workdir_beside_it_is_named_and_left_alone(study):
-    own = ["notes.txt", "figures/mine.png", "evaluations/mine.json", "checkpoints/000/mine"]
+@pytest.mark.parametrize("name", ["notes.txt", "thesis/chapter.tex", "results.csv.bak"])
+def test_a_workdir_that_holds_what_no_run_wrote_is_refused_and_stays_as_it_is(study, name):
+    (study.workdir / name).parent.mkdir(exist_ok=True)
+    (study.workdir / name).write_text("mine")
+    before = snapshot(study.workdir)
+    status, _, err = study.start("--num_steps=16")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert f"holds {name.partition('/')[0]} beside the files of its runs" in err
+    assert snapshot(study.workdir) == before
+    (study.workdir / name).unlink()
+    if "/" in name:
+        (study.workdir / name).parent.rmdir()
+    assert study.start()[0] == 0
+
+
+def test_what_lies_in_the_folders_of_a_run_or_is_nobodys_is_left_alone(study):
+    own = ["figures/mine.png", "evaluations/mine.json", "checkpoints/000/mine"]
+    own += [".mine", ".DS_Store", "Thumbs.db"]
     for name in own:
         (study.workdir / name).parent.mkdir(exist_ok=True)
         (study.workdir / name).write_text("mine")
     shutil.rmtree(study.checkpoints / "12")
     (study.checkpoints / "4").mkdir()
     (study.checkpoints / "4" / "mine").write_text("mine")
-    status, out, _ = study.start()
-    assert status == 0
-    assert "NOTE: --workdir holds notes.txt, which is left alone" in out
-    left = {path.read_text() for path in study.workdir.rglob("*mine*")}
-    assert left == {"mine"}
-    assert len(list(study.workdir.rglob("*mine*"))) == 4
-    assert (study.workdir / "notes.txt").read_text() == "mine"
+    assert study.start()[0] == 0
+    assert {(study.workdir / name).read_text() for name in own} == {"mine"}
+    assert len(list(study.workdir.rglob("*mine*"))) == 5
     study.assert_whole()
 
 
@@ -274,7 +286,7 @@ def test_a_damaged_checkpoint_never_replaces_an_older_one(study):
 
 
 def test_every_name_that_a_run_leaves_is_known(study):
-    assert workdir.refuse_foreign(study.workdir) == []
+    workdir.refuse_foreign(study.workdir)
 
 
 OTHER = "--learning_rate=0.01"

@@ -128,7 +128,7 @@ class TestCopies:
         (tmp_path / "checkpoints" / "000" / "8.abc.partial" / "state").mkdir(parents=True)
         (tmp_path / "checkpoints" / "000" / "8.abc.partial" / "state" / "d").write_text("x")
         assert plan_file.read(tmp_path) is None
-        assert workdir.refuse_foreign(tmp_path) == []
+        workdir.refuse_foreign(tmp_path)
 
     def test_half_a_plan_is_lost(self, tmp_path):
         copies(tmp_path, record("000", 0, 2), record("001", 1))

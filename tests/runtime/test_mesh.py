@@ -22,7 +22,7 @@ from vae_jax.training import input_pipeline, loop, memory, vectorized
 from vae_jax.training import step as training_step
 from vae_jax.training.batches import Examples
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
 DATA = tiny_data(96, (6, 5, 1))

@@ -12,13 +12,13 @@ from vae_jax.config.flags import Config
 from vae_jax.data import Dataset, Provenance
 from vae_jax.models.likelihoods import LIKELIHOODS, BernoulliLikelihood, GaussianLikelihood
 from vae_jax.models.networks import MLP, Conv
-from vae_jax.models.priors import PRIORS, VampPrior
+from vae_jax.models.priors import PRIORS
 from vae_jax.models.vae import VAE
 from vae_jax.pipeline import checks
 from vae_jax.pipeline.study import begin
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import compatibility
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 REALS = RNG.normal(size=(12, 4)).astype(np.float32)
 RECORD = Provenance("x", "x", "x", "x")
@@ -32,7 +32,6 @@ def dataset(x: np.ndarray) -> Dataset:
 UNFIT = {
     "likelihood=bernoulli": (dict(likelihood=BernoulliLikelihood()), {}, "likelihood=gaussian"),
     "network=conv": (dict(network=Conv((2,), (3,))), {}, "give network=mlp"),
-    "prior=vamp": (dict(prior=VampPrior()), {}, "encoding=pixels if"),
     "binarize=dynamic": ({}, dict(binarize="dynamic"), "leave it out"),
 }
 
@@ -48,7 +47,7 @@ def test_reals_are_refused_by_what_takes_pixels_or_images(member, more, fix, req
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("flag", ["network=conv", "likelihood=bernoulli", "prior=vamp"])
+@pytest.mark.parametrize("flag", ["network=conv", "likelihood=bernoulli"])
 def test_the_command_line_refuses_the_same_before_it_writes_anything(flag, tmp_path, capsys):
     path, workdir = save_npz(tmp_path, x_train=REALS), tmp_path / "run"
     flags = dict(likelihood="gaussian") | dict([flag.split("=")])

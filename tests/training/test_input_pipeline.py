@@ -16,7 +16,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, input_pipeline, loop
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
 DATA = tiny_data(50)

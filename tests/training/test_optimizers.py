@@ -12,7 +12,8 @@ from vae_jax.hparams import HParams
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import loop
 from vae_jax.training.optimizers import OPTIMIZERS, SGD, Optimizer
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 
 DATA = tiny_data()
 RATE, NUM_UPDATES = 0.1, 7

@@ -13,7 +13,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint, loop, memory, selection, vectorized
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid
 
 DATA = tiny_data()

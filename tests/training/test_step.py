@@ -21,7 +21,8 @@ from vae_jax.training import step as training_step
 from vae_jax.training.batches import Examples, epochs_touched
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.optimizers import Adam
-from vae_jax.training.step import Batch, TrainSpec
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import Batch
 from vae_jax.training.vectorized import Layout
 
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")

@@ -17,7 +17,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.training import input_pipeline, loop, step, vectorized
 from vae_jax.training.batches import Examples
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout, grid, take
 
 DATA = tiny_data(96, (6, 5, 1))

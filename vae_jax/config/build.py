@@ -21,7 +21,7 @@ from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import is_name, static_settings
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.types import default_float
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ def train_spec(config: Config, event_shape: tuple[int, ...], num_classes: int = 
     """Return the static spec: all that changes shapes or code, as the flags say.
 
     The parts that depend on values of hyperparameters are those of
-    :meth:`vae_jax.training.step.TrainSpec.specialized`, for all runs of a program together.
+    :meth:`vae_jax.training.spec.TrainSpec.specialized`, for all runs of a program together.
 
     Args:
         config: values of the flags.

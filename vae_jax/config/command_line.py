@@ -121,6 +121,11 @@ def _flagfile_path(name: str) -> Path:
     for path in (Path(name), folder / name):
         if os.path.isfile(path):  # unlike Path.is_file it accepts a name of any length
             return path
+    if os.path.isfile(Path(name).with_name("runs.txt")):
+        raise InputError(
+            f"--flagfile={name}: no command line gives the runs of this study; continue it in "
+            "Python, or train one of them anew, as runs.txt beside it says"
+        )
     known = ", ".join(sorted(path.name for path in folder.glob("*.flags")))
     advice = f"give one of {known}" if known else "give the path of one"
     is_checkout = folder == _checkout_folder() and folder.is_dir()

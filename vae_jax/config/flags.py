@@ -204,6 +204,14 @@ OWN: tuple[Flag, ...] = (
         keys_of({}),
         "further penalties from outside of the package",
     ),
+    _flag(
+        "init_from",
+        "",
+        TEXT,
+        "WORKDIR or WORKDIR:RUN with the weights to start from, by default of its best run; "
+        "empty: from the seed",
+        is_sweepable=False,
+    ),
     _flag("optimizer", "adam", key_of(KINDS["optimizer"]), "optimizer of all parameters"),
     _flag("num_steps", 5000, whole(1), "updates", changes_run=False),
     _flag(
@@ -296,6 +304,13 @@ OWN: tuple[Flag, ...] = (
         changes_run=False,
     ),
     _flag(
+        "explorer",
+        "auto",
+        one_of("auto", "none"),
+        "explorer.html, a page in which decoders run; auto: written",
+        changes_run=False,
+    ),
+    _flag(
         "loggers",
         (),
         keys_of(LOGGERS, or_none=True),
@@ -327,13 +342,13 @@ top_latent_size top_hidden_sizes likelihood scale_mode scale num_logistics poste
 flow_hidden_size prior num_components pseudo_inputs num_couplings coupling_size objective
 num_particles num_bounds estimator kl kl_penalty beta kl_warmup_steps free_bits capacity
 capacity_steps tc_weight tc_estimator dip_offdiagonal dip_diagonal dip_of mmd_weight
-factor_weight regularizer batch_size num_steps optimizer learning_rate schedule warmup_steps
-clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema keep patience seed
+factor_weight regularizer init_from batch_size num_steps optimizer learning_rate schedule
+warmup_steps clip_norm skip_norm b1 b2 eps weight_decay rms_decay momentum ema keep patience seed
 compute_dtype matmul_precision chunk_steps eval_every checkpoint_every max_parallel_runs
 distributed coordinator num_processes process_id run_devices batch_devices eval_particles
 evaluate decomposition_examples ais_steps ais_chains ais_leapfrog ais_start ais_examples
-gap_examples gap_steps factor_values num_samples export export_runs loggers compilation_cache
-restart debug_nans
+gap_examples gap_steps factor_values num_samples export export_runs explorer loggers
+compilation_cache restart debug_nans
 """
 """Order of the flags in the help and in ``flags.txt``. A flag that is not here, as one of a member
 from outside, follows the last one of its kind; nothing needs to be added."""

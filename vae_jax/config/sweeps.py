@@ -9,7 +9,7 @@ evenly spaced reals with both ends; values that hold commas themselves are separ
 import difflib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +93,29 @@ def as_lines(config: Config) -> list[str]:
     flags = {name: as_text(getattr(config, name)) for name in config.flags if name in used}
     lines = [f"--{name}={text}" for name, text in flags.items()]
     return lines + [f"--sweep={text}" for text in config.sweep]
+
+
+def runs_as_lines(configs: Sequence[Config]) -> list[str]:
+    """Return the settings of runs that are no product of values, with what can be done with them.
+
+    The first lines are for readers; then come the flags that all runs share, and those of each.
+
+    Example:
+        >>> runs = [Config(beta=1.0, seed=0), Config(beta=4.0, seed=1)]
+        >>> runs_as_lines(runs)[-2:]
+        ['run 0: --beta=1.0 --seed=0', 'run 1: --beta=4.0 --seed=1']
+    """
+    texts = [as_flags(run) for run in configs]
+    shared = dict(set.intersection(*(set(own.items()) for own in texts)))
+    own = [{name: text for name, text in each.items() if name not in shared} for each in texts]
+    flags = [" ".join(f"--{name}={text}" for name, text in each.items()) for each in (shared, *own)]
+    return [
+        "These runs are no product of values, so no one command line continues or repeats them.",
+        "In Python vae_jax.load_run(WORKDIR).fit(data, num_steps) continues all of them;",
+        "the flags below, with another --workdir, train a single one anew.",
+        f"all runs: {flags[0]}",
+        *(f"run {number}: {text}" for number, text in enumerate(flags[1:])),
+    ]
 
 
 def _axis(text: str, flags: Mapping[str, Flag]) -> Axis:

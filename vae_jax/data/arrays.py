@@ -30,11 +30,12 @@ def read_mat(path: Path, label: str) -> RawDataset:
     """Read the arrays of a MATLAB file, of version 7.3 (which is HDF5) or older.
 
     Raises:
-        InputError: a damaged file, or arrays whose names say nothing.
+        InputError: the package scipy is missing, a damaged file, or names that say nothing.
     """
     with path.open("rb") as file:
         if b"MATLAB 7.3" in file.read(128):
             return read_hdf5(path, label)
+    libraries.require("scipy", label)
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -52,14 +53,14 @@ def read_hdf5(path: Path, label: str) -> RawDataset:
         InputError: the package h5py is missing, a damaged file, or names that say nothing.
     """
     libraries.require("h5py", label)
-    import h5py  # pyright: ignore[reportMissingImports]
+    import h5py
 
     try:
         with h5py.File(path, "r") as file:
             found: dict[str, Any] = {
                 name: node[()] for name, node in file.items() if isinstance(node, h5py.Dataset)
             }
-            passed = passed_over(name for name in file if name not in found)
+            passed = passed_over(str(name) for name in file if name not in found)
     except (*UNREADABLE, AttributeError) as error:
         raise _unreadable(label, "HDF5", error) from None
     raw = from_arrays(found, f"arrays of the file {path.name}", label)

@@ -18,6 +18,7 @@ from vae_jax.data.cache import writable
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.idx import read_idx
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 PROBE_SECONDS = 5.0
 
@@ -39,7 +40,8 @@ def download(name: str, data_dir: Path, label: str) -> RawDataset:
     url_infos = builder.url_infos
     paths = _found(url_infos, data_dir / "downloads")
     if len(paths) < len(url_infos):
-        paths = _fetch(name, url_infos, data_dir)
+        with phase(f"downloading from {_host(url_infos)}"):
+            paths = _fetch(name, url_infos, data_dir)
     files = {url.rpartition("/")[2]: path for url, path in paths.items()}
     return DOWNLOADABLE[name](
         files, f"the original files of {name}, from {_host(url_infos)}", label

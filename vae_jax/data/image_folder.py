@@ -11,11 +11,13 @@ import numpy as np
 
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
@@ -119,10 +121,14 @@ def read_image_folder(
         first, rows = _first(folder, files, label, prepare), np.arange(len(files))
         shape = len(files), *first.shape
         decode = functools.partial(_decode, folder, files, label, prepare)
+        turned = "images turned as their EXIF orientation says"
         if is_large(shape) and first.dtype == np.uint8:
-            images = LazyImages(decode, shape, rows, data_dir, name, fingerprint)
+            images = LazyImages(
+                lambda own: decode(own)[0], shape, rows, data_dir, name, fingerprint
+            )
         else:
-            images = decode(rows)
+            images, num_turned = decode(rows)
+            turned = f"{num_turned:,} of {len(rows):,} {turned}" if num_turned else ""
         everything = RawSplit(images, labels)
         # Shuffled, because files sorted by class would show a single class in every figure.
         splits = {
@@ -130,8 +136,8 @@ def read_image_folder(
             for split, own in rows_of.items()
         }
         source = f"{len(files):,} image files of the folder {folder.name}"
-        found = (*layout.sentences(class_names), *prepare.sentences, *passed)
-        return RawDataset(splits, source, class_names, found)
+        found = (*layout.sentences(class_names), turned, *prepare.sentences, *passed)
+        return RawDataset(splits, source, class_names, tuple(filter(None, found)))
 
     return cached(data_dir, name, fingerprint, read)
 
@@ -139,9 +145,11 @@ def read_image_folder(
 def _fingerprint(folder: Path, files: list[str]) -> str:
     """Return a digest of names, sizes and times of change: another one when any file changes."""
     digest = hashlib.sha256()
-    for file in files:
-        status = os.stat(f"{folder}/{file}")
-        digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    with phase("looking for changes", len(files), "files") as advance:
+        for done, file in enumerate(files):
+            status = os.stat(f"{folder}/{file}")
+            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            advance(done + 1)
     return digest.hexdigest()
 
 
@@ -153,7 +161,7 @@ def _first(folder: Path, files: list[str], label: str, prepare: Preparation) -> 
     """
     if not files:
         raise InputError(f"{label}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
-    return _pixels(folder / files[0], label, prepare)
+    return _pixels(folder / files[0], label, prepare)[0]
 
 
 class _Layout(NamedTuple):
@@ -225,8 +233,8 @@ class _Layout(NamedTuple):
         if "" in names:
             stray = files[names.index("")]
             raise InputError(f"{label}: {stray} lies beside folders of classes; move it into one")
-        classes, labels = np.unique(names, return_inverse=True)
-        return tuple(classes.tolist()), labels
+        labels, class_names, _ = numbered({"all": np.array(names)})
+        return class_names, labels["all"]
 
     def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the folders were taken for."""
@@ -238,37 +246,52 @@ class _Layout(NamedTuple):
 
 def _decode(
     folder: Path, files: list[str], label: str, prepare: Preparation, rows: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """Return the images of the given rows of `files`, `[rows, height, width, channels]`.
+
+    The second part is how many of them lay on a side and were turned.
 
     Raises:
         InputError: an image of another shape than the first of `files`, or one that is damaged.
     """
     first = _first(folder, files, label, prepare)
-    images = np.empty((len(rows), *first.shape), first.dtype)
-    for index, row in enumerate(rows):
-        pixels = _pixels(folder / files[row], label, prepare)
-        if pixels.shape != first.shape:
-            raise InputError(
-                f"{label}: {files[0]} has shape {first.shape} but {files[row]} {pixels.shape}; "
-                "bring all to one size and one number of channels: give resize=HEIGHTxWIDTH, or "
-                "image_mode=gray or rgb"
-            )
-        if pixels.dtype != first.dtype:
-            raise InputError(
-                f"{label}: {files[0]} and {files[row]} have different depths; convert them to one"
-            )
-        images[index] = pixels
-    return images
+    images, num_turned = np.empty((len(rows), *first.shape), first.dtype), 0
+    with phase("decoding", len(rows), "images") as advance:
+        for index, row in enumerate(rows):
+            pixels, is_turned = _pixels(folder / files[row], label, prepare)
+            _refuse_other(pixels, first, files[row], files[0], label)
+            images[index] = pixels
+            num_turned += is_turned
+            advance(index + 1)
+    return images, num_turned
 
 
-def _pixels(path: Path, label: str, prepare: Preparation) -> np.ndarray:
-    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers."""
+def _refuse_other(
+    pixels: np.ndarray, first: np.ndarray, file: str, first_file: str, label: str
+) -> None:
+    """Refuse an image of another shape or depth than the first."""
+    if pixels.shape != first.shape:
+        raise InputError(
+            f"{label}: {first_file} has shape {first.shape} but {file} {pixels.shape}; "
+            "bring all to one size and one number of channels: give resize=HEIGHTxWIDTH, or "
+            "image_mode=gray or rgb"
+        )
+    if pixels.dtype != first.dtype:
+        raise InputError(
+            f"{label}: {first_file} and {file} have different depths; convert them to one"
+        )
+
+
+def _pixels(path: Path, label: str, prepare: Preparation) -> tuple[np.ndarray, bool]:
+    """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers.
+
+    The second part is whether it was turned.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            mode = _mode(image)
+            mode, is_turned = _mode(image), False
             if mode is None or getattr(image, "n_frames", 1) > 1:
                 pixels = None
             else:
@@ -282,7 +305,7 @@ def _pixels(path: Path, label: str, prepare: Preparation) -> np.ndarray:
             f"{label}: {path.name} is not an 8-bit gray or RGB image, nor a gray one of more bits; "
             "convert it"
         )
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+    return pixels if pixels.ndim == 3 else pixels[..., None], is_turned
 
 
 def _prepared(image: Any, prepare: Preparation) -> Any:

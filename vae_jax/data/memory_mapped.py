@@ -18,6 +18,7 @@ import numpy as np
 
 from vae_jax.data.cache import writable
 from vae_jax.runtime import files
+from vae_jax.runtime.progress import phase
 
 _LAYOUT = "2"  # raise it when the content of the files, or how a source is decoded, changes
 _FINGERPRINT, _ROWS = "mark.txt", 1024
@@ -101,8 +102,10 @@ def _read(folder: Path, fingerprint: str, names: Sequence[str]) -> dict[str, np.
 
 def _checksum(images: np.ndarray) -> int:
     total = 0
-    for start in range(0, len(images), _ROWS):
-        total = zlib.crc32(np.ascontiguousarray(images[start : start + _ROWS]).data, total)
+    with phase("checking files", len(images), "images") as advance:
+        for start in range(0, len(images), _ROWS):
+            total = zlib.crc32(np.ascontiguousarray(images[start : start + _ROWS]).data, total)
+            advance(min(start + _ROWS, len(images)))
     return total
 
 
@@ -135,10 +138,12 @@ def _write_part(path: Path, part: LazyImages) -> int:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, int(np.prod(part.shape, dtype=np.int64)))
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(part), _ROWS):
-            data = np.ascontiguousarray(part.read(part.rows[start : start + _ROWS])).data
-            total = zlib.crc32(data, total)
-            file.write(data)
+        with phase(f"writing {path.stem}", len(part), "images") as advance:
+            for start in range(0, len(part), _ROWS):
+                data = np.ascontiguousarray(part.read(part.rows[start : start + _ROWS])).data
+                total = zlib.crc32(data, total)
+                file.write(data)
+                advance(min(start + _ROWS, len(part)))
         file.truncate()
         file.flush()
         os.fsync(file.fileno())

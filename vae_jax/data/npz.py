@@ -12,6 +12,7 @@ import numpy as np
 
 from vae_jax.data.archive_size import refuse_bomb
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.runtime.errors import InputError
 
 _SPLITS = ("train", "valid", "test")
@@ -78,7 +79,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, label: str) -> Ra
     for name, (split, content) in known.items():
         parts.setdefault(split, {})[content] = arrays[name]
     labels = {split: _flat_labels(part["y"]) for split, part in parts.items() if "y" in part}
-    labels, class_names, told = _numbered(labels)
+    labels, class_names, form = numbered(labels)
+    told = (f"labels are {form}",) if form else ()
     splits = {
         split: RawSplit(
             parts[split]["x"],
@@ -155,30 +157,6 @@ def passed_over(names: Iterable[str]) -> tuple[str, ...]:
 def _flat_labels(labels: np.ndarray) -> np.ndarray:
     """Return labels of shape [1, n], as MATLAB saves them, as [n]."""
     return labels[0] if labels.ndim == 2 and labels.shape[0] == 1 < labels.shape[1] else labels
-
-
-def _numbered(
-    labels: Mapping[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
-    """Return labels as numbers: of names, in their order, and of one-hot rows, their columns.
-
-    The other parts are the names of the classes and the sentence on what was recognised.
-    """
-    if labels and all(array.dtype.kind in "US" and array.ndim == 1 for array in labels.values()):
-        named = {split: array.astype(str) for split, array in labels.items()}
-        classes = np.unique(np.concatenate(list(named.values())))
-        numbers = {split: np.searchsorted(classes, array) for split, array in named.items()}
-        return numbers, tuple(classes.tolist()), (f"labels are {len(classes)} names",)
-    if labels and all(map(_is_one_hot, labels.values())):
-        numbers = {split: array.argmax(axis=1) for split, array in labels.items()}
-        return numbers, (), ("labels are one-hot rows, read as the number of the column",)
-    return dict(labels), (), ()
-
-
-def _is_one_hot(labels: np.ndarray) -> bool:
-    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "buif":
-        return False
-    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
 def _factors(part: Mapping[str, np.ndarray], split: str, label: str) -> np.ndarray | None:

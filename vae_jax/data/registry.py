@@ -41,6 +41,7 @@ from vae_jax.data.tfds import read_named
 from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.files import encoded
+from vae_jax.runtime.progress import phase
 from vae_jax.settings import IMAGE_SIZE, check_value, is_name, one_of, whole
 
 DEFAULT_DATA_DIR = ""
@@ -115,7 +116,8 @@ def load(
     folder, label = Path(os.path.expanduser(data_dir or cache_folder())), f"dataset={name}"
     prepare = Preparation(resize, image_mode)
     try:
-        raw = _read(name, folder, label, prepare)
+        with phase(f"reading {name}"):
+            raw = _read(name, folder, label, prepare)
     except UnavailableError as error:
         reason = str(error)
     else:
@@ -243,9 +245,10 @@ def build_dataset(
         )
     if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
         return _mapped(raw, record, label, num_valid, encoding)
-    stored, encoded = checks.checked(raw.splits, label, encoding)
-    splits, sentence = with_all_splits(stored, label, num_valid)
-    warnings = checks.warnings(splits)
+    with phase("checking the data"):
+        stored, encoded = checks.checked(raw.splits, label, encoding)
+        splits, sentence = with_all_splits(stored, label, num_valid)
+        warnings = checks.warnings(splits)
     statistics = None
     if encoded.encoding == "standardized":
         arrays = {split: part.images for split, part in splits.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.labels import numbered
 from vae_jax.runtime.errors import InputError
 
 _LABELS = ("label", "labels", "y", "class", "target")
@@ -84,9 +85,11 @@ def _dataset(
         values = values.reshape(-1, *shape)
     numbers, class_names = None, ()
     if labels is not None:
-        numbers, class_names, sentence = _numbered(labels)
+        texts = np.array(labels, float if all(map(_is_number, labels)) else str)
+        found, class_names, form = numbered({"train": texts})
+        numbers = found["train"]
         column = next(name for name in names if name.lower() in _LABELS)
-        told.append(f"column {column} holds the labels{sentence}")
+        told.append(f"column {column} holds the labels" + (f", {form}" if form else ""))
     elif not columns:
         told.append("no labels")
     source = f"{len(values):,} lines of the file {path.name}"
@@ -108,11 +111,3 @@ def _image_shape(columns: list[str]) -> tuple[int, int] | None:
     side = round(len(columns) ** 0.5)
     is_square = side > 1 and side * side == len(columns)
     return (side, side) if is_square and all(map(_PIXEL.fullmatch, columns)) else None
-
-
-def _numbered(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...], str]:
-    """Return labels as numbers, with the names of the classes where they are names."""
-    if all(map(_is_number, labels)):
-        return np.array(labels, float), (), ""
-    classes, numbers = np.unique(labels, return_inverse=True)
-    return numbers, tuple(classes.tolist()), f", {len(classes)} names"

@@ -19,6 +19,7 @@ from vae_jax.data.download import DOWNLOADABLE, download
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 
 _SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -122,16 +123,18 @@ def _decode(
 ) -> np.ndarray:
     """Return the feature `image` of the given rows, all of which must have this shape and dtype."""
     decoded = np.empty((len(rows), *shape), dtype)
-    for index, row in enumerate(rows):
-        image = source[int(row)]["image"]
-        if image.shape != shape:
-            raise InputError(
-                f"{label}: images of shapes {shape} and {image.shape}; "
-                "save them at one size and give the folder"
-            )
-        if image.dtype != dtype:
-            raise InputError(f"{label}: images of dtype {image.dtype}; give 8-bit images")
-        decoded[index] = image
+    with phase("decoding", len(rows), "images") as advance:
+        for index, row in enumerate(rows):
+            image = source[int(row)]["image"]
+            if image.shape != shape:
+                raise InputError(
+                    f"{label}: images of shapes {shape} and {image.shape}; "
+                    "save them at one size and give the folder"
+                )
+            if image.dtype != dtype:
+                raise InputError(f"{label}: images of dtype {image.dtype}; give 8-bit images")
+            decoded[index] = image
+            advance(index + 1)
     return decoded
 
 

@@ -6,6 +6,7 @@ put blocks of examples on the devices (:func:`place_block`) and evaluate them wi
 program (:func:`evaluate_runs`).
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,11 +21,13 @@ from vae_jax.evaluation.elbo import EvalSpec, Evaluation, in_batches, join, summ
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase, watched_by
 from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches, compatibility, divergence, memory, vectorized
 from vae_jax.training.batches import Examples, Split
 from vae_jax.training.input_pipeline import labels_given
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Params, Row
 
@@ -38,6 +41,7 @@ def score(
     *,
     num_particles: int = 1,
     layout: Layout | None = None,
+    on_progress: OnPhase | None = None,
 ) -> list[Row]:
     """Return a row per run: its terms on a split with their standard errors.
 
@@ -53,6 +57,8 @@ def score(
         split: ``train``, ``valid`` or ``test``.
         num_particles: K of the importance-weighted bound behind ``test_nll``.
         layout: where the runs are computed; None for the best of the device.
+        on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` when it begins and
+            ends; None for a bar in a terminal or notebook, and nothing elsewhere.
 
     Returns:
         Rows in the order of the runs, in nats per example.
@@ -86,17 +92,19 @@ def score(
             advice="give those that the runs were trained with",
         )
     pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
-    return score_examples(
-        spec,
-        hparams,
-        state,
-        pixels,
-        data.labels_of(split),
-        split=split,
-        num_particles=num_particles,
-        layout=layout or memory.layout_for(spec, hparams),
-        block_size=len(pixels),
-    )
+    watched = watched_by(on_progress) if on_progress else contextlib.nullcontext()
+    with watched, phase(f"evaluating {split}, {len(pixels):,} examples"):
+        return score_examples(
+            spec,
+            hparams,
+            state,
+            pixels,
+            data.labels_of(split),
+            split=split,
+            num_particles=num_particles,
+            layout=layout or memory.layout_for(spec, hparams),
+            block_size=len(pixels),
+        )
 
 
 def score_examples(

@@ -138,6 +138,7 @@ class VAE:
         hparams: HParams,
         data_mean: Float[Array, "*event"],
         examples: Observations | None = None,
+        encoding: str = "pixels",
     ) -> Params:
         """Return the initial parameters, drawn from the seed's stream ``params``.
 
@@ -145,6 +146,7 @@ class VAE:
             hparams: hyperparameters of one run, of which seed and sizes are used.
             data_mean: mean of each dimension of x over the training examples.
             examples: training examples from which a prior may start; None for their mean alone.
+            encoding: what the numbers of x are, see ``vae_jax.data.encodings.ENCODINGS``.
 
         Returns:
             The parameters by part: ``encoder``, ``decoder``, ``output_bias`` and, where a family
@@ -157,9 +159,8 @@ class VAE:
         z = jnp.zeros((1, self.decoder_width), default_float())
         bias = self.likelihood.initial_bias(data_mean)
         latent_mask = self.latent_mask(hparams)
-        start = PriorInit(
-            latent_mask, data_mean[None] if examples is None else examples, self.num_classes
-        )
+        images = data_mean[None] if examples is None else examples
+        start = PriorInit(latent_mask, images, self.num_classes, encoding, data_mean)
         params = {
             "encoder": self._encoder().init(encoder_key, x, self._one_hot(jnp.zeros(1, int))),
             "decoder": self._decoder().init(

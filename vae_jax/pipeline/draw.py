@@ -79,7 +79,7 @@ def draw_pictures(
     from vae_jax.reporting import figures
 
     with failures.caught("pictures of the runs"):
-        models = {run: model for done in trained for run, model in _models(done).items()}
+        models = {run: model for done in trained for run, model in models_of(done).items()}
         shown = shown_images(trained[0].spec.binarize, dataset)
         return figures.draw_pictures(models, shown, rows, swept)
     return {}
@@ -98,7 +98,7 @@ def _draw(
         return
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
-    models = {run: model for done in trained for run, model in _models(done).items()}
+    models = {run: model for done in trained for run, model in models_of(done).items()}
     shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
@@ -120,7 +120,7 @@ def _draw(
             yield figures.embedding(target, EvalContext(model, dataset, binarize))
 
 
-def _models(done: TrainedGroup) -> dict[int, TrainedVAE]:
+def models_of(done: TrainedGroup) -> dict[int, TrainedVAE]:
     """Return the models of a group by the numbers of their runs, with arrays on the host."""
     arrays = jax.device_get((done.group.hparams, done.state.eval_params))
     return {

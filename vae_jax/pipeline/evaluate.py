@@ -31,6 +31,7 @@ from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
+from vae_jax.runtime.progress import phase
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
@@ -63,18 +64,21 @@ def evaluate(
     metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
     measured = _measure(config, trained, dataset, lock, failures)
     rows = []
-    for done in trained:
-        group, diverged = done.group, done.state.diverged.tolist()
-        last = results.learned(metrics, done.state, group.runs)
-        for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
-            settings = results.settings_of(own, swept)
-            row = results.table_row(settings, last[run], measured[run], diverged[i])
-            if diverged[i] >= 0:
-                row["diverged_reason"] = divergence.explain(
-                    *(done.spec, group.hparams, done.state, dataset, i),
-                    by_operation=config.debug_nans,
-                )
-            rows.append(row)
+    num_runs = sum(len(done.group.runs) for done in trained)
+    with phase("gathering results", num_runs, "runs") as advance:
+        for done in trained:
+            group, diverged = done.group, done.state.diverged.tolist()
+            last = results.learned(metrics, done.state, group.runs)
+            for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
+                settings = results.settings_of(own, swept)
+                row = results.table_row(settings, last[run], measured[run], diverged[i])
+                if diverged[i] >= 0:
+                    row["diverged_reason"] = divergence.explain(
+                        *(done.spec, group.hparams, done.state, dataset, i),
+                        by_operation=config.debug_nans,
+                    )
+                rows.append(row)
+                advance(len(rows))
     return sorted(rows, key=lambda row: row["run"])
 
 
@@ -87,7 +91,8 @@ def _measure(
 ) -> dict[int, Row]:
     """Return the numbers of each run; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
-    data_checksum = _data_checksum(dataset)
+    with phase("checksums of the data"):
+        data_checksum = checksum_of_data(dataset)
     for name in build.evaluations(config):
         with loggers.EvaluationProgress(name, len(found)) as progress:
             finished = 0
@@ -232,7 +237,7 @@ class _Evaluation:
             "evaluation": self.name,
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.eval_step[i]),
-            "model": _checksum(jax.tree.leaves(vectorized.take(self._model, i))),
+            "model": checksum(vectorized.take(self._model, i)),
             "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
             **self._outside,
         }
@@ -240,20 +245,25 @@ class _Evaluation:
     @functools.cached_property
     def _outside(self) -> Dependencies:
         """Checksums of the files of members from outside, whose code may change."""
-        found = from_outside(vars(self.done.group.configs[0]) | {"evaluate": (self.name,)})
-        paths = {name: Path(inspect.getfile(member)) for name, member in found.items()}
-        return {name: zlib.crc32(path.read_bytes()) for name, path in paths.items()}
+        return checksums_of_outside(self.done.group.configs[0], (self.name,))
 
 
-def _checksum(arrays: Sequence[Any]) -> int:
-    """Return the CRC-32 of the bytes of arrays."""
+def checksums_of_outside(config: Config, evaluators: tuple[str, ...] = ()) -> dict[str, int]:
+    """Return the CRC-32 of the files of a run's members from outside, and of these evaluators."""
+    found = from_outside(vars(config) | {"evaluate": evaluators})
+    paths = {name: Path(inspect.getfile(member)) for name, member in found.items()}
+    return {name: zlib.crc32(path.read_bytes()) for name, path in paths.items()}
+
+
+def checksum(tree: Any) -> int:
+    """Return the CRC-32 of the bytes of all arrays of a tree."""
     total = 0
-    for array in jax.device_get(arrays):
+    for array in jax.device_get(jax.tree.leaves(tree)):
         total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
     return total
 
 
-def _data_checksum(dataset: Dataset) -> int:
+def checksum_of_data(dataset: Dataset) -> int:
     """Return the CRC-32 of all arrays of the data."""
     fields = [getattr(dataset, field.name) for field in dataclasses.fields(dataset)]
-    return _checksum([field for field in fields if isinstance(field, np.ndarray)])
+    return checksum([field for field in fields if isinstance(field, np.ndarray)])

@@ -3,7 +3,7 @@
 ``exports/RUN/`` of a workdir holds what ``--export`` names:
 
 =========================  ========================================================================
-``codes.npz``              of each split: centers of q(z|x), log-variances where q has them, labels
+``codes.npz``              of each split: centers of q(z|x), its other parameters, labels
 ``weights.safetensors``    all parameters, by their names in the tree; flags and row as metadata
 ``encode.stablehlo``       x ``[n, *event]`` in [0, 1] -> code ``[n, latent_size]`` (and log_var)
 ``decode.stablehlo``       z ``[n, latent_size]`` -> E[x|z] ``[n, *event]``
@@ -16,9 +16,11 @@ and not this package: ``jax.export.deserialize(Path(file).read_bytes()).call(z)`
 model's take labels ``int32[n]`` last.
 """
 
+import contextlib
 import functools
 import io
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -35,25 +37,33 @@ from vae_jax.evaluation.evaluators.base import BATCH_SIZE, fixed_pixels, index_b
 from vae_jax.hparams import HParams
 from vae_jax.models.posteriors import LatentDensities
 from vae_jax.models.vae import VAE, TrainedVAE
-from vae_jax.pipeline import workdir
+from vae_jax.pipeline import evaluate, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
-from vae_jax.runtime import files, libraries, safetensors
+from vae_jax.runtime import checksums, files, libraries, safetensors
+from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.progress import phase
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import SPLITS
 from vae_jax.types import Labels, Params, Row, Stored, default_float
 
 Function: TypeAlias = Literal["encode", "decode", "sample"]
+FORMAT = 1
+"""Version of the exported files, raised with every change so that none older is kept."""
 FUNCTIONS: tuple[Function, ...] = ("encode", "decode", "sample")
 """Functions of a run that can be exported."""
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Platforms for which the functions are lowered."""
+_NO_PARAMETERS = ("mean", "log_var", "latent_mask")
 
 
 def export(
     config: Config, trained: Sequence[TrainedGroup], data: Dataset, rows: Sequence[Row]
 ) -> list[Path]:
     """Write what ``--export`` names of the best run, or of all that did not diverge.
+
+    Files of an earlier start are kept where nothing changed that they depend on: the parameters,
+    the data, what is written beside them, and the version of JAX.
 
     Args:
         config: flags of the study.
@@ -64,42 +74,92 @@ def export(
     Returns:
         The files that were written.
     """
-    ranked = table.ranking(rows) if config.export else []
+    if not config.export:
+        return []
+    data_checksum = evaluate.checksum_of_data(data)
+    ranked = table.ranking(rows)
     chosen = {row["run"]: row for row in (ranked if config.export_runs == "all" else ranked[:1])}
-    written = []
-    for done in trained:
-        for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
-            if run in chosen:
+    written, num_done = [], 0
+    with phase("exporting", len(chosen), "runs") as advance:
+        for done in trained:
+            for i, (run, own) in enumerate(zip(done.group.runs, done.group.configs, strict=True)):
+                if run not in chosen:
+                    continue
                 one = vectorized.take((done.group.hparams, done.state.eval_params), i)
                 folder = Path(config.workdir) / workdir.EXPORTS / str(run)
                 model, flags = TrainedVAE(done.spec.model, *one), as_flags(own)
                 binarize = done.spec.binarize
-                written += write(folder, config.export, model, data, binarize, flags, chosen[run])
+                writers = _writers(folder, model, data, binarize, flags, chosen[run])
+                facts = {
+                    "format": FORMAT,
+                    "jax": jax.__version__,
+                    "model": evaluate.checksum(tuple(one)),
+                    "data": zlib.crc32(binarize.encode(), data_checksum),
+                    "texts": _checksum_of_texts(flags, chosen[run]),
+                    **evaluate.checksums_of_outside(own),
+                }
+                for kind in (each for each in EXPORTS if each in config.export):
+                    with phase(f"writing {kind}"):
+                        written += _kept_or_written(folder, kind, facts, writers[kind])
+                num_done += 1
+                advance(num_done)
     return written
 
 
-def write(
+def _kept_or_written(
+    folder: Path, kind: str, facts: Mapping[str, Any], write: Callable[[], list[Path]]
+) -> list[Path]:
+    """Write the files of one kind unless those that are there are what would be written.
+
+    Args:
+        folder: folder of the run's files.
+        kind: one of :data:`vae_jax.config.flags.EXPORTS`.
+        facts: what the files depend on, in the types of JSON.
+        write: writes and returns them.
+
+    Returns:
+        The files that were written.
+    """
+    record = folder.parents[1] / workdir.EVALUATIONS / f"{folder.name}-export-{kind}.json"
+    with contextlib.suppress(DamagedError, OSError):
+        known = checksums.read(record)
+        files_kept = known["files"].items()
+        if known["facts"] == facts and all(
+            checksums.of_file(folder / name) == digest for name, digest in files_kept
+        ):
+            return []
+    folder.mkdir(parents=True, exist_ok=True)
+    written = write()
+    digests = {path.name: checksums.of_file(path) for path in written}
+    record.parent.mkdir(exist_ok=True)
+    files.write_json(record, checksums.with_checksum({"facts": facts, "files": digests}))
+    return written
+
+
+def _checksum_of_texts(flags: Mapping[str, Any], row: Row) -> int:
+    """Return the CRC-32 of what is written beside the weights."""
+    return zlib.crc32(json.dumps(files.finite([flags, row]), default=str).encode())
+
+
+def _writers(
     folder: Path,
-    kinds: Sequence[str],
     trained: TrainedVAE,
     data: Dataset,
     binarize: str,
     flags: Mapping[str, Any],
     row: Row,
-) -> list[Path]:
-    """Write what is asked for of one run and return the files.
+) -> dict[str, Callable[[], list[Path]]]:
+    """Return a function for each kind of export, which writes the files of one run.
 
     Args:
         folder: folder of the run's files.
-        kinds: some of :data:`vae_jax.config.flags.EXPORTS`.
         trained: model of the run.
         data: data set that it was trained on.
         binarize: binarization of the pixels.
         flags: flags of the run.
         row: row of its results.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, Callable[[], list[Path]]] = {
+    return {
         "codes": lambda: [write_codes(folder / "codes.npz", trained, data, binarize)],
         "weights": lambda: [write_weights(folder / "weights.safetensors", trained, flags, row)],
         "stablehlo": lambda: [
@@ -107,14 +167,14 @@ def write(
         ],
         "latents": lambda: [write_latents(folder / "latents.json", trained, data, binarize)],
     }
-    return [path for kind in EXPORTS if kind in kinds for path in writers[kind]()]
 
 
 def write_codes(path: Path, trained: TrainedVAE, data: Dataset, binarize: str) -> Path:
-    """Write the posteriors' centers and log-variances of every split, with labels, as ``.npz``.
+    """Write the posteriors' centers and parameters of every split, with labels, as ``.npz``.
 
-    The arrays are ``train_codes``, ``train_log_var`` (where q(z|x) has variances of single
-    latents), ``train_labels`` (where the data have labels), and so on for ``valid`` and ``test``.
+    The arrays are ``train_codes``; where q(z|x) is a product of single latents ``train_log_var``,
+    and its further parameters by their names, as ``train_log_scale``; ``train_labels`` where the
+    data have labels; and so on for ``valid`` and ``test``.
     """
     arrays: dict[str, np.ndarray] = {}
     for split in SPLITS:
@@ -242,7 +302,7 @@ def write_latents(path: Path, trained: TrainedVAE, data: Dataset, binarize: str)
 def encode_pixels(
     trained: TrainedVAE, pixels: np.ndarray, labels: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Return ``codes`` and, where q(z|x) has them, ``log_var`` and ``kl`` of images.
+    """Return ``codes`` and, where q(z|x) has them, ``log_var``, ``kl`` and its own parameters.
 
     Args:
         trained: model of a run.
@@ -268,6 +328,14 @@ def _encoded(
     model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None
 ) -> dict[str, Any]:
     q = model.encode(hparams, params, batches.as_observations(pixels), y)
-    found = {"codes": q.center} | ({"log_var": q.log_var} if isinstance(q, LatentDensities) else {})
+    found = {"codes": q.center}
+    if isinstance(q, LatentDensities):
+        found |= {"log_var": q.log_var} | _parameters(q)
     kl = model.prior_at(hparams, params, y).kl(q) if model.posterior.has_density else None
     return found | ({} if kl is None or kl.per_latent is None else {"kl": kl.per_latent})
+
+
+def _parameters(q: LatentDensities) -> dict[str, Any]:
+    """Return the parameters of q(z|x) beside mean and log-variance, by the names of its fields."""
+    fields = getattr(q, "_asdict", dict)()
+    return {name: own for name, own in fields.items() if name not in _NO_PARAMETERS}

@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.config.flags import FLAGS
 from vae_jax.data import Dataset
@@ -15,12 +16,15 @@ from vae_jax.hparams import HParams
 from vae_jax.pipeline.loggers import Logger, NotebookProgress, TrainingProgress, progress_bar
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 from vae_jax.settings import check_value
 from vae_jax.training import compatibility, loop, memory
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import TrainingProgram
-from vae_jax.training.step import TrainSpec, TrainState
-from vae_jax.types import Row
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
+from vae_jax.training.vectorized import Layout
+from vae_jax.types import Params, Row
 
 OnProgress: TypeAlias = Callable[[Sequence[Row]], None]
 """Callback with the rows of an interval: one per run, with ``step``, ``run``, ``seconds``,
@@ -74,9 +78,14 @@ def check(
         )
 
 
-def initial_state(spec: TrainSpec, hparams: HParams, data: Dataset) -> TrainState:
-    """Return the state of all runs before the first update."""
-    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams))
+def initial_state(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> TrainState:
+    """Return the state of all runs before the first update, with the parameters that are given."""
+    return loop.initial_state(spec, hparams, data, memory.layout_for(spec, hparams), given)
 
 
 def train(
@@ -114,11 +123,11 @@ def train(
     layout = memory.layout_for(spec, hparams, max_parallel_runs)
     intervals = Intervals(num_steps, eval_every=eval_every, checkpoint_every=num_steps)
     program = TrainingProgram(spec, hparams, data, intervals, layout)
-    score_valid = scoring.valid_scorer(spec, hparams, data, layout)
+    score_valid = valid_scorer(spec, hparams, data, layout)
     rows: list[Row] = []
     with _reporting(on_progress, num_steps, start) as report:
-        # the loop is donated the memory of its state
-        state, _ = program.compile(jax.tree.map(jnp.copy, state))
+        with phase("compiling"):  # the loop is donated the memory of its state
+            state, _ = program.compile(jax.tree.map(jnp.copy, state))
         for output in program.run(state, intervals, score_valid, seconds=seconds):
             new = [row | {"run": runs[row["run"]]} for row in output.rows]
             report(new, output.ms_per_step)
@@ -128,6 +137,19 @@ def train(
             state = output.state
             rows += new
     return state, rows
+
+
+def valid_scorer(
+    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout
+) -> Callable[[Params], list[Row]]:
+    """Return the function of :func:`vae_jax.evaluation.scoring.valid_scorer`, as a phase."""
+    score = scoring.valid_scorer(spec, hparams, data, layout)
+
+    def score_valid(params: Params) -> list[Row]:
+        with phase("evaluating valid"):
+            return score(params)
+
+    return score_valid
 
 
 @contextlib.contextmanager

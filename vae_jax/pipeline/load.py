@@ -19,9 +19,11 @@ from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_part import StudyPart
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, loop, memory
 from vae_jax.training.checkpoint import Checkpoints
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 _OF_DATA = (
@@ -54,7 +56,11 @@ def load_run(folder: str | Path) -> Study:
         ...     loaded.select(beta=4.0).codes(data, "test").shape
         (180, 2)
     """
-    folder = Path(folder)
+    with loggers.shown(), phase("opening the workdir"):
+        return _load_run(Path(folder))
+
+
+def _load_run(folder: Path) -> Study:
     recorded = run_groups.recorded(folder) if folder.is_dir() else []
     if not recorded:
         raise InputError(
@@ -66,7 +72,11 @@ def load_run(folder: str | Path) -> Study:
     found = _results(folder)
     lines = _lines(folder)
     flags = _flags(lines)
-    configs = [[_config(texts) for texts in group.flags] for group in recorded]
+    with phase("reading flags", len(recorded), "programs") as advance:
+        configs = []
+        for group in recorded:
+            configs.append([_config(texts) for texts in group.flags])
+            advance(len(configs))
     swept = tuple(found.get("swept", ())) or _swept(lines)
     metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
     return Study(
@@ -79,6 +89,7 @@ def load_run(folder: str | Path) -> Study:
         flags=flags,
         results=found,
         read_data=lambda: _load_data(folder, lines),
+        workdir=str(folder),
     )
 
 
@@ -87,7 +98,7 @@ def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
     spec = run_groups.common_spec(configs, *_shapes(group, configs[0]))
     hparams = build.hparams(configs)
     flags = tuple(
-        {name: getattr(config, name) for name in texts if name != "data"}
+        {name: getattr(config, name) for name in texts if name not in run_groups.FACTS}
         for config, texts in zip(configs, group.flags, strict=True)
     )
 
@@ -218,7 +229,7 @@ def _config(texts: dict[str, str]) -> Config:
     Raises:
         InputError: a flag that this version does not know.
     """
-    own = {name: text for name, text in texts.items() if name != "data"}
+    own = {name: text for name, text in texts.items() if name not in run_groups.FACTS}
     try:
         config = Config.of_texts(own)
         unknown = sorted(own.keys() - config.flags.keys())

@@ -25,8 +25,16 @@ from vae_jax.types import Row
 _MOST_NAMED = 5  # runs that stopped early and are named one by one
 
 
+ORIGIN = "init_from"
+"""Key of where the weights came from that the runs began with."""
+
+
 def describe(
-    config: Config, dataset: Dataset, rows: list[Row], swept: Sequence[str]
+    config: Config,
+    dataset: Dataset,
+    rows: list[Row],
+    swept: Sequence[str],
+    origin: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the contents of ``results.json``, without conclusions and seconds.
 
@@ -35,6 +43,7 @@ def describe(
         dataset: data that were used.
         rows: rows of ``results.csv``.
         swept: names of the swept flags.
+        origin: where the weights came from that the runs began with; None for their seeds.
     """
     evaluations = build.evaluations(config)
     known = declared([*config.arrays, *swept], evaluations, config.flags)
@@ -57,7 +66,9 @@ def describe(
         "swept": list(swept),
         "evaluations": {name: [each.name for each in columns_of([name])] for name in evaluations},
         "columns": columns.described(known.values()),
+        **({} if origin is None else {ORIGIN: origin}),
         "notes": [
+            *notes_on_origin(origin),
             *notes_on_choice(config, rows),
             *notes(config.binarize, config.likelihood, compatibility.is_binary(dataset)),
             *notes_on_numbers(dataset),
@@ -106,6 +117,27 @@ def notes(binarize: str, likelihood: str, is_binary: bool) -> list[str]:
             "the same kind and cannot fall below the entropy of the pixels."
         ]
     return []
+
+
+def notes_on_origin(origin: Mapping[str, Any] | None) -> list[str]:
+    """Return a sentence on the run whose weights these began with, if there is one.
+
+    Example:
+        >>> notes_on_origin({"given": "runs/a", "run": 3, "step": 5000, "checksum": "crc32 01"})
+        ['Started from weights: run 3 of runs/a after 5,000 updates (--init_from, crc32 01).']
+    """
+    if origin is None:
+        return []
+    if "run" not in origin:
+        return [f"Started from weights: those of {origin['given']} ({origin['weights']})."]
+    where = origin.get("workdir") or origin["given"]
+    fresh, left = origin.get("fresh"), origin.get("left_over")
+    more = f" From the seed, as it has none: {', '.join(fresh)}." if fresh else ""
+    more += f" Left over: {', '.join(left)}." if left else ""
+    return [
+        f"Started from weights: run {origin['run']} of {where} after {origin['step']:,} updates "
+        f"(--init_from, {origin['checksum']}).{more}"
+    ]
 
 
 def notes_on_choice(config: Config, rows: Sequence[Row]) -> list[str]:

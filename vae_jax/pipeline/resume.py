@@ -15,6 +15,7 @@ from vae_jax.pipeline import loggers, workdir
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import LostError
+from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.types import Row
@@ -84,11 +85,14 @@ def resume_points(
     history = History(loggers.read_whole(folder / workdir.METRICS_FILE))
     tested = _tested_runs(folder)
     points = []
-    for group, checkpoints in zip(groups, opened, strict=True):
-        point = _resume_point(group, checkpoints, history, is_tested=bool(tested & set(group.runs)))
-        if point.step == FROM_SEEDS and point.notes and not may_restart:
-            raise LostError(_lost(folder, group, point))
-        points.append(point)
+    with phase("checking checkpoints", len(groups), "programs") as advance:
+        for group, checkpoints in zip(groups, opened, strict=True):
+            is_tested = bool(tested & set(group.runs))
+            point = _resume_point(group, checkpoints, history, is_tested=is_tested)
+            if point.step == FROM_SEEDS and point.notes and not may_restart:
+                raise LostError(_lost(folder, group, point))
+            points.append(point)
+            advance(len(points))
     for point, checkpoints in zip(points, opened, strict=True):
         for line in point.notes:
             print(f"NOTE: {line}", flush=True)

@@ -21,6 +21,7 @@ from vae_jax.pipeline import (
     console,
     draw,
     evaluate,
+    explore,
     export,
     loggers,
     results,
@@ -30,6 +31,7 @@ from vae_jax.pipeline import (
     workdir,
 )
 from vae_jax.pipeline.loggers import Logger
+from vae_jax.pipeline.origin import StartingPoint
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.reporting import conclusions, report
 from vae_jax.reporting.study_page import Material
@@ -37,6 +39,7 @@ from vae_jax.runtime import compilation_cache, distributed
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock, refuse_if_locked
+from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop, StoppedError
 from vae_jax.runtime.timing import Clock
 
@@ -55,20 +58,27 @@ def run(config: Config, stop: Stop) -> list[str]:
         InputError: data or workdir cannot be used.
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
+    with loggers.shown() if distributed.is_first() else contextlib.nullcontext():
+        return _run(config, stop)
+
+
+def _run(config: Config, stop: Stop) -> list[str]:
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
     with (
         loggers.opened(config.loggers, but=loggers.ALWAYS) as further,
         _prepared(config, configs) as prepared,
     ):
-        dataset, lock = prepared
-        groups = distributed.first_then_all(lambda: _plan(config, configs, dataset))
+        dataset, lock, start = prepared
+        groups = distributed.first_then_all(lambda: _plan(config, configs, dataset, start))
+        source = distributed.from_first(start.record) if start else None
         clock.lap("data")
         opening = console.opening(config, dataset, len(configs), len(groups))
-        print("\n".join(opening), flush=True)
+        print("\n".join([*(start.lines if start else []), *opening]), flush=True)
 
         with stop.deferred():
-            trained = train.train_all(config, groups, dataset, stop, lock, further)
+            given = start.params_for if start else None
+            trained = train.train_all(config, groups, dataset, stop, lock, further, given)
         distributed.sync_stop(stop)
         stop.raise_if_wanted("stopped after training; the same command evaluates and reports")
         clock.lap("train")
@@ -77,7 +87,7 @@ def run(config: Config, stop: Stop) -> list[str]:
         clock.lap("evaluate")
 
         if distributed.is_first():
-            found = results.describe(config, dataset, rows, swept)
+            found = results.describe(config, dataset, rows, swept, source)
             found["seconds"] = clock.laps | train.seconds_of_start(trained)
             _publish(config, trained, dataset, found, lock, failures, further)
         distributed.barrier()
@@ -96,7 +106,7 @@ def _publish(
     """Write the results, then all that is made of them and may fail, then the report."""
     folder, rows, swept, clock = Path(config.workdir), found["runs"], found["swept"], Clock()
     found |= {"diagnosis": [[] for _ in rows], "reading": []}
-    with failures.caught("conclusions on the runs"):
+    with failures.caught("conclusions on the runs"), phase("diagnosing the runs"):
         found |= conclusions.conclude(found, loggers.read(folder / workdir.METRICS_FILE))
     lock.check()
     results.write(config, rows, swept, found)
@@ -109,24 +119,34 @@ def _publish(
     found["seconds"] |= clock.laps
     lock.check()
     results.write(config, rows, swept, found)
-    with failures.caught(workdir.REPORT_FILE):
+    with failures.caught(workdir.REPORT_FILE), phase("writing the report"):
         metrics = loggers.read(folder / workdir.METRICS_FILE)
         report.write(folder / workdir.REPORT_FILE, found, drawn, Material(metrics, pictures))
+    if config.explorer == "auto":
+        with failures.caught(workdir.EXPLORER_FILE), phase("writing the explorer"):
+            explore.write(config, trained, dataset, found)
     exported: list[Path] = []
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
     for logger in further:
-        logger.finish(found, drawn)
+        with phase(f"results in {type(logger).__name__}"):
+            logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
     if failures.sentences:
         print(f"{len(failures.sentences)} part(s) are missing; all else is in {folder}")
     print(f"report: {folder / workdir.REPORT_FILE}")
+    if config.explorer == "auto":
+        print(f"explorer: {folder / workdir.EXPLORER_FILE}")
 
 
 @contextlib.contextmanager
-def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, Lock]]:
-    """Prepare JAX, the other processes, the data and the workdir; yield the data and the lock.
+def _prepared(
+    config: Config, configs: list[Config]
+) -> Iterator[tuple[Dataset, Lock, StartingPoint | None]]:
+    """Prepare JAX, the other processes, the data and the workdir.
+
+    Yield the data, the lock, and the weights that runs start from where those are not of the seeds.
 
     Nothing is written before flags and data are known to fit together. While the block lasts, this
     process owns the workdir, and its errors say what is saved.
@@ -145,18 +165,18 @@ def _prepared(config: Config, configs: list[Config]) -> Iterator[tuple[Dataset, 
         problem = stack.enter_context(compilation_cache.enabled(config.compilation_cache))
         notes = [problem]
         dataset = distributed.first_then_all(lambda: _load(config, configs, notes))
+        start = distributed.first_then_all(lambda: _start(config, configs, dataset))
 
         workdir.make(folder)
         stack.enter_context(workdir.writing(folder))
         lock = Lock(folder)
         distributed.from_first(lambda: stack.enter_context(lock.hold()))
-        others = distributed.from_first(lambda: workdir.refuse_foreign(folder))
-        kept = f"--workdir holds {', '.join(others)}, which is left alone" if others else ""
-        for note in filter(None, (*dict.fromkeys(notes), lock.note, kept)):
+        distributed.from_first(lambda: workdir.refuse_foreign(folder))
+        for note in filter(None, (*dict.fromkeys(notes), lock.note)):
             print(f"NOTE: {note}")
         stack.enter_context(_checkpoints_noted(folder))
         stack.enter_context(_checked_again(lock))
-        yield dataset, lock
+        yield dataset, lock, start
 
 
 @contextlib.contextmanager
@@ -198,10 +218,25 @@ def _load(config: Config, configs: list[Config], notes: list[str]) -> Dataset:
     return dataset
 
 
-def _plan(config: Config, configs: list[Config], dataset: Dataset) -> list[RunGroup]:
+def _start(config: Config, configs: list[Config], dataset: Dataset) -> StartingPoint | None:
+    """Return the weights that the runs start from, which fit each of them; None for the seeds."""
+    if not config.init_from:
+        return None
+    start = StartingPoint(config.init_from, Path(config.workdir))
+    shape = dataset.event_shape, dataset.num_classes
+    for spec in dict.fromkeys(run_groups.common_spec([own], *shape) for own in configs):
+        start.check(spec)
+    return start
+
+
+def _plan(
+    config: Config, configs: list[Config], dataset: Dataset, start: StartingPoint | None
+) -> list[RunGroup]:
     """Return the groups of the workdir, new ones for those that are lost and may be restarted."""
     return run_groups.plan(
         *(Path(config.workdir), configs, dataset, config.max_parallel_runs),
+        further=start.facts if start else {},
+        check=start.check if start else lambda spec: None,
         may_restart=config.restart,
     )
 

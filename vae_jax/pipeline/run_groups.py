@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,18 +32,24 @@ from vae_jax.pipeline.workdir import CHECKPOINTS
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.mesh import Devices
+from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, memory
 from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import BEST
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout
 
 CHUNK_SECONDS = 10.0
 """Longest chunk: signals are obeyed between chunks, and a preempted machine leaves 30 seconds."""
 
-_PLACES = ("dataset", "num_valid")
-"""Flags that say where data are found and how they are cut, of which the content is the proof."""
+_PLACES = ("dataset", "num_valid", "init_from")
+"""Flags that say where data and weights are found and how data are cut, of which the content is the
+proof."""
 _RANDOM_BITS = "random_bits"
+WEIGHTS = "init_weights"
+"""Name of the checksum of weights from another run, among the facts that decide about a run."""
+FACTS = ("data", WEIGHTS)
+"""Names of the facts of a run that are no flags."""
 _NOT_READ = ("record", "class_names")
 """Fields of a data set that name and describe it."""
 
@@ -112,6 +118,8 @@ def plan(
     dataset: Dataset,
     max_parallel_runs: int,
     *,
+    further: Identity | None = None,
+    check: Callable[[TrainSpec], None] = lambda spec: None,
     may_restart: bool = False,
 ) -> list[RunGroup]:
     """Return groups that hold exactly the given runs: those of the workdir first, then new ones.
@@ -123,6 +131,8 @@ def plan(
         configs: flags of each run.
         dataset: data that the runs are trained on.
         max_parallel_runs: number of runs that advance together; 0 for the best of the device.
+        further: what decides about a run beside flags and data: weights that it starts from.
+        check: raises where the program of new runs cannot start from them.
         may_restart: whether lost runs may be trained anew; what is whole is kept all the same.
 
     Raises:
@@ -130,12 +140,15 @@ def plan(
         LostError: the record of a group cannot be read, and lost runs may not be trained anew.
     """
     known = _known_plan(workdir, may_restart=may_restart)
-    facts = facts_of(dataset)
+    with phase("checksums of the data"):
+        facts = facts_of(dataset) | (further or {})
     wanted = {_key(identity(config, facts)): config for config in configs}
     old = [_restored(workdir, known.study, record, wanted, facts) for record in known.groups]
     held = {_key(own) for record in known.groups for own in record.identities}
     fresh = [config for key, config in wanted.items() if key not in held]
     new = _grouped(workdir, known, fresh, max_parallel_runs, dataset)
+    for group in new:
+        check(group.spec(dataset))
     records = [_record(group, facts, dataset) for group in new]
     new = [
         dataclasses.replace(group, fingerprint=record.fingerprint(known.study))
@@ -201,15 +214,18 @@ def _flags(record: GroupRecord) -> tuple[Identity, ...]:
     )
 
 
-def record(workdir: Path, groups: Sequence[RunGroup], dataset: Dataset) -> list[RunGroup]:
+def record(
+    workdir: Path, groups: Sequence[RunGroup], dataset: Dataset, further: Identity
+) -> list[RunGroup]:
     """Write the plan of a new study that holds these groups, and return them with its marks.
 
     Args:
         workdir: folder of the study.
         groups: its groups; their folders are those of the workdir.
         dataset: data that the runs were trained on.
+        further: further facts that decide about the runs.
     """
-    facts, plan = facts_of(dataset), Plan.new()
+    facts, plan = facts_of(dataset) | further, Plan.new()
     records = [_record(group, facts, dataset) for group in groups]
     plan_file.write(workdir, plan.with_groups(records))
     return [

@@ -13,7 +13,7 @@ from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
-from vae_jax.runtime import mesh
+from vae_jax.runtime import files, mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.step import TrainState
@@ -27,9 +27,13 @@ def write(
     metrics: Sequence[Row],
     swept: Sequence[str],
     data: Dataset,
+    *,
+    origin: dict[str, Any] | None = None,
     study_id: str = "",
 ) -> Path:
     """Write a workdir and return it: flags, learning curves, checkpoints, and results if known.
+
+    Runs that are no product of values have ``runs.txt`` in place of ``flags.txt`` and of results.
 
     Args:
         folder: new or empty folder.
@@ -38,6 +42,7 @@ def write(
         metrics: learning curves.
         swept: names of what differs between the runs.
         data: data that the runs were trained on.
+        origin: where the weights came from that the runs began with; None for their seeds.
         study_id: identifier under which it is tracked; "" where it is not.
 
     Raises:
@@ -52,7 +57,7 @@ def write(
         )
     states = [part.read_state(data) for part in parts]
     configs = [
-        configs_of(part, int(mesh.to_host(state.step)[0]), folder, data, metrics)
+        configs_of(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin)
         for part, state in zip(parts, states, strict=True)
     ]
     workdir.make(folder)
@@ -60,24 +65,42 @@ def write(
         RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
         for number, (part, own) in enumerate(zip(parts, configs, strict=True))
     ]
-    for group, state in zip(run_groups.record(folder, groups, data), states, strict=True):
+    facts = {run_groups.WEIGHTS: origin["weights"]} if origin else {}
+    recorded = run_groups.record(folder, groups, data, facts)
+    for group, state in zip(recorded, states, strict=True):
         _write_state(group, state, metrics)
+    if origin:
+        files.write_json(folder / workdir.ORIGIN_FILE, origin)
     loggers.JSONLinesLogger(folder).log(metrics)
     if study_id:
         workdir.write_study_id(folder, study_id)
-    config = _swept_config(list(itertools.chain(*configs)), swept)
+    runs = [number for part in parts for number in part.runs]
+    ordered = [
+        own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
+    ]
+    config = _swept_config(ordered, swept)
     if config is None:
-        return folder  # the runs are no product of values, so no command line repeats them
+        workdir.write_runs(folder, ordered)
+        return folder
     workdir.write_flags(folder, config)
     if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
-        found = results.describe(config, data, list(rows), swept)
+        found = results.describe(config, data, list(rows), swept, origin)
         found |= conclusions.conclude(found, metrics)
         results.write(config, list(rows), swept, found)
     return folder
 
 
+def _by_run(numbered: tuple[int, Config]) -> int:
+    return numbered[0]
+
+
 def configs_of(
-    part: StudyPart, step: int, folder: Path, data: Dataset, metrics: Sequence[Row]
+    part: StudyPart,
+    step: int,
+    folder: Path,
+    data: Dataset,
+    metrics: Sequence[Row],
+    origin: dict[str, Any] | None = None,
 ) -> tuple[Config, ...]:
     """Return the flags of each run of a part.
 
@@ -88,6 +111,7 @@ def configs_of(
         "workdir": str(folder),
         "dataset": data.record.asked,
         "num_steps": max(step, 1),
+        "init_from": (origin or {}).get("given", ""),
     }
     if (eval_every := looks_every(part, metrics)) is not None:
         facts["eval_every"] = eval_every  # it decides what is chosen
@@ -115,7 +139,8 @@ def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> 
 def _swept_config(configs: Sequence[Config], swept: Sequence[str]) -> Config | None:
     """Return the flags whose sweep gives exactly these runs; None where there is no such sweep."""
     values = {name: list(dict.fromkeys(getattr(own, name) for own in configs)) for name in swept}
-    texts = tuple(f"{name}={','.join(map(as_text, own))}" for name, own in values.items())
+    marks = {name: "/" if isinstance(own[0], tuple) else "," for name, own in values.items()}
+    texts = tuple(f"{name}={marks[name].join(map(as_text, own))}" for name, own in values.items())
     config = configs[0].replace(sweep=texts)
     try:
         return config if sweeps.configs(config) == list(configs) else None

@@ -6,7 +6,7 @@ are in *parts*, each the runs of one compiled program (:class:`StudyPart`).
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
 from vae_jax.hparams import HParams
 from vae_jax.models.vae import TrainedVAE
-from vae_jax.pipeline import fitting, notebook, results, save, tracking
+from vae_jax.pipeline import fitting, loggers, notebook, results, save, tracking
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.loggers import ALWAYS, Logger, TensorBoardLogger, opened
 from vae_jax.pipeline.study_part import StudyPart, looks_every, settings_of
@@ -29,8 +29,10 @@ from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.reporting import table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase
 from vae_jax.training import compatibility, memory, vectorized
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 
@@ -65,6 +67,7 @@ class Study:
         flags: flags of the study; empty where they are not known.
         results: contents of ``results.json``, where there is one.
         read_data: returns the data that it was trained on.
+        workdir: folder that it was opened from; empty for one trained here.
 
     Example:
         >>> import vae_jax
@@ -85,6 +88,7 @@ class Study:
     flags: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     read_data: Callable[[], Dataset] | None = None
+    workdir: str = ""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -119,6 +123,7 @@ class Study:
             flags=part.flags[i] if part.flags else {},
             step=int(state.eval_step[i]),
             diverged=int(state.diverged[i]),
+            workdir=self.workdir,
         )
 
     def take(self, run: int) -> TrainedRun:
@@ -330,28 +335,43 @@ class Study:
             parts=tuple(parts),
             table=table,
             metrics=rows,
-            results={},
+            results=self._origin,
             read_data=lambda: data,
         )
 
-    def evaluate(self, data: Dataset, *, num_particles: int = 100) -> "Study":
+    def evaluate(
+        self, data: Dataset, *, num_particles: int = 100, on_progress: OnPhase | None = None
+    ) -> "Study":
         """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
 
         Args:
             data: data that the study was trained on.
             num_particles: K of the importance-weighted bound behind ``test_nll``.
+            on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as runs are
+                done; None for a bar in a terminal or notebook, and nothing elsewhere.
         """
         fitting.check_numbers(num_particles=num_particles)
         measured: dict[int, Row] = {}
-        for part in self.parts:
-            compatibility.check_data(part.spec, data, is_trained=True)
-            layout = memory.layout_for(part.spec, part.hparams)
-            runs = Runs(part.spec, part.hparams, part.state, data, layout)
-            rows = ImportanceWeightedNLL(num_particles).rows(runs, lambda num_runs: None)
-            measured |= dict(zip(part.runs, rows, strict=True))
+        with loggers.shown(on_progress), phase("evaluating", len(self), "runs") as advance:
+            for part in self.parts:
+                compatibility.check_data(part.spec, data, is_trained=True)
+                layout = memory.layout_for(part.spec, part.hparams)
+                runs = Runs(part.spec, part.hparams, part.state, data, layout)
+                before = len(measured)
+                rows = ImportanceWeightedNLL(num_particles).rows(
+                    runs, lambda num_runs, before=before: advance(before + num_runs)
+                )
+                measured |= dict(zip(part.runs, rows, strict=True))
         return dataclasses.replace(
-            self, table=[row | measured[row["run"]] for row in self.table], results={}
+            self,
+            table=[row | measured[row["run"]] for row in self.table],
+            results=self._origin,
         )
+
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """What ``results.json`` holds of the origin of the weights, if it is another run."""
+        return {name: self.results[name] for name in (results.ORIGIN,) if name in self.results}
 
     def save(self, workdir: str | Path) -> Path:
         """Write the study as a workdir, which ``load_run`` opens and the command line continues.
@@ -367,7 +387,9 @@ class Study:
                 can name.
         """
         return save.write(
-            Path(workdir), self.parts, self.table, self.metrics, self.swept, self.data, self.id
+            *(Path(workdir), self.parts, self.table, self.metrics, self.swept, self.data),
+            origin=self._origin.get(results.ORIGIN),
+            study_id=self.id,
         )
 
     def __repr__(self) -> str:
@@ -436,13 +458,21 @@ def _refuse_loggers_of_workdirs(given: Sequence[str | Logger]) -> None:
         )
 
 
-def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
+def begin(
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    given: Mapping[str, np.ndarray] | None = None,
+    origin: dict[str, Any] | None = None,
+) -> Study:
     """Return the study of one program before its first update.
 
     Args:
         spec: static specification of the model and its training.
         hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
         data: data to train on.
+        given: parameters by their names that all runs start from, instead of those of their seeds.
+        origin: where these came from.
 
     Raises:
         InputError: what the model and its hyperparameters do not allow together. The data are
@@ -452,14 +482,18 @@ def begin(spec: TrainSpec, hparams: HParams, data: Dataset) -> Study:
     spec = spec.specialized(hparams)
 
     def state(data: Dataset) -> TrainState:
-        return fitting.initial_state(spec, hparams, data)
+        return fitting.initial_state(spec, hparams, data, given)
 
     numbers = tuple(range(len(hparams.seed)))
     part = StudyPart(numbers, spec, hparams, lambda: state(data), state, encoding=data.encoding)
     rows = settings_of(part)
     swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
     table = [results.table_row(own, None, {}, -1) for own in rows]
-    return Study((part,), table, [], tuple(swept), data.record.used, read_data=lambda: data)
+    return Study(
+        *((part,), table, [], tuple(swept), data.record.used),
+        results={} if origin is None else {results.ORIGIN: origin},
+        read_data=lambda: data,
+    )
 
 
 def _check_looks(part: StudyPart, metrics: Sequence[Row], eval_every: int) -> None:

@@ -8,8 +8,12 @@ from typing import Any
 
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
+from vae_jax.pipeline import loggers
+from vae_jax.reporting import format
 from vae_jax.runtime import mesh
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.runtime.progress import phase
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
 
@@ -39,7 +43,11 @@ class StudyPart:
     @functools.cached_property
     def state(self) -> TrainState:
         """State of the runs; every array leads with ``runs``."""
-        return self.read_weights()
+        with (
+            loggers.shown(),
+            phase(f"reading the weights of {format.count(len(self.runs), 'run')}"),
+        ):
+            return self.read_weights()
 
     def with_state(self, state: TrainState) -> "StudyPart":
         """Return the same runs in another state."""

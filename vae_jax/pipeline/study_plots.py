@@ -15,13 +15,15 @@ from vae_jax import rng
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
+from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.models import inputs, paths
-from vae_jax.pipeline import draw, results
+from vae_jax.pipeline import draw, loggers, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
-from vae_jax.reporting import conclusions, report, table
+from vae_jax.reporting import conclusions, explorer, report, table
 from vae_jax.reporting.study_page import Material
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase
 from vae_jax.settings import check_value, whole
 from vae_jax.types import Row
 
@@ -156,8 +158,19 @@ class StudyPlots:
             None, table.at(self.rows, held), (across, down), (plots.Term(known[term]),)
         )
 
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one page with all figures, and return its path."""
+    def report(self, path: str | Path, *, on_progress: OnPhase | None = None) -> Path:
+        """Write the report, one page with all figures, and return its path.
+
+        Args:
+            path: path of the HTML file.
+            on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as figures are
+                drawn; None for a bar in a terminal or notebook, and nothing elsewhere.
+        """
+        with loggers.shown(on_progress), phase("writing the report"):
+            self._write_report(Path(path))
+        return Path(path)
+
+    def _write_report(self, path: Path) -> None:
         from vae_jax.reporting import figures
 
         found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
@@ -182,7 +195,18 @@ class StudyPlots:
                     )
                     pictures = figures.draw_pictures(models, shown, self.rows, list(self.swept))
                 drawn += figures.draw(Path(folder), one.trained, shown, self.metrics, best)
-            report.write(Path(path), found, drawn, Material(self.metrics, pictures))
+            report.write(path, found, drawn, Material(self.metrics, pictures))
+
+    def explorer(self, path: str | Path) -> Path:
+        """Write the explorer, one page in which the decoders of the runs run; return its path."""
+        found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
+
+        def context_of(run: int) -> EvalContext:
+            one = self.runs(run)
+            return EvalContext(one.trained, self.data(), one.binarize)
+
+        with loggers.shown(), phase("writing the explorer"):
+            explorer.write(Path(path), found, context_of)
         return Path(path)
 
     def _check_swept(self, figure: str, names: Sequence[str]) -> None:

@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
-from vae_jax.evaluation import scoring
-from vae_jax.pipeline import loggers, results, resume, run_groups, workdir
+from vae_jax.pipeline import fitting, loggers, results, resume, run_groups, workdir
 from vae_jax.pipeline.loggers import Logger, StartedStudy, TrainingProgress
 from vae_jax.pipeline.resume import History
 from vae_jax.pipeline.run_groups import RunGroup
@@ -23,14 +22,19 @@ from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.lock import Lock
+from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop
 from vae_jax.training import divergence, loop
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import ChunkOutput, TrainingProgram
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Row
+
+Given: TypeAlias = Callable[[TrainSpec], Mapping[str, np.ndarray]]
+"""Function from a specification to parameters by their names, from which its runs start."""
 
 
 class TrainedGroup(NamedTuple):
@@ -59,6 +63,7 @@ def train_all(
     stop: Stop,
     lock: Lock,
     further: Sequence[Logger] = (),
+    given: Given | None = None,
 ) -> list[TrainedGroup]:
     """Train every group to ``num_steps`` updates and return them.
 
@@ -69,6 +74,8 @@ def train_all(
         stop: signals of the process.
         lock: lock of the workdir, which is checked before anything is written.
         further: loggers beside those of the package.
+        given: returns the weights that the runs of a specification start from; None for those of
+            their seeds.
 
     Raises:
         StoppedError: a signal came; what was trained is saved.
@@ -92,7 +99,7 @@ def train_all(
             label = f"program {number} of {len(groups)}" if len(groups) > 1 else ""
             training = _Training(
                 *(config, dataset, stop, lock, group, checkpoints, start, history),
-                *(log, further, label),
+                *(log, further, label, given),
             )
             trained.append(training.run())
             _report_saved(further, group, checkpoints)
@@ -176,6 +183,7 @@ class _Training:
         loggers: all loggers.
         further: those of them that are told of checkpoints.
         label: name of the group in the terminal, empty where it is the only one.
+        given: returns the weights that the runs start from; None for those of their seeds.
     """
 
     config: Config
@@ -189,6 +197,7 @@ class _Training:
     loggers: Sequence[Logger]
     further: Sequence[Logger]
     label: str
+    given: Given | None = None
 
     @functools.cached_property
     def spec(self) -> TrainSpec:
@@ -208,7 +217,8 @@ class _Training:
         """
         distributed.sync_stop(self.stop)
         self.stop.raise_if_wanted("stopped; the same command goes on from the last checkpoint")
-        state, num_steps = self._first_state(), self.config.num_steps
+        with phase("preparing the runs"):
+            state, num_steps = self._first_state(), self.config.num_steps
         if not loop.is_finished(self.spec, state, num_steps):
             with TrainingProgress(num_steps, max(0, self.start), self.label) as progress:
                 return self._train(state, progress)
@@ -217,8 +227,10 @@ class _Training:
     def _first_state(self) -> TrainState:
         """Return the state of the checkpoint, or that of the seeds."""
         num_steps = self.config.num_steps
-        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout)
-        if self.start == resume.FROM_SEEDS:
+        is_new = self.start == resume.FROM_SEEDS
+        given = self.given(self.spec) if self.given and is_new else None
+        state = loop.initial_state(self.spec, self.group.hparams, self.dataset, self.layout, given)
+        if is_new:
             return state
         try:
             state = self.checkpoints.restore(self.start, state)
@@ -239,18 +251,21 @@ class _Training:
         Rows are written before the checkpoint of their step, so after a kill none is missing and
         the surplus is known.
         """
-        program = TrainingProgram(
-            self.spec,
-            self.group.hparams,
-            self.dataset,
-            self._intervals(self.group.most_steps),
-            self.layout,
-            on_device=self.config.data_on_device,
-        )
-        diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
-        state, compile_seconds = program.compile(state)
-        intervals = self._intervals(self._most_steps(program, state))
-        score_valid = scoring.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
+        with phase("sending the data to the device"):
+            program = TrainingProgram(
+                self.spec,
+                self.group.hparams,
+                self.dataset,
+                self._intervals(self.group.most_steps),
+                self.layout,
+                on_device=self.config.data_on_device,
+            )
+            diverged, stopped = mesh.to_host(state.diverged).tolist(), self._stopped(state)
+        with phase("compiling"):
+            state, compile_seconds = program.compile(state)
+        with phase("measuring the speed"):
+            intervals = self._intervals(self._most_steps(program, state))
+        score_valid = fitting.valid_scorer(self.spec, self.group.hparams, self.dataset, self.layout)
         num_lines, seconds = self._already_logged()
 
         first_update_seconds = round(timing.seconds_since_command(), 2)
@@ -312,10 +327,11 @@ class _Training:
             state = mesh.addressable(state)
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
-                reason = divergence.explain(
-                    *(self.spec, self.group.hparams, state, self.dataset, i),
-                    by_operation=self.config.debug_nans,
-                )
+                with phase(f"looking why run {self.group.runs[i]} diverged"):
+                    reason = divergence.explain(
+                        *(self.spec, self.group.hparams, state, self.dataset, i),
+                        by_operation=self.config.debug_nans,
+                    )
                 progress.message(f"run {self.group.runs[i]} diverged: {reason}")
         return after
 
@@ -354,7 +370,8 @@ class _Training:
         is_due = output.is_last or intervals.is_due(step, intervals.checkpoint_every)
         if is_stopping or is_due:
             metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
-            self.checkpoints.save(step, output.state, metadata)
+            with phase("writing a checkpoint"):
+                self.checkpoints.save(step, output.state, metadata)
         if is_stopping:
             self.checkpoints.wait()
             _report_saved(self.further, self.group, self.checkpoints)

@@ -26,9 +26,10 @@ from vae_jax.models import inputs, paths
 from vae_jax.models.likelihoods import Distribution
 from vae_jax.models.posteriors import LatentDensities, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
-from vae_jax.pipeline import export
+from vae_jax.pipeline import export, loggers
 from vae_jax.pipeline.fitting import check_numbers
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.progress import OnPhase, phase
 from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
@@ -53,6 +54,7 @@ class TrainedRun:
         flags: flags that decided what was trained; empty where they are not known.
         step: number of updates of these weights.
         diverged: update from which on the weights are frozen, -1 for a run that did not diverge.
+        workdir: folder that it was opened from; empty for one trained here.
 
     Example:
         >>> import vae_jax
@@ -74,6 +76,7 @@ class TrainedRun:
     flags: dict[str, Any] = field(default_factory=dict, repr=False)
     step: int = 0
     diverged: int = -1
+    workdir: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
         model, state = self.model, f"diverged at update {self.diverged:,}, " * (self.diverged >= 0)
@@ -324,18 +327,23 @@ class TrainedRun:
         """
         return export.write_weights(Path(path), self.trained, self.flags, self.row)
 
-    def export(self, path: str | Path, function: export.Function) -> Path:
+    def export(
+        self, path: str | Path, function: export.Function, *, on_progress: OnPhase | None = None
+    ) -> Path:
         """Write one function of the run, for use without this package: see ``export.FUNCTIONS``.
 
         Args:
             path: file to write.
             function: ``encode``, ``decode`` or ``sample``.
+            on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` when it begins
+                and ends; None for a bar in a terminal or notebook, and nothing elsewhere.
 
         Returns:
             The path.
         """
         check_value("function", function, one_of(*export.FUNCTIONS))
-        return export.write_function(Path(path), self.trained, function)
+        with loggers.shown(on_progress), phase(f"exporting {function}"):
+            return export.write_function(Path(path), self.trained, function)
 
     def _check_data(self, data: Dataset, split: str) -> None:
         """Refuse data of another kind than those that the run was trained on."""

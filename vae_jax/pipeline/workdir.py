@@ -1,7 +1,8 @@
 """The workdir of a run: names of its files, the flags that describe it, errors of its disk.
 
-A workdir belongs to this project alone. A folder that holds other files is not taken, and of one
-that was taken nothing is deleted or replaced but what was written here (:func:`refuse_foreign`).
+A workdir belongs to this project alone. A folder that holds other files is refused, at its first
+start and at every later one, and nothing is deleted or replaced but what was written here
+(:func:`refuse_foreign`).
 """
 
 import contextlib
@@ -10,23 +11,28 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vae_jax.config.flags import Config
-from vae_jax.config.sweeps import as_lines
+from vae_jax.config.sweeps import as_lines, runs_as_lines
 from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
 
 FLAGS_FILE = "flags.txt"
+RUNS_FILE = "runs.txt"
+"""Name of the file that stands for :data:`FLAGS_FILE` where no command line gives the runs."""
 METRICS_FILE = "metrics.jsonl"
 RESULTS_TABLE = "results.csv"
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.html"
+EXPLORER_FILE = "explorer.html"
 FIGURES = "figures"
 EVALUATIONS = "evaluations"
 EXPORTS = "exports"
+ORIGIN_FILE = "init_from.json"
+"""Name of the record of where the weights came from that the runs began with."""
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 PLAN_FILE = "plan.json"
@@ -37,11 +43,10 @@ GROUP_FILE = "group.json"
 """Name of a group's part of the plan, in the group's folder of checkpoints."""
 CONTENTS = (
     *(CHECKPOINTS, METRICS_FILE, TENSORBOARD, RESULTS_TABLE, RESULTS_FILE, REPORT_FILE),
-    *(EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE),
+    *(EXPLORER_FILE, EVALUATIONS, EXPORTS, FIGURES, FLAGS_FILE, RUNS_FILE, ORIGIN_FILE),
 )
 """Names of what a run leaves in its workdir, beside hidden files."""
 
-_TAKEN_OUT = ("explorer.html",)  # what may be made of a workdir later
 _OF_DISKS = ("lost+found", "Thumbs.db", "desktop.ini")
 _ONE_OFF = {
     **{"restart": False, "debug_nans": False, "distributed": False},
@@ -51,37 +56,47 @@ _NOT_COMPARED = ("--workdir=", *(f"--{name}=" for name in _ONE_OFF))
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def refuse_foreign(workdir: Path) -> list[str]:
-    """Refuse a folder that is no workdir and not empty; return the names that are not ours in one.
+def refuse_foreign(workdir: Path) -> None:
+    """Refuse a folder that holds anything that is not a run's own.
 
-    What makes a folder a workdir is a file that only this project writes: a plan, the record of a
-    group, or flags. Hidden files count as nobody's.
+    In a workdir these are the names that a run does not leave in it. What makes a folder a workdir
+    is a file that only this project writes: a plan, the record of a group, or flags; in any other
+    folder all files are foreign, whatever they are called. Hidden files count as nobody's, and so
+    does what file systems and file managers leave in any folder. What lies within a run's own
+    folders, as a further picture among the figures, is no reason to stop it, and stays.
 
     Args:
         workdir: folder that may not exist.
 
     Raises:
-        InputError: the folder belongs to others, or something in it is a link, a pipe or a device.
+        InputError: the folder holds what belongs to others, or a link, a pipe or a device.
     """
     try:
         names = sorted(entry.name for entry in os.scandir(workdir))
     except OSError:  # none, or one that cannot be read, which is reported when it is written
-        return []
-    if not _is_ours(workdir):
-        present = [name for name in names if not name.startswith(".") and name not in _OF_DISKS]
-        present = [name for name in present if name not in CONTENTS or _holds_files(workdir / name)]
-        if present:
-            raise InputError(
-                f"workdir={workdir}: is no folder of vae_jax and holds {_listed(present)}; give "
-                "a new or an empty folder"
-            )
+        return
+    is_ours = _is_ours(workdir)
+    present = [name for name in names if not name.startswith(".") and name not in _OF_DISKS]
+    foreign = [
+        name
+        for name in present
+        if name not in CONTENTS or (not is_ours and _holds_files(workdir / name))
+    ]
+    if foreign and is_ours:
+        raise InputError(
+            f"workdir={workdir}: holds {_listed(foreign)} beside the files of its runs, to which "
+            "it belongs alone; move that elsewhere and start the same command again"
+        )
+    if foreign:
+        raise InputError(
+            f"workdir={workdir}: is no folder of vae_jax and holds {_listed(foreign)}; give a new "
+            "or an empty folder"
+        )
     for path in _own_paths(workdir, names):
         raise InputError(
             f"workdir={workdir}: {path.relative_to(workdir)} is a link, or no file and no "
             "folder; put a copy of what it leads to there (cp -rL), or give another workdir"
         )
-    ours = (*CONTENTS, *_TAKEN_OUT, *_OF_DISKS)
-    return [name for name in names if not name.startswith(".") and name not in ours]
 
 
 def _listed(names: list[str]) -> str:
@@ -122,7 +137,7 @@ def _own_paths(workdir: Path, names: list[str]) -> Iterator[Path]:
     hidden = re.compile(r"\.(lock.*|.*\.tmp)")
     folders = []
     for name in names:
-        if name in (*CONTENTS, *_TAKEN_OUT) or hidden.fullmatch(name):
+        if name in CONTENTS or hidden.fullmatch(name):
             folders.append(workdir / name)
     while folders:
         path = folders.pop()
@@ -199,6 +214,12 @@ def read_study_id(workdir: Path) -> str:
 def write_study_id(workdir: Path, study_id: str) -> None:
     """Write the identifier of a study."""
     files.write_json(workdir / CHECKPOINTS / STUDY_FILE, {"id": study_id})
+
+
+def write_runs(workdir: Path, configs: Sequence[Config]) -> None:
+    """Write ``runs.txt``, the settings of runs that no command line gives."""
+    lines = runs_as_lines([config.replace(**_ONE_OFF) for config in configs])
+    files.write_text(workdir / RUNS_FILE, "\n".join(lines) + "\n")
 
 
 def changes(workdir: Path, config: Config) -> list[str]:

@@ -26,6 +26,7 @@ from vae_jax.reporting.html import Figure
 from vae_jax.reporting.pictures import Picture, Tiles
 from vae_jax.reporting.terms import RATE, Term
 from vae_jax.runtime.failures import Failures
+from vae_jax.runtime.progress import phase
 from vae_jax.types import Labels, Latents, Row
 
 NUM_SAMPLES = 100
@@ -114,15 +115,17 @@ def draw(
         makers["bounds"] = lambda: _bounds(folder, bounds)
     if has_kl:
         makers["kl_per_latent"] = lambda: _kl_per_latent(folder, kl, variance)
-    return _all_drawn(makers, failures)
+    return _all_drawn("drawing one run", makers, failures)
 
 
-def _all_drawn(makers: Mapping[str, Maker], failures: Failures | None) -> list[Figure]:
-    """Return the figures in order, without those that fail."""
+def _all_drawn(label: str, makers: Mapping[str, Maker], failures: Failures | None) -> list[Figure]:
+    """Return the figures in order, without those that fail; the label is that of the phase."""
     drawn = []
-    for name, maker in makers.items():
-        with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
-            drawn.append(maker())
+    with phase(label, len(makers), "figures") as advance:
+        for done, (name, maker) in enumerate(makers.items()):
+            with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
+                drawn.append(maker())
+            advance(done + 1)
     return drawn
 
 
@@ -183,7 +186,7 @@ def draw_study(
             "Reconstructions", lambda model: _reconstruct(model, first), first.images
         ),
     }
-    return [*drawn, *_all_drawn(makers, failures)]
+    return [*drawn, *_all_drawn("drawing images over the axes", makers, failures)]
 
 
 def draw_pictures(
@@ -191,7 +194,6 @@ def draw_pictures(
     shown: ShownImages,
     rows: Sequence[Row],
     swept: Sequence[str],
-    on_run: Callable[[int, int], None] = lambda done, num_runs: None,
 ) -> dict[int, list[Picture]]:
     """Return small pictures of the runs of a study, by their numbers: of as many as a page holds.
 
@@ -200,14 +202,14 @@ def draw_pictures(
         shown: test examples that are reconstructed and traversed.
         rows: rows of test results.
         swept: names of the swept flags.
-        on_run: is called with the number of runs that are done, and of all.
     """
     runs, found = pictures.chosen(rows, swept), {}
     by_number = {row["run"]: row for row in rows}
     tiles = lambda run: _tiles(trained[run], shown, by_number[run])  # noqa: E731
-    for run, own in pictures.encoded(runs, tiles):
-        found[run] = own
-        on_run(len(found), len(runs))
+    with phase("drawing pictures of all runs", len(runs), "runs") as advance:
+        for run, own in pictures.encoded(runs, tiles):
+            found[run] = own
+            advance(len(found))
     return found
 
 
@@ -272,7 +274,7 @@ def draw_terms(
             )
     if "beta" in names:
         makers["rate_distortion"] = lambda: _rate_distortion(folder, rows, swept)
-    return _all_drawn(makers, failures)
+    return _all_drawn("drawing terms over the axes", makers, failures)
 
 
 def embedding(folder: Path, context: EvalContext) -> Figure:
@@ -282,7 +284,8 @@ def embedding(folder: Path, context: EvalContext) -> Figure:
     path, test = folder / "embedding.png", context.subset("test", MOST_POINTS)
     assert test.labels is not None
     codes = context.codes(test)
-    points, is_plane = embed(codes), codes.shape[1] <= 2
+    with phase("drawing the map of the test codes"):
+        points, is_plane = embed(codes), codes.shape[1] <= 2
     kind = "The latent space itself" if is_plane else "t-SNE of the codes"
     title = f"{kind}: {format.count(len(points))} test examples by label"
     plots.embedding(path, points, test.labels, title, context.data.class_names)

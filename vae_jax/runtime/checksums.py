@@ -91,7 +91,7 @@ def verify(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             raise DamagedError(f"{name} is missing")
-        if _digest(path) != digest:
+        if of_file(path) != digest:
             raise DamagedError(f"{name} is not what was written")
     return metadata
 
@@ -115,7 +115,8 @@ def _digest_of_json(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def of_file(path: Path) -> str:
+    """Return the digest of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

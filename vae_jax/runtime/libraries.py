@@ -15,10 +15,19 @@ LEFT_OUT = {"matplotlib": "no figures", "tensorboardX": "no TensorBoard events"}
 
 PACKAGES = {
     "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }
 """Names of packages to install, by the names of their modules, where these differ."""
+
+EXTRAS = {
+    **dict.fromkeys(("PIL", "tensorflow_datasets", "grain", "h5py", "scipy", "sklearn"), "data"),
+    "flatbuffers": "export",
+    "wandb": "wandb",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
+}
+"""Extras of this package that bring a library, by the name of its module."""
 
 
 def is_installed(module: str) -> bool:
@@ -45,25 +54,22 @@ def left_out() -> str:
     return consequences and f"{consequences} (`pip install {' '.join(missing)}`)"
 
 
-def refusal(module: str, label: str, extra: str = "") -> str:
+def refusal(module: str, label: str) -> str:
     """Return why a setting cannot be used without a library, as one line; "" where it is there.
 
     Args:
         module: name of the library's module.
         label: setting and value with which the line begins.
-        extra: name of the extra of this package that installs it.
 
     Example:
         >>> refusal("jax", "evaluate=samples")
         ''
         >>> refusal("no_such_library", "x=1")
         'x=1: needs the package no_such_library; run `pip install no_such_library`'
-        >>> refusal("no_such_library", "x=1", extra="x").partition("; ")[2]
-        "run `pip install 'vae_jax[x]'`"
     """
     package = PACKAGES.get(module, module)
-    installed = f"'vae_jax[{extra}]'" if extra else package
-    problem = f"{label}: needs the package {package}; run `pip install {installed}`"
+    extra = f", which the extra {EXTRAS[module]} brings" if module in EXTRAS else ""
+    problem = f"{label}: needs the package {package}{extra}; run `pip install {package}`"
     return "" if is_installed(module) else problem
 
 

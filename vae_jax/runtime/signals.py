@@ -126,9 +126,10 @@ def _exit(signum: int) -> None:
 def _last_words() -> None:
     """Write what was printed, and show the cursor, which the progress bar hides."""
     with contextlib.suppress(OSError, ValueError):
-        if sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h\n")
-        sys.stdout.flush()
+        stream = terminal.behind_bar(sys.stdout)  # a bar would take the escape for text
+        if stream.isatty():
+            stream.write("\x1b[?25h\n")
+        stream.flush()
         terminal.give_up_after(LAST_WORDS_SECONDS)
 
 

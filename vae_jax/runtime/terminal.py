@@ -173,9 +173,14 @@ def patient() -> Iterator[None]:
 def give_up_after(seconds: float) -> None:
     """Wait a while until what was printed is written, and lose the rest."""
     for stream in (sys.stdout, sys.stderr):
-        own = getattr(stream, "rich_proxied_file", stream)  # while a progress bar is shown
+        own = behind_bar(stream)
         if isinstance(own, PatientStream) and not own.drain(seconds):
             own.end()
+
+
+def behind_bar(stream: Any) -> Any:
+    """Return the stream itself, in front of which rich puts one while a progress bar is shown."""
+    return getattr(stream, "rich_proxied_file", stream)
 
 
 def _descriptor(stream: Any, original: Any) -> int | None:

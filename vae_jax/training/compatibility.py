@@ -19,7 +19,7 @@ from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import LAST
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 Spell = Callable[[str, object], str]
 """Function from the name and value of a setting to how it is written."""

@@ -22,7 +22,8 @@ from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.training import input_pipeline, vectorized
-from vae_jax.training.step import Batch, TrainSpec, TrainState, first_not_finite, train_step
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import Batch, TrainState, first_not_finite, train_step
 from vae_jax.types import Row
 
 _PACKAGE = Path(__file__).parents[1]

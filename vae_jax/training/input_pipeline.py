@@ -28,7 +28,8 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches
 from vae_jax.training.batches import Examples, PrefetchedBatches
-from vae_jax.training.step import Batch, BatchKeys, TrainSpec, draw_batch
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import Batch, BatchKeys, draw_batch
 
 ON_DEVICE = ("auto", "yes", "no")
 """Choices of where the training set is kept: yes or no for the device, auto for what fits."""

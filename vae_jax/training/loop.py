@@ -13,7 +13,7 @@ due. Training can go on from any state, also from one of a checkpoint.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -28,7 +28,8 @@ from vae_jax.training import batches, divergence, input_pipeline, memory, select
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.input_pipeline import InputBlock
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Observations, Params, Row, default_float
 
@@ -77,7 +78,11 @@ def is_finished(spec: TrainSpec, state: TrainState, num_steps: int) -> bool:
 
 
 def initial_state(
-    spec: TrainSpec, hparams: HParams, data: Dataset, layout: Layout | None = None
+    spec: TrainSpec,
+    hparams: HParams,
+    data: Dataset,
+    layout: Layout | None = None,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> TrainState:
     """Return the state of all runs before the first update; every array is ``[runs, ...]``.
 
@@ -86,6 +91,7 @@ def initial_state(
         hparams: hyperparameters of one run (scalars) or of a study (``[runs]``).
         data: data set; its mean starts the decoder's bias, some of them start a learned prior.
         layout: distribution of the runs; None for the best one here.
+        given: parameters by their names that all runs start from, instead of those of their seeds.
 
     Example:
         >>> import vae_jax
@@ -107,12 +113,12 @@ def initial_state(
     mean = data.train.mean(axis=0, dtype=np.float64)
     if data.encoding == "pixels":
         mean = mean / 255
-    padded, shared = mesh.to_devices(
+    padded, (start, examples, weights) = mesh.to_devices(
         layout.devices,
         hparams,
-        (jnp.asarray(mean, default_float()), _starting_examples(spec, data)),
+        (jnp.asarray(mean, default_float()), _starting_examples(spec, data), given),
     )
-    state = vectorized.init(spec, padded, *shared, layout=layout)
+    state = vectorized.init(spec, padded, start, examples, data.encoding, weights, layout=layout)
     return mesh.drop_padding(state, len(hparams.seed), layout.devices)
 
 

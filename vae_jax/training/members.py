@@ -14,7 +14,7 @@ from vae_jax.models.vae import VAE
 from vae_jax.objectives import OBJECTIVES, Objective
 from vae_jax.objectives.regularizers import REGULARIZERS, Regularizer
 from vae_jax.training.optimizers import OPTIMIZERS, Optimizer
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
     "objective": OBJECTIVES,

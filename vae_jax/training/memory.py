@@ -14,7 +14,8 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, step
 from vae_jax.training.batches import Examples
 from vae_jax.training.intervals import Intervals
-from vae_jax.training.step import BatchKeys, TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import BatchKeys, TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Labels, Params, Pixels, Scalar, default_float
 
@@ -85,12 +86,12 @@ def least_bytes(spec: TrainSpec, num_runs: int, num_examples: int, intervals: In
 
 def _bytes_of_state(spec: TrainSpec) -> int:
     """Return the bytes of the state of a run."""
-    return sum(_bytes(leaf) for leaf in jax.tree.leaves(_state(spec)))
+    return sum(_bytes(leaf) for leaf in jax.tree.leaves(state_shapes(spec)))
 
 
 def _bytes_kept(spec: TrainSpec) -> list[int]:
     """Return the bytes of each array that the backward pass keeps, parameters left out."""
-    num, hparams, state = spec.batch_size, _hparams(spec), _state(spec)
+    num, hparams, state = spec.batch_size, _hparams(spec), state_shapes(spec)
     labels = jax.ShapeDtypeStruct((num,), jnp.int32) if spec.model.num_classes else None
     pixels = jax.ShapeDtypeStruct((num, *spec.model.event_shape), jnp.uint8)
 
@@ -108,7 +109,7 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
     return [_bytes(leaf) for leaf in kept if leaf.shape not in known]
 
 
-def _state(spec: TrainSpec) -> TrainState:
+def state_shapes(spec: TrainSpec) -> TrainState:
     """Return the shapes of the state of a run."""
     mean = jax.ShapeDtypeStruct(spec.model.event_shape, default_float())
     return jax.eval_shape(functools.partial(step.init, spec), _hparams(spec), mean)

@@ -9,10 +9,8 @@ The same freezes a run that has stopped early (``selection.py``).
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,181 +18,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from vae_jax import contract, rng
-from vae_jax.hparams import HParam, HParams, declared_by, shipped, unread_by
-from vae_jax.models.combinations import Spelling
-from vae_jax.models.vae import VAE
-from vae_jax.objectives import Elbo, Objective, ObjectiveOutput
+from vae_jax import rng
+from vae_jax.hparams import HParams
+from vae_jax.objectives import ObjectiveOutput
 from vae_jax.objectives.base import Noise
-from vae_jax.objectives.combinations import (
-    refused_batch,
-    refused_objectives,
-    refused_regularizer,
-)
-from vae_jax.objectives.regularizers import Context, Regularizer
+from vae_jax.objectives.regularizers import Context
 from vae_jax.runtime import mesh
-from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_settings, one_of, real, setting, whole
 from vae_jax.training import batches, selection
 from vae_jax.training.batches import Examples, PrefetchedBatches
-from vae_jax.training.optimizers import Adam, Optimizer
 from vae_jax.training.selection import ValidRecord
+from vae_jax.training.spec import TrainSpec
 from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """Static specification of a training: choices that change shapes or code.
-
-    Choices that are arrays are :class:`vae_jax.hparams.HParams`; they need no new compilation.
-
-    Attributes:
-        model: model to train.
-        objective: bound to maximise.
-        regularizers: penalties, subtracted from the objective.
-        optimizer: optimizer of all parameters.
-        batch_size: examples per update.
-        binarize: mode by which gray pixels become binary, one of ``batches.BINARIZATIONS``.
-        keep: weights that evaluation uses: ``last``, or ``best`` for those of the highest bound on
-            valid (:mod:`vae_jax.training.selection`).
-        is_averaged: True to keep a moving average of the parameters, which evaluation uses; set it
-            with :meth:`specialized`.
-        is_patient: True to stop runs whose bound on valid does not rise any more; set it with
-            :meth:`specialized`.
-
-    Example:
-        >>> import vae_jax
-        >>> model = vae_jax.VAE((28, 28, 1), max_latents=8, network=vae_jax.MLP((200,)))
-        >>> spec = vae_jax.TrainSpec(model, vae_jax.ImportanceWeighted(5), binarize="dynamic")
-        >>> spec.batch_size, spec.objective.num_draws
-        (128, 5)
-    """
-
-    model: VAE
-    objective: Objective = Elbo()
-    regularizers: tuple[Regularizer, ...] = ()
-    optimizer: Optimizer = Adam()
-    batch_size: int = setting(128, whole(1), "examples per update")
-    binarize: str = setting(
-        "none", one_of(*batches.BINARIZATIONS), "method by which gray pixels become binary"
-    )
-    keep: str = setting(
-        selection.LAST,
-        one_of(*selection.KEPT),
-        "weights that are evaluated, exported and opened; best: those of the highest ELBO on valid",
-    )
-    is_averaged: bool = False
-    is_patient: bool = False
-
-    hparams: ClassVar[tuple[HParam, ...]] = (
-        HParam(
-            "ema",
-            0.0,
-            real(0.0, below=1.0),
-            "decay of the moving average of the parameters that evaluation uses; 0: none",
-        ),
-        HParam(
-            "patience",
-            0,
-            whole(0),
-            "evaluations on valid without a rise of the ELBO after which a run stops; 0: never",
-        ),
-        HParam(
-            "seed",
-            0,
-            whole(0),
-            "seed of weights, order of examples, binarized pixels and noise",
-            dtype="uint32",
-        ),
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse what is no member, settings out of range, and what the posterior does not allow.
-
-        Raises:
-            InputError: something lacks what its base class asks for (:mod:`vae_jax.contract`), a
-                value is out of range, or the traits of objective, regularizers and posterior do not
-                fit (:mod:`vae_jax.objectives.combinations`).
-        """
-        contract.check("objective", self.objective, Objective)
-        contract.check("optimizer", self.optimizer, Optimizer)
-        for penalty in self.regularizers:
-            contract.check("regularizers", penalty, Regularizer)
-        posterior, objective = self.model.posterior, self.objective
-        check_settings(self, objective, *self.regularizers, self.optimizer)
-        own = {"objective": type(objective).__name__} | vars(objective)
-        spell = Spelling(own | dict(self.model.spelling.values))
-        refused = refused_objectives(posterior, self.model.prior, objective, spell)
-        names = [f"regularizers={type(each).__name__}" for each in self.regularizers]
-        penalties = (
-            refused_regularizer(posterior, each, name, spell)
-            for each, name in zip(self.regularizers, names, strict=True)
-        )
-        batches_of_codes = refused_batch(self.batch_size, names, spell)
-        for message in itertools.chain(refused, *penalties, batches_of_codes):
-            raise InputError(message)
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"{name}: counts twice; give one with the sum of the weights")
-
-    def specialized(self, hparams: HParams) -> "TrainSpec":
-        """Return the specification with the parts that these hyperparameters need, and no others.
-
-        These are the average of the parameters, the end of runs that do not rise any more, and the
-        parts of the optimizer, see :meth:`vae_jax.training.optimizers.Optimizer.specialized`.
-
-        Args:
-            hparams: hyperparameters of all runs, with known values.
-
-        Raises:
-            InputError: the model has fewer latents, or nothing reads a value that is given.
-        """
-        self._check(hparams)
-        is_averaged = bool((mesh.to_host(hparams.ema) > 0).any())
-        is_patient = bool((mesh.to_host(hparams.patience) > 0).any())
-        optimizer = self.optimizer.specialized(hparams)
-        return dataclasses.replace(
-            self, optimizer=optimizer, is_averaged=is_averaged, is_patient=is_patient
-        )
-
-    @property
-    def has_record(self) -> bool:
-        """Whether a run remembers its looks at valid, for its weights or for its end."""
-        return self.keep == selection.BEST or self.is_patient
-
-    @property
-    def valid_bound(self) -> str:
-        """Name of the logged term by which runs choose on valid."""
-        return "valid_elbo" if self.model.posterior.has_density else "valid_log_likelihood"
-
-    def _check(self, hparams: HParams) -> None:
-        """Refuse hyperparameters that this specification cannot use."""
-        declared, shipped_ones = declared_by(self), shipped()
-        read = declared.keys() - unread_by(self)
-        for name, array in hparams._asdict().items():
-            values = mesh.to_host(array)
-            if name in declared:
-                _check_range(declared[name], values)
-            default = values.dtype.type(shipped_ones[name].default) if name in shipped_ones else 0
-            if name not in read and (values != default).any():
-                needed = f" without {declared[name].only_with}" if name in declared else ""
-                problem = f"no member of the specification reads it{needed}"
-                advice = "give the member that does, or leave it out"
-                value = values[values != default].flat[0]
-                raise InputError(setting=name, value=value, problem=problem, advice=advice)
-        largest = int(mesh.to_host(hparams.latent_size).max())
-        if largest > self.model.max_latents:
-            problem = f"the model has max_latents={self.model.max_latents}"
-            advice = f"give at most {self.model.max_latents} (the default is 20), or a wider model"
-            raise InputError(setting="latent_size", value=largest, problem=problem, advice=advice)
-
-
-def _check_range(hparam: HParam, values: np.ndarray) -> None:
-    """Refuse values out of range, as ``HParams._replace`` takes them; float32 may round one up."""
-    for value in values.flat:
-        lower = np.nextafter(value, 0) if values.dtype.kind == "f" else value
-        if not hparam.type.is_valid(lower.item()):
-            hparam.array(value)
 
 
 class Batch(NamedTuple):
@@ -317,6 +151,8 @@ def init(
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    encoding: str = "pixels",
+    given: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """Return the state before the first update.
 
@@ -325,17 +161,36 @@ def init(
         hparams: hyperparameters of one run.
         data_mean: mean of each dimension of x, from which the decoder's bias starts.
         examples: examples from which a prior with pseudo-inputs starts, where there is one.
+        encoding: encoding of the data.
+        given: parameters by their names (:func:`named`) that replace the initial ones; everything
+            else of the state starts as it would from them.
     """
     zero = jnp.zeros((), jnp.int32)
-    params = spec.model.init(hparams, data_mean, examples)
+    params = spec.model.init(hparams, data_mean, examples, encoding)
     latent_mask = spec.model.latent_mask(hparams)
     for regularizer in spec.regularizers:
         learned = regularizer.init(rng.stream(hparams.seed, "params", 4), latent_mask)
         params |= {type(regularizer).__name__: learned} if learned else {}
+    if given:
+        params = jax.tree.map_with_path(lambda path, own: given.get(_name(path), own), params)
     opt_state = spec.optimizer.transformation(hparams, zero).init(params)
     average = jax.tree.map(jnp.copy, params) if spec.is_averaged else ()
     state = TrainState(zero, params, opt_state, zero - 1, average)
     return with_record(spec, state) if spec.has_record else state
+
+
+def named(params: Params) -> dict[str, Any]:
+    """Return parameters by their names in the tree.
+
+    Example:
+        >>> named({"encoder": {"kernel": 1.0}})
+        {'encoder/kernel': 1.0}
+    """
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def with_record(spec: TrainSpec, state: TrainState) -> TrainState:
@@ -547,10 +402,8 @@ def train_chunk(
         The state after the updates, and the terms, which are means over these updates.
     """
     num_examples = len(data.pixels) if isinstance(data, Examples) else num_examples
-    is_skipped, full_spec = is_alone and spec.is_patient, spec
-    if (
-        is_skipped
-    ):  # with nothing to hold the updates are those of a run that never stops, to the bit
+    is_skipped = is_alone and spec.is_patient
+    if is_skipped:  # where nothing is held an update is that of a run that never stops, to the bit
         spec = dataclasses.replace(spec, is_patient=False)
     examples_of = _example_picker(
         spec, hparams, state.step, data, num_steps, max_steps, num_examples
@@ -574,8 +427,8 @@ def train_chunk(
     zero = jnp.zeros((), default_float())
     start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
     num_done, end = num_steps, state.step + num_steps
-    if is_skipped:
-        num_done = jnp.where(_is_stopped(full_spec, state), 0, num_steps)
+    if is_skipped and state.record:
+        num_done = jnp.where(state.record.stopped >= 0, 0, num_steps)
     state, sums = jax.lax.fori_loop(0, num_done, body, start)
     if is_skipped:
         state = state._replace(step=end)
@@ -658,7 +511,7 @@ def first_not_finite(
     for name, tree in _stages(spec, hparams, state.diverged, state.params, batch, num_examples):
         for path, leaf in jax.tree.leaves_with_path(tree):
             if not jnp.isfinite(leaf).all():
-                return f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}".strip("/")
+                return f"{name}/{_name(path)}".strip("/")
     return "objective"
 
 

@@ -8,7 +8,7 @@ the runs ``Layout.max_parallel_runs`` at a time inside one compiled program, and
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,8 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import selection, step
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.selection import ValidRecord
-from vae_jax.training.step import TrainSpec, TrainState, TrainTerms
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState, TrainTerms
 from vae_jax.types import Observations, Params
 
 T = TypeVar("T")
@@ -106,6 +107,8 @@ def init(
     hparams: HParams,
     data_mean: Float[Array, "*event"],
     examples: Observations | None = None,
+    encoding: str = "pixels",
+    given: Mapping[str, Array] | None = None,
     *,
     layout: Layout = Layout(),
 ) -> TrainState:
@@ -115,7 +118,7 @@ def init(
     initial parameters differently.
     """
     plain = dataclasses.replace(spec, keep=selection.LAST, is_patient=False)
-    state = _init(plain, hparams, data_mean, examples, layout=layout)
+    state = _init(plain, hparams, data_mean, examples, encoding, given, layout=layout)
     return _with_record(spec, state, layout=layout) if spec.has_record else state
 
 
@@ -124,19 +127,22 @@ def _with_record(spec: TrainSpec, state: TrainState, *, layout: Layout) -> Train
     return over_runs(lambda shared, state: step.with_record(spec, state), layout)((), state)
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "layout"))
+@functools.partial(jax.jit, static_argnames=("spec", "encoding", "layout"))
 def _init(
     spec: TrainSpec,
     hparams: HParams,
     data_mean: Float[Array, "*event"],
-    examples: Observations | None = None,
+    examples: Observations | None,
+    encoding: str,
+    given: Mapping[str, Array] | None,
     *,
     layout: Layout,
 ) -> TrainState:
-    def start(shared: tuple[Array, Observations | None], hparams: HParams) -> TrainState:
-        return step.init(spec, hparams, *shared)
+    def start(shared: tuple[Any, ...], hparams: HParams) -> TrainState:
+        mean, examples, given = shared
+        return step.init(spec, hparams, mean, examples, encoding, given)
 
-    return over_runs(start, layout)((data_mean, examples), hparams)
+    return over_runs(start, layout)((data_mean, examples, given), hparams)
 
 
 @functools.partial(

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special, stats
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from tests.laplace_posterior import Laplace
 from vae_jax.evaluation.metrics import decomposition
 from vae_jax.models.posteriors import Gaussian
 
@@ -157,3 +159,20 @@ def test_memory_does_not_grow_with_the_number_of_examples():
         return memory.temp_size_in_bytes
 
     assert scratch(5000) < scratch(500) + 5000 * 3 * 4 * 10
+
+
+def test_a_posterior_that_is_no_gaussian_is_decomposed_by_its_own_densities(float64):
+    """The terms add up to log q(z|x) - log p(z), and log q(z) is the mixture of numpy."""
+    rng = np.random.default_rng(3)
+    q = Laplace(*(jnp.asarray(rng.normal(size=(6, 2))) for _ in range(2)))
+    deviation, log_prior = jnp.asarray(rng.normal(size=(6, 2))), jnp.asarray(rng.normal(size=6))
+    terms = decompose(q, jnp.ones(2, bool), deviation, log_prior, block_size=4)
+    z = np.asarray(q.location + deviation)
+    scale = np.exp(np.asarray(q.log_scale))
+    each = stats.laplace.logpdf(z[:, None], np.asarray(q.location), scale)
+    own = each[np.arange(6), np.arange(6)].sum(axis=-1)
+    joint = special.logsumexp(each.sum(axis=-1), axis=1) - np.log(6)
+    marginals = (special.logsumexp(each, axis=1) - np.log(6)).sum(axis=-1)
+    np.testing.assert_allclose(terms.mutual_information, own - joint, rtol=1e-10)
+    np.testing.assert_allclose(terms.total_correlation, joint - marginals, rtol=1e-10)
+    np.testing.assert_allclose(terms.dimensionwise_kl, marginals - log_prior, rtol=1e-10)

@@ -31,7 +31,8 @@ from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches, vectorized
 from vae_jax.training.batches import Split
-from vae_jax.training.step import TrainSpec, TrainState
+from vae_jax.training.spec import TrainSpec
+from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, Stored
 

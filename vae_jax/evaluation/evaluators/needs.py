@@ -3,7 +3,7 @@
 from vae_jax.models.combinations import Spelling, enumeration, names_with
 from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily
 from vae_jax.objectives.regularizers import REGULARIZERS
-from vae_jax.training.step import TrainSpec
+from vae_jax.training.spec import TrainSpec
 
 PRIOR_STRENGTHS = [
     strength

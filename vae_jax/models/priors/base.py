@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParam, HParams
 from vae_jax.models.posteriors import Posterior
-from vae_jax.types import Images, Labels, LatentMask, Latents, Params, PRNGKey
+from vae_jax.types import Images, Labels, LatentMask, Latents, Observations, Params, PRNGKey
 
 Encode = Callable[[Images], Posterior]
 """Encoder of the model with its current parameters, from images to q(z|x)."""
@@ -25,8 +25,10 @@ class PriorInit(NamedTuple):
 
     Attributes:
         latent_mask: mask of the columns of z that the run uses.
-        images: a few training images, as the model reads them.
+        images: a few training examples, as the model reads them.
         num_classes: number of classes of the labels that the model reads; 0 for none.
+        encoding: encoding of the data, a key of ``vae_jax.data.encodings.ENCODINGS``.
+        mean: mean of x over the training examples; None for that of ``images``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -35,8 +37,10 @@ class PriorInit(NamedTuple):
     """
 
     latent_mask: LatentMask
-    images: Images
+    images: Observations
     num_classes: int = 0
+    encoding: str = "pixels"
+    mean: Observations | None = None
 
 
 class KL(NamedTuple):

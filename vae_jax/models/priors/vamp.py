@@ -1,6 +1,7 @@
 """VampPrior: a mixture of the model's own posteriors (Tomczak & Welling 2018)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -18,6 +19,38 @@ from vae_jax.types import Labels, LatentMask, Latents, Params, PRNGKey, default_
 
 _MIN_GRAY = 0.01
 """Smallest gray of an image as pseudo-input; at 0 and 1 the sigmoid has no gradient."""
+_MIN_COUNT = 0.01
+"""Smallest mean of a count as pseudo-input, for the same reason."""
+
+
+class _InputSpace(NamedTuple):
+    """Space of pseudo-inputs u = to_x(w) for data of one encoding.
+
+    Attributes:
+        name: name of the parameters w.
+        to_x: map from any real w to what the encoder reads.
+        from_x: map from examples to the w that gives them.
+    """
+
+    name: str
+    to_x: Callable[[Array], Array]
+    from_x: Callable[[Array], Array]
+
+
+def _logits(x: Array) -> Array:
+    return jax.scipy.special.logit(jnp.clip(x, _MIN_GRAY, 1.0 - _MIN_GRAY))
+
+
+def _inverse_softplus(x: Array) -> Array:
+    mean = jnp.maximum(x, _MIN_COUNT)
+    return mean + jnp.log(-jnp.expm1(-mean))
+
+
+_PIXELS = _InputSpace("pseudo_inputs", jax.nn.sigmoid, _logits)
+_REALS = _InputSpace("pseudo_reals", lambda w: w, lambda x: x)
+_COUNTS = _InputSpace("pseudo_counts", jax.nn.softplus, _inverse_softplus)
+_SPACES = {"pixels": _PIXELS, "reals": _REALS, "standardized": _REALS, "counts": _COUNTS}
+_BY_NAME = {space.name: space for space in _SPACES.values()}
 
 
 class PosteriorMixture(NamedTuple):
@@ -65,15 +98,18 @@ class PosteriorMixture(NamedTuple):
 class VampPrior(PriorFamily):
     r"""Family p(z) = 1/K sum_k q(z|u_k) with learned pseudo-inputs u_k (eq. 9).
 
-    :math:`u = \mathrm{sigmoid}(w)` with w learned stays in [0, 1] and has a gradient everywhere,
-    unlike the paper's Hardtanh. If the posterior is a flow, its base is mixed, whose density is
-    known at any z. In a conditional model u_k has the fixed label k modulo the number of classes,
-    and p(z) does not depend on the label of x.
+    For pixels, :math:`u = \mathrm{sigmoid}(w)` with w learned stays in [0, 1] and has a gradient
+    everywhere, unlike the paper's Hardtanh. Real numbers are learned as they are; for counts
+    u = softplus(w) is a mean, which need not be whole. If the posterior is a flow, its base is
+    mixed, whose density is known at any z. In a conditional model u_k has the fixed label k modulo
+    the number of classes, and p(z) does not depend on the label of x.
 
     Attributes:
         num_components: number K of components.
-        pseudo_inputs: initial pseudo-inputs. ``data``: training images, clipped to [0.01, 0.99] to
-            have a gradient. ``noise``: w ~ N(0, 1), also used where there are fewer images than K.
+        pseudo_inputs: initial pseudo-inputs. ``data``: training examples; pixels are clipped to
+            [0.01, 0.99] and counts to at least 0.01 to have a gradient. ``noise``, also used where
+            there are fewer examples than K: w ~ N(0, 1) for pixels; for all else about the mean of
+            the data, with the spread of the examples, or 1 without them.
 
     Example:
         >>> import jax
@@ -86,7 +122,7 @@ class VampPrior(PriorFamily):
         (3, 48)
     """
 
-    encodings: ClassVar[tuple[str, ...] | None] = ("pixels",)
+    encodings: ClassVar[tuple[str, ...] | None] = tuple(_SPACES)
     is_of_posteriors: ClassVar[bool] = True
 
     num_components: int = num_components_setting()
@@ -96,16 +132,22 @@ class VampPrior(PriorFamily):
 
     @property
     def num_examples(self) -> int:
-        """Number of training images for the pseudo-inputs: one per component, or none."""
+        """Number of training examples for the pseudo-inputs: one per component, or none."""
         return self.num_components if self.pseudo_inputs == "data" else 0
 
     def init(self, key: PRNGKey, hparams: HParams, start: PriorInit) -> Params:
-        """Return the logits w of the pseudo-inputs."""
+        """Return the w of the pseudo-inputs, under a name that tells the encoding."""
         del hparams
-        images = jnp.clip(start.images[: self.num_examples], _MIN_GRAY, 1.0 - _MIN_GRAY)
-        shape = self.num_components - len(images), *images.shape[1:]
+        space = _SPACES[start.encoding]
+        given = space.from_x(start.images[: self.num_examples])
+        shape = self.num_components - len(given), *given.shape[1:]
         noise = jax.random.normal(key, shape, default_float())
-        return {"pseudo_inputs": jnp.concatenate([jax.scipy.special.logit(images), noise])}
+        if space is not _PIXELS:
+            mean = jnp.mean(start.images, axis=0) if start.mean is None else start.mean
+            ones = jnp.ones_like(mean)[None]
+            spread = jnp.std(given, axis=0, keepdims=True) if len(given) > 1 else ones
+            noise = space.from_x(mean)[None] + spread * noise
+        return {space.name: jnp.concatenate([given, noise])}
 
     def __call__(
         self,
@@ -117,7 +159,8 @@ class VampPrior(PriorFamily):
     ) -> GaussianMixture | PosteriorMixture:
         """Return the mixture of the current encoder's posteriors of the pseudo-inputs."""
         del hparams, y
-        components = encode(jax.nn.sigmoid(params["pseudo_inputs"])).component()
+        ((name, weights),) = params.items()
+        components = encode(_BY_NAME[name].to_x(weights)).component()
         if not isinstance(components, Gaussian):
             return PosteriorMixture(components, latent_mask)
         logits = jnp.zeros(len(components.mean), components.mean.dtype)

@@ -10,6 +10,7 @@ from vae_jax.pipeline.loggers.base import Logger, StartedStudy
 from vae_jax.pipeline.loggers.guarded import ALWAYS, GuardedLogger, logger_class, opened
 from vae_jax.pipeline.loggers.jsonl import JSONLinesLogger, read, read_whole
 from vae_jax.pipeline.loggers.notebook import NotebookProgress, progress_bar
+from vae_jax.pipeline.loggers.phases import NotebookPhases, TerminalPhases, shown
 from vae_jax.pipeline.loggers.progress import EvaluationProgress, TrainingProgress
 from vae_jax.pipeline.loggers.tensorboard import TensorBoardLogger
 from vae_jax.pipeline.loggers.terms import format_terms
@@ -20,9 +21,11 @@ __all__ = [
     "GuardedLogger",
     "JSONLinesLogger",
     "Logger",
+    "NotebookPhases",
     "NotebookProgress",
     "StartedStudy",
     "TensorBoardLogger",
+    "TerminalPhases",
     "TrainingProgress",
     "format_terms",
     "logger_class",
@@ -30,4 +33,5 @@ __all__ = [
     "progress_bar",
     "read",
     "read_whole",
+    "shown",
 ]

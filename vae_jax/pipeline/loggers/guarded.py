@@ -152,7 +152,6 @@ def logger_class(name: str, setting: str = "--loggers") -> type:
     label = f"{setting}={name}"
     found = contract.outside_class(label, LOGGERS.get(name, name), Logger, is_spec=False)
     for module in found.needs:
-        extra = name if name in LOGGERS and name != ALWAYS else ""
-        if problem := libraries.refusal(module, label, extra):
+        if problem := libraries.refusal(module, label):
             raise InputError(f"{problem}, or leave {name} out")
     return found

@@ -1,7 +1,8 @@
 """Progress in the terminal: live bars, or plain lines where standard output is no terminal."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
 import rich.progress
@@ -10,6 +11,8 @@ from rich.text import Text
 
 from vae_jax.pipeline.loggers.base import Logger
 from vae_jax.pipeline.loggers.terms import format_terms
+from vae_jax.runtime import progress
+from vae_jax.runtime.progress import Progress
 from vae_jax.types import Row
 
 _LINE_SECONDS = 10.0
@@ -18,6 +21,8 @@ _SPEED_SECONDS = 300.0  # long enough to hold several chunks of a slow model
 
 class TrainingProgress(Logger):
     """Live bar of steps, ms per step, time left and current terms; a context manager.
+
+    Phases of the block, such as compilation, stand under the bar while they last.
 
     Where standard output is no terminal there is no bar, and each interval prints one plain line.
     :meth:`log` may be given any of a study's runs; the terms shown are those of all runs so far.
@@ -50,14 +55,15 @@ class TrainingProgress(Logger):
             speed_estimate_period=_SPEED_SECONDS,
         )
         self._task = self._bar.add_task(label, total=num_steps, completed=start, ms="")
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "TrainingProgress":
-        self._bar.start()
+        self._stack.enter_context(_shown(self._bar))
         return self
 
     def close(self) -> None:
         """Stop the bar."""
-        _stop(self._bar)
+        self._stack.close()
 
     def advance(self, step: int, ms_per_step: float) -> None:
         """Move the bar to a step; ``ms_per_step`` is the time of one update of all runs."""
@@ -115,7 +121,7 @@ class EvaluationProgress:
 
     def __init__(self, label: str, num_runs: int, console: Console | None = None):
         self._console = console or Console()
-        self._bar = rich.progress.Progress(
+        self._bar = _Bar(
             *_evaluation_columns(),
             console=self._console,
             disable=not self._console.is_interactive,
@@ -124,9 +130,10 @@ class EvaluationProgress:
         self._task = self._bar.add_task(label, total=num_runs)
         self._began = self._last_line = time.monotonic()
         self._is_new = False
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "EvaluationProgress":
-        self._bar.start()
+        self._stack.enter_context(_shown(self._bar))
         return self
 
     def __exit__(
@@ -135,7 +142,7 @@ class EvaluationProgress:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _stop(self._bar)
+        self._stack.close()
         if self._bar.disable and exc_type is None:
             seconds = time.monotonic() - self._began
             outcome = f"done in {seconds:.1f} s" if self._is_new else "kept from before"
@@ -170,15 +177,40 @@ class EvaluationProgress:
 
 
 class _Bar(rich.progress.Progress):
-    """Bar of rich with a line of terms under it."""
+    """Bar of rich with a line of terms and one of the phase of the moment under it."""
 
     terms = ""
+    phase = ""
+    _phase_began = 0.0
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the bar and the line of terms."""
+        """Yield the bar, the line of terms and that of the phase."""
         yield self.make_tasks_table(self.tasks)
         if self.terms:
             yield Text(self.terms)
+        if self.phase:
+            seconds = time.monotonic() - self._phase_began
+            yield Text(f"{self.phase} ... {_duration(round(seconds))}", style="dim")
+
+    def show_phase(self, now: Progress) -> None:
+        """Show a phase that stands inside no other."""
+        if now.depth:
+            return
+        if not self.phase:
+            self._phase_began = time.monotonic()
+        self.phase = "" if now.is_over else now.text
+
+
+@contextlib.contextmanager
+def _shown(bar: _Bar) -> Iterator[None]:
+    """Show a bar and the phases of the block, unless there is no terminal."""
+    watched = contextlib.nullcontext() if bar.disable else progress.watched_by(bar.show_phase)
+    with watched:
+        bar.start()
+        try:
+            yield
+        finally:
+            _stop(bar)
 
 
 def _training_columns(label: str) -> list[rich.progress.ProgressColumn]:
