@@ -57,7 +57,8 @@ class WandbLogger(Tracker):
             folder = study.workdir.resolve().parent / "wandb"  # a workdir holds nothing else
             self._options["dir"] = str(folder.parent)
         self._folder = folder
-        places = (settings.mode, settings.base_url, settings.entity, self._options["project"])
+        server = "" if settings.mode == "offline" else settings.base_url
+        places = (settings.mode, server, settings.entity, self._options["project"])
         self._place = [text or "" for text in places]
         self._known = self._read_records()
 
