@@ -143,7 +143,8 @@ def test_whatever_reads_a_row_asks_for_columns_that_are_declared():
     documents |= {"kl_per_latent", "title", "command", "notes", "seconds", "versions", "splits"}
     documents |= {"asked", "used", "binarize", "substitution", "warnings", "image_shape"}
     documents |= {"event_shape", "encoding", "recognised", "missing", "data", "shapes", "lines"}
-    documents |= {"commit", "given", "workdir", "fresh", "left_over"}
+    documents |= {"commit", "given", "workdir", "fresh", "left_over", "wandb"}
+    documents |= {"kernel", "bias", "body", "layers"}  # parameters, in the explorer
     documents |= {"format", "study", "groups", "runs", "written_by", "log_var"}
     asked = {*gets, *terms} - documents
     assert len(asked) > 20

@@ -58,11 +58,6 @@ def run(config: Config, stop: Stop) -> list[str]:
         InputError: data or workdir cannot be used.
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
-    with loggers.shown() if distributed.is_first() else contextlib.nullcontext():
-        return _run(config, stop)
-
-
-def _run(config: Config, stop: Stop) -> list[str]:
     clock, failures = Clock(), Failures()
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
     with (
@@ -157,6 +152,8 @@ def _prepared(
         if config.distributed:
             processes = config.coordinator, config.num_processes, config.process_id
             stack.enter_context(distributed.initialized(*processes))
+        if distributed.is_first():
+            stack.enter_context(loggers.shown())
         precision = build.matmul_precision(config, jax.default_backend())
         jax.config.update(
             "jax_default_matmul_precision", None if precision == "default" else precision
