@@ -166,7 +166,8 @@ def test_the_decomposition_is_that_of_the_encoders_gaussians(runs, rows):
     noise = model.noise(rng.stream(5, "decompose"), 11)
     z = q.sample(noise)
     log_prior = model.prior_at(hparams, params).log_prob(z)
-    terms = decomposition.decompose(q, model.latent_mask(hparams), q.deviation(noise), log_prior)
+    bare, mask = q._replace(latent_mask=None), model.latent_mask(hparams)
+    terms = decomposition.decompose(bare, mask, q.deviation(noise), log_prior)
     expected = decomposition.summarize(terms) | {"decomposition_examples": 11}
     assert rows["decomposition"] == pytest.approx(expected, abs=1e-4)
     names = ("mutual_information", "total_correlation", "dimensionwise_kl")

@@ -69,16 +69,14 @@ def test_a_failure_anywhere_is_one_line_and_the_logger_is_only_closed_then(
 ):
     failing(at)
     monkeypatch.setattr(Failing, "error", error)
-    with GuardedLogger("--loggers=my:Failing", Failing) as logger:
+    with GuardedLogger("my:Failing", Failing) as logger:
         logger.start(StartedStudy(None, {}, {}, {}))
         logger.log([])
         logger.saved([0], 4)
         logger.finish({}, [])
     out, err = capsys.readouterr()
     (line,) = out.splitlines()
-    assert line.startswith(
-        f"NOTE: --loggers=my:Failing is left out from here ({type(error).__name__}"
-    )
+    assert line.startswith(f"NOTE: logger my:Failing is left out from here ({type(error).__name__}")
     assert line.endswith("all else goes on")
     assert err == ""
     assert Failing.called == (
@@ -90,7 +88,7 @@ def test_a_failure_anywhere_is_one_line_and_the_logger_is_only_closed_then(
 def test_signals_are_no_failures(failing, monkeypatch, error):
     failing("log")
     monkeypatch.setattr(Failing, "error", error())
-    with pytest.raises(error), GuardedLogger("--loggers=my:Failing", Failing) as logger:
+    with pytest.raises(error), GuardedLogger("my:Failing", Failing) as logger:
         logger.log([])
 
 
@@ -99,7 +97,7 @@ def test_a_study_with_a_failing_logger_is_whole_and_its_status_is_0(start, faili
     failing(at)
     status, out, err = start(*SHORT, f"--loggers={__name__}:Failing")
     assert (status, err) == (0, "")
-    assert out.count("NOTE: --loggers=") == 1
+    assert out.count("NOTE: logger ") == 1
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [4, 8, 12]
     assert (tmp_path / "run" / "report.html").exists()
 
@@ -310,7 +308,7 @@ def test_loggers_from_python_fail_with_a_note_and_are_refused_like_flags(
     failing("log")
     study = vae_jax.fit(*from_python, 1, loggers=[Failing()])
     assert len(study.metrics) == 2
-    assert "NOTE: loggers=Failing is left out from here" in capsys.readouterr().out
+    assert "NOTE: logger Failing is left out from here" in capsys.readouterr().out
     for given, words in (
         (["tensorboard"], r"^loggers=tensorboard: writes into a workdir, .* run\.py$"),
         (["wandbx"], r"^loggers=wandbx: must be one of tensorboard, wandb, mlflow, MODULE:CLASS"),
@@ -340,7 +338,7 @@ def test_a_study_that_is_stopped_and_moved_goes_on_with_its_tracked_run(start, s
     (tmp_path / "first").rename(tmp_path / "run")
     status, out, err = start(*SHORT, "--num_steps=16", f"--loggers={__name__}:Memory")
     assert (status, err) == (0, "")
-    assert "NOTE: --loggers" not in out
+    assert "NOTE: logger " not in out
     assert len(store) == 1
     assert run["ends"] == ["stopped", "finished"]
     logged = without_seconds(read_metrics(tmp_path / "run"))

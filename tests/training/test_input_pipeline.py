@@ -137,7 +137,7 @@ def test_auto_streams_images_that_do_not_fit(monkeypatch):
 
 def test_static_binarization_cannot_be_streamed():
     spec = dataclasses.replace(SPEC, binarize="static")
-    with pytest.raises(InputError, match="--binarize=static: draws all images at once"):
+    with pytest.raises(InputError, match=r"^binarize=static: draws all images at once"):
         input_pipeline.make_input_pipeline(spec, GRID, DATA, 5, Devices(), on_device="no")
 
 

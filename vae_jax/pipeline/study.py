@@ -425,7 +425,7 @@ def train_and_score(
         fitting.check(part.spec, part.hparams, data, num_steps, eval_every)
         _check_looks(part, study.metrics, eval_every)
     _refuse_loggers_of_workdirs(loggers)
-    with opened(loggers, "loggers") as log:
+    with opened(loggers) as log:
         if log:
             study = dataclasses.replace(study, id=study.id or tracking.new_id())
             told = study.name, study.id, study.parts, study.metrics, study.swept

@@ -29,7 +29,7 @@ class GuardedLogger(Logger):
     Signals are no failures. A logger that is left out is still closed.
 
     Args:
-        label: setting that names it, with its value.
+        name: name of the logger, for the note.
         make: returns the logger.
 
     Example:
@@ -38,15 +38,15 @@ class GuardedLogger(Logger):
         ...         raise OSError("no route to host")
         >>> import contextlib, io
         >>> with contextlib.redirect_stdout(io.StringIO()) as text:
-        ...     with GuardedLogger("--loggers=my:Broken", Broken) as logger:
+        ...     with GuardedLogger("my:Broken", Broken) as logger:
         ...         logger.log([{"run": 0, "step": 5, "seconds": 0.1}])
         ...         logger.log([{"run": 0, "step": 10, "seconds": 0.2}])
-        >>> text.getvalue().count("NOTE"), text.getvalue()[:47]
-        (1, 'NOTE: --loggers=my:Broken is left out from here')
+        >>> text.getvalue().count("NOTE"), text.getvalue()[:44]
+        (1, 'NOTE: logger my:Broken is left out from here')
     """
 
-    def __init__(self, label: str, make: Callable[[], Logger]):
-        self._label, self._is_left_out = label, False
+    def __init__(self, name: str, make: Callable[[], Logger]):
+        self._name, self._is_left_out = name, False
         self._logger: Logger | None = self._guarded(make)
 
     def start(self, study: StartedStudy) -> None:
@@ -83,41 +83,38 @@ class GuardedLogger(Logger):
         except Exception as error:
             if not self._is_left_out:
                 self._is_left_out = True
-                line = f"{self._label} is left out from here ({reason(error)})"
+                line = f"logger {self._name} is left out from here ({reason(error)})"
                 print(f"NOTE: {InputError(line)}; all else goes on", flush=True)
             return None
 
 
 @contextlib.contextmanager
-def opened(
-    given: Sequence[str | Logger], setting: str = "--loggers", but: str = ""
-) -> Iterator[Sequence[Logger]]:
+def opened(given: Sequence[str | Logger], but: str = "") -> Iterator[Sequence[Logger]]:
     """Make the loggers that are named, guard them and those that are there, close all afterwards.
 
     Args:
         given: names in :data:`vae_jax.config.members.LOGGERS`, ``MODULE:CLASS`` of a subclass of
             :class:`Logger` that is made without arguments, or loggers.
-        setting: setting that names them, for errors.
         but: name of one that is checked and not made, because it is open already.
 
     Raises:
         InputError: one cannot be imported, lacks something, or needs a library that is not
             installed.
     """
-    makers = [(each, _label(each, setting), _maker(each, setting)) for each in given]
+    makers = [(each, _maker(each)) for each in given]
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(GuardedLogger(label, make))
-            for each, label, make in makers
+            stack.enter_context(GuardedLogger(_name(each), make))
+            for each, make in makers
             if each != but
         ]
 
 
-def _label(given: str | Logger, setting: str) -> str:
-    return f"{setting}={given if isinstance(given, str) else type(given).__name__}"
+def _name(given: str | Logger) -> str:
+    return given if isinstance(given, str) else type(given).__name__
 
 
-def _maker(given: str | Logger, setting: str) -> Callable[[], Logger]:
+def _maker(given: str | Logger) -> Callable[[], Logger]:
     """Return what makes a logger.
 
     Raises:
@@ -126,21 +123,20 @@ def _maker(given: str | Logger, setting: str) -> Callable[[], Logger]:
     if isinstance(given, Logger):
         return lambda: given
     if isinstance(given, str) and is_name(LOGGERS, given):
-        return logger_class(given, setting)
+        return logger_class(given)
     raise InputError(
-        setting=setting,
+        setting="loggers",
         value=given,
         problem=f"must be one of {', '.join(LOGGERS)}, MODULE:CLASS, or a Logger",
         advice="give a name or an instance",
     )
 
 
-def logger_class(name: str, setting: str = "--loggers") -> type:
+def logger_class(name: str) -> type:
     """Return the class of a logger, whose libraries are installed.
 
     Args:
         name: name in :data:`vae_jax.config.members.LOGGERS`, or ``MODULE:CLASS``.
-        setting: setting that names it, for the error.
 
     Raises:
         InputError: it cannot be imported, lacks something, or needs a library that is missing.
@@ -149,7 +145,7 @@ def logger_class(name: str, setting: str = "--loggers") -> type:
         >>> logger_class("tensorboard").__name__
         'TensorBoardLogger'
     """
-    label = f"{setting}={name}"
+    label = f"loggers={name}"
     found = contract.outside_class(label, LOGGERS.get(name, name), Logger, is_spec=False)
     for module in found.needs:
         if problem := libraries.refusal(module, label):
