@@ -79,7 +79,7 @@ def fit(
         >>> study.state.step.tolist(), study.best.run
         ([1], 0)
     """
-    given, record = _start(spec, hparams, init_from)
+    given, record = _start(spec, hparams, data, init_from)
     return study.begin(spec, hparams, data, given, record).fit(
         data,
         num_steps,
@@ -137,7 +137,7 @@ def ablate(
         (3, 8, 8, 1)
     """
     return study.train_and_score(
-        study.begin(spec, grid, data, *_start(spec, grid, init_from)),
+        study.begin(spec, grid, data, *_start(spec, grid, data, init_from)),
         data,
         num_steps,
         num_particles=num_particles,
@@ -149,14 +149,14 @@ def ablate(
 
 
 def _start(
-    spec: TrainSpec, hparams: HParams, init_from: TrainedRun | str | Path | None
+    spec: TrainSpec, hparams: HParams, data: Dataset, init_from: TrainedRun | str | Path | None
 ) -> tuple[Mapping[str, np.ndarray] | None, dict[str, Any] | None]:
     """Return the weights that runs start from, by name, and where they came from."""
     if init_from is None:
         return None, None
     is_run = isinstance(init_from, TrainedRun)
     source = origin.of_run(init_from) if is_run else origin.opened(str(init_from))
-    found = origin.fitted(source, spec.specialized(hparams.as_study()))
+    found = origin.fitted(source, spec.specialized(hparams.as_study()), data.encoding)
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
     names = {"fresh": list(found.fresh), "left_over": list(found.left_over)}

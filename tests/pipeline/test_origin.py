@@ -1,5 +1,6 @@
 """Runs that start from the weights of another one: equal numbers, a record, and refusals."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -10,8 +11,10 @@ import vae_jax
 from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, read_csv, read_json, save_images
 from vae_jax import cli
+from vae_jax.models.likelihoods import GaussianLikelihood
+from vae_jax.models.priors import VampPrior
 from vae_jax.objectives.regularizers import FactorVAE
-from vae_jax.pipeline import load
+from vae_jax.pipeline import load, origin
 from vae_jax.reporting import figures
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
@@ -165,6 +168,17 @@ class TestResume:
         assert status == 0
         assert "start: weights of run 0" in out
 
+    @pytest.mark.parametrize("is_gone", [False, True])
+    def test_an_extension_that_cannot_start_leaves_the_study_as_it_is(self, copied, start, is_gone):
+        flags = [*SHORT, f"--init_from={copied}:0"]
+        assert start(*flags)[0] == 0
+        if is_gone:
+            shutil.rmtree(copied)
+        status, _, err = start(*flags, "--sweep=hidden_sizes=8/9")
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert ("holds no runs" if is_gone else "has shape (8, 20) there and (9, 20) here") in err
+        assert start(*flags)[0] == 0
+
 
 DATA = tiny_data(80)
 MODEL = vae_jax.VAE(DATA.event_shape, 3, vae_jax.MLP((8,)))
@@ -204,3 +218,18 @@ def test_python_warns_of_what_starts_fresh_and_refuses_other_shapes(trained):
     penalized = vae_jax.TrainSpec(MODEL, regularizers=(FactorVAE(),), batch_size=16)
     with pytest.warns(UserWarning, match="init_from: .* start fresh, as the source has none"):
         vae_jax.fit(penalized, hparams._replace(factor_weight=1.0), DATA, 2, init_from=trained[0])
+
+
+def test_pseudo_inputs_keep_their_names_in_data_that_are_no_pixels():
+    """A VampPrior names them by the encoding: those of the source are taken, none starts fresh."""
+    parts = ("train", "valid", "test")
+    vectors = {name: np.float32([image.ravel() for image in getattr(DATA, name)]) for name in parts}
+    data = dataclasses.replace(DATA, encoding="reals", **vectors)
+    model = vae_jax.VAE(
+        (DATA.train[0].size,), 3, vae_jax.MLP((8,)), GaussianLikelihood(), prior=VampPrior(4)
+    )
+    spec, hparams = vae_jax.TrainSpec(model, batch_size=16), vae_jax.HParams.of(latent_size=3)
+    source = vae_jax.fit(spec, hparams, data, 2)[0]
+    found = origin.fitted(origin.of_run(source), spec, "reals")
+    assert (found.fresh, found.left_over) == ((), ())
+    assert any("pseudo" in name for name in found.params)

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import shutil
 
 import jax
 import numpy as np
@@ -112,6 +114,21 @@ def test_a_killed_study_chooses_as_the_straight_one(straight, start, tmp_path, m
             start(*CHOOSING)
     assert start(*CHOOSING)[0] == 0
     _assert_same_study(tmp_path / "run", straight)
+
+
+def test_lost_lines_are_a_gap_and_seconds_go_on_from_the_longest_run(straight, start, tmp_path):
+    workdir = shutil.copytree(straight, tmp_path / "run")
+    lines = read_metrics(workdir)
+    ends = {run: max(row["step"] for row in lines if row["run"] == run) for run in range(3)}
+    assert min(ends.values()) < max(ends.values())
+    kept = [row | {"seconds": 100.0 + row["step"]} for row in lines if row["step"] > 4]
+    (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in kept))
+    shutil.copy(straight.parent / "gray.npz", tmp_path)
+    status, out, err = start(*CHOOSING, "--num_steps=80")
+    assert (status, err) == (0, "")
+    assert "lines that were there; going on with this gap" in out
+    added = [row for row in read_metrics(workdir) if row["step"] > max(ends.values())]
+    assert all(row["seconds"] > 100 + max(ends.values()) for row in added)
 
 
 def test_more_steps_are_those_of_runs_that_go_on(straight, start, tmp_path):

@@ -150,18 +150,19 @@ def of_run(run: TrainedRun, given: str = "", *, commit: str = "") -> Origin:
     return Origin(given, run.workdir, run.run, run.step, commit, run.flags, run.model, params)
 
 
-def fitted(origin: Origin, spec: TrainSpec, setting: str = "init_from") -> Fitted:
+def fitted(origin: Origin, spec: TrainSpec, encoding: str, setting: str = "init_from") -> Fitted:
     """Return the weights of a run as a model takes them.
 
     Args:
         origin: the run.
         spec: model and training that start from it.
+        encoding: encoding of the data of this training.
         setting: name of the setting in errors.
 
     Raises:
         InputError: a parameter of another shape, which is named with both, or none in common.
     """
-    wanted, found = named(memory.state_shapes(spec).params), named(origin.params)
+    wanted, found = named(memory.state_shapes(spec, encoding).params), named(origin.params)
     common = {name: found[name] for name in wanted if name in found}
     for name, leaf in common.items():
         if leaf.shape != wanted[name].shape:
@@ -196,17 +197,18 @@ class StartingPoint:
 
     _SETTING = "--init_from"
 
-    def __init__(self, given: str, folder: Path) -> None:
+    def __init__(self, given: str, folder: Path, encoding: str) -> None:
         """Read the weights, unless every group of the workdir has a checkpoint.
 
         Args:
             given: value of ``--init_from``.
             folder: the workdir of the runs.
+            encoding: encoding of their data.
 
         Raises:
             InputError: there is no such run, or it is one of this workdir.
         """
-        self.given, self._folder = given, folder
+        self.given, self._folder, self._encoding = given, folder, encoding
         self.fresh: dict[str, None] = {}
         self.left_over: dict[str, None] = {}
         source = _parsed(given)[0]
@@ -244,13 +246,13 @@ class StartingPoint:
         Raises:
             InputError: they do not fit.
         """
-        found = fitted(self.origin, spec, self._SETTING)
+        found = fitted(self.origin, spec, self._encoding, self._SETTING)
         self.fresh |= dict.fromkeys(found.fresh)
         self.left_over |= dict.fromkeys(found.left_over)
         return found.params
 
     def check(self, spec: TrainSpec) -> None:
-        """Refuse weights that do not fit a model, where they are needed.
+        """Refuse weights that do not fit a model, unless no group needs them any more.
 
         Raises:
             InputError: they do not.

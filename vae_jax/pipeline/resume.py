@@ -120,7 +120,7 @@ def _resume_point(
             newer = [f"{note}; going back to step {step:,}" for note in notes[:i]]
             return ResumePoint(step, tuple(steps[:i]), tuple(newer))
     for i, (step, problem) in enumerate(zip(steps, problems, strict=True)):
-        if isinstance(problem, _GapError) and _has_rows_of(step, group, history):
+        if isinstance(problem, _GapError) and _has_rows_of(step, group, checkpoints, history):
             gap = f"{notes[i]}; going on with this gap"
             return ResumePoint(step, tuple(steps[:i]), (*notes[:i], gap))
     if not steps and not is_tested:
@@ -168,9 +168,16 @@ def _problem(
     return None
 
 
-def _has_rows_of(step: int, group: RunGroup, history: History) -> bool:
-    """Return whether all runs have a row of this very step, which ``results.csv`` needs."""
-    return all(history.has_line(run, step) for run in group.runs)
+def _has_rows_of(step: int, group: RunGroup, checkpoints: Checkpoints, history: History) -> bool:
+    """Return whether all runs have the row that ``results.csv`` needs.
+
+    That is one of this very step or, of a run that stopped before, of the step at which it did.
+    """
+    stopped = checkpoints.metadata(step).get("stopped", [-1] * len(group.runs))
+    return all(
+        history.has_line(run, end if end >= 0 else step)
+        for run, end in zip(group.runs, stopped, strict=True)
+    )
 
 
 def _tested_runs(folder: Path) -> set[int]:

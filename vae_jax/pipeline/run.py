@@ -124,7 +124,7 @@ def _publish(
     with failures.caught("exports"):
         exported = export.export(config, trained, dataset, rows)
     for logger in further:
-        with phase(f"results in {type(logger).__name__}"):
+        with phase(f"results in {logger.name}"):
             logger.finish(found, drawn)
     print("\n".join(console.closing(rows, found)))
     print("".join(f"exported: {path}\n" for path in exported), end="")
@@ -219,7 +219,7 @@ def _start(config: Config, configs: list[Config], dataset: Dataset) -> StartingP
     """Return the weights that the runs start from, which fit each of them; None for the seeds."""
     if not config.init_from:
         return None
-    start = StartingPoint(config.init_from, Path(config.workdir))
+    start = StartingPoint(config.init_from, Path(config.workdir), dataset.encoding)
     shape = dataset.event_shape, dataset.num_classes
     for spec in dict.fromkeys(run_groups.common_spec([own], *shape) for own in configs):
         start.check(spec)
@@ -233,7 +233,7 @@ def _plan(
     return run_groups.plan(
         *(Path(config.workdir), configs, dataset, config.max_parallel_runs),
         further=start.facts if start else {},
-        check=start.check if start else lambda spec: None,
+        check=start.params_for if start else lambda spec: None,
         may_restart=config.restart,
     )
 

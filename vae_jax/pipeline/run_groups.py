@@ -119,7 +119,7 @@ def plan(
     max_parallel_runs: int,
     *,
     further: Identity | None = None,
-    check: Callable[[TrainSpec], None] = lambda spec: None,
+    check: Callable[[TrainSpec], object] = lambda spec: None,
     may_restart: bool = False,
 ) -> list[RunGroup]:
     """Return groups that hold exactly the given runs: those of the workdir first, then new ones.

@@ -131,7 +131,10 @@ def _shortest(value: Any) -> Any:
 def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> None:
     """Write a checkpoint, which knows the number of its log lines."""
     counts = collections.Counter(row["run"] for row in metrics)
-    metadata = {"lines": [counts[run] for run in group.runs], "runs": group.fingerprint}
+    lines = [counts[run] for run in group.runs]
+    metadata: dict[str, Any] = {"lines": lines, "runs": group.fingerprint}
+    if state.record:
+        metadata["stopped"] = mesh.to_host(state.record.stopped).tolist()
     with Checkpoints(group.folder) as checkpoints:
         checkpoints.save(int(mesh.to_host(state.step)[0]), state, metadata)
 

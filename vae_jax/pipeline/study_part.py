@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,8 @@ def looks_every(part: StudyPart, metrics: Sequence[Row]) -> int | None:
         metrics: rows of ``metrics.jsonl``.
     """
     name, runs = part.spec.valid_bound, set(part.runs)
-    looks = (row["step"] for row in metrics if row["run"] in runs and name in row)
-    return min(looks, default=None) if part.spec.has_record else None
+    looks = [row["step"] for row in metrics if row["run"] in runs and name in row]
+    return math.gcd(*looks) if part.spec.has_record and looks else None  # some may be lost
 
 
 def settings_of(part: StudyPart) -> list[Row]:

@@ -302,7 +302,8 @@ class _Training:
     def _already_logged(self) -> tuple[np.ndarray, float]:
         """Return the log lines that each run has already, and the seconds of training so far."""
         lines = [self.history.num_lines(run, self.start) for run in self.group.runs]
-        return np.array(lines), self.history.seconds.get(self.group.runs[0], 0.0)
+        seconds = [self.history.seconds.get(run, 0.0) for run in self.group.runs]
+        return np.array(lines), max(seconds)  # a run that stopped early was trained for less
 
     def _log(self, output: ChunkOutput, progress: TrainingProgress) -> None:
         """Log the rows under the numbers that the runs have in the study.
@@ -348,13 +349,14 @@ class _Training:
         after, record = self._stopped(output.state), output.state.record
         if after == before or record is None:
             return after
-        rises = mesh.to_host(record.step).tolist()
+        best, steps = mesh.to_host((record.bound, record.step))
         bound = self.spec.valid_bound.replace("_", " ")
-        for run, old, new, best in zip(self.group.runs, before, after, rises, strict=True):
-            if old < 0 <= new:
+        for i, run in enumerate(self.group.runs):
+            if before[i] < 0 <= after[i]:
+                is_known = np.isfinite(best[i])
+                why = f"has not risen since step {steps[i]:,}" if is_known else "was never finite"
                 progress.message(
-                    f"run {run} stopped at step {new:,}: its {bound} has not risen since step "
-                    f"{best:,} (--patience)"
+                    f"run {run} stopped at step {after[i]:,}: its {bound} {why} (--patience)"
                 )
         return after
 
@@ -370,6 +372,7 @@ class _Training:
         is_due = output.is_last or intervals.is_due(step, intervals.checkpoint_every)
         if is_stopping or is_due:
             metadata = {"lines": num_lines.tolist(), "runs": self.group.fingerprint}
+            metadata |= {"stopped": self._stopped(output.state)} if output.state.record else {}
             with phase("writing a checkpoint"):
                 self.checkpoints.save(step, output.state, metadata)
         if is_stopping:

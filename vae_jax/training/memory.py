@@ -109,10 +109,16 @@ def _bytes_kept(spec: TrainSpec) -> list[int]:
     return [_bytes(leaf) for leaf in kept if leaf.shape not in known]
 
 
-def state_shapes(spec: TrainSpec) -> TrainState:
-    """Return the shapes of the state of a run."""
+def state_shapes(spec: TrainSpec, encoding: str = "pixels") -> TrainState:
+    """Return the shapes of the state of a run.
+
+    Args:
+        spec: model and training.
+        encoding: encoding of the data, by which a prior names its pseudo-inputs.
+    """
     mean = jax.ShapeDtypeStruct(spec.model.event_shape, default_float())
-    return jax.eval_shape(functools.partial(step.init, spec), _hparams(spec), mean)
+    init = functools.partial(step.init, spec, encoding=encoding)
+    return jax.eval_shape(init, _hparams(spec), mean)
 
 
 def _hparams(spec: TrainSpec) -> HParams:

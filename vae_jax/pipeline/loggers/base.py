@@ -69,6 +69,11 @@ class Logger(abc.ABC):
 
     needs: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def name(self) -> str:
+        """Name of the logger in messages."""
+        return type(self).__name__
+
     def start(self, study: StartedStudy) -> None:  # noqa: B027  most loggers need no start
         """Prepare for the rows of a study; nothing by default."""
 

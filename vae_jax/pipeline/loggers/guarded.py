@@ -49,6 +49,11 @@ class GuardedLogger(Logger):
         self._name, self._is_left_out = name, False
         self._logger: Logger | None = self._guarded(make)
 
+    @property
+    def name(self) -> str:
+        """Name by which it was asked for."""
+        return self._name
+
     def start(self, study: StartedStudy) -> None:
         """Start the logger."""
         self._call("start", study)
