@@ -225,9 +225,8 @@ def test_pseudo_inputs_keep_their_names_in_data_that_are_no_pixels():
     parts = ("train", "valid", "test")
     vectors = {name: np.float32([image.ravel() for image in getattr(DATA, name)]) for name in parts}
     data = dataclasses.replace(DATA, encoding="reals", **vectors)
-    model = vae_jax.VAE(
-        (DATA.train[0].size,), 3, vae_jax.MLP((8,)), GaussianLikelihood(), prior=VampPrior(4)
-    )
+    families = {"likelihood": GaussianLikelihood(), "prior": VampPrior(4)}
+    model = vae_jax.VAE((DATA.train[0].size,), 3, vae_jax.MLP((8,)), **families)
     spec, hparams = vae_jax.TrainSpec(model, batch_size=16), vae_jax.HParams.of(latent_size=3)
     source = vae_jax.fit(spec, hparams, data, 2)[0]
     found = origin.fitted(origin.of_run(source), spec, "reals")
