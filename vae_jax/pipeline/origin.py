@@ -168,8 +168,11 @@ def fitted(origin: Origin, spec: TrainSpec, setting: str = "init_from") -> Fitte
             problem = f"{name} has shape {leaf.shape} there and {wanted[name].shape} here"
             widths = [padded_width(model.max_latents) for model in (origin.model, spec.model)]
             is_of_z = widths[0] != widths[1] and set(widths) & {*leaf.shape, *wanted[name].shape}
-            problem += f"; z has {widths[0]} columns there and {widths[1]} here" if is_of_z else ""
-            advice = "give the sizes of that run, or another run"
+            sizes = "the sizes of that run"
+            if is_of_z:
+                problem += f"; z has {widths[0]} columns there and {widths[1]} here"
+                sizes = f"latent_size={origin.model.max_latents}, of the widest run of its program"
+            advice = f"give {sizes}, or another run"
             raise InputError(setting=setting, value=origin.given, problem=problem, advice=advice)
     if not common:
         raise InputError(
