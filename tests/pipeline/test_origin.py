@@ -193,11 +193,13 @@ def test_python_takes_a_run_or_a_path(trained, tmp_path, monkeypatch):
         )
     opened = vae_jax.load_run(study.save(tmp_path / "run"))
     assert opened.results["init_from"] == study.results["init_from"]
+    (tmp_path / "run" / "results.json").unlink()  # as after an interruption
+    again = vae_jax.load_run(tmp_path / "run").fit(DATA, 3).save(tmp_path / "again")
     monkeypatch.setattr(figures, "draw", lambda *args: [])
     monkeypatch.setattr("vae_jax.data.load", lambda *args, **kwargs: DATA)
-    flagfile = f"--flagfile={tmp_path / 'run' / 'flags.txt'}"
-    assert cli.main([flagfile, "--num_steps=3", "--eval_particles=3"]) == 0
-    assert _record(tmp_path / "run")["checksum"] == study.results["init_from"]["checksum"]
+    flagfile = f"--flagfile={again / 'flags.txt'}"
+    assert cli.main([flagfile, "--num_steps=4", "--eval_particles=3"]) == 0
+    assert _record(again)["checksum"] == study.results["init_from"]["checksum"]
 
 
 def test_beside_a_wider_run_the_advice_is_the_size_that_fits():

@@ -185,12 +185,15 @@ def _table(
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    """Return the contents of ``results.json``; nothing where there is none yet."""
+    """Return the contents of ``results.json``; where there is none yet, the origin of the weights.
+
+    Without it a study that is saved anew would claim to come from its seeds.
+    """
     path = folder / workdir.RESULTS_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        found = {}
     except ValueError:
         raise InputError(
             setting="workdir",
@@ -198,6 +201,9 @@ def _results(folder: Path) -> dict[str, Any]:
             problem=f"{path.name} is damaged",
             advice="start its command again, which writes it anew",
         ) from None
+    if results.ORIGIN not in found and (origin := workdir.read_origin(folder)):
+        found[results.ORIGIN] = origin
+    return found
 
 
 def _lines(folder: Path) -> list[tuple[str, str]]:

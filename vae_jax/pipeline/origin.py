@@ -7,7 +7,6 @@ checkpoint the source is not needed any more.
 """
 
 import functools
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -271,7 +270,7 @@ class StartingPoint:
             names = {"fresh": list(self.fresh), "left_over": list(self.left_over)}
             files.write_json(path, found := self.origin.record() | names)
             return found
-        return read_record(self._folder) or {"given": self.given, "weights": self._recorded}
+        return workdir.read_origin(self._folder) or {"given": self.given, "weights": self._recorded}
 
     @property
     def lines(self) -> list[str]:
@@ -285,14 +284,6 @@ class StartingPoint:
             f"{origin.checksum}",
             *(f"NOTE: --{note}" for note in notes),
         ]
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a workdir holds of the origin of its weights; nothing where there is none."""
-    try:
-        return json.loads((folder / workdir.ORIGIN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _recorded(folder: Path, given: str) -> str | None:
