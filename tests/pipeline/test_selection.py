@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 
 import jax
 import numpy as np
@@ -112,6 +113,17 @@ def test_a_killed_study_chooses_as_the_straight_one(straight, start, tmp_path, m
             start(*CHOOSING)
     assert start(*CHOOSING)[0] == 0
     _assert_same_study(tmp_path / "run", straight)
+
+
+def test_before_it_is_evaluated_a_row_is_of_the_weights_of_its_run(straight, tmp_path):
+    wanted = vae_jax.load_run(straight)
+    copy = shutil.copytree(straight, tmp_path / "copy")
+    (copy / "results.json").unlink()
+    opened = vae_jax.load_run(copy)
+    for run in opened:
+        assert run.row["best_step"] == run.step < run.row["step"]
+    for name in ("step", "best_step", "valid_elbo", "train_elbo", "seconds"):
+        assert [row[name] for row in opened.table] == [row[name] for row in wanted.table]
 
 
 def test_more_steps_are_those_of_runs_that_go_on(straight, start, tmp_path):
