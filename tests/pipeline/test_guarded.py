@@ -291,7 +291,8 @@ def test_a_study_from_python_is_tracked_and_goes_on_also_as_a_workdir(store, fro
         assert [each["train_elbo"] for each in runs[run]["rows"]] == [r["train_elbo"] for r in own]
         assert runs[run]["row"]["test_elbo"] == row["test_elbo"]
         assert runs[run]["config"]["beta"] == (1.0, 4.0)[run]
-        assert runs[run]["config"]["batch_size"] == 8
+        assert (runs[run]["config"]["batch_size"], runs[run]["config"]["eval_every"]) == (8, 1)
+        assert runs[run]["config"]["init_from"] == ""
     loaded = vae_jax.load_run(study.save(tmp_path / "study"))
     assert loaded.id == study.id
     again = loaded.fit(data, 3, eval_every=1, loggers=[f"{__name__}:Memory"])
@@ -300,6 +301,8 @@ def test_a_study_from_python_is_tracked_and_goes_on_also_as_a_workdir(store, fro
     assert runs[1]["ends"] == ["finished", "finished"]
     assert "test_elbo" not in runs[1]["row"]
     assert vae_jax.fit(spec, grid, data, 1).id == ""
+    begun = vae_jax.fit(spec, grid, data, 1, init_from=loaded[1], loggers=[Memory()])
+    assert store[begun.id][0]["config"]["init_from"] == f"{tmp_path / 'study'}:1"
 
 
 def test_loggers_from_python_fail_with_a_note_and_are_refused_like_flags(

@@ -92,10 +92,14 @@ def test_a_model_that_has_more_or_less_names_what(source, start, tmp_path):
     [
         (["--init_from={}:7"], "{}:7: the study has 2 runs, 0 to 1; give --init_from={}:RUN"),
         (["--init_from={}x"], "{}x: holds no runs"),
-        (["--init_from={}", "--hidden_sizes=9"], "has shape (8, 20) there and (9, 20) here"),
+        (
+            ["--init_from={}", "--hidden_sizes=9"],
+            "has shape (8, 20) there and (9, 20) here; give the sizes of that run, or another run",
+        ),
         (
             ["--init_from={}", "--latent_size=50"],
-            "z has 48 columns there and 64 here; give the sizes of that run",
+            "z has 48 columns there and 64 here; "
+            "give --latent_size=3, of the widest run of its program, or another run",
         ),
         (["--sweep=init_from={},b"], "init_from cannot be swept"),
     ],
@@ -203,11 +207,26 @@ def test_python_takes_a_run_or_a_path(trained, tmp_path, monkeypatch):
         )
     opened = vae_jax.load_run(study.save(tmp_path / "run"))
     assert opened.results["init_from"] == study.results["init_from"]
+    (tmp_path / "run" / "results.json").unlink()  # as after an interruption
+    again = vae_jax.load_run(tmp_path / "run").fit(DATA, 3).save(tmp_path / "again")
     monkeypatch.setattr(figures, "draw", lambda *args: [])
     monkeypatch.setattr("vae_jax.data.load", lambda *args, **kwargs: DATA)
-    flagfile = f"--flagfile={tmp_path / 'run' / 'flags.txt'}"
-    assert cli.main([flagfile, "--num_steps=3", "--eval_particles=3"]) == 0
-    assert _record(tmp_path / "run")["checksum"] == study.results["init_from"]["checksum"]
+    flagfile = f"--flagfile={again / 'flags.txt'}"
+    assert cli.main([flagfile, "--num_steps=4", "--eval_particles=3"]) == 0
+    assert _record(again)["checksum"] == study.results["init_from"]["checksum"]
+
+
+def test_beside_a_wider_run_the_advice_is_the_size_that_fits():
+    """One program of sizes 2 and 50, as an accelerator trains them."""
+    wide, narrow = (
+        vae_jax.TrainSpec(vae_jax.VAE(DATA.event_shape, n, vae_jax.MLP((8,))), batch_size=16)
+        for n in (50, 2)
+    )
+    sizes = vae_jax.grid(latent_size=[2, 50])
+    source = vae_jax.fit(wide, sizes, DATA, 1)[0]
+    with pytest.raises(InputError, match="give latent_size=50, of the widest run of its program"):
+        vae_jax.fit(narrow, vae_jax.HParams.of(latent_size=2), DATA, 1, init_from=source)
+    assert vae_jax.fit(wide, sizes, DATA, 1, init_from=source).results["init_from"]["run"] == 0
 
 
 def test_python_warns_of_what_starts_fresh_and_refuses_other_shapes(trained):

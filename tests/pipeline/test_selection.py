@@ -20,7 +20,9 @@ from tests.pipeline.small import (
     without_seconds,
 )
 from vae_jax import cli
-from vae_jax.reporting import figures
+from vae_jax.config.flags import Config
+from vae_jax.pipeline import results
+from vae_jax.reporting import figures, report
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
 
@@ -84,7 +86,9 @@ def test_a_study_evaluates_the_best_weights_and_says_so(straight, start, tmp_pat
     assert [row["test_nll"] for row in study.table] == [float(row["test_nll"]) for row in rows]
     assert "chosen on valid" in out
     notes = read_json(workdir)["notes"]
-    assert notes[0].startswith("Chosen on valid: the weights of each run are those of its highest")
+    assert notes[0].startswith(
+        "Chosen on valid: the weights of each run with a best_step are those"
+    )
     assert notes[1].startswith("Stopped early, of --num_steps=60: ")
     page = (workdir / "report.html").read_text()
     assert notes[0].partition(" (")[0] in page
@@ -98,6 +102,19 @@ def test_a_study_evaluates_the_best_weights_and_says_so(straight, start, tmp_pat
     assert "best_step" not in alone
     for name in ("test_elbo", "test_nll", "valid_elbo", "train_elbo"):
         assert alone[name] == row[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "term"), [("valid_elbo", "ELBO"), ("valid_log_likelihood", "log-likelihood")]
+)
+def test_notes_name_the_runs_and_the_term_of_the_choice(name, term):
+    kept = {"run": 1, "step": 8, "best_step": 4, "stopped": 8, name: -9.0}
+    chosen, ended = results.notes_on_choice(Config(), [{"run": 0, "step": 8, name: -9.0}, kept])
+    assert f"each run with a best_step are those of its highest {term} on valid" in chosen
+    assert f"the valid {term}, chosen" in chosen
+    assert f"because the {term} on valid had not risen" in ended
+    found = {"runs": [kept], "swept": []}
+    assert any(f"highest valid {term}, chosen" in line for line in report._lead(found, kept))
 
 
 def test_a_killed_study_chooses_as_the_straight_one(straight, start, tmp_path, monkeypatch):
@@ -129,6 +146,17 @@ def test_lost_lines_are_a_gap_and_seconds_go_on_from_the_longest_run(straight, s
     assert "lines that were there; going on with this gap" in out
     added = [row for row in read_metrics(workdir) if row["step"] > max(ends.values())]
     assert all(row["seconds"] > 100 + max(ends.values()) for row in added)
+
+
+def test_before_it_is_evaluated_a_row_is_of_the_weights_of_its_run(straight, tmp_path):
+    wanted = vae_jax.load_run(straight)
+    copy = shutil.copytree(straight, tmp_path / "copy")
+    (copy / "results.json").unlink()
+    opened = vae_jax.load_run(copy)
+    for run in opened:
+        assert run.row["best_step"] == run.step < run.row["step"]
+    for name in ("step", "best_step", "valid_elbo", "train_elbo", "seconds"):
+        assert [row[name] for row in opened.table] == [row[name] for row in wanted.table]
 
 
 def test_more_steps_are_those_of_runs_that_go_on(straight, start, tmp_path):

@@ -21,6 +21,9 @@ from tests.pipeline.small import SHORT, read_csv, read_metrics, save_images
 from tests.robustness.processes import ENVIRONMENT
 from vae_jax import cli
 from vae_jax.pipeline import draw
+from vae_jax.pipeline.loggers import StartedStudy
+from vae_jax.pipeline.loggers.mlflow import MLflowLogger
+from vae_jax.pipeline.loggers.tracker import RunResults
 from vae_jax.reporting.html import Figure
 
 wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
@@ -316,6 +319,25 @@ def test_a_study_from_python_goes_on_in_its_tracked_runs_within_the_same_second(
     wandb.teardown()
     assert wandb_steps(tmp_path) == {0: [1, 2]}
     assert [*mlflow_runs(tmp_path)[0]["rows"]] == [1, 2]
+
+
+@pytest.mark.parametrize("is_uri_given", [False, True])
+def test_started_in_the_workdir_mlflow_has_its_files_beside_it(tmp_path, monkeypatch, is_uri_given):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if is_uri_given:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "report.html").write_text("a report")
+    monkeypatch.chdir(workdir)
+    logger = MLflowLogger()
+    logger.connect(StartedStudy(Path("."), {}, {0: {}}, {0: -1}, "abc", "run", []))
+    logger.open(0, "run-0", {})
+    logger.send_results(0, RunResults({"run": 0}, (), Path("report.html"), "finished", "mark"))
+    assert [path.name for path in workdir.iterdir()] == ["report.html"]
+    (report,) = (tmp_path / "mlruns").rglob("report.html")
+    assert report.read_text() == "a report"
+    assert (tmp_path / "mlflow.db").exists()
 
 
 def test_nothing_is_written_into_the_workdir(resumed):

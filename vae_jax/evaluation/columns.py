@@ -301,15 +301,15 @@ CORE = by_name(
         ),
         Column(
             "best_step",
-            "updates before the look of the highest ELBO on valid, whose weights are evaluated; "
-            "only with keep = best",
+            "updates before the look of the highest ELBO (log-likelihood where there is no "
+            "density) on valid, whose weights are evaluated; only with keep = best",
             "updates",
             "best step",
         ),
         Column(
             "stopped",
-            "update after which the run stopped, as its ELBO on valid had not risen; empty where "
-            "it did not; only with patience",
+            "update after which the run stopped, as its ELBO (log-likelihood where there is no "
+            "density) on valid had not risen; empty where it did not; only with patience",
             "updates",
             "stopped early",
         ),

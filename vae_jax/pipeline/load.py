@@ -17,10 +17,11 @@ from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import Recorded
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_part import StudyPart
+from vae_jax.reporting import table
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
-from vae_jax.training import checkpoint, loop, memory
+from vae_jax.training import checkpoint, loop, memory, selection
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
@@ -79,9 +80,10 @@ def _load_run(folder: Path) -> Study:
             advance(len(configs))
     swept = tuple(found.get("swept", ())) or _swept(lines)
     metrics = loggers.read_whole(folder / workdir.METRICS_FILE)
+    parts = tuple(map(_part, recorded, configs))
     return Study(
-        parts=tuple(map(_part, recorded, configs)),
-        table=_table(recorded, configs, found.get("runs", []), metrics, swept),
+        parts=parts,
+        table=_table(recorded, parts, configs, found.get("runs", []), metrics, swept),
         metrics=metrics,
         swept=swept,
         name=folder.resolve().name,
@@ -163,6 +165,7 @@ def _whole_state(group: Recorded, spec: TrainSpec, hparams: Any, dataset: Datase
 
 def _table(
     recorded: Sequence[Recorded],
+    parts: Sequence[StudyPart],
     configs: Sequence[Sequence[Config]],
     tested: Sequence[Row],
     metrics: Sequence[Row],
@@ -170,9 +173,11 @@ def _table(
 ) -> list[Row]:
     """Return a row per run: with its results where they are those of its newest checkpoint."""
     known = {row["run"]: row for row in tested}
-    last = {row["run"]: row for row in metrics}
+    lines: dict[int, list[Row]] = {}
+    for line in metrics:
+        lines.setdefault(line["run"], []).append(line)
     rows = []
-    for group, settled in zip(recorded, configs, strict=True):
+    for group, part, settled in zip(recorded, parts, configs, strict=True):
         step = max(checkpoint.steps(group.folder), default=0)
         for run, config in zip(group.runs, settled, strict=True):
             settings = {"run": run} | results.settings_of(config, swept)
@@ -180,17 +185,38 @@ def _table(
             if own.get("step") in (step, own.get("stopped", step)):  # stopped, weights stay
                 rows.append(own | settings)  # JSON has no infinite settings
             else:
-                rows.append(results.table_row(settings, last.get(run), {}, -1))
+                learned = _learned(lines.get(run, []), step, part.spec)
+                rows.append(results.table_row(settings, learned, {}, -1))
     return sorted(rows, key=lambda row: row["run"])
 
 
+def _learned(lines: Sequence[Row], step: int, spec: TrainSpec) -> Row | None:
+    """Return what :func:`results.learned` does, without the arrays of the state.
+
+    Args:
+        lines: learning curve of a run.
+        step: updates of its newest checkpoint, whose record knows no later looks.
+        spec: specification of the run.
+    """
+    last, bound = (lines[-1] if lines else None), spec.valid_bound
+    looks = [line for line in lines if line["step"] <= step and table.is_number(line.get(bound))]
+    if last is None or spec.keep != selection.BEST or not looks:
+        return last
+    best = max(looks, key=lambda line: line[bound])  # the first of equals, as selection.look
+    times = {name: last[name] for name in ("step", "run", "seconds")}
+    return best | times | {"best_step": best["step"]}
+
+
 def _results(folder: Path) -> dict[str, Any]:
-    """Return the contents of ``results.json``; nothing where there is none yet."""
+    """Return the contents of ``results.json``; where there is none yet, the origin of the weights.
+
+    Without it a study that is saved anew would claim to come from its seeds.
+    """
     path = folder / workdir.RESULTS_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        found = {}
     except ValueError:
         raise InputError(
             setting="workdir",
@@ -198,6 +224,9 @@ def _results(folder: Path) -> dict[str, Any]:
             problem=f"{path.name} is damaged",
             advice="start its command again, which writes it anew",
         ) from None
+    if results.ORIGIN not in found and (origin := workdir.read_origin(folder)):
+        found[results.ORIGIN] = origin
+    return found
 
 
 def _lines(folder: Path) -> list[tuple[str, str]]:

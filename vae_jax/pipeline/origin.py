@@ -7,7 +7,6 @@ checkpoint the source is not needed any more.
 """
 
 import functools
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,8 +168,11 @@ def fitted(origin: Origin, spec: TrainSpec, encoding: str, setting: str = "init_
             problem = f"{name} has shape {leaf.shape} there and {wanted[name].shape} here"
             widths = [padded_width(model.max_latents) for model in (origin.model, spec.model)]
             is_of_z = widths[0] != widths[1] and set(widths) & {*leaf.shape, *wanted[name].shape}
-            problem += f"; z has {widths[0]} columns there and {widths[1]} here" if is_of_z else ""
-            advice = "give the sizes of that run, or another run"
+            sizes = "the sizes of that run"
+            if is_of_z:
+                problem += f"; z has {widths[0]} columns there and {widths[1]} here"
+                sizes = f"latent_size={origin.model.max_latents}, of the widest run of its program"
+            advice = f"give {sizes}, or another run"
             raise InputError(setting=setting, value=origin.given, problem=problem, advice=advice)
     if not common:
         raise InputError(
@@ -270,7 +272,7 @@ class StartingPoint:
             names = {"fresh": list(self.fresh), "left_over": list(self.left_over)}
             files.write_json(path, found := self.origin.record() | names)
             return found
-        return read_record(self._folder) or {"given": self.given, "weights": self._recorded}
+        return workdir.read_origin(self._folder) or {"given": self.given, "weights": self._recorded}
 
     @property
     def lines(self) -> list[str]:
@@ -284,14 +286,6 @@ class StartingPoint:
             f"{origin.checksum}",
             *(f"NOTE: --{note}" for note in notes),
         ]
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a workdir holds of the origin of its weights; nothing where there is none."""
-    try:
-        return json.loads((folder / workdir.ORIGIN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _recorded(folder: Path, given: str) -> str | None:

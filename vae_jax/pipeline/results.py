@@ -17,6 +17,7 @@ from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.hparams import shipped
 from vae_jax.pipeline import workdir
+from vae_jax.reporting import table
 from vae_jax.runtime import files, mesh, provenance
 from vae_jax.training import batches, compatibility
 from vae_jax.training.step import TrainState
@@ -158,15 +159,15 @@ def notes_on_choice(config: Config, rows: Sequence[Row]) -> list[str]:
 
 def _choice_of_weights(rows: Sequence[Row]) -> str:
     """Return which weights the numbers of runs with ``keep = best`` are of."""
-    (row, *others) = rows
+    (row, *others), term = rows, table.bound_on_valid(rows)
     if others:
-        which = "the weights of each run are those of its highest ELBO on valid, of its best_step"
+        which = f"the weights of each run with a best_step are those of its highest {term} on valid"
     else:
         steps = f"step {row['best_step']:,} of {row['step']:,}"
-        which = f"the weights are those of the highest ELBO on valid, of {steps}"
+        which = f"the weights are those of the highest {term} on valid, of {steps}"
     return (
         f"Chosen on valid: {which}, and not the last ones (--keep=best). Test terms, figures and "
-        "exports are theirs; the valid ELBO, chosen for its height, is a little too good."
+        f"exports are theirs; the valid {term}, chosen for its height, is a little too good."
     )
 
 
@@ -177,8 +178,9 @@ def _ends(config: Config, rows: Sequence[Row]) -> str:
     named += [f"{len(ended) - _MOST_NAMED} more"] * (len(ended) > _MOST_NAMED)
     which = f"{len(ended)} of {len(rows)} runs, {', '.join(named)}" if rows[1:] else named[0]
     return (
-        f"Stopped early, of --num_steps={config.num_steps}: {which}, because the ELBO on valid had "
-        f"not risen for {config.patience or 'so many'} evaluations (--patience)."
+        f"Stopped early, of --num_steps={config.num_steps}: {which}, because the "
+        f"{table.bound_on_valid(rows)} on valid had not risen for {config.patience or 'so many'} "
+        "evaluations (--patience)."
     )
 
 

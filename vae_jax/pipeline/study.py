@@ -429,7 +429,8 @@ def train_and_score(
         if log:
             study = dataclasses.replace(study, id=study.id or tracking.new_id())
             told = study.name, study.id, study.parts, study.metrics, study.swept
-            about = tracking.started(*told, data, num_steps)
+            origin = study._origin.get(results.ORIGIN)
+            about = tracking.started(*told, data, num_steps, eval_every=eval_every, origin=origin)
             for logger in log:
                 logger.start(about)
         done = study._train(

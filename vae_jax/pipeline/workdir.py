@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from vae_jax.config.flags import Config
 from vae_jax.config.sweeps import as_lines, runs_as_lines
@@ -214,6 +215,14 @@ def read_study_id(workdir: Path) -> str:
 def write_study_id(workdir: Path, study_id: str) -> None:
     """Write the identifier of a study."""
     files.write_json(workdir / CHECKPOINTS / STUDY_FILE, {"id": study_id})
+
+
+def read_origin(workdir: Path) -> dict[str, Any]:
+    """Return what a workdir holds of the origin of its weights; nothing where there is none."""
+    try:
+        return json.loads((workdir / ORIGIN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def write_runs(workdir: Path, configs: Sequence[Config]) -> None:

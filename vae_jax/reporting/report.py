@@ -104,10 +104,11 @@ def _lead(results: Results, best: Row | None) -> list[str]:
         parts.append(f"{format.count(rows[0]['step'])} training steps")
     lines = [", ".join(filter(None, parts))]
     if best and best.get("best_step") is not None:
-        which = "its" if not swept else "each run's"
+        step = f": step {format.count(best['best_step'])}"
         lines.append(
-            f"Evaluated are the weights of {which} highest valid ELBO, chosen on valid"
-            + ("." if swept else f": step {format.count(best['best_step'])}.")
+            f"Evaluated are the weights of the highest valid {table.bound_on_valid(rows)}"
+            + (" of each run with a best step" if swept else "")
+            + f", chosen on valid{'' if swept else step}."
         )
     if swept and best:
         setting = format.settings(best, swept)

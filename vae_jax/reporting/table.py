@@ -104,6 +104,16 @@ def criterion(rows: Sequence[Row]) -> str:
     return next(known, "test_elbo")
 
 
+def bound_on_valid(rows: Sequence[Row]) -> str:
+    """Return the term by which runs choose on valid, in words: a posterior may have no density.
+
+    Example:
+        >>> bound_on_valid([{"valid_elbo": -9.0}]), bound_on_valid([{"valid_log_likelihood": -8.0}])
+        ('ELBO', 'log-likelihood')
+    """
+    return "ELBO" if any("valid_elbo" in row for row in rows) else "log-likelihood"
+
+
 def ranking(rows: Sequence[Row]) -> list[Row]:
     """Return the runs that did not diverge, the best first; of equals the earlier.
 

@@ -24,7 +24,8 @@ class MLflowLogger(Tracker):
     """Logger to MLflow: one run for each run of the study, with the tag ``study_id``.
 
     Where is up to MLflow's own settings: ``MLFLOW_TRACKING_URI``, by default ``mlflow.db`` and
-    ``mlruns`` in the working directory, and ``MLFLOW_EXPERIMENT_NAME``, by default ``vae_jax``.
+    ``mlruns`` in the working directory, or beside the workdir where that holds the working
+    directory, and ``MLFLOW_EXPERIMENT_NAME``, by default ``vae_jax``.
     Flags and settings are params; one that changes when a run goes on keeps its first value there,
     and its present one is a tag. Figures and report are artifacts. A server that does not answer is
     given up after two retries of 20 s, so that training need not wait minutes for it; MLflow's own
@@ -44,9 +45,15 @@ class MLflowLogger(Tracker):
         self._study = study
         self._client: Any = MlflowClient(_store(study.workdir))
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        found = self._client.get_experiment_by_name(name)
-        self._experiment = found.experiment_id if found else self._client.create_experiment(name)
+        self._experiment = self._found_experiment(name)
         self._runs = {int(run.data.tags[_RUN]): run for run in self._found()}
+
+    def _found_experiment(self, name: str) -> str:
+        """Return the id of the experiment, which is made where there is none."""
+        if found := self._client.get_experiment_by_name(name):
+            return found.experiment_id
+        place = _artifacts(self._study.workdir, name, self._client.tracking_uri)
+        return self._client.create_experiment(name, artifact_location=place)
 
     def _found(self) -> Iterator[Any]:
         """Yield the runs of the study, a page after the other."""
@@ -131,9 +138,20 @@ def _store(workdir: Path | None) -> str | None:
     """Return the address of a store beside a workdir in which MLflow's own default would lie."""
     import mlflow
 
-    folder = Path.cwd()
-    if workdir is None or not folder.resolve().is_relative_to(workdir.resolve()):
+    if (folder := _beside(workdir)) is None or mlflow.is_tracking_uri_set():
         return None
-    if mlflow.is_tracking_uri_set():
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def _artifacts(workdir: Path | None, experiment: str, uri: str) -> str | None:
+    """Return a folder for artifacts, likewise: with a database it is by default in ``.``."""
+    if (folder := _beside(workdir)) is None or not uri.startswith("sqlite:"):
         return None
-    return f"sqlite:///{workdir.resolve().parent / 'mlflow.db'}"
+    return (folder / "mlruns" / experiment).as_uri()
+
+
+def _beside(workdir: Path | None) -> Path | None:
+    """Return the folder that holds a workdir, where the working directory lies in that workdir."""
+    if workdir is None or not Path.cwd().resolve().is_relative_to(workdir.resolve()):
+        return None
+    return workdir.resolve().parent
