@@ -1,4 +1,4 @@
-"""From a run to the next: weights of a trained run as the start of others, and their origin.
+"""Origin of weights: those of a trained run as the start of others.
 
 ``--init_from=WORKDIR[:RUN]``, and ``init_from=`` in Python, start every run of a study from the
 parameters with which another run is evaluated. Their checksum belongs to the identity of the runs

@@ -370,7 +370,7 @@ class Study:
 
     @property
     def _origin(self) -> dict[str, Any]:
-        """What ``results.json`` holds of the origin of the weights, if it is another run."""
+        """Part of ``results.json`` on the origin of the weights, if it is another run."""
         return {name: self.results[name] for name in (results.ORIGIN,) if name in self.results}
 
     def save(self, workdir: str | Path) -> Path:

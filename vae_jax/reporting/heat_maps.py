@@ -130,7 +130,7 @@ class _HeatMap:
 
     @functools.cached_property
     def _is_written(self) -> bool:
-        """Whether cells have room for their numbers."""
+        """Return whether cells have room for their numbers."""
         return max(self._cells.mean.shape) <= _MOST_WRITTEN
 
     @property
@@ -235,7 +235,7 @@ class _HeatMap:
 
     @property
     def _is_upright(self) -> bool:
-        """Whether the labels under the cells are too long to lie."""
+        """Return whether the labels under the cells are too long to lie."""
         return _LETTER * max(map(len, self._labels[1])) > self._size[0] - 4
 
     @property

@@ -1,4 +1,4 @@
-"""What makes the report of a study answer: its data for the script, and the script itself.
+"""Parts that make the report of a study answer: data for the script, and the script itself.
 
 The page is whole without a script: the tables, the heat maps and the figures stand in it. The
 script, ``assets/study.js``, adds what needs one: tables that sort and filter, heat maps that open
@@ -17,7 +17,7 @@ from vae_jax.types import Row
 
 
 class Material(NamedTuple):
-    """What a page of a study holds beside its results and figures.
+    """Material of the page of a study, beside its results and figures.
 
     Attributes:
         metrics: rows of ``metrics.jsonl``.

@@ -50,7 +50,7 @@ class Progress(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What is done, and how far."""
+        """Text of what is done, and how far."""
         if self.total is None:
             return self.label
         amounts = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}".rstrip()

@@ -25,7 +25,7 @@ KEPT = (LAST, BEST)
 
 
 class ValidRecord(NamedTuple):
-    """What a run remembers of its looks at valid.
+    """Memory of a run of its looks at valid.
 
     Attributes:
         bound: highest bound so far, in nats per example; -inf before the first finite one.

@@ -142,7 +142,7 @@ class TrainSpec:
 
     @property
     def has_record(self) -> bool:
-        """Whether a run remembers its looks at valid, for its weights or for its end."""
+        """True where a run remembers its looks at valid, for its weights or for its end."""
         return self.keep == selection.BEST or self.is_patient
 
     @property

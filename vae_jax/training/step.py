@@ -122,7 +122,7 @@ class TrainState(NamedTuple):
 
     @property
     def record(self) -> ValidRecord | None:
-        """What the run remembers of valid; None where nothing is chosen by it."""
+        """Record of what the run remembers of valid; None where nothing is chosen by it."""
         return self.valid if isinstance(self.valid, ValidRecord) else None
 
     @property

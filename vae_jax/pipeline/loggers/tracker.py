@@ -24,7 +24,7 @@ Outcome: TypeAlias = Literal["finished", "diverged", "stopped"]
 
 
 class Known(NamedTuple):
-    """What a tracker has of a run already.
+    """Steps and results that a tracker has of a run already.
 
     Attributes:
         step: step of the last row, -1 for none.

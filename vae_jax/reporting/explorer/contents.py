@@ -1,4 +1,4 @@
-"""Everything that a page holds, as JSON: test examples, runs with their weights, rows of a study.
+"""Contents of a page, as JSON: test examples, runs with their weights, rows of a study.
 
 A run has a decoder, codes of the test examples, its prior and its likelihood. A study has as many
 runs as there is room for, the best first; of the others the page shows the numbers.

@@ -1,4 +1,4 @@
-"""What a page must know of p(z) and p(x|z) in order to sample from them, as the run has them.
+"""Parameters of p(z) and p(x|z) from which a page samples as the run does.
 
 A prior or likelihood that is not listed here has no sampler in the page. Of such a prior the page
 holds draws that the model itself made; without its likelihood a decoder has no meaning, and the run
