@@ -64,7 +64,8 @@ class TrainSpec:
     keep: str = setting(
         selection.LAST,
         one_of(*selection.KEPT),
-        "weights that are evaluated, exported and opened; best: those of the highest bound on valid",
+        "weights that are evaluated, exported and opened; best: those of the highest bound on "
+        "valid",
     )
     is_averaged: bool = False
     is_patient: bool = False
