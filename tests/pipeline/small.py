@@ -1,12 +1,17 @@
 """Images of 4x5 pixels, flags of short runs on them, and readers of the files of a workdir."""
 
+import contextlib
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
+
+from vae_jax.training import checkpoint
 
 SMALL = ["--batch_size=16", "--hidden_sizes=8", "--latent_size=3", "--eval_particles=3"]
 SHORT = [*SMALL, "--num_steps=12", "--eval_every=4", "--checkpoint_every=4"]
@@ -42,6 +47,22 @@ def read_metrics(workdir: Path) -> list[dict]:
 
 def without_seconds(rows: list[dict]) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@contextlib.contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Kill what the block trains before the first checkpoint of this step or a later one."""
+    save = checkpoint.Checkpoints.save
+
+    def save_until_killed(self, at, *arguments):
+        if at >= step:
+            raise KeyboardInterrupt
+        return save(self, at, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "save", save_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def saved_arrays(workdir: Path, step: int) -> list[np.ndarray]:

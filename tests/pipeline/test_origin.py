@@ -9,7 +9,7 @@ import pytest
 
 import vae_jax
 from tests.oracles import tiny_data
-from tests.pipeline.small import SMALL, read_csv, read_json, save_images
+from tests.pipeline.small import SMALL, killed_at, read_csv, read_json, save_images
 from vae_jax import cli
 from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.models.priors import VampPrior
@@ -17,7 +17,6 @@ from vae_jax.objectives.regularizers import FactorVAE
 from vae_jax.pipeline import load, origin
 from vae_jax.reporting import figures
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import checkpoint
 
 SHORT = [*SMALL, "--num_steps=8", "--eval_every=4", "--checkpoint_every=4"]
 STILL = ["--learning_rate=1e-37", "--num_steps=4"]
@@ -123,25 +122,13 @@ class TestResume:
     def copied(self, source, tmp_path):
         return shutil.copytree(source, tmp_path / "source")
 
-    def _kill(self, start, monkeypatch, step: int, *flags: str) -> None:
-        save = checkpoint.Checkpoints.save
-
-        def save_until_killed(self, at, *arguments):
-            if at >= step:
-                raise KeyboardInterrupt
-            return save(self, at, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.Checkpoints, "save", save_until_killed)
-            with pytest.raises(KeyboardInterrupt):
-                start(*flags)
-
     def test_after_a_checkpoint_the_source_is_needed_no_more(
         self, copied, start, tmp_path, monkeypatch
     ):
         flags = [*SHORT, f"--init_from={copied}:0"]
         assert start(*flags, f"--workdir={tmp_path / 'straight'}")[0] == 0
-        self._kill(start, monkeypatch, 8, *flags)
+        with killed_at(8):
+            start(*flags)
         shutil.rmtree(copied)
         monkeypatch.setattr(load, "load_run", None)
         status, out, _ = start(*flags)
@@ -155,11 +142,10 @@ class TestResume:
         assert status == 2
         assert "holds a run with other flags (init_weights=crc32" in err
 
-    def test_before_a_checkpoint_other_weights_are_refused(
-        self, copied, start, tmp_path, monkeypatch
-    ):
+    def test_before_a_checkpoint_other_weights_are_refused(self, copied, start, tmp_path):
         flags = [*SHORT, f"--init_from={copied}:0"]
-        self._kill(start, monkeypatch, 0, *flags)
+        with killed_at(0):
+            start(*flags)
         other = [*flags[:-1], f"--init_from={copied}:1"]
         status, _, err = start(*other)
         assert (status, len(err.splitlines())) == (2, 1)

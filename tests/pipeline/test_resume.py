@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipeline.small import SHORT, SMALL, read_csv, read_metrics, saved_arrays, without_seconds
+from tests.pipeline.small import (
+    SHORT,
+    SMALL,
+    killed_at,
+    read_csv,
+    read_metrics,
+    saved_arrays,
+    without_seconds,
+)
 from vae_jax.training import checkpoint, input_pipeline, loop
 
 
@@ -35,18 +43,11 @@ def test_a_longer_run_is_the_straight_one(start, tmp_path):
     _assert_same_run(tmp_path / "run", tmp_path / "straight")
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(start, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_checkpoint(start, tmp_path):
     straight = f"--workdir={tmp_path / 'straight'}"
     assert start(*SHORT, "--binarize=dynamic", straight)[0] == 0
-    save = checkpoint.Checkpoints.save
-
-    def save_until_killed(self, step, *arguments):
-        return save(self, step, *arguments) if step < 8 else _interrupt()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoints, "save", save_until_killed)
-        with pytest.raises(KeyboardInterrupt):
-            start(*SHORT, "--binarize=dynamic")
+    with killed_at(8):
+        start(*SHORT, "--binarize=dynamic")
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [4, 8]
     assert not (tmp_path / "run" / "results.csv").exists()
     _, out, _ = start(*SHORT, "--binarize=dynamic")

@@ -13,6 +13,7 @@ import vae_jax
 from tests.oracles import tiny_data
 from tests.pipeline.small import (
     SMALL,
+    killed_at,
     read_csv,
     read_json,
     read_metrics,
@@ -24,7 +25,6 @@ from vae_jax.config.flags import Config
 from vae_jax.pipeline import results
 from vae_jax.reporting import figures, report
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import checkpoint
 
 STEPS = ["--num_steps=60", "--eval_every=4", "--checkpoint_every=8"]
 CHOOSING = [*SMALL, *STEPS, "--keep=best", "--patience=2", "--sweep=learning_rate=0.01,0.5,1"]
@@ -117,18 +117,9 @@ def test_notes_name_the_runs_and_the_term_of_the_choice(name, term):
     assert any(f"highest valid {term}, chosen" in line for line in report._lead(found, kept))
 
 
-def test_a_killed_study_chooses_as_the_straight_one(straight, start, tmp_path, monkeypatch):
-    save = checkpoint.Checkpoints.save
-
-    def save_until_killed(self, step, *arguments):
-        if step >= 24:
-            raise KeyboardInterrupt
-        return save(self, step, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoints, "save", save_until_killed)
-        with pytest.raises(KeyboardInterrupt):
-            start(*CHOOSING)
+def test_a_killed_study_chooses_as_the_straight_one(straight, start, tmp_path):
+    with killed_at(24):
+        start(*CHOOSING)
     assert start(*CHOOSING)[0] == 0
     _assert_same_study(tmp_path / "run", straight)
 
