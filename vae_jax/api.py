@@ -159,5 +159,4 @@ def _start(
     found = origin.fitted(source, spec.specialized(hparams.as_study()), data.encoding)
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
-    names = {"fresh": list(found.fresh), "left_over": list(found.left_over)}
-    return found.params, source.record() | names
+    return found.params, source.record(found.fresh, found.left_over)

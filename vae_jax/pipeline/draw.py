@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +13,6 @@ from vae_jax.config.members import columns_of, find
 from vae_jax.data import Dataset
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.evaluators import EvalContext
-from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import loggers, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
@@ -22,7 +20,7 @@ from vae_jax.reporting.html import Figure
 from vae_jax.reporting.pictures import Picture
 from vae_jax.runtime import libraries
 from vae_jax.runtime.failures import Failures
-from vae_jax.training import batches, vectorized
+from vae_jax.training import batches
 from vae_jax.types import Row
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ def draw_pictures(
     from vae_jax.reporting import figures
 
     with failures.caught("pictures of the runs"):
-        models = {run: model for done in trained for run, model in models_of(done).items()}
+        models = {run: model for done in trained for run, model in done.models.items()}
         shown = shown_images(trained[0].spec.binarize, dataset)
         return figures.draw_pictures(models, shown, rows, swept)
     return {}
@@ -98,7 +96,7 @@ def _draw(
         return
     from vae_jax.reporting import figures  # brings matplotlib, for which no training need wait
 
-    models = {run: model for done in trained for run, model in models_of(done).items()}
+    models = {run: model for done in trained for run, model in done.models.items()}
     shown = shown_images(trained[0].spec.binarize, dataset)
 
     folder = Path(config.workdir)
@@ -118,15 +116,6 @@ def _draw(
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
         with failures.caught("figure embedding"):
             yield figures.embedding(target, EvalContext(model, dataset, binarize))
-
-
-def models_of(done: TrainedGroup) -> dict[int, TrainedVAE]:
-    """Return the models of a group by the numbers of their runs, with arrays on the host."""
-    arrays = jax.device_get((done.group.hparams, done.state.eval_params))
-    return {
-        run: TrainedVAE(done.spec.model, *vectorized.take(arrays, i))
-        for i, run in enumerate(done.group.runs)
-    }
 
 
 def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
 from vae_jax.evaluation.evaluators import EvalContext
-from vae_jax.pipeline import draw, workdir
+from vae_jax.pipeline import workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import explorer
 
@@ -27,9 +27,7 @@ def write(
         results: contents of ``results.json``.
     """
     models = {
-        run: (model, done.spec.binarize)
-        for done in trained
-        for run, model in draw.models_of(done).items()
+        run: (model, done.spec.binarize) for done in trained for run, model in done.models.items()
     }
 
     def context_of(run: int) -> EvalContext:

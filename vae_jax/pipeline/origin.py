@@ -8,7 +8,7 @@ checkpoint the source is not needed any more.
 
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,17 @@ class Origin:
         """Text by which the weights are known, wherever they lie."""
         return f"{self.checksum}, run {self.run} at step {self.step}"
 
-    def record(self) -> dict[str, Any]:
-        """Return where the weights came from, in the types of JSON."""
+    def record(self, fresh: Iterable[str], left_over: Iterable[str]) -> dict[str, Any]:
+        """Return where the weights came from, in the types of JSON.
+
+        Args:
+            fresh: names of parameters that start from the seed.
+            left_over: names of parameters of the run that nothing takes.
+        """
         names = ("given", "workdir", "run", "step", "commit", "checksum", "weights")
         flags = {name: as_text(value) for name, value in self.flags.items()}
-        return {name: getattr(self, name) for name in names} | {"flags": flags}
+        found = {name: getattr(self, name) for name in names} | {"flags": flags}
+        return found | {"fresh": list(fresh), "left_over": list(left_over)}
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,11 @@ class Fitted:
         return [f"init_from: {_listed(names)} {what}" for what, names in named if names]
 
 
-def opened(given: str, setting: str = "init_from") -> Origin:
+def opened(given: str) -> Origin:
     """Open the run that ``WORKDIR:RUN`` names, or the best run of ``WORKDIR``.
 
     Args:
         given: folder of the study, with or without the number of the run.
-        setting: name of the setting in errors.
 
     Raises:
         InputError: there is no such run, or no weights of it.
@@ -121,8 +126,8 @@ def opened(given: str, setting: str = "init_from") -> Origin:
         problem = error.problem or str(error)
         advice = error.advice or "give the workdir of a trained run"
         if error.setting == "run":
-            advice = f"give {setting}={folder}:RUN with one of them"
-        raise InputError(setting=setting, value=given, problem=problem, advice=advice) from None
+            advice = f"give init_from={folder}:RUN with one of them"
+        raise InputError(setting="init_from", value=given, problem=problem, advice=advice) from None
     return of_run(chosen, given, commit=str(study.results.get("commit") or ""))
 
 
@@ -149,14 +154,13 @@ def of_run(run: TrainedRun, given: str = "", *, commit: str = "") -> Origin:
     return Origin(given, run.workdir, run.run, run.step, commit, run.flags, run.model, params)
 
 
-def fitted(origin: Origin, spec: TrainSpec, encoding: str, setting: str = "init_from") -> Fitted:
+def fitted(origin: Origin, spec: TrainSpec, encoding: str) -> Fitted:
     """Return the weights of a run as a model takes them.
 
     Args:
         origin: the run.
         spec: model and training that start from it.
         encoding: encoding of the data of this training.
-        setting: name of the setting in errors.
 
     Raises:
         InputError: a parameter of another shape, which is named with both, or none in common.
@@ -173,10 +177,12 @@ def fitted(origin: Origin, spec: TrainSpec, encoding: str, setting: str = "init_
                 problem += f"; z has {widths[0]} columns there and {widths[1]} here"
                 sizes = f"latent_size={origin.model.max_latents}, of the widest run of its program"
             advice = f"give {sizes}, or another run"
-            raise InputError(setting=setting, value=origin.given, problem=problem, advice=advice)
+            raise InputError(
+                setting="init_from", value=origin.given, problem=problem, advice=advice
+            )
     if not common:
         raise InputError(
-            setting=setting,
+            setting="init_from",
             value=origin.given,
             problem="no parameter of that run has a name that the model has",
             advice="give a run of the same --network",
@@ -197,8 +203,6 @@ class StartingPoint:
         left_over: names of parameters of the source that no model has, likewise.
     """
 
-    _SETTING = "--init_from"
-
     def __init__(self, given: str, folder: Path, encoding: str) -> None:
         """Read the weights, unless every group of the workdir has a checkpoint.
 
@@ -216,7 +220,7 @@ class StartingPoint:
         source = _parsed(given)[0]
         if source.resolve() == folder.resolve():
             raise InputError(
-                setting=self._SETTING,
+                setting="init_from",
                 value=given,
                 problem="is the --workdir itself",
                 advice="give another --workdir",
@@ -231,10 +235,10 @@ class StartingPoint:
         Raises:
             InputError: its weights are not those that runs of the workdir began with.
         """
-        origin = opened(self.given, self._SETTING)
+        origin = opened(self.given)
         if self._recorded not in (None, origin.weights):
             raise InputError(
-                setting=self._SETTING,
+                setting="init_from",
                 value=self.given,
                 problem=f"the workdir began with other weights ({self._recorded}) than are there "
                 f"now ({origin.weights})",
@@ -248,7 +252,7 @@ class StartingPoint:
         Raises:
             InputError: they do not fit.
         """
-        found = fitted(self.origin, spec, self._encoding, self._SETTING)
+        found = fitted(self.origin, spec, self._encoding)
         self.fresh |= dict.fromkeys(found.fresh)
         self.left_over |= dict.fromkeys(found.left_over)
         return found.params
@@ -269,8 +273,8 @@ class StartingPoint:
         """
         path = self._folder / workdir.ORIGIN_FILE
         if "origin" in vars(self):
-            names = {"fresh": list(self.fresh), "left_over": list(self.left_over)}
-            files.write_json(path, found := self.origin.record() | names)
+            found = self.origin.record(self.fresh, self.left_over)
+            files.write_json(path, found)
             return found
         return workdir.read_origin(self._folder) or {"given": self.given, "weights": self._recorded}
 

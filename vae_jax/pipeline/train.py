@@ -6,14 +6,16 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
+import jax
 import numpy as np
 
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
+from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import fitting, loggers, results, resume, run_groups, workdir
 from vae_jax.pipeline.loggers import Logger, StartedStudy, TrainingProgress
 from vae_jax.pipeline.resume import History
@@ -24,7 +26,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.lock import Lock
 from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop
-from vae_jax.training import divergence, loop
+from vae_jax.training import divergence, loop, vectorized
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.loop import ChunkOutput, TrainingProgram
@@ -37,7 +39,8 @@ Given: TypeAlias = Callable[[TrainSpec], Mapping[str, np.ndarray]]
 """Function from a specification to parameters by their names, from which its runs start."""
 
 
-class TrainedGroup(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class TrainedGroup:
     """Group of runs after training.
 
     Attributes:
@@ -54,6 +57,15 @@ class TrainedGroup(NamedTuple):
     state: TrainState
     compile_seconds: float = 0.0
     first_update_seconds: float | None = None
+
+    @functools.cached_property
+    def models(self) -> dict[int, TrainedVAE]:
+        """Models by the numbers of their runs, with arrays on the host, fetched once for all."""
+        arrays = jax.device_get((self.group.hparams, self.state.eval_params))
+        return {
+            run: TrainedVAE(self.spec.model, *vectorized.take(arrays, i))
+            for i, run in enumerate(self.group.runs)
+        }
 
 
 def train_all(
