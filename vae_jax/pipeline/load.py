@@ -203,8 +203,7 @@ def _learned(lines: Sequence[Row], step: int, spec: TrainSpec) -> Row | None:
     if last is None or spec.keep != selection.BEST or not looks:
         return last
     best = max(looks, key=lambda line: line[bound])  # the first of equals, as selection.look
-    times = {name: last[name] for name in ("step", "run", "seconds")}
-    return best | times | {"best_step": best["step"]}
+    return results.of_best_look(last, best, best["step"])
 
 
 def _results(folder: Path) -> dict[str, Any]:

@@ -291,10 +291,26 @@ def learned(lines: Sequence[Row], state: TrainState, runs: Sequence[int]) -> dic
     for run, best, end in zip(runs, steps.tolist(), stopped.tolist(), strict=True):
         own = last.get(run)
         if own is not None and record.params:
-            times = {name: own[name] for name in ("step", "run", "seconds")}
-            own = at.get((run, best), {}) | times | {"best_step": best}
+            own = of_best_look(own, at.get((run, best), {}), best)
         found[run] = own and own | {"stopped": end if end >= 0 else ""}
     return found
+
+
+def of_best_look(last: Row, kept: Row, step: int) -> Row:
+    """Return the terms of the look whose weights are kept, with the times of a run's last line.
+
+    Args:
+        last: last line of the run.
+        kept: line of the look; empty where it is lost.
+        step: updates before the look.
+
+    Example:
+        >>> last, kept = ({"run": 0, "step": s, "seconds": s / 10, "loss": 9 - s} for s in (8, 4))
+        >>> of_best_look(last, kept, 4)
+        {'run': 0, 'step': 8, 'seconds': 0.8, 'loss': 5, 'best_step': 4}
+    """
+    times = {name: last[name] for name in ("step", "run", "seconds")}
+    return kept | times | {"best_step": step}
 
 
 def table_row(settings: Row, last: Row | None, measured: Row, diverged: int) -> Row:

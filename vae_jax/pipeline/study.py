@@ -26,6 +26,7 @@ from vae_jax.pipeline.loggers import ALWAYS, Logger, TensorBoardLogger, opened
 from vae_jax.pipeline.study_part import StudyPart, looks_every, settings_of
 from vae_jax.pipeline.study_plots import StudyPlots
 from vae_jax.pipeline.trained_run import TrainedRun
+from vae_jax.pipeline.workdir import new_study_id
 from vae_jax.reporting import table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
@@ -427,7 +428,7 @@ def train_and_score(
     _refuse_loggers_of_workdirs(loggers)
     with opened(loggers) as log:
         if log:
-            study = dataclasses.replace(study, id=study.id or tracking.new_id())
+            study = dataclasses.replace(study, id=study.id or new_study_id())
             told = study.name, study.id, study.parts, study.metrics, study.swept
             origin = study._origin.get(results.ORIGIN)
             about = tracking.started(*told, data, num_steps, eval_every=eval_every, origin=origin)

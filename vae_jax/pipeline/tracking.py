@@ -1,6 +1,5 @@
-"""Loggers of a study that is trained from Python: what they are told of it, and its identifier."""
+"""Loggers of a study that is trained from Python: what they are told of it."""
 
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,6 @@ from vae_jax.pipeline.loggers import StartedStudy
 from vae_jax.pipeline.study_part import StudyPart, settings_of
 from vae_jax.runtime.errors import InputError
 from vae_jax.types import Row
-
-
-def new_id() -> str:
-    """Return an identifier for a study, drawn at random: 12 hexadecimal digits."""
-    return uuid.uuid4().hex[:12]
 
 
 def started(

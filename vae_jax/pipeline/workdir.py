@@ -192,12 +192,17 @@ def write_flags(workdir: Path, config: Config) -> None:
     files.write_text(workdir / FLAGS_FILE, "\n".join(lines) + "\n")
 
 
+def new_study_id() -> str:
+    """Return an identifier for a study, drawn at random: 12 hexadecimal digits."""
+    return uuid.uuid4().hex[:12]
+
+
 def study_id(workdir: Path) -> str:
     """Return the identifier of a study, which is drawn when it is first asked for and then kept.
 
     A copy of a workdir has the same. One that cannot be read is drawn anew.
     """
-    found = read_study_id(workdir) or uuid.uuid4().hex[:12]
+    found = read_study_id(workdir) or new_study_id()
     if not read_study_id(workdir):
         write_study_id(workdir, found)
     return found
