@@ -18,6 +18,7 @@ from vae_jax.pipeline.run_groups import Recorded
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_part import StudyPart
 from vae_jax.reporting import table
+from vae_jax.runtime import files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
@@ -57,8 +58,17 @@ def load_run(folder: str | Path) -> Study:
         ...     loaded.select(beta=4.0).codes(data, "test").shape
         (180, 2)
     """
-    with loggers.shown(), phase("opening the workdir"):
-        return _load_run(Path(folder))
+    try:
+        with loggers.shown(), phase("opening the workdir"):
+            return _load_run(Path(folder))
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem=f"cannot be read ({error.strerror}{where})",
+            advice="mend that, or give another workdir",
+        ) from None
 
 
 def _load_run(folder: Path) -> Study:
@@ -212,26 +222,44 @@ def _results(folder: Path) -> dict[str, Any]:
     Without it a study that is saved anew would claim to come from its seeds.
     """
     path = folder / workdir.RESULTS_FILE
+    found: Any = {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_bytes(path))
     except FileNotFoundError:
-        found = {}
-    except ValueError:
+        pass
+    except (ValueError, RecursionError):
+        found = None
+    if not _are_results(found):
         raise InputError(
             setting="workdir",
             value=folder,
             problem=f"{path.name} is damaged",
             advice="start its command again, which writes it anew",
-        ) from None
+        )
     if results.ORIGIN not in found and (origin := workdir.read_origin(folder)):
         found[results.ORIGIN] = origin
     return found
 
 
+def _are_results(found: Any) -> bool:
+    """Return whether an object of JSON has rows, names and an origin as ``results.json`` has."""
+    if not isinstance(found, dict):
+        return False
+    rows, swept = found.get("runs", []), found.get("swept", [])
+    origin = found.get(results.ORIGIN)
+    return (
+        isinstance(rows, list)
+        and all(isinstance(row, dict) and type(row.get("run")) is int for row in rows)
+        and isinstance(swept, list)
+        and all(isinstance(name, str) for name in swept)
+        and (origin is None or workdir.is_origin(origin))
+    )
+
+
 def _lines(folder: Path) -> list[tuple[str, str]]:
     """Return names and texts of the lines of ``flags.txt``."""
     path = folder / workdir.FLAGS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = files.read_text(path).splitlines() if path.exists() else []
     pairs = (line.removeprefix("--").partition("=") for line in lines if line.startswith("--"))
     return [(name, text) for name, _, text in pairs]
 
