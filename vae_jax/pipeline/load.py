@@ -6,7 +6,8 @@ checkpoint; weights are read when they are first asked for.
 
 import functools
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,13 +150,35 @@ def _newest_weights(group: Recorded) -> TrainState:
     Raises:
         InputError: there is none.
     """
+    return _newest(group, lambda step: checkpoint.restore_weights(group.folder, step))
+
+
+def _newest(group: Recorded, read: Callable[[int], TrainState]) -> TrainState:
+    """Return what is read of the newest whole checkpoint; a later one that is damaged is warned of.
+
+    Args:
+        group: the runs.
+        read: reads a checkpoint by its step.
+
+    Raises:
+        InputError: none can be read.
+    """
     problems: dict[int, str] = {}
     for _ in range(_TRIES):
         for step in reversed(checkpoint.steps(group.folder)):
             try:
-                return checkpoint.restore_weights(group.folder, step)
+                found = read(step)
             except (DamagedError, OSError) as error:
                 problems[step] = str(error)
+                continue
+            for later in sorted(problems.keys() & set(checkpoint.steps(group.folder))):
+                if later > step:
+                    warnings.warn(
+                        f"workdir={group.folder.parents[1]}: checkpoint at step {later:,}: "
+                        f"{problems[later]}; the weights are those of step {step:,}",
+                        stacklevel=2,
+                    )
+            return found
     listed = "; ".join(f"step {step:,}: {problem}" for step, problem in problems.items())
     raise InputError(
         setting="workdir",
@@ -169,8 +192,9 @@ def _whole_state(group: Recorded, spec: TrainSpec, hparams: Any, dataset: Datase
     """Return the newest state with that of the optimizer, for training on."""
     layout = memory.layout_for(spec, hparams)
     like = loop.initial_state(spec, hparams, dataset, layout)
-    steps = checkpoint.steps(group.folder)
-    return Checkpoints(group.folder).restore(steps[-1], like) if steps else like
+    if not checkpoint.steps(group.folder):
+        return like
+    return _newest(group, lambda step: Checkpoints(group.folder).restore(step, like))
 
 
 def _table(
@@ -183,12 +207,10 @@ def _table(
 ) -> list[Row]:
     """Return a row per run: with its results where they are those of its newest checkpoint."""
     known = {row["run"]: row for row in tested}
-    lines: dict[int, list[Row]] = {}
-    for line in metrics:
-        lines.setdefault(line["run"], []).append(line)
+    lines = results.by_run(metrics)
     rows = []
     for group, part, settled in zip(recorded, parts, configs, strict=True):
-        step = max(checkpoint.steps(group.folder), default=0)
+        step = checkpoint.newest_described(group.folder)
         for run, config in zip(group.runs, settled, strict=True):
             settings = {"run": run} | results.settings_of(config, swept)
             own = known.get(run, {})

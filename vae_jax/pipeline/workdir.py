@@ -128,7 +128,7 @@ def _holds_files(path: Path) -> bool:
         return True
     files = (each for each in path.rglob("[!.]*") if not each.is_dir() or each.is_symlink())
     return any(
-        checkpoint.UNFINISHED.isdisjoint(parent.suffix for parent in f.parents) for f in files
+        not any(checkpoint.is_unfinished(parent.name) for parent in f.parents) for f in files
     )
 
 
