@@ -12,8 +12,10 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -354,13 +356,55 @@ def _write_arrays(path: Path, state: TrainState) -> None:
     Raises:
         OSError: the write failed.
     """
-    with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
-        try:
+    try:
+        with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
             writer.save(path, args=ocp.args.StandardSave(_stored(state)))
-        except ValueError as error:  # what tensorstore raises when a write fails
-            if distributed.is_loss(error):
-                raise
-            raise OSError(errno.EIO, " ".join(str(error).split())) from None
+    except ValueError as error:  # what tensorstore raises when a write fails
+        _silence_for_good()
+        if distributed.is_loss(error):
+            raise
+        raise _error_of_disk(error, path) from None
+    except BaseException:
+        _silence_for_good()
+        raise
+
+
+def _error_of_disk(error: ValueError, path: Path) -> OSError:
+    """Return the error of the operating system behind one of tensorstore, whose text is a page."""
+    found = re.search(r"os_error_code='([0-9]+)'", str(error))
+    if found is None:
+        return OSError(errno.EIO, " ".join(str(error).split()))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path))
+
+
+def _silence_for_good() -> None:
+    """Silence what orbax's threads say of a write that failed, some of it long after that.
+
+    They log, give up coroutines, and answer to an event loop that is closed. The error itself is
+    raised, and says enough.
+    """
+    logging.getLogger("absl").addFilter(_is_not_of_orbax)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    if sys.excepthook is not _show_others:
+        _HOOKS[:] = [sys.excepthook, sys.unraisablehook]
+        sys.excepthook, sys.unraisablehook = _show_others, _show_others_ignored
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
+
+
+_HOOKS: list[Callable[..., None]] = []
+
+
+def _show_others(kind: Any, error: BaseException, traceback: Any) -> None:
+    if "Event loop is closed" not in str(error):
+        _HOOKS[0](kind, error, traceback)
+
+
+def _show_others_ignored(ignored: Any) -> None:
+    if "EventLoop" not in repr(ignored.object):
+        _HOOKS[1](ignored)
 
 
 @contextlib.contextmanager
