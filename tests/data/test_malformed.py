@@ -202,6 +202,30 @@ MALFORMED = {
     "no train": (folder_of(test__x=GRAY), "has a folder test but none called train", "add one"),
     "colours of 16 bits": (deep_colours, "a.png is not an 8-bit gray or RGB", "convert"),
     "stray split": (folder_of(train__x=GRAY, other__y=GRAY), "other/y.png lies beside", "use only"),
+    "stray test": (folder_of(images__x=GRAY, test__y=GRAY), "lies beside the folder test", "use"),
+    "stray holdout": (folder_of(fit__x=GRAY, holdout__y=GRAY), "beside the folder holdout", "use"),
+    "stray others": (
+        folder_of(train_data__x=GRAY, test_data__y=GRAY, extras__z=GRAY),
+        "extras/z.png lies beside the folder test_data",
+        "use only",
+    ),
+    "train and eval": (folder_of(train__x=GRAY, eval__y=GRAY), "may be splits or classes", "call"),
+    "split and class": (
+        folder_of(cat_train__x=GRAY, cat_test__x=GRAY, dog_train__x=GRAY),
+        "cat_test, cat_train, dog_train may be splits or classes",
+        "call splits train",
+    ),
+    "two of valid": (
+        folder_of(train__x=GRAY, val__x=GRAY, validation__x=GRAY),
+        "both val and validation are valid",
+        "keep one",
+    ),
+    "split in a split": (
+        folder_of(train__test__x=GRAY, test__x=GRAY),
+        "train/test/x.png lies in train and in test",
+        "another name",
+    ),
+    "capital x_more": (npz_with(x_train=IMAGES, X_holdout=IMAGES), "X_holdout is none of", "x_va"),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.samples import (
     all_numbers,
+    idx_bytes,
     idx_files,
     image_folder,
     numbered,
@@ -51,6 +52,13 @@ def test_idx_folder(is_packed, tmp_path, read):
     assert sorted(numbers(data.train) + numbers(data.valid)) == list(range(12))
     np.testing.assert_array_equal(data.valid_labels, numbers(data.valid))
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])
+
+
+def test_idx_files_of_other_names_are_said_and_val_is_valid(tmp_path, read):
+    files = idx_files() | {"val-images-idx3-ubyte": idx_bytes(numbered(2, 20)), "map.txt": b"0 1"}
+    data = read(str(write_files(tmp_path / "idx", files)))
+    assert numbers(data.valid) == [20, 21]
+    assert "passed over: map.txt" in data.record.recognised
 
 
 def test_idx_wide_values(tmp_path, read):
@@ -126,6 +134,13 @@ def triangle(offset: int) -> Image.Image:
         ("training", "testing"),
         ("archive/train", "archive/test"),
         ("a/b/TRAIN", "a/b/TEST"),
+        ("train_images", "test_images"),
+        ("training_set/training_set", "test_set/test_set"),
+        ("TrainSet", "testset"),
+        ("train2017", "test2017"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train_data/train", "train_data/test"),
+        ("train", "test-photos"),
     ],
     ids=lambda names: names[0],
 )
@@ -139,8 +154,29 @@ def test_splits_are_recognised_in_any_case_and_depth(names, has_classes, tmp_pat
     assert (len(data.train) + len(data.valid), len(data.test)) == (12, 4)
     assert data.class_names == (("a", "b") if has_classes else ())
     said = "; ".join(data.record.recognised)
-    assert f"splits from the folders {names[1].split('/')[-1]}" in said
+    assert all(
+        name.split("/")[-1] in said.partition("splits from the folders ")[2] for name in names
+    )
     assert ("2 classes from the folders a, b" if has_classes else "no classes") in said
+
+
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/")], ids=["no splits", "splits"])
+def test_a_folder_around_those_of_classes_is_no_class(splits, tmp_path, read):
+    for name in (f"{split}Images/{kind}" for split in splits for kind in ("cat", "dog/pug")):
+        for index in range(6):
+            save_image(tmp_path / "f" / name / f"{index}.png", np.full((4, 5), 9 * index, np.uint8))
+    data = read(str(tmp_path / "f"))
+    assert data.class_names == ("cat", "dog")
+    assert "folders inside those of classes are not told apart (pug)" in data.record.recognised
+
+
+def test_a_folder_that_is_only_called_like_a_split_is_none(tmp_path, read):
+    for name in ("val2017/a", "val2017/b"):
+        for index in range(6):
+            save_image(tmp_path / "f" / name / f"{index}.png", np.full((4, 5), 9 * index, np.uint8))
+    data = read(str(tmp_path / "f"))
+    assert data.class_names == ("a", "b")
+    assert "no splits" in data.record.recognised
 
 
 def test_splits_below_the_classes_are_splits(tmp_path, read):

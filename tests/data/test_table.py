@@ -171,8 +171,9 @@ def test_an_array_in_npy_is_train(tmp_path, read):
         {"X": numbered(12), "y": np.arange(12)[None]},
         {"train_images": numbered(12), "train_labels": np.arange(12)[:, None]},
         {"images_train": numbered(12), "note": np.zeros(3)},
+        {"data": numbered(12), "target": np.arange(12)},
     ],
-    ids=["arr_0", "X and y", "medmnist", "other arrays"],
+    ids=["arr_0", "X and y", "medmnist", "other arrays", "scikit-learn"],
 )
 @pytest.mark.parametrize("kind", ["npz", "mat"])
 def test_usual_names_of_arrays_are_understood_and_said(arrays, kind, tmp_path, read):
@@ -188,9 +189,12 @@ def test_usual_names_of_arrays_are_understood_and_said(arrays, kind, tmp_path, r
         assert data.record.recognised[-1] == "passed over: note"
 
 
-def test_other_names_of_the_valid_split_are_valid(tmp_path, read):
-    data = read(str(save_npz(tmp_path, x_train=numbered(9), x_val=numbered(3, 9))))
+def test_other_names_of_splits_are_those_splits(tmp_path, read):
+    arrays = {"x_training": numbered(9), "x_val": numbered(3, 9), "testing_images": numbered(2, 12)}
+    data = read(str(save_npz(tmp_path, **arrays)))
     assert numbers(data.valid) == [9, 10, 11]
+    assert numbers(data.test) == [12, 13]
+    assert "testing_images is read as x_test" in data.record.recognised
 
 
 def test_factors_of_an_own_archive_follow_their_examples(tmp_path, read):

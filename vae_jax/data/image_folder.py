@@ -11,7 +11,7 @@ import numpy as np
 
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
-from vae_jax.data.labels import numbered
+from vae_jax.data.folder_layout import FolderLayout
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
@@ -21,16 +21,6 @@ from vae_jax.runtime.progress import phase
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "dev": "valid",
-    "test": "test",
-    "testing": "test",
-}
 _MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # gray of more than 8 bits, read as numbers
 _ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
@@ -92,9 +82,8 @@ def read_image_folder(
     """Read an image folder, from its decoded copy after the first time.
 
     Gray images have 1 channel, colour images 3, and one more with alpha; they are turned as their
-    EXIF orientation says. Subfolders `train` (`training`), `valid` (`val`, `validation`, `dev`) and
-    `test` (`testing`), in any case, are splits when there is one to train on, also further down.
-    Other subfolders are classes, numbered in the order of their names.
+    EXIF orientation says. Subfolders called like splits are splits, others classes, numbered in
+    the order of their names, see `folder_layout`.
 
     Args:
         folder: path of the folder.
@@ -116,7 +105,7 @@ def read_image_folder(
         name += "-" + "-".join(map(str, (*(prepare.size or ()), prepare.mode)))
 
     def read() -> RawDataset:
-        layout = _Layout.of(files, label)
+        layout = FolderLayout.of(files, label)
         rows_of, (class_names, labels) = layout.rows_by_split, layout.classes(files, label)
         first, rows = _first(folder, files, label, prepare), np.arange(len(files))
         shape = len(files), *first.shape
@@ -162,86 +151,6 @@ def _first(folder: Path, files: list[str], label: str, prepare: Preparation) -> 
     if not files:
         raise InputError(f"{label}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
     return _pixels(folder / files[0], label, prepare)[0]
-
-
-class _Layout(NamedTuple):
-    """Meaning of the subfolders of an image folder.
-
-    Attributes:
-        depth: depth of the folders of splits; None without.
-        skipped: leading folders that all files share, above those of splits.
-        rows_by_split: indices of every split's files.
-        names: names of the folders of splits.
-    """
-
-    depth: int | None
-    skipped: int
-    rows_by_split: dict[str, list[int]]
-    names: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, files: list[str], label: str) -> "_Layout":
-        """Return the meaning of the folders in which the files lie.
-
-        Raises:
-            InputError: some files lie beside the folders of splits, or none is to train on.
-        """
-        folders = [file.split("/")[:-1] for file in files]
-        for depth in range(max(map(len, folders), default=0)):
-            names = [own[depth].lower() if depth < len(own) else "" for own in folders]
-            roles = [_SPLIT_NAMES.get(name) for name in names]
-            if "train" in roles:
-                return cls._of_splits(files, folders, depth, roles, label)
-            if all(roles):
-                raise InputError(
-                    f"{label}: has a folder {folders[0][depth]} but none called train; add one, or "
-                    "give the folder inside"
-                )
-        return cls(None, 0, {"train": list(range(len(files)))})
-
-    @classmethod
-    def _of_splits(
-        cls,
-        files: list[str],
-        folders: list[list[str]],
-        depth: int,
-        roles: list[str | None],
-        label: str,
-    ) -> "_Layout":
-        rows: dict[str, list[int]] = {}
-        for row, (file, split) in enumerate(zip(files, roles, strict=True)):
-            if split is None:
-                raise InputError(
-                    f"{label}: {file} lies beside the folder train; use only train, valid and test"
-                )
-            rows.setdefault(split, []).append(row)
-        is_shared = len({tuple(own[:depth]) for own in folders}) == 1
-        names = tuple(dict.fromkeys(own[depth] for own in folders))
-        return cls(depth, depth if is_shared else 0, rows, names)
-
-    def classes(self, files: list[str], label: str) -> tuple[tuple[str, ...], np.ndarray | None]:
-        """Return the names of class folders and each file's class, or none without such folders.
-
-        Raises:
-            InputError: some files lie beside folders of classes.
-        """
-        folders = [file.split("/")[:-1] for file in files]
-        rest = [[f for i, f in enumerate(own) if i != self.depth] for own in folders]
-        names = [own[self.skipped] if len(own) > self.skipped else "" for own in rest]
-        if not any(names):
-            return (), None
-        if "" in names:
-            stray = files[names.index("")]
-            raise InputError(f"{label}: {stray} lies beside folders of classes; move it into one")
-        labels, class_names, _ = numbered({"all": np.array(names)})
-        return class_names, labels["all"]
-
-    def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what the folders were taken for."""
-        splits = f"splits from the folders {', '.join(self.names)}" if self.names else "no splits"
-        shown = ", ".join(class_names if len(class_names) < 6 else (*class_names[:4], "..."))
-        classes = f"{len(class_names)} classes from the folders {shown}" if shown else "no classes"
-        return splits, classes
 
 
 def _decode(
