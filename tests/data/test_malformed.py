@@ -177,6 +177,23 @@ MALFORMED = {
     "array as npz": (array_named_npz, "cannot be read as .npz", "save it again"),
     "truncated npz": (truncated_npz, "cannot be read as .npz", "save it again"),
     "channels first": (npz_with(x_train=np.zeros((9, 3, 8, 8), "u1")), "channels first", "move"),
+    "examples last": (npz_with(x_train=np.zeros((8, 8, 3, 9), "u1")), "examples last", "move"),
+    "columns": (
+        npz_with(x_train=HALF[0], y_train=np.arange(5)),
+        "labels of shape (5,); the last axis of (4, 5) has as many",
+        "move it to the front",
+    ),
+    "huge factors": (npz_with(x_train=IMAGES, train_factors=np.full((9, 2), 3e9)), "no", "whole"),
+    "more factors": (
+        npz_with(
+            x_train=IMAGES,
+            x_test=IMAGES,
+            train_factors=np.ones((9, 2), int),
+            test_factors=np.ones((9, 3), int),
+        ),
+        "other numbers of factors (train 2, test 3)",
+        "give the same",
+    ),
     "empty train": (npz_with(x_train=numbered(0)), "train is empty", "at least one"),
     "empty test": (npz_with(x_train=IMAGES, x_test=numbered(0)), "test is empty", "at least"),
     "no pixels": (npz_with(x_train=np.zeros((9, 0, 5), "u1")), "train is empty", "at least one"),

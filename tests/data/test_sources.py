@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_splits_are_recognised_in_any_case_and_depth(names, has_classes, tmp_pat
     assert all(
         name.split("/")[-1] in said.partition("splits from the folders ")[2] for name in names
     )
-    assert ("2 classes from the folders a, b" if has_classes else "no classes") in said
+    assert ("2 classes from the folders a, b" if has_classes else "no labels") in said
 
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")], ids=["no splits", "splits"])
@@ -258,12 +259,11 @@ def test_what_a_conversion_of_colours_loses_is_said(tmp_path, read):
     assert not any("transparency" in sentence for sentence in read(path).record.recognised)
 
 
-@pytest.mark.parametrize("options", [{"icc_profile": b"Display P3"}, {"pnginfo": "gamma"}], ids=str)
-def test_colours_that_are_not_those_of_srgb_are_said(options, tmp_path, read):
-    if "pnginfo" in options:
-        info = PngImagePlugin.PngInfo()
-        info.add(b"gAMA", struct.pack(">I", 100_000))
-        options = {"pnginfo": info}
+@pytest.mark.parametrize("has_profile", [True, False], ids=["profile", "gamma"])
+def test_colours_that_are_not_those_of_srgb_are_said(has_profile, tmp_path, read):
+    info = PngImagePlugin.PngInfo()
+    info.add(b"gAMA", struct.pack(">I", 100_000))
+    options: dict[str, Any] = {"icc_profile": b"Display P3"} if has_profile else {"pnginfo": info}
     said = read(saved(tmp_path / "f", lambda i: i, **options)).record.recognised
     assert any("6 of 6 images have a colour profile or gamma" in sentence for sentence in said)
     usual = read(saved(tmp_path / "g", lambda i: i, icc_profile=b"sRGB v4")).record.recognised

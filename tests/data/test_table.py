@@ -238,14 +238,40 @@ def test_a_file_whose_package_is_missing_is_refused_with_package_and_extra(
 
 @pytest.mark.parametrize("suffix", [".h5", ".hdf5", ".mat"])
 def test_arrays_of_an_hdf5_file_are_those_of_an_npz(suffix, tmp_path, read):
-    """MATLAB 7.3 writes HDF5 behind a text of 512 bytes."""
+    """MATLAB 7.3 writes HDF5 behind a text of 512 bytes, with the axes in reverse order."""
     x = RNG.normal(size=(9, 3)).astype(np.float32)
     path = tmp_path / f"x{suffix}"
     with h5py.File(path, "w", userblock_size=512) as file:
-        file["x_train"], file["y_train"], file["group/z"] = x, np.arange(9) % 2, x
+        file["x_train"] = x.T if suffix == ".mat" else x
+        file["y_train"], file["group/z"] = np.arange(9) % 2, x
     with path.open("r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(512))
+        file.write((b"MATLAB 7.3 MAT-file" if suffix == ".mat" else b"").ljust(512))
     data, same = read(str(path)), read(str(save_npz(tmp_path, x_train=x, y_train=np.arange(9) % 2)))
     np.testing.assert_array_equal(data.train, same.train)
     np.testing.assert_array_equal(data.test_labels, same.test_labels)
     assert "passed over: group" in data.record.recognised
+
+
+def test_the_versions_of_matlab_files_hold_the_same_examples(tmp_path, read):
+    x = RNG.normal(size=(9, 3))
+    savemat(tmp_path / "old.mat", {"X": x, "y": np.arange(9.0)[:, None]})
+    with h5py.File(tmp_path / "new.mat", "w", userblock_size=512) as file:
+        file["X"], file["y"] = x.T, np.arange(9.0)[None]
+    with (tmp_path / "new.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(512))
+    old, new = read(str(tmp_path / "old.mat")), read(str(tmp_path / "new.mat"))
+    np.testing.assert_array_equal(old.train, new.train)
+    np.testing.assert_array_equal(old.train_labels, new.train_labels)
+
+
+def test_texts_of_hdf5_are_names_of_labels(tmp_path, read):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x_train"], file["y_train"] = numbered(6), np.array([b"eel", b"cat"] * 3, object)
+    assert read(str(tmp_path / "x.h5")).class_names == ("cat", "eel")
+
+
+def test_a_file_of_groups_alone_is_refused_with_their_names(tmp_path, read):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train/x"] = numbered(6)
+    with pytest.raises(InputError, match=r"no arrays but groups \(.*train\); save .* at the root"):
+        read(str(tmp_path / "x.h5"))

@@ -114,7 +114,7 @@ class FolderLayout(NamedTuple):
         deeper = sorted({own[1] for own in self.parts if len(own) > 1})
         return (
             splits,
-            f"{kinds} {shown}" if class_names else "no classes",
+            *([f"{kinds} {shown}"] if class_names else []),
             *(
                 [f"folders inside those of classes are not told apart ({_few(deeper)})"]
                 * any(deeper)

@@ -251,8 +251,8 @@ def _upright(image: Any, prepare: Preparation) -> tuple[np.ndarray, list[str]]:
 
     is_turned = image.getexif().get(_ORIENTATION, 1) != 1
     has_profile, has_more = _has_profile(image), getattr(image, "n_frames", 1) > 1
-    mode = _mode(image)
-    whole = (ImageOps.exif_transpose(image) if is_turned else image).convert(mode)
+    mode = _mode(image) or image.mode
+    whole: Any = (ImageOps.exif_transpose(image) if is_turned else image).convert(mode)
     is_opaque = prepare.mode == "as_is" or not mode.endswith("A")
     lost_alpha = not is_opaque and whole.getchannel("A").getextrema()[0] < 255
     facts = {_TURNED: is_turned, _PROFILE: has_profile, _OPAQUE: lost_alpha, _FIRST: has_more}

@@ -168,12 +168,21 @@ def _factors(part: Mapping[str, np.ndarray], split: str, label: str) -> np.ndarr
     is_whole = factors.dtype.kind in "bui" or (
         factors.dtype.kind == "f" and bool((np.floor(factors) == factors).all())
     )
-    if factors.ndim != 2 or len(factors) != len(part["x"]) or not is_whole or factors.min() < 0:
+    if (
+        factors.ndim != 2
+        or len(factors) != len(part["x"])
+        or not is_whole
+        or not _in_range(factors)
+    ):
         raise InputError(
             f"{label}: {split}_factors of shape {factors.shape} and dtype {factors.dtype} are no "
             f"factors of {len(part['x'])} examples; give whole numbers from 0 on, [n, factors]"
         )
     return factors.astype(np.int32)
+
+
+def _in_range(factors: np.ndarray) -> bool:
+    return bool(factors.size and factors.min() >= 0 and factors.max() < 2**31)
 
 
 def _array(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
