@@ -248,7 +248,7 @@ def build_dataset(
     with phase("checking the data"):
         stored, encoded = checks.checked(raw.splits, label, encoding)
         splits, sentence = with_all_splits(stored, label, num_valid)
-        warnings = checks.warnings(splits)
+        warnings = (*encoded.warnings, *checks.warnings(splits))
     statistics = None
     if encoded.encoding == "standardized":
         arrays = {split: part.images for split, part in splits.items()}
@@ -256,7 +256,7 @@ def build_dataset(
         arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
         splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
         warnings = tuple(text for text in warnings if "encoding=standardized" not in text)
-    guesses = (encoded.sentence, *raw.recognised)
+    guesses = (encoded.sentence, *checks.known_of(splits, raw.class_names), *raw.recognised)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
 
@@ -276,7 +276,8 @@ def _mapped(
         split: RawSplit(arrays[split], checks.checked_labels(part, label), part.factors)
         for split, part in lazy.items()
     }
-    guesses = ("8-bit pixels, in files", *raw.recognised)
+    known = checks.known_of(splits, raw.class_names)
+    guesses = ("8-bit pixels, in files", *known, *raw.recognised)
     record = replace(record, splits=sentence, recognised=guesses)
     return _joined(splits, raw.class_names, record, "pixels", None)
 
