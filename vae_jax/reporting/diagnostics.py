@@ -360,7 +360,7 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     is_above = gap > max(MANY_ERRORS * error, _smallest_shortfall(run))
     if not is_above and fall is None:
         return Diagnostic(name, False, above)
-    facts = [above] if fall is None else [above, fall] if is_above else [fall, above]
+    facts = [above] if fall is None else [fall, above]
     few = ["--keep=best", "fewer --num_steps"] if fall else []
     fresh = ["--binarize=dynamic"] if run.get("binarize") == "static" else []
     remedy = advise(run, *few, *fresh, *_size(run, "smaller"), "more data")
@@ -436,8 +436,8 @@ def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | N
     if gap <= MANY_ERRORS * error and fall <= MANY_ERRORS * own.error:
         return None
     train = {row["step"]: row.get("train_elbo") for row in history}
-    at_peak, at_end = (train.get(step) for step in (own.steps[peak], own.steps[-1]))
-    if table.is_number(at_peak) and table.is_number(at_end) and at_peak - at_end > fall / 2:
+    at_peak, at_end = (train.get(step) or math.nan for step in (own.steps[peak], own.steps[-1]))
+    if at_peak - at_end > fall / 2:
         return None
     since = format.count(own.steps[peak])
     return (
@@ -625,7 +625,7 @@ def _with_error(run: Row, name: str) -> str:
 
 def _more(run: Row, *names: str) -> str:
     options = [f"more --{name} (here {run.get(name, '?')})" for name in names]
-    return f". {advise(run, *options)}"
+    return f". {advise(run, *options)}".rstrip()
 
 
 def _unfinished(run: Row, history: Sequence[Row]) -> Diagnostic | None:
@@ -660,8 +660,9 @@ def _unfinished(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     if not trend.is_rise:
         return Diagnostic(name, False, facts)
     longer = "more --patience" if stopped else "more --num_steps"
-    remedy = advise(run, longer, "a larger --learning_rate")
-    return Diagnostic(name, True, f"Learning is not finished: {facts}. {remedy}")
+    is_fast = _is_found(_not_finite(run, history))
+    remedy = advise(run, longer, *([] if is_fast else ["a larger --learning_rate"]))
+    return Diagnostic(name, True, f"Learning is not finished: {facts}. {remedy}".rstrip())
 
 
 def _too_few_looks(run: Row, last: int) -> str:

@@ -61,7 +61,8 @@ def is_open(run: Row, remedy: str) -> bool:
     if not all(_fits(run, name, str(value)) for name, value in changes.items()):
         return False
     is_accepted = run.get(IS_ACCEPTED)
-    asked = {name: value for name, value in changes.items() if name != "num_steps"}
+    is_less = _IS_LESS.search(remedy) is not None  # fewer updates are chosen to go with the rest
+    asked = {n: value for n, value in changes.items() if not (is_less and n == "num_steps")}
     return not asked or is_accepted is None or is_accepted(asked)
 
 
