@@ -291,6 +291,11 @@ def read_ramps(flag):
     return RawDataset({"train": RawSplit(images)}, "ramps")
 
 
+def read_waves(flag):
+    waves = np.sin(np.arange(40 * 10 * 2, dtype=np.float32)).reshape(40, 10, 2)
+    return RawDataset({"train": RawSplit(waves)}, "waves", has_channels=False)
+
+
 def read_nothing(flag):
     return None
 
@@ -306,6 +311,11 @@ def test_a_data_source_from_outside_is_a_function_that_returns_a_data_set():
     ):
         with pytest.raises(InputError, match=f"dataset={__name__}:{name}: .*{problem}"):
             vae_jax.load(f"{__name__}:{name}")
+
+
+def test_examples_of_two_axes_that_are_no_images_keep_their_shape():
+    data = vae_jax.load(f"{__name__}:read_waves")
+    assert (data.event_shape, data.encoding) == ((10, 2), "reals")
 
 
 def test_a_penalty_from_outside_is_used_where_it_has_a_weight():

@@ -41,6 +41,8 @@ class RawDataset(NamedTuple):
         source: one sentence on their origin.
         class_names: names of the labels from 0 on; empty where the source only numbers its classes.
         recognised: sentences on what was guessed about the source, and what was passed over.
+        has_channels: whether an example of two axes is an image, which gets its axis of one
+            channel; False for one that keeps its shape, as a sequence ``[time, channels]``.
 
     Example:
         >>> images = np.zeros((10, 8, 8), np.uint8)
@@ -53,6 +55,7 @@ class RawDataset(NamedTuple):
     source: str
     class_names: tuple[str, ...] = ()
     recognised: tuple[str, ...] = ()
+    has_channels: bool = True
 
 
 @dataclass(frozen=True)

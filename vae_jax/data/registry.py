@@ -246,7 +246,7 @@ def build_dataset(
     if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
         return _mapped(raw, record, label, num_valid, encoding)
     with phase("checking the data"):
-        stored, encoded = checks.checked(raw.splits, label, encoding)
+        stored, encoded = checks.checked(raw.splits, label, encoding, has_channels=raw.has_channels)
         splits, sentence = with_all_splits(stored, label, num_valid)
         warnings = checks.warnings(splits)
     statistics = None
