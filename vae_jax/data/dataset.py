@@ -10,6 +10,8 @@ from vae_jax.data.encodings import ENCODINGS, Standardization
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_value, one_of
 
+SPLITS = ("train", "valid", "test")
+"""Names of the splits of a data set."""
 _ROWS = 4096  # examples that are looked at together
 
 
@@ -135,7 +137,7 @@ class Dataset:
         encoding = {"u": "pixels", "i": "counts"}.get(self.train.dtype.kind, "reals")
         object.__setattr__(self, "encoding", self.encoding or encoding)
         check_value("encoding", self.encoding, one_of(*ENCODINGS))
-        for split in ("train", "valid", "test"):
+        for split in SPLITS:
             _check_split(self, split)
 
     @property

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.dataset import SPLITS, RawDataset, RawSplit
 from vae_jax.data.safe_paths import refuse_outside
 from vae_jax.runtime.errors import InputError
 
-_SPLITS = ("train", "valid", "test")
 _IDX_NAME = re.compile(
     r"(?:.*[-_.])?(train|valid|validation|t10k|test)-(images|labels)[-.]idx[0-9]-ubyte(\.gz)?"
 )
@@ -59,7 +58,7 @@ def read_idx(paths: Mapping[str, Path], source: str, label: str) -> RawDataset:
             file that is damaged.
     """
     roles = _idx_roles(paths, label)
-    names = [split for split in _SPLITS if (split, "images") in roles]
+    names = [split for split in SPLITS if (split, "images") in roles]
     if "train" not in names:
         raise InputError(f"{label}: no training images; add train-images-idx3-ubyte(.gz)")
     arrays = {role: _idx_array(paths[name], name, label) for role, name in roles.items()}

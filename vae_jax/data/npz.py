@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.data.archive_size import refuse_bomb
-from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.dataset import SPLITS, RawDataset, RawSplit
 from vae_jax.data.labels import numbered
 from vae_jax.runtime.errors import InputError
 
-_SPLITS = ("train", "valid", "test")
-_SPLIT_NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in _SPLITS}
+_SPLIT_NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in SPLITS}
 _CONTENTS = {"x": "x", "images": "x", "y": "y", "labels": "y", "factors": "factors"}
 # x_train, train_x, train_images, y_val, val_labels, train_factors, ...
 _NAME = re.compile(
@@ -87,7 +86,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, label: str) -> Ra
             labels.get(split),
             _factors(parts[split], split, label),
         )
-        for split in _SPLITS
+        for split in SPLITS
         if split in parts
     }
     renamed = [
@@ -114,7 +113,7 @@ def roles(names: Iterable[str], label: str) -> dict[str, tuple[str, str]]:
         raise InputError(f"{label}: holds {held}; save the training examples as x_train")
     unknown = [name for name in names if name[:2] in ("x_", "y_") and name not in known]
     if unknown:
-        standard = ", ".join(f"{letter}_{split}" for letter in "xy" for split in _SPLITS)
+        standard = ", ".join(f"{letter}_{split}" for letter in "xy" for split in SPLITS)
         raise InputError(f"{label}: holds {held}; {unknown[0]} is none of {standard}")
     taken: dict[tuple[str, str], str] = {}
     for name, (split, content) in known.items():
