@@ -11,7 +11,8 @@ from typing import Any
 
 from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import KINDS, SEVERAL, SPECS, find
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
+from vae_jax.evaluation.columns import by_name
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, columns, needs
 from vae_jax.hparams import declarations
 from vae_jax.models.combinations import (
     Spelling,
@@ -269,11 +270,19 @@ def _refused_penalties(config: Config) -> Iterator[str]:
 
 
 def _refused_evaluations(config: Config) -> Iterator[str]:
-    """Yield a message for each need of an evaluator that the model does not meet."""
+    """Yield a message for each need that the model does not meet, and for columns of one name."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
         for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
+    for name in [each for each in config.evaluate if each not in EVALUATORS]:
+        others = {*ALWAYS, *config.evaluate} - {name}
+        taken = by_name(columns(find("evaluate", each) for each in others)).keys() | {*config.flags}
+        for own in by_name(find("evaluate", name).columns).keys() & taken:
+            yield (
+                f"--evaluate={name}: its column {own} has the name of a flag or of a column of "
+                "another evaluation; rename it"
+            )
 
 
 def _unmet_needs(config: Config) -> dict[str, str]:

@@ -23,7 +23,7 @@ _WIDER, _SHIFTED = 5.0, 3.0  # factor and distance between splits that suggest a
 
 
 def checked(
-    splits: dict[str, RawSplit], label: str, encoding: str = "auto"
+    splits: dict[str, RawSplit], label: str, encoding: str = "auto", *, has_channels: bool = True
 ) -> tuple[dict[str, RawSplit], Encoded]:
     """Return splits as they are stored, `[n, *event]`, labels in int32, and their encoding.
 
@@ -31,12 +31,14 @@ def checked(
         splits: arrays in memory, `[n]` to `[n, *event]`.
         label: `name=value`, which begins every error.
         encoding: one of `encodings.CHOICES`.
+        has_channels: whether examples of two axes are images, see `RawDataset`.
 
     Raises:
         InputError: examples or labels that cannot be used.
     """
     arrays = {
-        split: _with_event_axes(part.images, f"{label}: {split}") for split, part in splits.items()
+        split: _with_event_axes(part.images, f"{label}: {split}", has_channels=has_channels)
+        for split, part in splits.items()
     }
     _refuse_mixed_shapes(arrays, label)
     _refuse_mixed_factors(splits, label)
@@ -52,7 +54,7 @@ def checked(
     return stored, encoded
 
 
-def _with_event_axes(images: np.ndarray, subject: str) -> np.ndarray:
+def _with_event_axes(images: np.ndarray, subject: str, *, has_channels: bool) -> np.ndarray:
     """Return single numbers as vectors, and images with an axis of channels."""
     if images.ndim == 0:
         raise InputError(f"{subject} is a single number; give an array [n, ...] of n examples")
@@ -66,7 +68,8 @@ def _with_event_axes(images: np.ndarray, subject: str) -> np.ndarray:
         raise InputError(
             f"{subject} images have shape {images.shape}, examples last; move them to the front"
         )
-    return images[..., None] if images.ndim in (1, 3) else images
+    is_bare = images.ndim == 1 or (images.ndim == 3 and has_channels)
+    return images[..., None] if is_bare else images
 
 
 def _order_of_axes(images: np.ndarray) -> tuple[str, ...]:

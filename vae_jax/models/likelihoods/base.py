@@ -152,7 +152,8 @@ class Likelihood(ABC, Generic[D]):
         """Return the parameters with those that have no gradient moved to the batch's optimum.
 
         Args:
-            params: parameters from :meth:`init`, after the optimizer's update.
+            params: parameters from :meth:`init`, after the optimizer's update, which leaves alone
+                what this method moves; return what is not moved as it is given.
             distribution: distribution p(x|z) of the batch, with or without the optimal scale.
             x: batch of examples.
             step: number of updates before this one.
