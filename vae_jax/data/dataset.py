@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 
 from vae_jax.data.encodings import ENCODINGS, Standardization
+from vae_jax.data.split_names import SPLITS
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_value, one_of
 
@@ -41,6 +42,8 @@ class RawDataset(NamedTuple):
         source: one sentence on their origin.
         class_names: names of the labels from 0 on; empty where the source only numbers its classes.
         recognised: sentences on what was guessed about the source, and what was passed over.
+        has_channels: whether an example of two axes is an image, which gets its axis of one
+            channel; False for one that keeps its shape, as a sequence ``[time, channels]``.
 
     Example:
         >>> images = np.zeros((10, 8, 8), np.uint8)
@@ -53,6 +56,7 @@ class RawDataset(NamedTuple):
     source: str
     class_names: tuple[str, ...] = ()
     recognised: tuple[str, ...] = ()
+    has_channels: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Dataset:
         encoding = {"u": "pixels", "i": "counts"}.get(self.train.dtype.kind, "reals")
         object.__setattr__(self, "encoding", self.encoding or encoding)
         check_value("encoding", self.encoding, one_of(*ENCODINGS))
-        for split in ("train", "valid", "test"):
+        for split in SPLITS:
             _check_split(self, split)
 
     @property

@@ -11,11 +11,14 @@ A new data set is a function that returns a `RawDataset` and a row in `DATASETS`
 """
 
 import functools
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vae_jax import contract
 from vae_jax.data import checks, encodings
@@ -34,6 +37,7 @@ from vae_jax.data.image_folder import (
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
+from vae_jax.data.split_names import SPLITS
 from vae_jax.data.splits import with_all_splits
 from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.data.table import read_table
@@ -172,13 +176,30 @@ def _called(source: Any, label: str) -> RawDataset:
     Raises:
         InputError: the source is no function, or returns something else.
     """
-    if not callable(source):
+    if not callable(source) or isinstance(source, type):
         raise InputError(f"{label}: is no function; name one that takes the label of its errors")
-    raw = source(label)
+    try:
+        raw = source(label)
+    except (InputError, UnavailableError):
+        raise
+    except Exception as error:
+        problem = contract.reason(error, getattr(inspect.getmodule(source), "__file__", ""))
+        raise InputError(f"{label}: fails with {problem}") from None
     if not isinstance(raw, RawDataset) or "train" not in raw.splits:
         what = "no split train" if isinstance(raw, RawDataset) else f"a {type(raw).__name__}"
         raise InputError(f"{label}: returns {what}; return a RawDataset with a split train")
-    return raw
+    for split, part in raw.splits.items():
+        if split not in SPLITS or not isinstance(part, RawSplit):
+            problem = f"has the split {split} of a {type(part).__name__}"
+            raise InputError(f"{label}: {problem}; give a RawSplit each of {', '.join(SPLITS)}")
+    return raw._replace(splits={split: _in_memory(part) for split, part in raw.splits.items()})
+
+
+def _in_memory(part: RawSplit) -> RawSplit:
+    """Return a split whose examples, labels and factors are arrays of NumPy, or stay in files."""
+    if isinstance(part.images, LazyImages):
+        return part
+    return RawSplit(*(None if each is None else np.asarray(each) for each in part))
 
 
 def _is_path(name: str) -> bool:
@@ -246,9 +267,9 @@ def build_dataset(
     if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
         return _mapped(raw, record, label, num_valid, encoding)
     with phase("checking the data"):
-        stored, encoded = checks.checked(raw.splits, label, encoding)
+        stored, encoded = checks.checked(raw.splits, label, encoding, has_channels=raw.has_channels)
         splits, sentence = with_all_splits(stored, label, num_valid)
-        warnings = checks.warnings(splits)
+        warnings = (*encoded.warnings, *checks.warnings(splits))
     statistics = None
     if encoded.encoding == "standardized":
         arrays = {split: part.images for split, part in splits.items()}
@@ -256,7 +277,7 @@ def build_dataset(
         arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
         splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
         warnings = tuple(text for text in warnings if "encoding=standardized" not in text)
-    guesses = (encoded.sentence, *raw.recognised)
+    guesses = (encoded.sentence, *checks.known_of(splits, raw.class_names), *raw.recognised)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
 
@@ -276,7 +297,8 @@ def _mapped(
         split: RawSplit(arrays[split], checks.checked_labels(part, label), part.factors)
         for split, part in lazy.items()
     }
-    guesses = ("8-bit pixels, in files", *raw.recognised)
+    known = checks.known_of(splits, raw.class_names)
+    guesses = ("8-bit pixels, in files", *known, *raw.recognised)
     record = replace(record, splits=sentence, recognised=guesses)
     return _joined(splits, raw.class_names, record, "pixels", None)
 

@@ -13,7 +13,7 @@ from vae_jax.data import Dataset
 from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import compatibility
+from vae_jax.training import compatibility, dry_run
 
 
 def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
@@ -39,6 +39,7 @@ def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
             compatibility.training_problems(spec, dataset, _flag, vars(own)),
         ):
             raise InputError(problem)
+        dry_run.check_members(spec, dataset.encoding, len(dataset.train))
     for problem in _evaluation_problems(config, dataset):
         raise InputError(problem)
 

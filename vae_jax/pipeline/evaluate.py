@@ -35,7 +35,7 @@ from vae_jax.runtime.progress import phase
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
-FORMAT = 4
+FORMAT = 5
 """Version of the kept numbers, raised with every change of a measure so that none older is used."""
 
 Dependencies = dict[str, Any]

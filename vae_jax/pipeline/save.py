@@ -9,6 +9,7 @@ from typing import Any
 
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config, as_text
+from vae_jax.config.validation import is_accepted
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
@@ -93,7 +94,7 @@ def write(
         workdir.write_flags(folder, config)
         if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
             found = results.describe(config, data, list(rows), swept, origin)
-            found |= conclusions.conclude(found, metrics)
+            found |= conclusions.conclude(found, metrics, is_accepted)
             results.write(config, list(rows), swept, found)
     return folder
 

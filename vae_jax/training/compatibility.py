@@ -17,6 +17,7 @@ from vae_jax.models.networks import NETWORKS
 from vae_jax.models.priors import PRIORS, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
+from vae_jax.training import dry_run
 from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import LAST
 from vae_jax.training.spec import TrainSpec
@@ -69,6 +70,8 @@ def check_data(spec: TrainSpec, data: Dataset, *, is_trained: bool = False) -> N
     rules = (data_problems,) if is_trained else (data_problems, training_problems)
     for problem in itertools.chain.from_iterable(rule(spec, data, spell) for rule in rules):
         raise InputError(problem, setting=problem.partition("=")[0])
+    if not is_trained:
+        dry_run.check_members(spec, data.encoding, len(data.train))
 
 
 def refused_length(num_steps: int, batch_size: int, prefix: str = "") -> Iterator[str]:
