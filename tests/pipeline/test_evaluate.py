@@ -2,6 +2,7 @@
 
 import csv
 import json
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -220,7 +221,7 @@ def test_what_the_data_do_not_allow_is_refused_before_training(start, tmp_path):
     ("name", "what"), [("representation", "labels"), ("disentanglement", "factors")]
 )
 def test_what_one_split_lacks_is_refused_before_training(name, what, split, start, tmp_path):
-    arrays = {
+    arrays: dict[str, Any] = {
         "x_train": gray_images(20, 1),
         "x_valid": gray_images(5, 3),
         "x_test": gray_images(9, 2),
