@@ -239,6 +239,14 @@ def test_without_a_home_nothing_is_kept_and_that_is_said(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
+def test_labels_of_images_in_files_are_examined(tmp_path, read, monkeypatch):
+    monkeypatch.setattr(image_folder_module, "is_large", lambda shape: True)
+    folder = image_folder(tmp_path / "pictures")
+    (folder / "test" / "b").rename(folder / "test" / "c")
+    said = "2 of 4 test images have labels that no training image has"
+    assert said in read(str(folder)).record.warnings
+
+
 def test_caches_lie_in_one_place(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     load(str(image_folder(tmp_path / "pictures")))
