@@ -71,7 +71,10 @@ def scale_note(config: Config, dataset: Dataset) -> str:
 
 def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     """Yield the reasons why data or installed libraries allow no evaluation, or no export."""
-    lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
+    lacks = {
+        what: [split for split in ("train", "test") if getattr(dataset, f"{split}_{what}") is None]
+        for what in ("labels", "factors")
+    }
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
     if "stablehlo" in config.export and (
         problem := libraries.refusal("flatbuffers", "--export=stablehlo")
@@ -83,11 +86,11 @@ def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
         if problem and "sklearn" in find("evaluate", name).needs:
             yield f"{problem}, or leave {name} out"
         for need in sorted(find("evaluate", name).needs):
-            if lacks.get(need):
-                yield (
-                    f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "
-                    f"{name} out"
-                )
+            if splits := lacks.get(need):
+                where = "" if len(splits) > 1 else f" of {splits[0]}"
+                what = need + where if where else has[need]
+                dataset_flag = f"--dataset={config.dataset}"
+                yield f"--evaluate={name}: {dataset_flag} has no {what}; leave {name} out"
 
 
 def _too_few(name: str, config: Config, dataset: Dataset) -> Iterator[str]:
