@@ -11,14 +11,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators.nll import MOST_PARTICLES
 from vae_jax.evaluation.metrics.evidence import (
     EVIDENCE_PARTICLES,
-    LARGEST_BIAS,
     LARGEST_SHARE,
-    bias_of_few,
+    share_of_doubtful,
 )
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.posteriors import POSTERIORS
@@ -149,6 +150,8 @@ def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
         return None
     collapsed = _collapsed(run, variance)
     name, size = "posterior collapse", len(variance)
+    if run.get("test_log_likelihood") is not None and run.get("test_log_likelihood_se", 0) is None:
+        return Diagnostic(name, None, "needs at least 2 test examples")
     still = sum(value <= ACTIVE_THRESHOLD for value in variance) - len(collapsed)
     if not collapsed:
         narrow = f", {still} of them in a narrow range" if still > 0 else ""
@@ -341,7 +344,10 @@ def _weight_of_kl(run: Row, found: _Misfit) -> str:
             "log-likelihood, ELBO and NLL are those of the fixed one. "
         )
     if trained > found.best:
-        return "The KL weighs too much, which gives mean images and collapsed codes. "
+        return (
+            "The KL weighs too much, which draws reconstructions to the mean of the data (mean "
+            "images) and collapses codes. "
+        )
     return "The KL weighs too little. "
 
 
@@ -410,8 +416,8 @@ def _is_gap_of_loose_bounds(run: Row) -> bool:
     particles, effective = int(number(run, "eval_particles")), run.get("test_ess_median")
     if effective is None or particles <= MOST_PARTICLES:
         return False
-    share = max(1.0, effective * MOST_PARTICLES / particles)
-    return float(bias_of_few(share, MOST_PARTICLES)) > LARGEST_BIAS  # pyright: ignore[reportArgumentType]
+    share = np.array([max(1.0, effective * MOST_PARTICLES / particles)])
+    return share_of_doubtful(share, MOST_PARTICLES) > 0
 
 
 def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | None:
