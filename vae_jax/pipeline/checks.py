@@ -50,22 +50,28 @@ def _flag(name: str, value: object) -> str:
 
 
 def scale_note(config: Config, dataset: Dataset) -> str:
-    """Return a warning of a fixed scale that is wider than the pixels vary; "" where it is not.
+    """Return a warning of a fixed scale that is wider than the data vary; "" where it is not.
 
     A density that wide leaves little to gain over the mean image, which is what is then learned.
     """
     is_swept = any(text.startswith(("scale=", "scale_mode=")) for text in config.sweep)
     is_fixed = "scale_mode" not in without_effect(config) and config.scale_mode == "fixed"
-    if not is_fixed or is_swept or dataset.encoding != "pixels":
+    if not is_fixed or is_swept:
         return ""
-    some = dataset.train[:1000] / 255.0
+    is_pixels = dataset.encoding == "pixels"
+    some = dataset.train[:1000].astype(np.float64) / (255.0 if is_pixels else 1.0)
     deviation = float(np.sqrt(np.mean((some - some.mean(axis=0)) ** 2)))
-    if config.scale <= LARGEST_MISFIT * deviation:
+    if not deviation or config.scale <= LARGEST_MISFIT * deviation:
         return ""
+    what, mean = ("pixels", "mean image") if is_pixels else ("numbers", "mean")
+    has_optimum = config.flags["scale_mode"].type.is_valid("optimal")
+    modes = "optimal or learned" if has_optimum else "learned"
+    alone = " (without --scale)" if has_optimum and config.scale != 1 else ""
+    unit = "" if is_pixels else ", --encoding=standardized"
     return (
-        f"--scale={config.scale:g} is fixed, and pixels deviate by {deviation:.2g} from their "
-        "mean: so wide a density gives little more than the mean image; give "
-        "--scale_mode=optimal or learned, or a --scale of about the noise of a pixel"
+        f"--scale={config.scale:g} is fixed, and {what} deviate by {deviation:.2g} from their "
+        f"mean: so wide a density gives little more than the {mean}; give "
+        f"--scale_mode={modes}{alone}{unit}, or a --scale of about the noise of {what}"
     )
 
 
