@@ -91,14 +91,12 @@ def _measure(
 ) -> dict[int, Row]:
     """Return the numbers of each run; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
-    with phase("checksums of the data"):
-        data_checksum = checksum_of_data(dataset)
     for name in build.evaluations(config):
         with loggers.EvaluationProgress(name, len(found)) as progress:
             finished = 0
             for done in trained:
                 evaluation = _Evaluation(
-                    *(name, config, done, dataset, data_checksum),
+                    *(name, config, done, dataset),
                     *(progress, finished, lock, failures),
                 )
                 for run, row in evaluation.numbers():
@@ -116,7 +114,6 @@ class _Evaluation:
         config: flags of the study.
         done: the group.
         dataset: data that it was trained on.
-        data_checksum: checksum of all its arrays.
         progress: bar in the terminal, shared by all groups.
         finished: number of runs in the groups before this one.
         lock: lock of the workdir.
@@ -127,7 +124,6 @@ class _Evaluation:
     config: Config
     done: TrainedGroup
     dataset: Dataset
-    data_checksum: int
     progress: loggers.EvaluationProgress
     finished: int
     lock: Lock
@@ -238,7 +234,7 @@ class _Evaluation:
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.eval_step[i]),
             "model": checksum(vectorized.take(self._model, i)),
-            "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
+            "data": data_of(self.done),
             **self._outside,
         }
 
@@ -263,7 +259,6 @@ def checksum(tree: Any) -> int:
     return total
 
 
-def checksum_of_data(dataset: Dataset) -> int:
-    """Return the CRC-32 of all arrays of the data."""
-    fields = [getattr(dataset, field.name) for field in dataclasses.fields(dataset)]
-    return checksum([field for field in fields if isinstance(field, np.ndarray)])
+def data_of(done: TrainedGroup) -> str:
+    """Return the content of the data of some runs, as their pixels are binarized."""
+    return f"{done.group.data}, binarize={done.spec.binarize}"
