@@ -22,13 +22,15 @@ from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import find, from_outside
 from vae_jax.data import Dataset
-from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
+from vae_jax.evaluation import columns
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
 from vae_jax.evaluation.evaluators.base import PerRunEvaluator
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
 from vae_jax.runtime.progress import phase
@@ -180,7 +182,8 @@ class _Evaluation:
         runs = [self.done.group.runs[i] for i in (left[:1] if is_by_run else left)]
         names = f"run {runs[0]}" if len(runs) == 1 else f"runs {runs[0]} to {runs[-1]}"
         with self.failures.caught(f"evaluation {self.name} of {names}"):
-            return next(rows)
+            row = next(rows)
+            return row if self.name in EVALUATORS else checked_row(type(self._evaluator), row)
         return None
 
     @functools.cached_property
@@ -257,6 +260,34 @@ def checksum(tree: Any) -> int:
     for array in jax.device_get(jax.tree.leaves(tree)):
         total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
     return total
+
+
+def checked_row(evaluator: Any, row: Any) -> Row:
+    """Return what an evaluator from outside gave as numbers by the names of its columns.
+
+    Raises:
+        InputError: it is no row, has a column that is not declared, or a value that is no number.
+
+    Example:
+        >>> checked_row(EVALUATORS["gaps"], {"inference_gap": np.float32(0.5)})
+        {'inference_gap': 0.5}
+    """
+    if not isinstance(row, dict):
+        kind = type(row).__name__
+        raise InputError(f"returns a {kind}; return a row, a dictionary of its columns")
+    known = columns.counts_not_finite([row], evaluator.columns) | columns.by_name(evaluator.columns)
+    for name in row.keys() - known.keys():
+        raise InputError(f"returns {name}, which its columns do not declare; declare a Column")
+    return {name: _number(name, value) for name, value in row.items()}
+
+
+def _number(name: str, value: Any) -> Any:
+    """Return a value of a row in the types of Python."""
+    number = value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+    if number is not None and not isinstance(number, bool | int | float | str):
+        kind = f"shape {np.shape(value)}" if np.shape(value) else f"a {type(value).__name__}"
+        raise InputError(f"returns {name} of {kind}; return one number")
+    return number
 
 
 def data_of(done: TrainedGroup) -> str:
