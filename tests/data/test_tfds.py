@@ -49,6 +49,7 @@ def test_prepared_set_is_read_once(tmp_path, read, monkeypatch):
         monkeypatch, {"train": examples(12), "test": examples(3, 12), "extra": examples(5)}
     )
     data = read("toy")
+    assert "passed over: the split extra" in data.record.recognised
     assert sorted(all_numbers(data)) == list(range(15))
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])
     monkeypatch.setattr(tfds, "builder_from_directory", lambda f: pytest.fail("read again"))

@@ -11,9 +11,10 @@ def test_the_slope_is_that_of_least_squares():
     x = np.arange(12.0) * 500
     y = 3e-3 * x + rng.normal(size=12)
     (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
-    found, error = trends.slope(x, y)
+    found, error, freedom = trends.slope(x, y)
     assert found == pytest.approx(slope, rel=1e-9)
     assert error >= np.sqrt(covariance[0, 0]) * (1 - 1e-9)
+    assert 1 <= freedom <= 10
 
 
 def noise(num, correlation, seed):

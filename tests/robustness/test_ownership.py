@@ -97,6 +97,21 @@ def test_what_lies_in_the_folders_of_a_run_or_is_nobodys_is_left_alone(study):
     study.assert_whole()
 
 
+NAMES = ["mine.partial/state/weights", "mine.discarded/seal.json", "x.partial", "5", "12.discarded"]
+NAMES += ["007/state/weights", "000000012/weights", "12.partial.bak/state/weights"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_called_like_a_checkpoint_and_is_none_stays_and_stops_nothing(study, name):
+    path = study.checkpoints / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    for more in ([], ["--num_steps=16"], ["--num_steps=20", "--restart"]):
+        assert study.start(*more)[0] == 0
+    assert path.read_text() == "mine"
+    assert [step for step in checkpoint.steps(study.checkpoints) if step != 5] == [16, 20]
+
+
 LINKS = [".lock", ".lock.held", ".results.csv.tmp", "metrics.jsonl", "tensorboard", "figures"]
 LINKS += ["checkpoints", "evaluations", "results.csv", "report.html", "flags.txt"]
 LINKS += ["checkpoints/000", "checkpoints/000/12/seal.json", "figures/samples.png", "exports"]

@@ -6,7 +6,7 @@ Both are reported in one line before anything is compiled.
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vae_jax.config.flags import Config, as_text, with_dashes
@@ -293,6 +293,49 @@ def _unmet_needs(config: Config) -> dict[str, str]:
         follows_prior=any(family.is_of_prior for family in penalties(config).values()),
         is_conditional=config.conditional,
     )
+
+
+def is_accepted(settings: Mapping[str, Any], changes: Mapping[str, str | None]) -> bool:
+    """Return whether a run's flags may be changed so: in range, with effect, and allowed together.
+
+    Args:
+        settings: values or texts of the run's flags, beside which other things may stand. Those
+            that have their defaults may change with what is chosen, as if they were not given.
+        changes: new texts by the names of the flags, None for one that is left out.
+
+    Example:
+        >>> is_accepted({"kl": "analytic"}, {"prior": "vamp"})
+        False
+        >>> is_accepted({"kl": "analytic"}, {"prior": "vamp", "kl": None})
+        True
+        >>> is_accepted({"scale": 0.5, "likelihood": "gaussian"}, {"scale_mode": "optimal"})
+        False
+    """
+    try:
+        base = _without_idle(_texts_of(settings))
+        given = {name: text for name, text in base.items() if name not in changes}
+        given |= {name: text for name, text in changes.items() if text is not None}
+        config = Config.of_texts(given)
+        check_combination(config)
+    except InputError:
+        return False
+    return not given.keys() & without_effect(config).keys()
+
+
+def _texts_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    known = Config.of_texts({n: as_text(settings[n]) for n in KINDS if settings.get(n)}).flags
+    return {name: as_text(settings[name]) for name in known if settings.get(name) is not None}
+
+
+def _without_idle(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of flags that have an effect and another value than their default."""
+    config = Config.of_texts(texts)
+    idle = without_effect(config)
+    return {
+        name: text
+        for name, text in texts.items()
+        if name not in idle and getattr(config, name) != config.flags[name].default
+    }
 
 
 def as_flags(config: Config) -> dict[str, str]:

@@ -34,7 +34,7 @@ def read_mat(path: Path, label: str) -> RawDataset:
     """
     with path.open("rb") as file:
         if b"MATLAB 7.3" in file.read(128):
-            return read_hdf5(path, label)
+            return read_hdf5(path, label, is_matlab=True)
     libraries.require("scipy", label)
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -46,8 +46,13 @@ def read_mat(path: Path, label: str) -> RawDataset:
     return from_arrays(arrays, f"arrays of the file {path.name}", label)
 
 
-def read_hdf5(path: Path, label: str) -> RawDataset:
+def read_hdf5(path: Path, label: str, *, is_matlab: bool = False) -> RawDataset:
     """Read the arrays at the root of an HDF5 file.
+
+    Args:
+        path: path of the file.
+        label: `name=value`, which begins every error.
+        is_matlab: whether MATLAB wrote it, whose axes lie there in reverse order.
 
     Raises:
         InputError: the package h5py is missing, a damaged file, or names that say nothing.
@@ -58,13 +63,28 @@ def read_hdf5(path: Path, label: str) -> RawDataset:
     try:
         with h5py.File(path, "r") as file:
             found: dict[str, Any] = {
-                name: node[()] for name, node in file.items() if isinstance(node, h5py.Dataset)
+                name: _hdf5_array(node).T if is_matlab else _hdf5_array(node)
+                for name, node in file.items()
+                if isinstance(node, h5py.Dataset)
             }
             passed = passed_over(str(name) for name in file if name not in found)
     except (*UNREADABLE, AttributeError) as error:
         raise _unreadable(label, "HDF5", error) from None
+    if not found and passed:
+        raise InputError(
+            f"{label}: holds no arrays but groups ({passed[0]}); save the training examples as "
+            "x_train at the root"
+        )
     raw = from_arrays(found, f"arrays of the file {path.name}", label)
     return raw._replace(recognised=(*raw.recognised, *passed))
+
+
+def _hdf5_array(node: Any) -> np.ndarray:
+    """Return a data set of HDF5, texts as texts of numpy."""
+    import h5py
+
+    is_text = h5py.check_string_dtype(node.dtype) is not None
+    return np.asarray(node.asstr()[()], str) if is_text else np.asarray(node[()])
 
 
 def _unreadable(label: str, kind: str, error: BaseException) -> InputError:

@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 
 from vae_jax.data.encodings import ENCODINGS, Standardization
+from vae_jax.data.split_names import SPLITS
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_value, one_of
 
-SPLITS = ("train", "valid", "test")
-"""Names of the splits of a data set."""
 _ROWS = 4096  # examples that are looked at together
 
 

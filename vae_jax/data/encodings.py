@@ -29,6 +29,7 @@ _WHITE = 255
 _EXACT = 1e-3  # of a level: k / 255 in float32, by either order of its operations
 _ROWS = 4096  # examples that are looked at together
 _LARGEST = 3e38  # of float32
+_ROUNDED = 1e-3  # of a standard deviation: an error of numbers in float32 that is said
 
 
 class Encoded(NamedTuple):
@@ -38,11 +39,13 @@ class Encoded(NamedTuple):
         arrays: stored arrays by split.
         encoding: key of :data:`ENCODINGS`.
         sentence: what was recognised, and why.
+        warnings: sentences on what is allowed but suspicious.
     """
 
     arrays: dict[str, np.ndarray]
     encoding: str
     sentence: str
+    warnings: tuple[str, ...] = ()
 
 
 class Standardization(NamedTuple):
@@ -91,14 +94,41 @@ def encode(arrays: Mapping[str, np.ndarray], choice: str, label: str) -> Encoded
         return _pixels(arrays, facts, label)
     if encoding == "counts":
         return _counts(arrays, facts, label)
-    stored = {split: array.astype(np.float32) for split, array in arrays.items()}
+    is_kept = encoding == "reals"
+    stored = {
+        # Moments of large numbers need all their digits: rounded only once they are standardized.
+        split: array.astype(
+            np.float32 if is_kept else np.result_type(array, np.float32), copy=False
+        )
+        for split, array in arrays.items()
+    }
     kept = {
         "auto": "kept as they are",
         "reals": "kept as they are",
         "standardized": "standardized by train's mean and deviation of each dimension",
         "standardized_overall": "standardized by train's mean and deviation of all dimensions",
     }[choice]
-    return Encoded(stored, encoding, f"real numbers from {facts.low:g} to {facts.high:g}, {kept}")
+    sentence = f"real numbers from {facts.low:g} to {facts.high:g}, {kept}"
+    return Encoded(stored, encoding, sentence, _rounded(arrays, stored) if is_kept else ())
+
+
+def _rounded(arrays: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the sentence on dimensions that float32 rounds by much of what they vary by."""
+    if all(np.array_equal(array, stored[split]) for split, array in arrays.items()):
+        return ()
+    train = arrays["train"].reshape(len(arrays["train"]), -1)
+    deviations = train.std(axis=0, dtype=np.float64)
+    errors = [
+        np.abs(array.astype(np.float64) - stored[split]).reshape(len(array), -1).max(axis=0)
+        for split, array in arrays.items()
+    ]
+    count = int((np.max(errors, axis=0) > _ROUNDED * deviations).sum())
+    if not count:
+        return ()
+    return (
+        f"float32 rounds {count:,} of {deviations.size:,} dimensions by more than {_ROUNDED:g} of "
+        "their standard deviation; encoding=standardized takes their mean away first",
+    )
 
 
 def standardize(

@@ -23,7 +23,7 @@ import numpy as np
 from vae_jax import contract
 from vae_jax.data import checks, encodings
 from vae_jax.data.arrays import read_hdf5, read_mat, read_npy
-from vae_jax.data.dataset import SPLITS, Dataset, Provenance, RawDataset, RawSplit
+from vae_jax.data.dataset import Dataset, Provenance, RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, UnavailableError
 from vae_jax.data.encodings import Standardization
 from vae_jax.data.idx import has_idx, read_idx_folder
@@ -37,6 +37,7 @@ from vae_jax.data.image_folder import (
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
+from vae_jax.data.split_names import SPLITS
 from vae_jax.data.splits import with_all_splits
 from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.data.table import read_table
@@ -268,7 +269,7 @@ def build_dataset(
     with phase("checking the data"):
         stored, encoded = checks.checked(raw.splits, label, encoding, has_channels=raw.has_channels)
         splits, sentence = with_all_splits(stored, label, num_valid)
-        warnings = checks.warnings(splits)
+        warnings = (*encoded.warnings, *checks.warnings(splits))
     statistics = None
     if encoded.encoding == "standardized":
         arrays = {split: part.images for split, part in splits.items()}
@@ -276,7 +277,7 @@ def build_dataset(
         arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
         splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
         warnings = tuple(text for text in warnings if "encoding=standardized" not in text)
-    guesses = (encoded.sentence, *raw.recognised)
+    guesses = (encoded.sentence, *checks.known_of(splits, raw.class_names), *raw.recognised)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
 
@@ -296,7 +297,8 @@ def _mapped(
         split: RawSplit(arrays[split], checks.checked_labels(part, label), part.factors)
         for split, part in lazy.items()
     }
-    guesses = ("8-bit pixels, in files", *raw.recognised)
+    known = checks.known_of(splits, raw.class_names)
+    guesses = ("8-bit pixels, in files", *known, *raw.recognised)
     record = replace(record, splits=sentence, recognised=guesses)
     return _joined(splits, raw.class_names, record, "pixels", None)
 

@@ -37,7 +37,7 @@ from vae_jax.runtime.progress import phase
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
-FORMAT = 4
+FORMAT = 5
 """Version of the kept numbers, raised with every change of a measure so that none older is used."""
 
 Dependencies = dict[str, Any]
@@ -63,14 +63,15 @@ def evaluate(
         failures: takes the evaluations that fail; their columns stay empty.
     """
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
-    metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
+    lines = results.by_run(loggers.read(Path(config.workdir) / workdir.METRICS_FILE))
     measured = _measure(config, trained, dataset, lock, failures)
     rows = []
     num_runs = sum(len(done.group.runs) for done in trained)
     with phase("gathering results", num_runs, "runs") as advance:
         for done in trained:
             group, diverged = done.group, done.state.diverged.tolist()
-            last = results.learned(metrics, done.state, group.runs)
+            own_lines = results.of_runs(lines, group.runs)
+            last = results.learned(own_lines, done.state, group.runs)
             for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
                 settings = results.settings_of(own, swept)
                 row = results.table_row(settings, last[run], measured[run], diverged[i])

@@ -300,14 +300,20 @@ class Study:
         log: Sequence[Logger],
     ) -> "Study":
         """Train on, as :meth:`fit` does, with loggers that were told of the study."""
-        parts, rows = [], list(self.metrics)
+        parts: list[StudyPart] = []
+        rows: list[Row] = []
+        reached: dict[int, int] = {}
+        lines = results.by_run(self.metrics)
         for part in self.parts:
-            old = [row for row in self.metrics if row["run"] in part.runs]
+            state = part.read_state(data)
+            step = int(mesh.to_host(state.step)[0])
+            reached |= dict.fromkeys(part.runs, step)
+            old = results.of_runs(lines, part.runs, step)
             trained, new = fitting.train(
                 part.spec,
                 part.hparams,
                 data,
-                part.read_state(data),
+                state,
                 num_steps,
                 runs=part.runs,
                 seconds=max((row["seconds"] for row in old), default=0.0),
@@ -318,9 +324,11 @@ class Study:
             )
             parts.append(part.with_state(trained))
             rows += new
+        rows = results.up_to(self.metrics, reached) + rows
         last: dict[int, Row | None] = {}
+        lines = results.by_run(rows)
         for part in parts:
-            last |= results.learned(rows, part.state, part.runs)
+            last |= results.learned(results.of_runs(lines, part.runs), part.state, part.runs)
         settings = {row["run"]: row for part in parts for row in settings_of(part)}
         diverged = {
             run: step

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vae_jax import rng
+from vae_jax.config.validation import is_accepted
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
@@ -179,7 +180,7 @@ class StudyPlots:
             facts = {"used": data.record.used, "source": data.record.source}
             found["dataset"] = facts | {"event_shape": list(data.event_shape)}
         if "diagnosis" not in found:
-            found |= conclusions.conclude(found, self.metrics)
+            found |= conclusions.conclude(found, self.metrics, is_accepted)
         best = table.best(self.rows)
         _plots()  # refuses without matplotlib
         with tempfile.TemporaryDirectory() as folder:

@@ -204,9 +204,12 @@ def _empty(file: int) -> None:
 
 
 def _is_own(file: int) -> bool:
-    """Return whether the content of an open lock file is one that this module writes."""
-    content = os.pread(file, _MOST_BYTES, 0)
-    return not content or content.startswith(b"process ")
+    """Return whether the content of an open lock file is one that this module writes.
+
+    A loss of power may have left zero bytes in place of it, and a full disk the first part.
+    """
+    content = os.pread(file, _MOST_BYTES, 0).strip(b"\0")
+    return content.startswith(b"process ") or b"process ".startswith(content)
 
 
 def _foreign(workdir: Path) -> InputError:

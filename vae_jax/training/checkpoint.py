@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -34,10 +35,11 @@ WRITER = f"vae_jax with orbax-checkpoint {ocp.__version__}"
 NUM_KEPT = 2
 """Number of the newest checkpoints that are kept."""
 
+_STEP = re.compile("0|[1-9][0-9]*")
+_NO_RESERVATION = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENODEV)
 _STATE = "state"
 _PARTIAL, _DISCARDED = ".partial", ".discarded"
-UNFINISHED = frozenset({_PARTIAL, _DISCARDED})
-"""Suffixes of the folders of checkpoints that are being written or deleted."""
+_UNFINISHED = re.compile(r"[0-9]+(\.[0-9a-f]+)?\.(partial|discarded)")
 
 
 class _StateOfLast(NamedTuple):
@@ -61,7 +63,26 @@ def _stored(state: TrainState) -> TrainState | _StateOfLast:
 def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a folder, complete or damaged, in ascending order."""
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
+
+def newest_described(folder: Path) -> int:
+    """Return the newest step whose record can be read, without a look at its arrays; 0 for none."""
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(checksums.DamagedError, OSError):
+            checksums.names(folder / str(step))
+            return step
+    return 0
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a name is that of a checkpoint which is being written or deleted.
+
+    Example:
+        >>> is_unfinished("12.partial"), is_unfinished("mine.partial"), is_unfinished("12")
+        (True, False, False)
+    """
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 def unused(path: Path) -> Path:
@@ -164,7 +185,7 @@ class Checkpoints:
         if distributed.is_first():
             self._check()
             for path in list(self._folder.iterdir()):
-                if path.suffix in UNFINISHED:
+                if is_unfinished(path.name) and path.is_dir():
                     _remove(path)
         return self
 
@@ -280,6 +301,8 @@ class Checkpoints:
         self._check()
         os.rename(partial, self._folder / str(step))
         for old in self.steps[:-NUM_KEPT]:
+            if not (self._folder / str(old)).is_dir():
+                continue  # a file was put there by somebody else
             discarded = self._folder / f"{old}.{uuid.uuid4().hex}{_DISCARDED}"
             os.rename(self._folder / str(old), discarded)
             _remove(discarded)
@@ -318,7 +341,11 @@ def _reserve(folder: Path, num_bytes: int) -> None:
     if not hasattr(os, "posix_fallocate"):
         return
     with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, num_bytes)
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            if error.errno not in _NO_RESERVATION:  # then orbax finds out
+                raise
 
 
 def _write_arrays(path: Path, state: TrainState) -> None:
