@@ -1,12 +1,15 @@
 """A diagnostic follows from its number, names it, and advises only what is not in force already."""
 
 import re
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from vae_jax.config.flags import FLAGS
-from vae_jax.reporting import diagnostics
+from vae_jax.objectives import Elbo
+from vae_jax.reporting import diagnostics, remedies
 
 RUN = {
     "run": 0,
@@ -394,3 +397,25 @@ def test_every_flag_that_is_advised_exists():
 def inspect_source() -> str:
     with open(diagnostics.__file__, encoding="utf-8") as file:
         return file.read()
+
+
+OUTSIDE = "tests.models.test_latents_of_other_kinds:Circle"
+
+
+def test_the_traits_of_members_from_outside_decide_too():
+    """Latents of a circle are no coordinates, of which single ones could collapse."""
+    still = {"variance_per_latent": [0.9, 0.0], "prior": "normal"}
+    assert diagnostic("posterior collapse", **still, posterior=OUTSIDE) is None
+    unknown = diagnostic("posterior collapse", **still, posterior="no_such_module:Mine")
+    assert unknown is not None
+    assert unknown.is_found
+    assert remedies.objective_of({"objective": f"{__name__}:Bound"}) is Bound
+
+
+@dataclass(frozen=True)
+class Bound(Elbo):
+    is_elbo: ClassVar[bool] = True
+
+
+def test_an_elbo_from_outside_is_an_elbo():
+    assert found("poor inference", test_nll=80.0, objective=f"{__name__}:Bound")

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vae_jax.config.flags import Config, as_text
+from vae_jax.config.flags import Config, as_text, with_dashes
 from vae_jax.config.members import KINDS, SEVERAL, SPECS, find
 from vae_jax.evaluation.columns import by_name
 from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, columns, needs
@@ -172,9 +172,9 @@ def check_combination(config: Config) -> None:
 
 
 def _refused_lengths(config: Config) -> Iterator[str]:
-    yield from refused_length(config.num_steps, config.batch_size, "--")
+    yield from map(with_dashes, refused_length(config.num_steps, config.batch_size))
     looks = config.num_steps, config.eval_every, config.keep, config.patience
-    yield from refused_looks(*looks, "--")
+    yield from map(with_dashes, refused_looks(*looks))
 
 
 def _refused_processes(config: Config) -> Iterator[str]:

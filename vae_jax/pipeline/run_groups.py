@@ -67,6 +67,8 @@ class RunGroup:
         fingerprint: text by which checkpoints of these runs are known.
         most_steps: bound on the updates of a chunk, measured at the first start and then fixed;
             None before it.
+        data: content of the data that the runs are trained on, see :func:`facts_of`: one checksum
+            a start, on which evaluations and exports depend too.
     """
 
     folder: Path
@@ -75,6 +77,7 @@ class RunGroup:
     max_parallel_runs: int
     fingerprint: str = ""
     most_steps: int | None = None
+    data: str = ""
 
     def spec(self, dataset: Dataset) -> TrainSpec:
         """Return the specification that the runs share."""
@@ -162,7 +165,7 @@ def plan(
             "--sweep that made them, or another --workdir"
         )
     plan_file.write(workdir, plan_file.set_aside(workdir, whole))
-    return [*old, *new]
+    return [dataclasses.replace(group, data=facts["data"]) for group in (*old, *new)]
 
 
 def _known_plan(workdir: Path, *, may_restart: bool) -> Plan:

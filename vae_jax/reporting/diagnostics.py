@@ -21,11 +21,16 @@ from vae_jax.evaluation.metrics.evidence import (
     LARGEST_SHARE,
     share_of_doubtful,
 )
-from vae_jax.models.likelihoods import LIKELIHOODS
-from vae_jax.models.posteriors import POSTERIORS
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.reporting import format, table, trends
-from vae_jax.reporting.remedies import advise, first_open, is_open, number, objective_of
+from vae_jax.reporting.remedies import (
+    advise,
+    first_open,
+    is_open,
+    member_of,
+    number,
+    objective_of,
+)
 from vae_jax.reporting.trends import MANY_ERRORS
 from vae_jax.types import Row
 
@@ -145,7 +150,7 @@ def diagnose_study(runs: Sequence[Row], diagnostics: Sequence[Sequence[Diagnosti
 
 def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Find latents whose code hardly moves over the test set (Burda et al. 2016)."""
-    variance, family = run.get("variance_per_latent"), POSTERIORS.get(str(run.get("posterior")))
+    variance, family = run.get("variance_per_latent"), member_of(run, "posterior")
     if not variance or (family is not None and not family.has_coordinates):
         return None
     collapsed = _collapsed(run, variance)
@@ -298,7 +303,7 @@ class _Misfit(NamedTuple):
 
 def _misfit(run: Row) -> _Misfit | None:
     """Return the fixed scale with the one that fits, if they differ widely."""
-    family, scale = LIKELIHOODS.get(str(run.get("likelihood"))), number(run, "scale")
+    family, scale = member_of(run, "likelihood"), number(run, "scale")
     num, log_likelihood = run.get(NUM_VALUES), run.get("test_log_likelihood")
     if run.get("scale_mode") != "fixed" or family is None or scale <= 0:
         return None
@@ -355,7 +360,7 @@ def _overfitting(run: Row, history: Sequence[Row]) -> Diagnostic | None:
     """Find an NLL of test above that of train, at equal K, or a valid ELBO past its peak."""
     gap, error, name = run.get("nll_gap"), run.get("nll_gap_se"), "overfitting"
     if run.get("test_elbo") is None:
-        family = POSTERIORS.get(str(run.get("posterior")))
+        family = member_of(run, "posterior")
         if family is None or family.has_density:
             return None
         return Diagnostic(name, None, f"--posterior={run['posterior']} has no density, so no NLL")
@@ -379,7 +384,7 @@ def _smallest_shortfall(run: Row) -> float:
     Of probabilities it is a share of the NLL. Of densities, whose NLL has no zero (another unit of
     x adds to it), it is a number of nats for each dimension of x.
     """
-    family = LIKELIHOODS.get(str(run.get("likelihood")))
+    family = member_of(run, "likelihood")
     if "likelihood" in run and (family is None or not family.is_discrete):
         return max(SMALLEST_GAP, LARGEST_SHORTFALL_PER_VALUE * (run.get(NUM_VALUES) or 0))
     return LARGEST_SHORTFALL * abs(run.get("train_nll") or 0.0)
@@ -484,7 +489,7 @@ def _inference(run: Row, history: Sequence[Row]) -> Diagnostic | None:
         return Diagnostic(name, False, f"{facts}; {_other_posterior(run)}")
     weighted = "" if number(run, "num_particles", 1.0) > 1 else f" --num_particles={PARTICLES}"
     is_overfitted = _is_found(_overfitting(run, history))
-    own = POSTERIORS.get(str(run.get("posterior")))
+    own = member_of(run, "posterior")
     full = ["--posterior=full_gaussian"] if own is not None and own.has_latent_densities else []
     richer = first_open(run, "--posterior=iaf", *full)
     wider = ["more data"] if is_overfitted else _size(run, "wider")

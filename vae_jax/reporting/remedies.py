@@ -5,14 +5,16 @@ out where it is in force already, and where the command line would refuse it bes
 settings; that is asked of the function that stands under :data:`IS_ACCEPTED` beside the columns.
 """
 
+import contextlib
 import re
 from typing import Any
 
+from vae_jax import contract
 from vae_jax.models.combinations import Spelling, refused_priors
-from vae_jax.models.posteriors import POSTERIORS
-from vae_jax.models.priors import PRIORS
 from vae_jax.objectives import OBJECTIVES, Objective
-from vae_jax.settings import static_settings
+from vae_jax.runtime.errors import InputError
+from vae_jax.settings import is_name, static_settings
+from vae_jax.training.members import BASES, REGISTRIES
 from vae_jax.types import Row
 
 IS_ACCEPTED = "is_accepted"
@@ -116,15 +118,33 @@ def _fits(run: Row, name: str, member: str) -> bool:
     chosen = {each: str(run.get(each)) for each in ("posterior", "prior")} | {name: member}
     if name not in ("posterior", "prior") or "None" in chosen.values():
         return True
-    posterior, prior = POSTERIORS.get(chosen["posterior"]), PRIORS.get(chosen["prior"])
-    if posterior is None or prior is None:  # from outside: nothing is known of it here
+    posterior, prior = member_of(chosen, "posterior"), member_of(chosen, "prior")
+    if posterior is None or prior is None:
         return False
     return not list(refused_priors(posterior, prior, Spelling(chosen)))
 
 
+def member_of(run: Row, kind: str) -> Any:
+    """Return the class of a run's member, whose traits decide, also of one from outside.
+
+    None where the run does not name it, and for one from outside whose module is not there.
+
+    Example:
+        >>> member_of({"posterior": "iaf"}, "posterior").has_density
+        True
+        >>> member_of({"posterior": "no_such_module:Mine"}, "posterior")
+    """
+    name, registry = str(run.get(kind)), REGISTRIES[kind]
+    if name in registry:
+        return registry[name]
+    with contextlib.suppress(InputError):
+        return contract.outside_class(kind, name, BASES[kind]) if is_name({}, name) else None
+    return None
+
+
 def objective_of(run: Row) -> type[Objective] | None:
-    """Return the class of a run's objective; None for one from outside, unknown here."""
-    return OBJECTIVES.get(str(run.get("objective") or next(iter(OBJECTIVES))))
+    """Return the class of a run's objective; None for one from outside that is not there."""
+    return member_of({"objective": run.get("objective") or next(iter(OBJECTIVES))}, "objective")
 
 
 def _settings_of_objective(run: Row) -> set[str]:

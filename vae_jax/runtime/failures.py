@@ -14,11 +14,12 @@ import jax
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.signals import StoppedError
 
-_PACKAGE = Path(__file__).parent.parent.name
 _OF_A_FILE = (
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
 )
+_LIBRARIES = {"site-packages", "dist-packages", Path(traceback.__file__).parent.name}
+"""Folders of code that is neither of the package nor of its user."""
 
 
 class Failures:
@@ -84,6 +85,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(message)
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parts] or frames
+    own = [frame for frame in frames if not _LIBRARIES & {*Path(frame.filename).parts}] or frames
     place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
     return f"{type(error).__name__}{f': {message}' if message else ''}{place}"
