@@ -137,21 +137,15 @@ def checked_labels(part: RawSplit, subject: str) -> Int32[np.ndarray, " n"] | No
     return labels.astype(np.int32)
 
 
-def known_of(splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return sentences on labels and factors: which there are, and of which splits.
-
-    Args:
-        splits: checked splits.
-        class_names: names of the classes; where there are some, the source has said them.
-    """
+def known_of(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    """Return sentences on labels and factors: which there are, and of which splits."""
     labels = {split: part.labels for split, part in splits.items() if part.labels is not None}
     factors = {split: part.factors for split, part in splits.items() if part.factors is not None}
     found = []
     if labels:
         held = np.unique(np.concatenate(list(labels.values())))
         kind = "class" if len(held) == 1 else "classes"
-        if not class_names:
-            found.append(f"labels from {held[0]} to {held[-1]}, {len(held):,} {kind}")
+        found.append(f"labels from {held[0]} to {held[-1]}, {len(held):,} {kind}")
         found += _of_some_splits("labels", labels, splits)
     else:
         found.append("no labels")

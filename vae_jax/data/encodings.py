@@ -260,12 +260,13 @@ def _pixels(arrays: Mapping[str, np.ndarray], facts: _Facts, label: str) -> Enco
     """Return the gray levels as uint8; numbers that are all 0 and 1 become 0 and 255."""
     whole = [a for a in arrays.values() if a.dtype.kind in "ui"]
     is_binary = max((int(array.max()) for array in whole), default=0) == 1
+    is_bits = is_binary or facts.kinds == {"b"}
     stored = {
         split: _levels(array, is_binary, facts, f"{label}: {split}")
         for split, array in arrays.items()
     }
     if "f" not in facts.kinds:
-        return Encoded(stored, "pixels", "8-bit pixels" + (", 0 and 1" if is_binary else ""))
+        return Encoded(stored, "pixels", "8-bit pixels" + (", 0 and 1" if is_bits else ""))
     lost = max(map(_off_levels, (a for a in arrays.values() if a.dtype.kind == "f")))
     if facts.high > 1 or lost <= _EXACT:
         return Encoded(stored, "pixels", "floats that are 8-bit gray levels, read as such")
