@@ -15,6 +15,7 @@ from vae_jax.data.encodings import Encoded
 from vae_jax.runtime.errors import InputError
 
 MOST_CLASSES = 2**16
+_ROWS = 4096  # examples that are looked at together
 _DARK = 128  # a brightest pixel below this suggests data on another scale
 _UNEVEN = 100  # standard deviations that differ by this factor suggest data to be standardized
 _FEW, _MANY = 3, 30  # examples from which on a split says something of its scale, and of its range
@@ -271,8 +272,10 @@ class _Spread(NamedTuple):
     @classmethod
     def of(cls, x: np.ndarray) -> "_Spread":
         """Return the spread of an array of examples."""
-        mean, deviation = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
-        return cls(float(x.min()), float(x.max()), mean, deviation, len(x))
+        mean = float(x.mean(dtype=np.float64))
+        blocks = (x[start : start + _ROWS] - mean for start in range(0, len(x), _ROWS))
+        variance = sum(float(np.square(block).sum(dtype=np.float64)) for block in blocks) / x.size
+        return cls(float(x.min()), float(x.max()), mean, variance**0.5, len(x))
 
     @property
     def is_bounded(self) -> bool:
