@@ -145,3 +145,10 @@ def test_a_split_on_another_scale_than_train_is_said(
     warnings = read(str(save_npz(tmp_path, **parts))).record.warnings
     said = [text for text in warnings if "are both on one scale?" in text]
     assert [text.partition(" ")[0] for text in said] == ([split] if is_said else [])
+
+
+def test_classes_that_have_names_are_counted_too(tmp_path, read):
+    names = np.array(["eel", "cat"])[np.arange(9) % 2]
+    said = read(str(save_npz(tmp_path, x_train=BITS.astype(bool), y_train=names))).record.recognised
+    assert said[:2] == ("8-bit pixels, 0 and 1", "labels from 0 to 1, 2 classes")
+    assert "labels from 0 to 9, 10 classes" in read("digits").record.recognised

@@ -15,6 +15,7 @@ from vae_jax.data.encodings import Encoded
 from vae_jax.runtime.errors import InputError
 
 MOST_CLASSES = 2**16
+_ROWS = 4096  # examples that are looked at together
 _DARK = 128  # a brightest pixel below this suggests data on another scale
 _UNEVEN = 100  # standard deviations that differ by this factor suggest data to be standardized
 _FEW, _MANY = 3, 30  # examples from which on a split says something of its scale, and of its range
@@ -140,21 +141,15 @@ def checked_labels(part: RawSplit, subject: str) -> Int32[np.ndarray, " n"] | No
     return labels.astype(np.int32)
 
 
-def known_of(splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return sentences on labels and factors: which there are, and of which splits.
-
-    Args:
-        splits: checked splits.
-        class_names: names of the classes; where there are some, the source has said them.
-    """
+def known_of(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    """Return sentences on labels and factors: which there are, and of which splits."""
     labels = {split: part.labels for split, part in splits.items() if part.labels is not None}
     factors = {split: part.factors for split, part in splits.items() if part.factors is not None}
     found = []
     if labels:
         held = np.unique(np.concatenate(list(labels.values())))
         kind = "class" if len(held) == 1 else "classes"
-        if not class_names:
-            found.append(f"labels from {held[0]} to {held[-1]}, {len(held):,} {kind}")
+        found.append(f"labels from {held[0]} to {held[-1]}, {len(held):,} {kind}")
         found += _of_some_splits("labels", labels, splits)
     else:
         found.append("no labels")
@@ -280,8 +275,10 @@ class _Spread(NamedTuple):
     @classmethod
     def of(cls, x: np.ndarray) -> "_Spread":
         """Return the spread of an array of examples."""
-        mean, deviation = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
-        return cls(float(x.min()), float(x.max()), mean, deviation, len(x))
+        mean = float(x.mean(dtype=np.float64))
+        blocks = (x[start : start + _ROWS] - mean for start in range(0, len(x), _ROWS))
+        variance = sum(float(np.square(block).sum(dtype=np.float64)) for block in blocks) / x.size
+        return cls(float(x.min()), float(x.max()), mean, variance**0.5, len(x))
 
     @property
     def is_bounded(self) -> bool:

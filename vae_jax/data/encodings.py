@@ -29,6 +29,7 @@ _WHITE = 255
 _EXACT = 1e-3  # of a level: k / 255 in float32, by either order of its operations
 _ROWS = 4096  # examples that are looked at together
 _LARGEST = 3e38  # of float32
+_CONSTANT = 1e-12  # of the largest number: a deviation that is rounding in float64
 _ROUNDED = 1e-3  # of a standard deviation: an error of numbers in float32 that is said
 
 
@@ -114,15 +115,19 @@ def encode(arrays: Mapping[str, np.ndarray], choice: str, label: str) -> Encoded
 
 def _rounded(arrays: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Return the sentence on dimensions that float32 rounds by much of what they vary by."""
-    if all(np.array_equal(array, stored[split]) for split, array in arrays.items()):
+    errors = [
+        np.abs(block - kept).max(axis=0).ravel()
+        for split, array in arrays.items()
+        if array is not stored[split]
+        for block, kept in zip(_blocks(array), _blocks(stored[split]), strict=True)
+    ]
+    largest = np.max(errors, axis=0) if errors else np.zeros(1)
+    if not largest.any():
         return ()
     train = arrays["train"].reshape(len(arrays["train"]), -1)
     deviations = train.std(axis=0, dtype=np.float64)
-    errors = [
-        np.abs(array.astype(np.float64) - stored[split]).reshape(len(array), -1).max(axis=0)
-        for split, array in arrays.items()
-    ]
-    count = int((np.max(errors, axis=0) > _ROUNDED * deviations).sum())
+    is_varying = deviations > _CONSTANT * np.abs(train).max(axis=0)
+    count = int((is_varying & (largest > _ROUNDED * deviations)).sum())
     if not count:
         return ()
     return (
@@ -260,12 +265,13 @@ def _pixels(arrays: Mapping[str, np.ndarray], facts: _Facts, label: str) -> Enco
     """Return the gray levels as uint8; numbers that are all 0 and 1 become 0 and 255."""
     whole = [a for a in arrays.values() if a.dtype.kind in "ui"]
     is_binary = max((int(array.max()) for array in whole), default=0) == 1
+    is_bits = is_binary or facts.kinds == {"b"}
     stored = {
         split: _levels(array, is_binary, facts, f"{label}: {split}")
         for split, array in arrays.items()
     }
     if "f" not in facts.kinds:
-        return Encoded(stored, "pixels", "8-bit pixels" + (", 0 and 1" if is_binary else ""))
+        return Encoded(stored, "pixels", "8-bit pixels" + (", 0 and 1" if is_bits else ""))
     lost = max(map(_off_levels, (a for a in arrays.values() if a.dtype.kind == "f")))
     if facts.high > 1 or lost <= _EXACT:
         return Encoded(stored, "pixels", "floats that are 8-bit gray levels, read as such")

@@ -296,7 +296,7 @@ def build_dataset(
         arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
         splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
         warnings = tuple(text for text in warnings if "encoding=standardized" not in text)
-    guesses = (encoded.sentence, *checks.known_of(splits, raw.class_names), *raw.recognised)
+    guesses = (encoded.sentence, *checks.known_of(splits), *raw.recognised)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
 
@@ -316,8 +316,7 @@ def _mapped(
         split: RawSplit(arrays[split], checks.checked_labels(part, label), part.factors)
         for split, part in lazy.items()
     }
-    known = checks.known_of(splits, raw.class_names)
-    guesses = ("8-bit pixels, in files", *known, *raw.recognised)
+    guesses = ("8-bit pixels, in files", *checks.known_of(splits), *raw.recognised)
     warnings = checks.warnings_of_labels(splits)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, "pixels", None)
