@@ -182,6 +182,17 @@ TRUTHS = {
     "poor inference": Truth({"test_nll": 88.1}, curve(FLAT), (INFERENCE,)),
     "inference on the border": Truth({"test_nll": 92.7, "test_bound_gain_se": 0.3}, curve(FLAT)),
     "trained by IWAE": Truth({"objective": "iwae", "test_nll": 88.1}, curve(FLAT)),
+    "IWAE of one particle, poor inference": Truth(
+        {"objective": "iwae", "num_particles": 1, "test_nll": 88.1}, curve(FLAT), (INFERENCE,)
+    ),
+    "free bits of which none are free, overfitted": Truth(
+        {"kl_penalty": "free_bits", "free_bits": 0.0},
+        curve(-98 - 1.0 * np.abs(T - 3), train=-98 + T),
+        (OVERFITTING,),
+    ),
+    "free bits, its ELBO past its peak": Truth(
+        {"kl_penalty": "free_bits", "free_bits": 0.5}, curve(-98 - np.abs(T - 3), train=-98 + T)
+    ),
     "K = 5, exact posterior": Truth(
         {"eval_particles": 5, "test_ess_median": 4.99, "test_nll": 97.9}, curve(FLAT)
     ),

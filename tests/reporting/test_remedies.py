@@ -160,6 +160,10 @@ def test_what_is_in_force_or_would_be_refused_is_not_open(own, remedy):
     assert remedies.advise(run, remedy) == ""
 
 
+def test_of_flags_that_are_not_known_here_nothing_is_refused():
+    assert is_accepted({"posterior": "nowhere.to_be_found:Posterior"}, {"prior": "vamp"})
+
+
 def test_a_setting_that_a_remedy_idles_is_left_out_with_it():
     own = as_flags(command_line.parse(["--likelihood=gaussian", "--scale=0.5"]))
     run = own | {remedies.IS_ACCEPTED: functools.partial(is_accepted, own)}

@@ -298,6 +298,9 @@ def _unmet_needs(config: Config) -> dict[str, str]:
 def is_accepted(settings: Mapping[str, Any], changes: Mapping[str, str | None]) -> bool:
     """Return whether a run's flags may be changed so: in range, with effect, and allowed together.
 
+    True where the flags of the run are not known themselves, as of a member from outside that
+    cannot be imported here.
+
     Args:
         settings: values or texts of the run's flags, beside which other things may stand. Those
             that have their defaults may change with what is chosen, as if they were not given.
@@ -313,6 +316,9 @@ def is_accepted(settings: Mapping[str, Any], changes: Mapping[str, str | None]) 
     """
     try:
         base = _without_idle(_texts_of(settings))
+    except InputError:
+        return True
+    try:
         given = {name: text for name, text in base.items() if name not in changes}
         given |= {name: text for name, text in changes.items() if text is not None}
         config = Config.of_texts(given)

@@ -60,6 +60,7 @@ try 0.125 to 2)."""
 PARTICLES = "5"
 """Particles that are advised for ``--objective=iwae``, which is the ELBO with one."""
 
+_FREE_BITS = "free_bits"
 _NUM_LOOKS = 10
 """Evaluations on valid of which a trend can be told, for which an interval is advised."""
 _OF_AIS = ("ais_steps", "ais_chains")
@@ -246,8 +247,11 @@ def _trained_for(run: Row) -> str:
         ('beta = 4', '')
     """
     objective, penalty = objective_of(run), run.get("kl_penalty", "beta")
-    if objective is None or not objective.is_elbo:
+    is_of_one = number(run, "num_particles", math.inf) == 1  # one weight: the ELBO by another name
+    if objective is None or not (objective.is_elbo or (objective.has_weights and is_of_one)):
         return f"--objective={run.get('objective')}"
+    if number(run, "free_bits", math.inf) == 0 and penalty == _FREE_BITS:
+        penalty = "beta"  # none are free
     strengths = [name for family in REGULARIZERS.values() for name in family.strengths()]
     others = [f"--kl_penalty={penalty}"] if penalty != "beta" else []
     others += [f"--{name}={number(run, name):g}" for name in strengths if number(run, name)]
