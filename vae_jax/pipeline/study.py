@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from vae_jax.config.flags import as_text
 from vae_jax.data import Dataset
+from vae_jax.evaluation.elbo import NUM_PARTICLES
 from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
 from vae_jax.hparams import HParams
@@ -349,7 +350,11 @@ class Study:
         )
 
     def evaluate(
-        self, data: Dataset, *, num_particles: int = 100, on_progress: OnPhase | None = None
+        self,
+        data: Dataset,
+        *,
+        num_particles: int = NUM_PARTICLES,
+        on_progress: OnPhase | None = None,
     ) -> "Study":
         """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
 
