@@ -141,5 +141,6 @@ def test_the_factors_of_a_prepared_set_follow_their_images(is_mapped, tmp_path, 
         assert own[:, 0].tolist() == [number % 3 for number in found_numbers]
     assert data.train_labels is None
     assert "factors label_a, label_x" in data.record.recognised
+    assert "passed over: the feature value_x" in data.record.recognised
     if not is_mapped:
         np.testing.assert_array_equal(read("toy").test_factors, data.test_factors)

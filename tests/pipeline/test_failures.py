@@ -219,6 +219,41 @@ def test_without_any_test_term_there_are_results(start, tmp_path, monkeypatch):
     assert "no run has test terms" in out
 
 
+NOT_OF_THE_DISK = {
+    "a network": ConnectionError("no route"),
+    "a network with a number": ConnectionRefusedError(111, "Connection refused"),
+    "a slow network": TimeoutError("no answer"),
+    "a file of the evaluator's own": FileNotFoundError(2, "No such file", "/opt/inception.npz"),
+    "an error without a number": OSError("not a gzipped file"),
+}
+
+
+@pytest.mark.parametrize("error", NOT_OF_THE_DISK.values(), ids=NOT_OF_THE_DISK.keys())
+def test_an_error_of_the_system_that_is_none_of_the_disk_costs_its_part_alone(
+    start, tmp_path, monkeypatch, error
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    monkeypatch.setattr(samples.Samples, "__call__", fail)
+    status, _, lines = start("--evaluate=samples")
+    assert status == 1
+    assert len(lines) == 4
+    assert f"evaluation samples of run 0 is missing ({type(error).__name__}: " in lines[0]
+    assert len(read_csv(tmp_path / "run")) == 4
+
+
+def test_a_file_of_the_workdir_is_of_the_disk(start, tmp_path, monkeypatch):
+    def fail(*_):
+        raise FileNotFoundError(2, "No such file", str(tmp_path / "run" / "figures"))
+
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    monkeypatch.setattr(samples.Samples, "__call__", fail)
+    status, _, (line,) = start("--evaluate=samples")
+    assert (status, "cannot be written (No such file at " in line) == (2, True)
+
+
 def test_a_full_disk_is_no_failure_of_a_figure(start, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")

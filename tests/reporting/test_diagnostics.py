@@ -248,6 +248,96 @@ def test_loose_bounds_are_named_where_they_are_compared():
     assert "encoder" not in found("overfitting", nll_gap=183.0, test_ess_low_share=0.0)
 
 
+def test_the_bounds_that_are_compared_may_be_loose_where_those_of_the_nll_are_not():
+    own = {"nll_gap": 20.0, "test_ess_low_share": 0.0, "eval_particles": 5000}
+    message = found("overfitting", **own, test_ess_median=90.0)
+    holds(message, "K = 100, which are loose", "encoder")
+    assert "encoder" not in found("overfitting", **own, test_ess_median=4000.0)
+    few = found("overfitting", nll_gap=20.0, test_ess_low_share=0.9, eval_particles=20)
+    holds(few, "more --eval_particles (here 20)")
+    many = found("overfitting", nll_gap=20.0, test_ess_low_share=0.9, eval_particles=5000)
+    assert "--eval_particles" not in many  # train and test stay at K = 100
+
+
+def test_a_single_importance_weight_is_said_not_to_be_checked():
+    own = {"eval_particles": 1, "test_nll": 98.1, "test_ess_median": None}
+    for name in ("poor inference", NAME):
+        result = diagnostic(name, **own)
+        assert result.is_found is None
+        holds(result.message, "more --eval_particles (here 1)")
+
+
+def test_a_single_test_example_has_no_error_to_judge_by():
+    own = {"test_log_likelihood": -70.0, "test_log_likelihood_se": None}
+    own |= {"test_bound_gain_se": None, "test_nll": 60.0, "nll_gap_se": None}
+    for name in ("posterior collapse", "poor inference", "overfitting"):
+        result = diagnostic(name, **own, variance_per_latent=[0.0, 0.0])
+        assert result.is_found is None
+        holds(result.message, "2 test examples")
+    assert not diagnostic(NAME, ais_gain=5.0, ais_gain_se=None, eval_particles=100).is_found
+
+
+def test_a_bound_below_the_elbo_is_not_called_a_gap_of_at_least_so_much():
+    message = diagnostic("poor inference", test_nll=98.03, test_bound_gain_se=0.05).message
+    holds(message, "0.03 ± 0.05 nats below the ELBO", "noise")
+
+
+def test_advice_on_the_weights_names_ais_only_where_it_was_not_run():
+    text = "On 30% of the examples ...; raise --eval_particles or compare with AIS."
+    own = {"test_nll_distrust": text, "eval_particles": 100}
+    holds(found(NAME, **own), "(here 100), or --evaluate=nll,ais.")
+    holds(found(NAME, **own, evaluate="nll,gaps"), "--evaluate=nll,gaps,ais")
+    assert "ais" not in found(NAME, **own, evaluate="nll,ais")
+
+
+def test_a_run_that_patience_stopped_is_not_advised_more_updates():
+    past = history([-120.0, -110.0, -105.0, -103.0, -102.0, -101.0])
+    for changes in ({}, {"schedule": "cosine"}, {"kl_warmup_steps": 900}):
+        message = found("unfinished learning", past, stopped=600, patience=2, **changes)
+        holds(message, "Try more --patience")
+        assert "--num_steps" not in message
+
+
+def test_since_when_latents_are_collapsed_is_of_the_weights_that_are_kept():
+    past = history(active=(4, 2, 2, 2, 1, 0))
+    low = {"variance_per_latent": [0.9, 0.8, 0.0, 0.0]}
+    holds(found("posterior collapse", past, **low, best_step=400), "since step 200")
+    holds(found("posterior collapse", past, **low), "since step 600")
+
+
+def test_a_narrow_code_that_varies_little_is_not_collapsed():
+    low = {"variance_per_latent": [0.005, 0.0, 0.9, 0.9]}
+    message = found("posterior collapse", **low, kl_per_latent=[4.0, 4.0, 8.0, 8.0])
+    holds(message, "codes z2 (1 of 4)")  # what does not vary at all carries nothing
+    result = diagnostic("posterior collapse", variance_per_latent=[0.005], kl_per_latent=[4.0])
+    assert result.is_found is False
+    holds(result.message, "1 of them in a narrow range")
+
+
+def test_an_interval_of_evaluations_is_advised_that_gives_a_trend():
+    past = [{"step": 200, "valid_elbo": -98.0}]
+    holds(diagnostic("unfinished learning", past, eval_every=500).message, "--eval_every=20")
+    late = diagnostic("unfinished learning", past, eval_every=500, kl_warmup_steps=150).message
+    holds(late, "after all warm-ups", "--eval_every=5")
+
+
+def test_beta_may_make_up_for_a_scale():
+    own = IMAGES | {"test_log_likelihood": _gaussian_log_likelihood(1.0, 0.2), "beta": 0.04}
+    message = found("a scale that does not fit", **own)
+    holds(message, "beta = 0.04", "as with the scale 0.2, which fits")
+    holds(found("a scale that does not fit", **own | {"beta": 1e-4}), "too little")
+    assert "KL" not in found("a scale that does not fit", **own | {"test_kl": None})
+
+
+def test_the_density_of_another_unit_of_x_gives_the_same_verdict():
+    """x times c adds D ln c to each NLL and changes no difference."""
+    for gap, is_found in ((2.0, False), (9.0, True)):
+        for shift in (0.0, -95.5, 784 * np.log(1e3), -784 * np.log(1e3)):
+            own = IMAGES | {"scale_mode": "learned", "nll_gap": gap, "nll_gap_se": 0.1}
+            result = diagnostic("overfitting", **own, train_nll=95.5 + shift)
+            assert result.is_found == is_found
+
+
 IMAGES = {"likelihood": "gaussian", "scale_mode": "fixed", "scale": 1.0, "num_values": 784}
 
 

@@ -20,6 +20,7 @@ from tests.robustness.conftest import STOPS_WITHIN, Study
 from tests.robustness.processes import what_is_left
 from vae_jax import cli
 from vae_jax.pipeline import workdir
+from vae_jax.pipeline.load import load_run
 from vae_jax.runtime import lock
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
@@ -169,6 +170,28 @@ def test_a_workdir_among_the_images_is_refused(fresh, tmp_path):
     assert "lies inside of --dataset=" in err
 
 
+@pytest.mark.parametrize("name", ["data_dir", "compilation_cache"])
+def test_no_other_folder_of_the_command_lies_in_the_workdir(fresh, monkeypatch, name):
+    fresh.workdir.mkdir()
+    monkeypatch.chdir(fresh.workdir)
+    status, _, err = fresh.start(f"--{name}=store")
+    assert (status, list(fresh.workdir.iterdir())) == (2, [])
+    assert f"--{name}=store: lies inside of --workdir={fresh.workdir}" in err
+    assert fresh.start("--workdir=.", "--compilation_cache=none")[0] == 0
+
+
+def test_a_folder_whose_name_is_not_utf8_is_one_line(fresh, tmp_path, monkeypatch):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    monkeypatch.chdir(os.fsdecode(folder))
+    status, _, err = fresh.start("--workdir=run")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "whose name is not UTF-8" in err
+    assert os.listdir(folder) == []
+    with pytest.raises(InputError, match="whose name is not UTF-8"):
+        load_run("run")
+
+
 class TestLock:
     def test_a_workdir_that_is_gone_is_noticed(self, tmp_path):
         folder = tmp_path / "w"
@@ -255,6 +278,35 @@ class TestWithoutFlock:
         with pytest.raises(InputError, match=r"in use by process 1 on elsewhere; .* 120 s"):
             lock.locked(tmp_path).__enter__()
         os.utime(held, (0, 0))
+        with lock.locked(tmp_path):
+            pass
+
+    def test_a_machine_of_the_same_name_is_another(self, tmp_path):
+        held = tmp_path / lock.HELD_FILE
+        host = f"process {os.getpid()} on {socket.gethostname()}, started 7"
+        held.write_text(f"{host} of another-kernel/1")
+        with pytest.raises(InputError, match="in use by process"):
+            lock.locked(tmp_path).__enter__()
+        held.write_text(f"{host} of {lock._place()}")
+        with lock.locked(tmp_path):
+            assert held.read_text() == lock._own_name()
+
+    def test_a_clock_that_is_set_back_keeps_no_dead_process_alive(self, tmp_path):
+        held = tmp_path / lock.HELD_FILE
+        held.write_text("process 1 on elsewhere, started 7")
+        future = time.time() + 1e9
+        os.utime(held, (future, future))
+        with lock.locked(tmp_path):
+            pass
+
+    def test_whoever_has_flock_looks_for_those_that_have_not(self, tmp_path, monkeypatch):
+        with lock.locked(tmp_path):
+            monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+            words = f"in use by process {os.getpid()} on"
+            with pytest.raises(InputError, match=words), lock.locked(tmp_path):
+                pass
+            with pytest.raises(InputError, match=words):
+                lock.refuse_if_locked(tmp_path)
         with lock.locked(tmp_path):
             pass
 

@@ -1,14 +1,20 @@
 """Arrays of one file: `.npy`, MATLAB's `.mat` and HDF5, read by the names that `.npz` has."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vae_jax.data.archive_size import refuse_size
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.npz import UNREADABLE, from_arrays, passed_over
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
+
+_BYTES = {"logical": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2}
+_BYTES |= {"single": 4, "int32": 4, "uint32": 4, "char": 4}
+"""Bytes of a number of MATLAB's classes; 8 of all others."""
 
 
 def read_npy(path: Path, label: str) -> RawDataset:
@@ -36,11 +42,15 @@ def read_mat(path: Path, label: str) -> RawDataset:
         if b"MATLAB 7.3" in file.read(128):
             return read_hdf5(path, label, is_matlab=True)
     libraries.require("scipy", label)
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     try:
+        sizes = (math.prod(shape) * _BYTES.get(kind, 8) for _, shape, kind in whosmat(path))
+        refuse_size(sum(sizes), path, label)
         arrays = {k: v for k, v in loadmat(path).items() if isinstance(v, np.ndarray)}
+    except InputError:
+        raise
     except (*UNREADABLE, NotImplementedError, MatReadError) as error:
         raise _unreadable(label, ".mat", error) from None
     return from_arrays(arrays, f"arrays of the file {path.name}", label)
@@ -62,12 +72,16 @@ def read_hdf5(path: Path, label: str, *, is_matlab: bool = False) -> RawDataset:
 
     try:
         with h5py.File(path, "r") as file:
+            nodes = [node for node in file.values() if isinstance(node, h5py.Dataset)]
+            refuse_size(sum(node.size * node.dtype.itemsize for node in nodes), path, label)
             found: dict[str, Any] = {
                 name: _hdf5_array(node).T if is_matlab else _hdf5_array(node)
                 for name, node in file.items()
                 if isinstance(node, h5py.Dataset)
             }
             passed = passed_over(str(name) for name in file if name not in found)
+    except InputError:
+        raise
     except (*UNREADABLE, AttributeError) as error:
         raise _unreadable(label, "HDF5", error) from None
     if not found and passed:

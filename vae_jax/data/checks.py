@@ -175,7 +175,12 @@ def warnings(splits: dict[str, RawSplit]) -> tuple[str, ...]:
     """Return a sentence for each thing that is allowed but suspicious in checked splits."""
     is_pixels = splits["train"].images.dtype == np.uint8
     scales = _dark_images(splits) if is_pixels else _uneven_numbers(splits) + _other_scale(splits)
-    return _repeated_images(splits) + _unknown_labels(splits) + _label_gaps(splits) + scales
+    return _repeated_images(splits) + warnings_of_labels(splits) + scales
+
+
+def warnings_of_labels(splits: dict[str, RawSplit]) -> tuple[str, ...]:
+    """Return the sentences on labels, for which the images are not read."""
+    return _unknown_labels(splits) + _label_gaps(splits)
 
 
 def _repeated_images(splits: dict[str, RawSplit]) -> tuple[str, ...]:

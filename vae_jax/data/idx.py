@@ -1,6 +1,5 @@
 """Images from files in IDX, the format of MNIST, packed with gzip or not."""
 
-import gzip
 import math
 import re
 import struct
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax.data.archive_size import unzipped
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.npz import passed_over
 from vae_jax.data.safe_paths import refuse_outside
@@ -112,7 +112,8 @@ def _idx_array(path: Path, name: str, label: str) -> np.ndarray:
 def _content(path: Path, name: str, label: str) -> bytes:
     """Return the bytes of a file, unpacked if they are gzip's, whatever the file is called."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        return unzipped(path, label) if is_packed else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{label}: {name} cannot be read ({error}); fetch it again") from None

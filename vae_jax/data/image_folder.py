@@ -150,7 +150,8 @@ def _fingerprint(folder: Path, files: list[str]) -> str:
     with phase("looking for changes", len(files), "files") as advance:
         for done, file in enumerate(files):
             status = os.stat(f"{folder}/{file}")
-            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"  # copies may keep the former
+            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{times}\n"))
             advance(done + 1)
     return digest.hexdigest()
 

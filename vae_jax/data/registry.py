@@ -152,22 +152,37 @@ def _load_substitute(
 
 def _read(name: str, data_dir: Path, label: str, prepare: Preparation = AS_IS) -> RawDataset:
     """Read a data set from the first source that knows its name."""
-    if prepare != AS_IS and not os.path.isdir(os.path.expanduser(name)):
-        setting = (
-            f"resize={'x'.join(map(str, prepare.size))}"
-            if prepare.size
-            else (f"image_mode={prepare.mode}")
-        )
-        raise InputError(f"{setting}: has no effect on {label}, no folder of images; leave it out")
+    if not _is_known(name) and _is_path(name):
+        return _read_path(name, data_dir, label, prepare)
+    if prepare != AS_IS:
+        _refuse_preparation(prepare, label)
+    raw = _read_known(name, data_dir, label)
+    is_source = os.path.abspath(name) == os.path.abspath(data_dir / name)  # prepared by tfds
+    if is_source or not os.path.exists(name):
+        return raw
+    return raw._replace(recognised=(*raw.recognised, f"passed over: {name} here, called ./{name}"))
+
+
+def _is_known(name: str) -> bool:
+    """Return whether a name is one of a data set, whatever files there are."""
+    is_outside = is_name({}, name) and not os.path.exists(name)
+    return name in DATASETS or is_sprites(name) or is_outside or name in DOWNLOADABLE
+
+
+def _read_known(name: str, data_dir: Path, label: str) -> RawDataset:
     if name in DATASETS:
         return _called(DATASETS[name], label)
     if is_sprites(name):
         return read_sprites(name, label)
-    if is_name({}, name) and not os.path.exists(name):
+    if is_name({}, name):
         return _called(contract.outside(label, name), label)
-    if name not in DOWNLOADABLE and _is_path(name):
-        return _read_path(name, data_dir, label, prepare)
     return read_named(name, data_dir, label, list(DATASETS))
+
+
+def _refuse_preparation(prepare: Preparation, label: str) -> None:
+    size = prepare.size
+    setting = f"resize={'x'.join(map(str, size))}" if size else f"image_mode={prepare.mode}"
+    raise InputError(f"{setting}: has no effect on {label}, no folder of images; leave it out")
 
 
 def _called(source: Any, label: str) -> RawDataset:
@@ -218,6 +233,8 @@ def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> R
         )
     if path.is_dir():
         return _read_folder(path, data_dir, label, prepare)
+    if prepare != AS_IS:
+        _refuse_preparation(prepare, label)
     reader = READERS.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise InputError(
@@ -230,6 +247,8 @@ def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> R
 def _read_folder(folder: Path, data_dir: Path, label: str, prepare: Preparation) -> RawDataset:
     try:
         if has_idx(folder):
+            if prepare != AS_IS:
+                _refuse_preparation(prepare, label)
             return read_idx_folder(folder, label)
         files, passed = image_files(folder, label)
     except OSError as error:
@@ -244,8 +263,8 @@ def build_dataset(
 
     Args:
         raw: splits whose arrays are `[n, *event]` (`[n, height, width]` is an image of one
-            channel), see `encodings`; or `LazyImages` of pixels, which stay in files and for which
-            no warnings are looked for.
+            channel), see `encodings`; or `LazyImages` of pixels, which stay in files and of which
+            only the labels are looked at for warnings.
         record: record of the data; `splits`, `warnings` and `recognised` are filled in here.
         label: `name=value`, which begins every error.
         num_valid: examples to cut from train for a valid split; 0 for the customary share.
@@ -299,7 +318,8 @@ def _mapped(
     }
     known = checks.known_of(splits, raw.class_names)
     guesses = ("8-bit pixels, in files", *known, *raw.recognised)
-    record = replace(record, splits=sentence, recognised=guesses)
+    warnings = checks.warnings_of_labels(splits)
+    record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, "pixels", None)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax.data.archive_size import refuse_size
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.labels import numbered
 from vae_jax.runtime.errors import InputError
@@ -16,6 +17,7 @@ _COUNTERS = ("", "id", "index", "row", "unnamed: 0", "#")  # names of a column t
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 _PIXEL = re.compile(r"(?:pixel|px|p)_?([0-9]+)", re.IGNORECASE)
 _CELL = re.compile(r"([0-9]+)x([0-9]+)")
+_TIMES = 4  # bytes of numbers of one digit, in float64, for a byte of text
 
 
 def read_table(path: Path, label: str) -> RawDataset:
@@ -30,6 +32,7 @@ def read_table(path: Path, label: str) -> RawDataset:
         InputError: no table, a cell that is no number, lines of different lengths, or a first line
             that may be names as well as numbers.
     """
+    refuse_size(_TIMES * path.stat().st_size, path, label)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [line for line in file if line.strip()]

@@ -79,7 +79,13 @@ def _read_prepared(
     bare = _by_split(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), label)
     origin = f"{builder.info.full_name} as tensorflow-datasets prepared it"
     names = tuple(getattr(builder.info.features.get("label"), "names", None) or ())
-    passed = (f"the split {name}" for name in opened if name not in SPLIT_NAMES)
+    names_read = ("image", "label", "id")
+    passed = [f"the split {name}" for name in opened if name not in SPLIT_NAMES]
+    passed += [
+        f"the feature {name}"
+        for name in builder.info.features
+        if name not in names_read and not name.startswith("label_")
+    ]
     told = (*_factor_names(builder), *passed_over(passed))
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):

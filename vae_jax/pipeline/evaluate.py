@@ -176,6 +176,7 @@ class _Evaluation:
             is_by_run = isinstance(self._evaluator, PerRunEvaluator)
             failed = finished + 1 if is_by_run else len(left)
             left, before = left[failed:], before + failed
+            self.progress.advance(float(before))
 
     def _attempt(self, rows: Iterator[Row], left: list[int]) -> Row | None:
         """Return the numbers of the first of some runs, None where its evaluation fails."""

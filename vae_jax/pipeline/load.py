@@ -73,6 +73,7 @@ def load_run(folder: str | Path) -> Study:
 
 
 def _load_run(folder: Path) -> Study:
+    workdir.refuse_name(folder)
     recorded = run_groups.recorded(folder) if folder.is_dir() else []
     if not recorded:
         raise InputError(

@@ -59,7 +59,7 @@ def run(config: Config, stop: Stop) -> list[str]:
         InputError: data or workdir cannot be used.
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
-    clock, failures = Clock(), Failures()
+    clock, failures = Clock(), Failures(Path(config.workdir))
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
     with (
         loggers.opened(config.loggers, but=loggers.ALWAYS) as further,
@@ -197,6 +197,16 @@ def _refuse_workdir(config: Config) -> None:
             f"--workdir={folder}: lies inside of --dataset={config.dataset}, whose images its "
             "figures would join; give another folder"
         )
+    workdir.refuse_name(folder)
+    for name in ("data_dir", "compilation_cache"):
+        value = getattr(config, name)
+        if value in ("", compilation_cache.OFF):
+            continue
+        if Path(os.path.expanduser(value)).resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"--{name}={value}: lies inside of --workdir={folder}, which belongs to its runs "
+                "alone; give another folder"
+            )
     workdir.refuse_foreign(folder)
     refuse_if_locked(folder)
 

@@ -50,6 +50,7 @@ def write(
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
     """
+    workdir.refuse_name(folder)
     with _writing(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(

@@ -100,6 +100,20 @@ def refuse_foreign(workdir: Path) -> None:
         )
 
 
+def refuse_name(workdir: Path) -> None:
+    """Refuse a folder whose whole path is not UTF-8, which the library of checkpoints cannot open.
+
+    Raises:
+        InputError: one of the folders above it has such a name.
+    """
+    path = os.path.abspath(workdir)
+    if files.encoded(path) != os.fsencode(path):
+        raise InputError(
+            f"workdir={workdir}: lies in {files.encoded(path).decode()}, whose name is not UTF-8; "
+            "rename that folder, or give a workdir elsewhere"
+        )
+
+
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -11,14 +11,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from vae_jax.evaluation.columns import NOT_FINITE
 from vae_jax.evaluation.elbo import ACTIVE_THRESHOLD
 from vae_jax.evaluation.evaluators.nll import MOST_PARTICLES
 from vae_jax.evaluation.metrics.evidence import (
     EVIDENCE_PARTICLES,
-    LARGEST_BIAS,
     LARGEST_SHARE,
-    bias_of_few,
+    share_of_doubtful,
 )
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.reporting import format, table, trends
@@ -154,6 +155,8 @@ def _collapse(run: Row, history: Sequence[Row]) -> Diagnostic | None:
         return None
     collapsed = _collapsed(run, variance)
     name, size = "posterior collapse", len(variance)
+    if run.get("test_log_likelihood") is not None and run.get("test_log_likelihood_se", 0) is None:
+        return Diagnostic(name, None, "needs at least 2 test examples")
     still = sum(value <= ACTIVE_THRESHOLD for value in variance) - len(collapsed)
     if not collapsed:
         narrow = f", {still} of them in a narrow range" if still > 0 else ""
@@ -346,7 +349,10 @@ def _weight_of_kl(run: Row, found: _Misfit) -> str:
             "log-likelihood, ELBO and NLL are those of the fixed one. "
         )
     if trained > found.best:
-        return "The KL weighs too much, which gives mean images and collapsed codes. "
+        return (
+            "The KL weighs too much, which draws reconstructions to the mean of the data (mean "
+            "images) and collapses codes. "
+        )
     return "The KL weighs too little. "
 
 
@@ -415,8 +421,8 @@ def _is_gap_of_loose_bounds(run: Row) -> bool:
     particles, effective = int(number(run, "eval_particles")), run.get("test_ess_median")
     if effective is None or particles <= MOST_PARTICLES:
         return False
-    share = max(1.0, effective * MOST_PARTICLES / particles)
-    return float(bias_of_few(share, MOST_PARTICLES)) > LARGEST_BIAS  # pyright: ignore[reportArgumentType]
+    share = np.array([max(1.0, effective * MOST_PARTICLES / particles)])
+    return share_of_doubtful(share, MOST_PARTICLES) > 0
 
 
 def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | None:
@@ -424,7 +430,8 @@ def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | N
 
     It is asked only where the ELBO is what is maximised. The peak itself, chosen for its height,
     is left out of the trend; and the fall, or the gap, must exceed what other examples may change.
-    Where train falls by half as much or more, it is training that went wrong on both.
+    Train must not fall alike: its lead over valid has to rise as well, and where it falls by half
+    as much or more, it is training that went wrong on both.
     """
     own = _curve(run, history)
     if run.get("best_step") is not None:
@@ -432,18 +439,18 @@ def _fall(run: Row, history: Sequence[Row], gap: float, error: float) -> str | N
     if _trained_for(run) or own is None or own.error is None or _rises(own):
         return None
     peak = max(range(len(own.values)), key=own.values.__getitem__)
-    trend = trends.trend(
-        own.steps[peak + 1 :], [-value for value in own.values[peak + 1 :]], own.error
-    )
-    fall = own.values[peak] - own.values[-1]
-    if trend is None or not trend.is_rise:
+    fall, after = own.values[peak] - own.values[-1], own.steps[peak + 1 :]
+    if not _is_rise(after, [-value for value in own.values[peak + 1 :]], own.error):
         return None
     if gap <= MANY_ERRORS * error and fall <= MANY_ERRORS * own.error:
         return None
-    train = {row["step"]: row.get("train_elbo") for row in history}
-    at_peak, at_end = (train.get(step) or math.nan for step in (own.steps[peak], own.steps[-1]))
-    if at_peak - at_end > fall / 2:
-        return None
+    name = "train_elbo"
+    train = {row["step"]: row[name] for row in history if table.is_number(row.get(name))}
+    known = [train[step] for step in own.steps[peak:] if step in train]
+    if len(known) > len(after):
+        leads = [a - b for a, b in zip(known, own.values[peak:], strict=True)]
+        if known[0] - known[-1] > fall / 2 or not _is_rise(after, leads[1:], own.error):
+            return None
     since = format.count(own.steps[peak])
     return (
         f"the valid ELBO has fallen by {format.nats(fall)} since step {since} and that of train "
@@ -521,10 +528,8 @@ def _holes(run: Row, history: Sequence[Row], *, is_alone: bool = False) -> Diagn
     drawn, coded = run.get("precision_pixels"), run.get("precision_aggregate")
     if drawn is None or coded is None:
         return _no_samples(run, name)
-    errors = run.get("precision_pixels_se"), run.get("precision_aggregate_se")
-    if errors[0] is None or errors[1] is None:
-        return Diagnostic(name, None, "needs more --num_samples")
-    lost, error = coded - drawn, math.hypot(errors[0], errors[1])
+    errors = (run.get("precision_pixels_se") or 0.0, run.get("precision_aggregate_se") or 0.0)
+    lost, error = coded - drawn, math.hypot(*errors)
     mmd = (format.real(run.get(f"mmd_{of}") or 0.0, 4) for of in ("pixels", "aggregate"))
     facts = (
         f"{format.share(drawn)} of samples with z from the prior lie near test examples, "
@@ -737,6 +742,11 @@ def _end(own: _Curve) -> trends.Trend | None:
 
 def _rises(own: _Curve) -> bool:
     trend = _end(own)
+    return trend is not None and trend.is_rise
+
+
+def _is_rise(steps: Sequence[int], values: Sequence[float], error: float | None) -> bool:
+    trend = trends.trend(steps, values, error)
     return trend is not None and trend.is_rise
 
 

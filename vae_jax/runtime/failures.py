@@ -1,6 +1,9 @@
 """Parts of a result that may fail, such as figures: a failure costs that part alone."""
 
 import contextlib
+import errno
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
@@ -11,12 +14,19 @@ import jax
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.signals import StoppedError
 
+_OF_A_FILE = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
 _LIBRARIES = {"site-packages", "dist-packages", Path(traceback.__file__).parent.name}
 """Folders of code that is neither of the package nor of its user."""
 
 
 class Failures:
     """Sentences on parts of a result that failed, in the order of their failures.
+
+    Args:
+        folder: folder in which the parts are written; None for any.
 
     Attributes:
         sentences: one line each.
@@ -32,25 +42,38 @@ class Failures:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.sentences: list[str] = []
+        self._folder = folder
+
+    def _is_of_disk(self, error: Exception) -> bool:
+        """Return whether an error is one of the disk, not of a network or of a file elsewhere."""
+        if not isinstance(error, OSError) or error.errno is None:
+            return False
+        if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+            return False
+        if self._folder is None or not isinstance(error.filename, str | os.PathLike):
+            return True
+        path, folder = Path(os.path.abspath(error.filename)), Path(os.path.abspath(self._folder))
+        return path.is_relative_to(folder) or error.errno not in _OF_A_FILE
 
     @contextlib.contextmanager
     def caught(self, part: str) -> Iterator[None]:
         """Note an error of the block, and print it in one line on standard error.
 
-        Not caught are errors of disks, which concern all parts, and signals. With several processes
-        nothing is caught, because the others would wait for this one.
+        Not caught are errors of the disk on which the parts are written, which concern all of them,
+        and signals. With several processes nothing is caught, because the others would wait for
+        this one.
 
         Args:
             part: what the block makes, with its kind, such as ``figure samples``.
         """
         try:
             yield
-        except (OSError, StoppedError):
+        except StoppedError:
             raise
         except Exception as error:
-            if jax.process_count() > 1:
+            if jax.process_count() > 1 or self._is_of_disk(error):
                 raise
             self.sentences.append(f"{part} is missing ({reason(error)})")
             print(f"run.py: {self.sentences[-1]}", file=sys.stderr, flush=True)

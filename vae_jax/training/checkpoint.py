@@ -8,15 +8,19 @@ here. No other module imports orbax.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -354,13 +358,65 @@ def _write_arrays(path: Path, state: TrainState) -> None:
     Raises:
         OSError: the write failed.
     """
-    with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
-        try:
+    _silence_callbacks()
+    try:
+        with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
             writer.save(path, args=ocp.args.StandardSave(_stored(state)))
-        except ValueError as error:  # what tensorstore raises when a write fails
-            if distributed.is_loss(error):
-                raise
-            raise OSError(errno.EIO, " ".join(str(error).split())) from None
+    except ValueError as error:  # what tensorstore raises when a write fails
+        _silence_log()
+        if distributed.is_loss(error):
+            raise
+        raise _error_of_disk(error, path) from None
+    except BaseException:
+        _silence_log()
+        raise
+
+
+def _error_of_disk(error: ValueError, path: Path) -> OSError:
+    """Return the error of the operating system behind one of tensorstore, whose text is a page."""
+    found = re.search(r"os_error_code='([0-9]+)'", str(error))
+    if found is None:
+        return OSError(errno.EIO, " ".join(str(error).split()))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path))
+
+
+def _silence_log() -> None:
+    """Silence what orbax's threads say of a write that failed, some of it long after that.
+
+    They log and give up coroutines. The error itself is raised, and says enough.
+    """
+    logging.getLogger("absl").addFilter(_is_not_of_orbax)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
+
+
+@functools.cache
+def _silence_callbacks() -> None:
+    """Silence what tensorstore's threads answer, when a write fails, to a loop that is closed.
+
+    These tracebacks, a hundred of them, have frames of asyncio alone, as no other error has.
+    """
+    show, show_ignored = sys.excepthook, sys.unraisablehook
+
+    def is_answer(error: BaseException | None, frames: Any) -> bool:
+        names = [frame.f_code.co_filename for frame, _ in walk_tb(frames)]
+        return "Event loop is closed" in str(error) and {Path(n).parent.name for n in names} == {
+            "asyncio"
+        }
+
+    def show_others(kind: type[BaseException], error: BaseException, frames: Any) -> None:
+        if not is_answer(error, frames):
+            show(kind, error, frames)
+
+    def show_others_ignored(ignored: Any) -> None:
+        is_loop = "EventLoop" in repr(ignored.object)
+        if not is_loop and not is_answer(ignored.exc_value, ignored.exc_traceback):
+            show_ignored(ignored)
+
+    sys.excepthook, sys.unraisablehook = show_others, show_others_ignored
 
 
 @contextlib.contextmanager
