@@ -32,6 +32,8 @@ from vae_jax.training.batches import EVAL_BATCH_SIZE, Examples, Split, as_observ
 from vae_jax.training.sums import Sum
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, default_float
 
+NUM_PARTICLES = 100
+"""K of an NLL where none is given, on the command line and in Python."""
 ACTIVE_THRESHOLD = 0.01
 """Variance of the posterior mean over the data above which a latent is active (Burda et al.)."""
 

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax.config.flags import as_text
+from vae_jax.config.flags import FLAGS, as_flag, as_text
 from vae_jax.data import Dataset
+from vae_jax.evaluation.elbo import NUM_PARTICLES
 from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParams, declared_by
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import fitting, loggers, notebook, results, save, tracking
 from vae_jax.pipeline.fitting import OnProgress
@@ -245,6 +246,8 @@ class Study:
     @property
     def plot(self) -> StudyPlots:
         """Figures of the report, as figures of matplotlib: ``study.plot.samples()``."""
+        own = [declared_by(part.spec) for part in self.parts]
+        flags = {name: as_flag(each, "") for one in own for name, each in one.items()}
         return StudyPlots(
             runs=self.__getitem__,
             best=lambda: self.best,
@@ -253,6 +256,7 @@ class Study:
             swept=self.swept,
             results={"title": self.name, "flags": _texts(self.flags)} | self.results,
             data=lambda: self.data,
+            flags={**flags, **FLAGS},
         )
 
     def fit(
@@ -349,7 +353,11 @@ class Study:
         )
 
     def evaluate(
-        self, data: Dataset, *, num_particles: int = 100, on_progress: OnPhase | None = None
+        self,
+        data: Dataset,
+        *,
+        num_particles: int = NUM_PARTICLES,
+        on_progress: OnPhase | None = None,
     ) -> "Study":
         """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
 

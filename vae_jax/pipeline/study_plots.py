@@ -5,13 +5,14 @@ Each returns a figure of matplotlib, which ``savefig`` writes; a notebook shows 
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vae_jax import rng
+from vae_jax.config.flags import FLAGS, Flag
 from vae_jax.config.validation import is_accepted
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
@@ -46,6 +47,7 @@ class StudyPlots:
         swept: names of what differs between the runs.
         results: contents of ``results.json``, or as much of them as is known.
         data: returns the data that the study was trained on.
+        flags: declarations of the settings, those of members from outside among them.
     """
 
     runs: Callable[[int], TrainedRun]
@@ -55,6 +57,7 @@ class StudyPlots:
     swept: Sequence[str]
     results: Mapping[str, Any]
     data: Callable[[], Dataset]
+    flags: Mapping[str, Flag] = field(default_factory=lambda: FLAGS)
 
     def samples(self, num: int = 100, run: int | None = None, y: Any = None) -> "Figure":
         """Draw mean images of z from the prior; of a conditional model the classes alternate."""
@@ -235,7 +238,9 @@ class StudyPlots:
     def _columns(self) -> dict[str, Column]:
         """Return the declarations of the columns: those of the results, also from outside."""
         recorded = self.results.get("columns")
-        return columns.read(recorded) if recorded else results.declared(self.swept)
+        if recorded:
+            return columns.read(recorded)
+        return results.declared(self.swept, flags=self.flags)
 
     def _run(self, run: int | None) -> TrainedRun:
         return self.best() if run is None else self.runs(run)
