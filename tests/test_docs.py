@@ -174,6 +174,7 @@ def test_every_promise_names_a_test():
     rows = [line for line in page.splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= 15
     assert all(re.search(r"`tests/[\w/]+\.py", row.split(" | ")[1]) for row in rows)
+    assert all((ROOT / path).is_file() for path in re.findall(r"`(tests/[\w/]+\.py)`", page))
 
 
 def test_the_renames_in_the_changelog_lead_from_what_is_gone_to_what_is_there():

@@ -1,8 +1,10 @@
 """Images and sizes at the limits, and the numbers that result from them."""
 
+import contextlib
 import csv
 import math
 import re
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +62,18 @@ def test_one_pixel_three_channels_one_example_and_more_latents_than_pixels(tmp_p
     assert math.isfinite(row["test_elbo"])
     assert math.isfinite(row["test_nll"])
     assert row["latent_size"] == 7
+
+
+def test_checkpoints_of_many_programs_hold_no_threads(tmp_path):
+    state = loop.initial_state(SPEC, HPARAMS, DATA)
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        for number in range(8):
+            checkpoints = stack.enter_context(Checkpoints(tmp_path / f"{number:03d}"))
+            checkpoints.save(1, state, {})
+            checkpoints.wait()
+        own = [thread for thread in threading.enumerate() if "PoolExecutor" in thread.name]
+        assert threading.active_count() - before < 8, own
 
 
 def _advanced(state, layout: Layout):

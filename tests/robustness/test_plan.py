@@ -176,6 +176,17 @@ class TestCopies:
             assert plan_file.read(tmp_path).groups[0].most_steps == 64
             whole.write_bytes(content)
 
+    def test_a_bound_on_the_chunks_of_one_group_reads_no_other(self, tmp_path, monkeypatch):
+        plan_file.write(tmp_path, Plan("s", tuple(record(f"{i:03d}", i) for i in range(20))))
+        read = []
+        monkeypatch.setattr(
+            checksums, "read", lambda path, own=checksums.read: read.append(path) or own(path)
+        )
+        plan_file.settle_most_steps(tmp_path, "007", 64)
+        assert [path.name for path in read] == ["plan.json"]
+        monkeypatch.undo()
+        assert plan_file.read(tmp_path).groups[7].most_steps == 64
+
     def test_what_all_runs_share_is_written_once(self, tmp_path):
         plan_file.write(tmp_path, Plan("s", (record("000", *range(1000)),)))
         content = (tmp_path / "checkpoints" / "plan.json").read_text()

@@ -104,29 +104,35 @@ class Study:
         Raises:
             InputError: there is no such run.
         """
-        numbers = [row["run"] for row in self.table]
-        index = run if run in numbers else run + len(numbers)
-        if isinstance(run, bool) or index not in numbers:
+        places = self._places
+        index = run if run in places else run + len(places)
+        if isinstance(run, bool) or index not in places:
             raise InputError(
                 setting="run",
                 value=run,
-                problem=f"the study has {len(numbers)} runs, 0 to {len(numbers) - 1}",
+                problem=f"the study has {len(places)} runs, 0 to {len(places) - 1}",
                 advice="give the number of one, or study.select(name=value)",
             )
-        part = next(part for part in self.parts if index in part.runs)
-        i, state = part.runs.index(index), part.state
+        row, part, i = places[index]
+        state = part.state
         hparams, params = vectorized.take((part.hparams, state.eval_params), i)
         return TrainedRun(
             run=index,
             trained=TrainedVAE(part.spec.model, hparams, params),
             binarize=part.spec.binarize,
             encoding=part.encoding,
-            row=self.table[numbers.index(index)],
+            row=row,
             flags=part.flags[i] if part.flags else {},
             step=int(state.eval_step[i]),
             diverged=int(state.diverged[i]),
             workdir=self.workdir,
         )
+
+    @functools.cached_property
+    def _places(self) -> dict[int, tuple[Row, StudyPart, int]]:
+        """Row of each run by its number, the part that it is in, and its index there."""
+        places = {run: (part, i) for part in self.parts for i, run in enumerate(part.runs)}
+        return {row["run"]: (row, *places[row["run"]]) for row in self.table}
 
     def take(self, run: int) -> TrainedRun:
         """Return a run by its number: the same as ``study[run]``."""

@@ -181,7 +181,6 @@ class Checkpoints:
                 is renamed or deleted there.
         """
         self._folder, self._check = folder.absolute(), check
-        self._writer = ThreadPoolExecutor(max_workers=1)
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> "Checkpoints":
@@ -199,10 +198,7 @@ class Checkpoints:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self.wait()
-        finally:
-            self._writer.shutdown()
+        self.wait()
 
     @property
     def steps(self) -> list[int]:
@@ -239,7 +235,10 @@ class Checkpoints:
         if jax.process_count() > 1:
             return self._write_together(step, state, content)
         host = jax.tree.map(np.array, jax.device_get(state))
-        self._pending = self._writer.submit(self._write, step, host, content)
+        # A thread for each write, not for each folder: a study may have a thousand of them open.
+        writer = ThreadPoolExecutor(max_workers=1)
+        self._pending = writer.submit(self._write, step, host, content)
+        writer.shutdown(wait=False)
 
     def metadata(self, step: int) -> dict[str, Any]:
         """Verify a checkpoint and return the metadata that were saved with the state.
