@@ -157,8 +157,8 @@ def evaluate(
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
         position = index * batch_size + jnp.arange(batch_size)
-        # Without the barrier XLA divides pixels by 255 once for all runs of a study, but that of a run
-        # alone in one rounding with what is added to them, as the offset of a label.
+        # Without the barrier XLA divides pixels by 255 once for all runs of a study, but those of a
+        # run alone in one rounding with what is added to them, as the offset of a label.
         pixels, own = jax.lax.optimization_barrier((pixels, params))
         encoded = EncodedBatch.of(spec.model, hparams, own, as_observations(pixels), y)
         closed = encoded.p.kl(encoded.q)

@@ -255,7 +255,7 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
+    params = _update_likelihood(spec, params, value, batch.x, state.step, is_frozen)
     params = _update_posterior(spec, hparams, params, value, is_held)
     average = _update_average(spec, hparams, state, params, is_frozen)
     return TrainState(state.step + 1, params, opt_state, diverged, average, state.valid), terms
@@ -307,19 +307,21 @@ def _update_likelihood(
     value: ObjectiveOutput,
     x: Observations,
     step: Int[Array, ""],
-    is_held: Bool[Array, ""],
+    is_frozen: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
 
     Such a parameter, a scale with a closed form for example, follows the batch instead of a
-    gradient. A run whose update is held keeps its own.
+    gradient. So it does at an update that is skipped for the norm of its gradient: a running
+    average is corrected for its start by the number of updates, all of which must be in it. A run
+    that diverged or stopped keeps its own.
     """
     if "likelihood" not in params:
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
     moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated, step)
-    return params | {"likelihood": _unless_held(is_held, moved, params["likelihood"])}
+    return params | {"likelihood": _unless_held(is_frozen, moved, params["likelihood"])}
 
 
 def _update_posterior(
