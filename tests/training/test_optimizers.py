@@ -9,6 +9,9 @@ from tests.oracles import tiny_data, tiny_vae
 from vae_jax import api
 from vae_jax.evaluation import scoring
 from vae_jax.hparams import HParams
+from vae_jax.models.likelihoods import GaussianLikelihood
+from vae_jax.models.networks import MLP
+from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import loop
 from vae_jax.training.optimizers import OPTIMIZERS, SGD, Optimizer
@@ -131,6 +134,19 @@ def test_a_diverged_run_keeps_its_state_under_every_optimizer(name):
     alive = jax.tree.map(lambda a: a[0], (two.params, two.opt_state))
     assert not _same(jax.tree.map(lambda a: a[0], one.params), alive[0])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(alive))
+
+
+def test_an_optimal_scale_follows_the_batches_of_skipped_updates_too():
+    """Else the start, by the number of updates, would enter an average that is corrected for it."""
+    family = GaussianLikelihood("optimal")
+    model = VAE((3, 4, 1), 2, MLP((8,)), likelihood=family)
+    data = tiny_data(16)
+    hparams = HParams.of(latent_size=2, learning_rate=1e-9, skip_norm=[1e-9, jnp.inf])
+    spec = TrainSpec(model, batch_size=16)
+    state = api.fit(spec, hparams, data, 3).state
+    skipped, kept = state.params["likelihood"]["log_scale"].tolist()
+    assert abs(kept) > 0.01  # not log 1, where it starts
+    assert skipped == pytest.approx(kept, abs=1e-5)
 
 
 def test_updates_above_the_norm_are_skipped_and_counted():

@@ -8,8 +8,9 @@ import pytest
 from tests.oracles import tiny_data
 from vae_jax import api
 from vae_jax.config import command_line, sweeps
-from vae_jax.evaluation import scoring
+from vae_jax.evaluation import elbo, scoring
 from vae_jax.hparams import HParams
+from vae_jax.models.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from vae_jax.models.networks import MLP, Conv
 from vae_jax.models.vae import VAE
 from vae_jax.runtime import mesh
@@ -54,6 +55,40 @@ def test_a_row_is_the_run_alone_to_the_bit(network):
     _assert_rows(rows, alone, 0.0)
     for row, single in zip(rows, alone, strict=True):
         assert row["kl_per_latent"] == single["kl_per_latent"]
+
+
+@pytest.fixture
+def optimized():
+    """Compile as users do; tests compile without most optimizations, which fuse and hoist."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.parametrize("num_particles", [1, 3])
+@pytest.mark.parametrize(
+    ("num_classes", "likelihood"), [(3, BernoulliLikelihood()), (0, GaussianLikelihood())]
+)
+def test_a_row_is_scored_as_the_run_alone_to_the_bit(
+    optimized, num_particles, num_classes, likelihood
+):
+    """Pixels are those of all runs; what the label or the decoder adds to them is a run's own."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (23, 7, 5, 1)).astype(np.uint8)
+    model = VAE((7, 5, 1), 3, MLP((24,)), likelihood=likelihood, num_classes=num_classes)
+    hparams, spec = grid(latent_size=3, seed=[0, 1]), elbo.EvalSpec(model, num_particles)
+    params = jax.vmap(lambda own: model.init(own, jnp.full((7, 5, 1), 0.4)))(hparams)
+    params = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape).astype("f4"), params)
+    labels = (np.arange(23) % 3).astype(np.int32) if num_classes else None
+    data = elbo.in_batches(pixels, 1000, labels)
+
+    def scored(runs):
+        some = jax.tree.map(lambda a: a[runs], (hparams, params))
+        found = scoring.evaluate_runs(spec, *some, data, num_examples=23, layout=Layout())
+        return jax.tree.map(lambda a: np.asarray(a)[0], found)
+
+    for both, alone in zip(*map(jax.tree.leaves, map(scored, (slice(2), slice(1)))), strict=True):
+        np.testing.assert_array_equal(both, alone)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

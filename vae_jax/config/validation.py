@@ -17,7 +17,7 @@ from vae_jax.hparams import declarations
 from vae_jax.models.combinations import (
     Spelling,
     enumeration,
-    has_closed_form_kl,
+    has_kl_of_latents,
     names_with,
     refused_priors,
     refused_size,
@@ -234,13 +234,13 @@ def _prior(config: Config) -> type[Any]:
 
 
 def has_closed_form(config: Config) -> bool:
-    """Return whether the KL of posterior and prior has a closed form.
+    """Return whether the KL of every latent has a closed form with this posterior and prior.
 
     Example:
         >>> has_closed_form(Config()), has_closed_form(Config(prior="vamp"))
         (True, False)
     """
-    return has_closed_form_kl(_posterior(config), _prior(config))
+    return has_kl_of_latents(_posterior(config), _prior(config))
 
 
 def _refused_names(config: Config) -> Iterator[str]:

@@ -159,7 +159,10 @@ def evaluate(
     ) -> tuple[LatentMoments, ExampleTerms]:
         index, (pixels, y) = batch
         position = index * batch_size + jnp.arange(batch_size)
-        encoded = EncodedBatch.of(spec.model, hparams, params, as_observations(pixels), y)
+        # Without the barrier XLA divides pixels by 255 once for all runs of a study, but those of a
+        # run alone in one rounding with what is added to them, as the offset of a label.
+        pixels, own = jax.lax.optimization_barrier((pixels, params))
+        encoded = EncodedBatch.of(spec.model, hparams, own, as_observations(pixels), y)
         closed = encoded.p.kl(encoded.q)
         per_latent = None if closed is None else closed.per_latent
         new = _moments(encoded.q, per_latent, position < num_examples)

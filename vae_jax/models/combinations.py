@@ -71,6 +71,20 @@ def has_closed_form_kl(
     return issubclass(posterior.distribution, prior.closed_form_kl)
 
 
+def has_kl_of_latents(
+    posterior: PosteriorFamily | type[PosteriorFamily], prior: PriorFamily | type[PriorFamily]
+) -> bool:
+    """Return whether that closed form is a sum of terms of the single latents.
+
+    Example:
+        >>> from vae_jax.models.posteriors import POSTERIORS
+        >>> vmf, sphere = POSTERIORS["von_mises_fisher"], PRIORS["uniform_sphere"]
+        >>> has_closed_form_kl(vmf, sphere), has_kl_of_latents(vmf, sphere)
+        (True, False)
+    """
+    return posterior.has_coordinates and has_closed_form_kl(posterior, prior)
+
+
 def refused_priors(
     posterior: PosteriorFamily | type[PosteriorFamily],
     prior: PriorFamily | type[PriorFamily],

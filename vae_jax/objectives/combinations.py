@@ -5,7 +5,13 @@ The command line and Python share them, as those of ``vae_jax/models/combination
 
 from collections.abc import Iterator, Sequence
 
-from vae_jax.models.combinations import Spelling, enumeration, has_closed_form_kl, names_with
+from vae_jax.models.combinations import (
+    Spelling,
+    enumeration,
+    has_closed_form_kl,
+    has_kl_of_latents,
+    names_with,
+)
 from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily
 from vae_jax.models.priors import PriorFamily
 from vae_jax.objectives import OBJECTIVES
@@ -66,8 +72,8 @@ def refused_objectives(
             f"{spell('prior')}; give {spell('kl', 'auto')}"
         )
     is_sampled = kl == "monte_carlo" or estimator not in (None, "standard")
-    is_floored = spell.values.get("kl_penalty") == "free_bits" and posterior.has_coordinates
-    if is_floored and is_sampled and has_closed_form_kl(posterior, prior):
+    is_floored = spell.values.get("kl_penalty") == "free_bits"
+    if is_floored and is_sampled and has_kl_of_latents(posterior, prior):
         yield (
             f"{spell('kl' if kl == 'monte_carlo' else 'estimator')}: has no effect with "
             f"{spell('kl_penalty')}, which takes the KL of each latent in closed form; leave one "

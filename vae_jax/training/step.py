@@ -255,7 +255,7 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, state, params, value, batch.x, is_held)
+    params = _update_likelihood(spec, state, params, value, batch.x, is_frozen)
     params = _update_posterior(spec, hparams, state, params, value, is_held)
     average = _update_average(spec, hparams, state, params, is_frozen)
     return TrainState(state.step + 1, params, opt_state, diverged, average, state.valid), terms
@@ -307,12 +307,14 @@ def _update_likelihood(
     params: Params,
     value: ObjectiveOutput,
     x: Observations,
-    is_held: Bool[Array, ""],
+    is_frozen: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
 
     Such a parameter, a scale with a closed form for example, follows the batch instead of a
-    gradient. A run whose update is held keeps its own.
+    gradient. So it does at an update that is skipped for the norm of its gradient: a running
+    average is corrected for its start by the number of updates, all of which must be in it. A run
+    that diverged or stopped keeps its own.
     """
     if "likelihood" not in params:
         return params
@@ -323,7 +325,7 @@ def _update_likelihood(
         return spec.model.likelihood.update(own, decoder_dist, repeated, state.step)
 
     old, moved = _moved_by(update, state.params["likelihood"], params["likelihood"])
-    return params | {"likelihood": _unless_held(is_held, moved, old)}
+    return params | {"likelihood": _unless_held(is_frozen, moved, old)}
 
 
 def _update_posterior(

@@ -151,6 +151,8 @@ class Likelihood(ABC, Generic[D]):
     ) -> Params:
         """Return the parameters with those that have no gradient moved to the batch's optimum.
 
+        It is called at every update, at those too that are skipped for the norm of their gradient.
+
         Args:
             params: parameters from :meth:`init`, after the optimizer's update, which leaves alone
                 what this method moves; return what is not moved as it is given.
