@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 
 import vae_jax
+from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, gray_images, read_csv, read_json, read_metrics, saved_arrays
 from vae_jax import cli, rng
 from vae_jax.evaluation import elbo
-from vae_jax.models.vae import TrainedVAE
+from vae_jax.hparams import HParams
+from vae_jax.models.networks import MLP
+from vae_jax.models.posteriors import FullGaussian
+from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export, load
 from vae_jax.reporting import figures
 from vae_jax.runtime import checksums, lock, safetensors
@@ -278,6 +282,21 @@ def test_statistics_of_the_latents_are_those_of_the_codes(exports):
     assert (scaled.var(axis=(0, 1))).mean() == pytest.approx(1.0, rel=1e-2)
     kl = 0.5 * (mean**2 + variance - 1 - np.log(variance)).mean(axis=0)
     np.testing.assert_allclose(found["kl"], kl, atol=1e-5)
+
+
+def test_the_spread_of_z_counts_that_of_a_posterior_with_correlations(tmp_path):
+    """The variance of q is most of it here, and is no head of the encoder."""
+    data, hparams = tiny_data(300), HParams.of(latent_size=2)
+    model = VAE((3, 4, 1), 2, MLP((8,)), posterior=FullGaussian())
+    params = model.init(hparams, jnp.full((3, 4, 1), 0.4))
+    export.write_latents(
+        tmp_path / "l.json", TrainedVAE(model, hparams, params), data, binarize="none"
+    )
+    found = json.loads((tmp_path / "l.json").read_text())
+    q = model.encode(hparams, params, jnp.asarray(data.train / 255.0, jnp.float32))
+    within = np.square(q.factor).sum(-1)[:, :2].mean(0)
+    expected = np.sqrt(np.var(q.mean[:, :2], axis=0) + within)
+    np.testing.assert_allclose(found["std"], expected, rtol=0.2)  # 5 standard errors
 
 
 def test_functions_run_without_the_package_and_equal_the_model(exports, study, data, tmp_path):

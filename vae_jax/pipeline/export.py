@@ -29,7 +29,9 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
+from vae_jax import rng
 from vae_jax.config.flags import EXPORTS, Config
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
@@ -278,13 +280,18 @@ def write_latents(path: Path, trained: TrainedVAE, data: Dataset, binarize: str)
     """Write statistics of each latent over train, which a model of the latents needs.
 
     ``std`` is the standard deviation of z ~ q(z|x), x ~ train: the spread of the centers and the
-    mean variance of q together. ``scaling_factor`` = 1 / its root mean square over the latents
+    mean variance of q together or, where q has no variances of single latents, that of a z of each
+    x. ``scaling_factor`` = 1 / its root mean square over the latents
     gives latents of unit variance (Rombach et al. 2022, section G).
     """
-    encoded = encode_pixels(trained, fixed_pixels(binarize, "train", data), data.labels_of("train"))
+    pixels, labels = fixed_pixels(binarize, "train", data), data.labels_of("train")
+    encoded = encode_pixels(trained, pixels, labels)
     exact = {name: values.astype(np.float64) for name, values in encoded.items()}
     codes, none = exact["codes"], np.full(exact["codes"].shape, np.nan)
-    total = codes.var(axis=0) + np.exp(exact.get("log_var", np.full_like(codes, -np.inf))).mean(0)
+    if "log_var" in exact:
+        total = codes.var(axis=0) + np.exp(exact["log_var"]).mean(axis=0)
+    else:
+        total = _drawn(trained, pixels, labels).astype(np.float64).var(axis=0)
     facts = {
         "num_examples": len(codes),
         "mean": codes.mean(axis=0),
@@ -320,6 +327,23 @@ def encode_pixels(
         for name in parts[0]
     }
     return joined
+
+
+def _drawn(trained: TrainedVAE, pixels: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Return a z ~ q(z|x) of each image, ``[n, latents]``."""
+    key, parts = rng.stream(trained.hparams.seed, "generate"), []
+    for indices in index_batches(len(pixels), BATCH_SIZE):
+        y = jnp.asarray(labels)[indices] if trained.model.num_classes else None
+        noise = trained.model.noise(jax.random.fold_in(key, indices[0]), len(indices))
+        parts.append(np.asarray(_sampled(*trained, jnp.asarray(pixels[indices]), y, noise)))
+    return np.concatenate(parts)[: len(pixels), _used(trained)]
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _sampled(
+    model: VAE, hparams: HParams, params: Params, pixels: Stored, y: Labels | None, noise: Array
+) -> Array:
+    return model.encode(hparams, params, batches.as_observations(pixels), y).sample(noise)
 
 
 @functools.partial(jax.jit, static_argnames="model")
