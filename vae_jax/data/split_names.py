@@ -1,9 +1,10 @@
 """Names that sources give to splits, known in one place for folders, arrays and files."""
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
-SPLITS = ("train", "valid", "test")
+Split: TypeAlias = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",

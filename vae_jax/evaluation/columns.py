@@ -20,10 +20,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vae_jax.data.split_names import SPLITS, Split
 from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.settings import NUMBER
-from vae_jax.training.batches import SPLITS, Split
 from vae_jax.types import Row
 
 NATS = "nats per example"

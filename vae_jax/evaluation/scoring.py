@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS, Split
 from vae_jax.evaluation import columns, elbo
 from vae_jax.evaluation.elbo import EvalSpec, Evaluation, in_batches, join, summarize
 from vae_jax.hparams import HParams
@@ -24,7 +25,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import OnPhase, phase, watched_by
 from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches, compatibility, divergence, memory, vectorized
-from vae_jax.training.batches import Examples, Split
+from vae_jax.training.batches import Examples
 from vae_jax.training.input_pipeline import labels_given
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
@@ -80,7 +81,7 @@ def score(
         True
     """
     hparams = hparams.as_study()
-    check_value("split", split, one_of(*batches.SPLITS))
+    check_value("split", split, one_of(*SPLITS))
     check_value("num_particles", num_particles, whole(1))
     compatibility.check_data(spec, data, is_trained=True)
     spec.specialized(hparams)  # refuses what the model cannot have

@@ -8,11 +8,11 @@ import jax
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS
 from vae_jax.models.combinations import enumeration
 from vae_jax.pipeline import checks
 from vae_jax.reporting import table
 from vae_jax.runtime import libraries, provenance
-from vae_jax.training import batches
 from vae_jax.types import Row
 
 
@@ -26,7 +26,7 @@ def opening(config: Config, dataset: Dataset, num_runs: int, num_programs: int) 
         num_programs: groups, each of which is compiled.
     """
     record, shape = build.provenance(dataset), "x".join(map(str, dataset.event_shape))
-    counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in batches.SPLITS)
+    counts = ", ".join(f"{len(getattr(dataset, split)):,} {split}" for split in SPLITS)
     products = build.matmul_precision(config, jax.default_backend())
     precision = f"{config.compute_dtype}, matrix products of {products} precision"
     scale = checks.scale_note(config, dataset)

@@ -35,6 +35,7 @@ from vae_jax import rng
 from vae_jax.config.flags import EXPORTS, Config
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS
 from vae_jax.evaluation.evaluators.base import BATCH_SIZE, fixed_pixels, index_batches
 from vae_jax.hparams import HParams
 from vae_jax.models.posteriors import LatentDensities
@@ -46,7 +47,6 @@ from vae_jax.runtime import checksums, files, libraries, safetensors
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.progress import phase
 from vae_jax.training import batches, vectorized
-from vae_jax.training.batches import SPLITS
 from vae_jax.types import Labels, Params, Row, Stored, default_float
 
 Function: TypeAlias = Literal["encode", "decode", "sample"]

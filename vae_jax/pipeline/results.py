@@ -13,6 +13,7 @@ from vae_jax.config.flags import FLAGS, Config, Flag, as_text
 from vae_jax.config.members import columns_of, find
 from vae_jax.config.validation import as_flags, has_closed_form, without_effect
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS
@@ -20,7 +21,7 @@ from vae_jax.hparams import shipped
 from vae_jax.pipeline import workdir
 from vae_jax.reporting import table
 from vae_jax.runtime import files, mesh, provenance
-from vae_jax.training import batches, compatibility
+from vae_jax.training import compatibility
 from vae_jax.training.step import TrainState
 from vae_jax.types import Row
 
@@ -50,7 +51,7 @@ def describe(
     evaluations = build.evaluations(config)
     known = declared([*config.arrays, *swept], evaluations, config.flags)
     known |= columns.counts_not_finite(rows, known.values())
-    splits = {f"num_{split}": len(getattr(dataset, split)) for split in batches.SPLITS}
+    splits = {f"num_{split}": len(getattr(dataset, split)) for split in SPLITS}
     shown = {"event_shape": list(dataset.event_shape), "binarize": config.binarize}
     if len(dataset.event_shape) == 3:
         shown["image_shape"] = shown["event_shape"]

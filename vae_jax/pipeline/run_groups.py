@@ -24,6 +24,7 @@ from vae_jax.config import build
 from vae_jax.config.flags import FLAGS, Config, as_text
 from vae_jax.config.validation import as_flags
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import padded_width
 from vae_jax.pipeline import plan_file
@@ -34,7 +35,6 @@ from vae_jax.runtime.errors import InputError, LostError
 from vae_jax.runtime.mesh import Devices
 from vae_jax.runtime.progress import phase
 from vae_jax.training import checkpoint, memory
-from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import BEST
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.vectorized import Layout

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from vae_jax import rng
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS, Split
 from vae_jax.evaluation import elbo
 from vae_jax.evaluation.elbo import NUM_PARTICLES, EncodedBatch, EvalSpec, ExampleTerms
 from vae_jax.evaluation.evaluators import EvalContext
@@ -32,7 +33,7 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import OnPhase, phase
 from vae_jax.settings import check_value, one_of, whole
 from vae_jax.training import batches
-from vae_jax.training.batches import EVAL_BATCH_SIZE, Split
+from vae_jax.training.batches import EVAL_BATCH_SIZE
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row
 
 T = TypeVar("T")
@@ -347,7 +348,7 @@ class TrainedRun:
 
     def _check_data(self, data: Dataset, split: str) -> None:
         """Refuse data of another kind than those that the run was trained on."""
-        check_value("split", split, one_of(*batches.SPLITS))
+        check_value("split", split, one_of(*SPLITS))
         own = f"{self.model.event_shape}, {self.encoding}"
         given = f"{data.event_shape}, {data.encoding}"
         if own != given:

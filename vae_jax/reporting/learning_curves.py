@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vae_jax.data.split_names import Split
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format, table
-from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
 MOST_VALUES = 150_000

@@ -5,7 +5,7 @@ for pixels), which stay there, so a resumed run reads the batches of the uninter
 """
 
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, UInt32
 
 from vae_jax import rng
+from vae_jax.data.split_names import SPLITS, Split
 from vae_jax.hparams import HParams
 from vae_jax.runtime import jax_versions
 from vae_jax.types import Labels, Observations, Pixels, PRNGKey, Stored, default_float
@@ -21,8 +22,6 @@ EVAL_BATCH_SIZE = 1000
 """Number of examples that an evaluation encodes at once; no result depends on it."""
 
 BINARIZATIONS = ("none", "threshold", "static", "dynamic")
-Split: TypeAlias = Literal["train", "valid", "test"]
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 class Examples(NamedTuple):

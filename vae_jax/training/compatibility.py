@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import SPLITS
 from vae_jax.models.combinations import enumeration, names_with
 from vae_jax.models.likelihoods import LIKELIHOODS
 from vae_jax.models.networks import NETWORKS
@@ -18,7 +19,6 @@ from vae_jax.models.priors import PRIORS, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import dry_run
-from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import LAST
 from vae_jax.training.spec import TrainSpec
 

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import Split
 from vae_jax.hparams import HParams
 from vae_jax.runtime import libraries, mesh
 from vae_jax.runtime.errors import InputError
@@ -271,8 +272,6 @@ def _block_bounds(start: int, stops: Iterable[int], most: int) -> Iterator[tuple
         start = stop
 
 
-def labels_given(
-    spec: TrainSpec, data: Dataset, split: batches.Split = "train"
-) -> np.ndarray | None:
+def labels_given(spec: TrainSpec, data: Dataset, split: Split = "train") -> np.ndarray | None:
     """Return the labels of a split for a conditional model, None for any other model."""
     return data.labels_of(split) if spec.model.num_classes else None

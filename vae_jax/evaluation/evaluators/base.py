@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from vae_jax import rng
 from vae_jax.data import Dataset
+from vae_jax.data.split_names import Split
 from vae_jax.evaluation import elbo
 from vae_jax.evaluation.columns import NOT_FINITE, Column
 from vae_jax.evaluation.elbo import EvalSpec
@@ -30,7 +31,6 @@ from vae_jax.hparams import HParams
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import batches, vectorized
-from vae_jax.training.batches import Split
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout

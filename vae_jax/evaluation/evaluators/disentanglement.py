@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from vae_jax.data import sprites
+from vae_jax.data.split_names import SPLITS
 from vae_jax.evaluation.columns import NUMBER, Column
 from vae_jax.evaluation.evaluators.base import (
     EvalContext,
@@ -14,7 +15,6 @@ from vae_jax.evaluation.evaluators.base import (
     PerRunEvaluator,
 )
 from vae_jax.settings import setting, whole
-from vae_jax.training.batches import SPLITS
 from vae_jax.types import Row
 
 NUM_TRAIN, NUM_TEST = 10_000, 5_000

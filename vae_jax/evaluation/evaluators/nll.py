@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vae_jax.data.split_names import Split
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
 from vae_jax.evaluation.elbo import NUM_PARTICLES
@@ -17,7 +18,6 @@ from vae_jax.evaluation.evaluators.base import (
     fixed_pixels,
 )
 from vae_jax.settings import setting, whole
-from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
 _SPLITS: tuple[Split, ...] = ("test", "train")

@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from vae_jax.data.split_names import Split
 from vae_jax.evaluation import columns
 from vae_jax.reporting import format
 from vae_jax.reporting.plots import style
 from vae_jax.reporting.plots.style import Figure
-from vae_jax.training.batches import Split
 from vae_jax.types import Row
 
 _TERMS = [columns.TERMS[name] for name in ("elbo", "log_likelihood", "kl")]
