@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -79,7 +80,7 @@ def draw_pictures(
     with failures.caught("pictures of the runs"):
         models = {run: model for done in trained for run, model in done.models.items()}
         shown = shown_images(trained[0].spec.binarize, dataset)
-        return figures.draw_pictures(models, shown, rows, swept)
+        return figures.draw_pictures(models, shown, rows, swept, failures)
     return {}
 
 
@@ -115,7 +116,9 @@ def _draw(
     if "embedding" in wanted and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
         with failures.caught("figure embedding"):
-            yield figures.embedding(target, EvalContext(model, dataset, binarize))
+            hparams = jax.tree.map(jnp.asarray, model.hparams)  # its arrays are on the host
+            context = EvalContext(model._replace(hparams=hparams), dataset, binarize)
+            yield figures.embedding(target, context)
 
 
 def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":

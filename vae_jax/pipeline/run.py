@@ -58,7 +58,7 @@ def run(config: Config, stop: Stop) -> list[str]:
         InputError: data or workdir cannot be used.
         StoppedError: ``stop`` was wanted while there was something to save, which was done.
     """
-    clock, failures = Clock(), Failures()
+    clock, failures = Clock(), Failures(Path(config.workdir))
     configs, swept = sweeps.configs(config), [axis.name for axis in sweeps.axes(config)]
     with (
         loggers.opened(config.loggers, but=loggers.ALWAYS) as further,
@@ -120,9 +120,7 @@ def _publish(
     if config.explorer == "auto":
         with failures.caught(workdir.EXPLORER_FILE), phase("writing the explorer"):
             explore.write(config, trained, dataset, found)
-    exported: list[Path] = []
-    with failures.caught("exports"):
-        exported = export.export(config, trained, dataset, rows)
+    exported = export.export(config, trained, dataset, rows, failures)
     for logger in further:
         with phase(f"results in {logger.name}"):
             logger.finish(found, drawn)

@@ -15,6 +15,7 @@ from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
 from vae_jax.runtime import files, mesh
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import NON_EMPTY, check_value
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.step import TrainState
 from vae_jax.types import Row
@@ -48,7 +49,10 @@ def write(
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    check_value("workdir", str(folder), NON_EMPTY)
+    with workdir.writing(folder):
+        is_taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if is_taken:
         raise InputError(
             setting="workdir",
             value=folder,
