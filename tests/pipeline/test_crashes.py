@@ -193,3 +193,16 @@ def test_an_evaluator_from_outside_costs_its_own_columns(start, tmp_path, monkey
     assert line.startswith(f"run.py: evaluation {__name__}:Odd of run 0 is missing (")
     (row,) = read_csv(tmp_path / "run")
     assert row["test_elbo"]
+
+
+def test_names_that_the_font_cannot_draw_are_one_note(start, tmp_path):
+    names = np.array(["$x_", "\\frac{a}{", "\u65e5\u672c", "a\nb", "n" * 300, "", "<b>", "%d{x}"])
+    labels = {"y_train": names[np.arange(40) % 8], "y_test": names[np.arange(12) % 8]}
+    images = {"x_train": gray_images(40, 1), "x_test": gray_images(12, 2)}
+    np.savez("names.npz", **images, **labels)
+    argv = ["--dataset=names.npz", "--conditional", "--latent_size=2", "--explorer=none"]
+    status, out, lines = start(*argv)
+    assert (status, lines) == (0, [])
+    (note,) = [line for line in out.splitlines() if "the font of the figures lacks" in line]
+    assert note.endswith("drawn as boxes: U+65E5, U+672C")
+    assert (tmp_path / "run" / "figures" / "samples_by_class.png").exists()
