@@ -17,7 +17,7 @@ import numpy as np
 
 from vae_jax import data as data_sets
 from vae_jax.data import Dataset
-from vae_jax.evaluation import scoring
+from vae_jax.evaluation import elbo, scoring
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, origin, study
 from vae_jax.pipeline.fitting import OnProgress
@@ -97,7 +97,7 @@ def ablate(
     data: Dataset,
     num_steps: int,
     *,
-    num_particles: int = 1,
+    num_particles: int = elbo.NUM_PARTICLES,
     init_from: TrainedRun | str | Path | None = None,
     eval_every: int = 500,
     max_parallel_runs: int = 0,

@@ -8,10 +8,12 @@ The same checks hold for a member that ``MODULE:CLASS`` names and for an object 
 """
 
 import abc
+import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
@@ -20,13 +22,24 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from vae_jax.hparams import HParam
+from vae_jax.hparams import HParam, declarations
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import Setting, check_value
 
 VALUES = (bool, str, tuple, frozenset)
 """Types of traits."""
 INHERITED = (object, abc.ABC, typing.Generic, typing.Protocol)
 """Bases whose attributes are no part of any contract."""
+RESERVED = frozenset(
+    (
+        *("run", "step", "seconds", "ms_per_step", "diverged", "diverged_reason", "best_step"),
+        *("stopped", "active_units", "kl_per_latent", "variance_per_latent"),
+        *("sweep", "flagfile", "help", "helpfull", "h"),
+    )
+)
+"""Names of columns and arguments that every run has, which no setting of a member may take; nor
+may one begin as the columns of a split do."""
+_SPLITS = ("train_", "valid_", "test_")
 
 
 def outside_class(label: str, path: str, base: type, *, is_spec: bool = True) -> type:
@@ -59,6 +72,8 @@ def outside_class(label: str, path: str, base: type, *, is_spec: bool = True) ->
         for name in _without_default(found):
             problem = f"the field {name} of {found.__name__} has no default"
             raise InputError(f"{label}: {problem}; give it one, by setting(...) for a flag")
+        for problem in _unhashable(found.__name__, found()):
+            raise InputError(f"{label}: {problem}")
     return found
 
 
@@ -93,16 +108,26 @@ def _module(label: str, name: str) -> Any:
             f"{label}: there is no module {name}; give one that is installed or lies in the "
             "working directory"
         ) from None
-    except Exception as error:
-        problem = f"importing {name} fails with {type(error).__name__}: {error}{_line(error)}"
-        raise InputError(f"{label}: {problem}; mend it") from None
+    except (Exception, SystemExit) as error:
+        origin = ""
+        with contextlib.suppress(Exception):
+            origin = getattr(importlib.util.find_spec(name), "origin", "")
+        raise InputError(f"{label}: importing {name} fails with {reason(error, origin)}") from None
 
 
-def _line(error: Exception) -> str:
-    """Return where an error was raised; a syntax error says so itself."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f" ({os.path.basename(last.filename)}, line {last.lineno})"
-    return "" if isinstance(error, SyntaxError) else where
+def reason(error: BaseException, path: str = "") -> str:
+    """Return what a file from outside raised, where, and the remedy.
+
+    Args:
+        error: exception.
+        path: file of which the line is wanted; that where the error was raised, if it is not there.
+    """
+    first = next(iter(str(error).splitlines()), "")[:300]
+    text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = ([each for each in frames if each.filename == path] or frames)[-1]
+    where = f" ({os.path.basename(frame.filename)}, line {frame.lineno})"
+    return f"{text}{'' if isinstance(error, SyntaxError) else where}; mend it"
 
 
 def check(setting: str, member: Any, base: type) -> None:
@@ -126,8 +151,9 @@ def check(setting: str, member: Any, base: type) -> None:
     if isinstance(member, type):
         name = member.__name__
         raise InputError(f"{setting}={name}: is a class; give an instance, as {name}()")
-    for problem in _problems(type(member), base, True):
-        raise InputError(f"{setting}={type(member).__name__}: {problem}")
+    name = type(member).__name__
+    for problem in (*_problems(type(member), base, True), *_unhashable(name, member)):
+        raise InputError(f"{setting}={name}: {problem}")
 
 
 def check_result(member: Any, result: Any, interface: type) -> None:
@@ -145,7 +171,7 @@ def check_result(member: Any, result: Any, interface: type) -> None:
     if missing:
         name = type(result).__name__
         raise InputError(
-            f"{type(member).__name__}: returns {_with_article(name)}, which lacks "
+            f"{type(member).__name__}: returns {with_article(name)}, which lacks "
             f"{', '.join(missing)}; define what {interface.__name__} has"
         )
 
@@ -158,7 +184,7 @@ def _missing(found: type, interface: type) -> tuple[str, ...]:
 @functools.cache
 def _problems(member: type, base: type, is_spec: bool) -> tuple[str, ...]:
     """Return what a class lacks as a member of a kind, each with a remedy."""
-    rules = [_unrelated, _undefined, _other_kinds, _other_arguments, _no_hparams]
+    rules = [_unrelated, _undefined, _other_kinds, _other_arguments, _no_hparams, _misdeclared]
     if is_spec:
         rules.insert(1, _not_frozen)
     return next((found for rule in rules if (found := tuple(rule(member, base)))), ())
@@ -238,6 +264,44 @@ def _no_hparams(member: type, base: type) -> Iterator[str]:
         yield f"hparams of {member.__name__} must be a tuple of HParam; declare them so"
 
 
+def _misdeclared(member: type, base: type) -> Iterator[str]:
+    """Yield settings whose name is taken, or whose default is none of their values."""
+    del base
+    if isinstance(getattr(member, "hparams", ()), property):
+        return
+    for each in declarations(member):
+        subject = f"the setting {each.name} of {member.__name__}"
+        if each.name in RESERVED or each.name.startswith(_SPLITS):
+            yield f"{subject} has the name of a column or argument of every run; rename it"
+        elif isinstance(each, HParam) and not each.type.is_number:
+            yield (
+                f"{subject} is an array, but its values are no numbers; give it real(...) or "
+                "whole(...), or make it a field by setting(...)"
+            )
+        elif each.default is not dataclasses.MISSING and (problem := _default_problem(each)):
+            yield f"{subject} has the default {each.default!r}, which {problem}; give another one"
+
+
+def _default_problem(declared: Setting) -> str:
+    """Return why a setting cannot have its default; "" where it can."""
+    try:
+        if isinstance(declared, HParam):
+            declared.check(declared.default)
+        else:
+            check_value(declared.name, declared.default, declared.type)
+    except InputError as error:
+        return error.problem
+    return ""
+
+
+def _unhashable(name: str, member: Any) -> Iterator[str]:
+    """Yield that an object cannot be a static argument of a compiled program."""
+    try:
+        hash(member)
+    except TypeError as error:
+        yield f"{name} has no hash ({error}); give it fields that have one, as numbers or tuples"
+
+
 def _positional(signature: inspect.Signature) -> list[str]:
     """Return the arguments that are always given; one with a default may be left out."""
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -275,8 +339,9 @@ def _without_default(member: Any) -> Iterator[str]:
 
 
 def _a_kind(found: Any) -> str:
-    return _with_article("function" if inspect.isroutine(found) else type(found).__name__)
+    return with_article("function" if inspect.isroutine(found) else type(found).__name__)
 
 
-def _with_article(name: str) -> str:
+def with_article(name: str) -> str:
+    """Return a name behind its indefinite article."""
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

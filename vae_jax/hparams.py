@@ -70,11 +70,16 @@ class HParam(Setting):
         """
         if not _is_traced(values):
             for value in _as_array(self.name, values).ravel():
-                self._check(value.item() if isinstance(value, np.generic) else value)
+                self.check(value.item() if isinstance(value, np.generic) else value)
         whole = jnp.int32 if self.type.parse is int else default_float()
         return jnp.asarray(values, self.dtype or whole)
 
-    def _check(self, value: Any) -> None:
+    def check(self, value: Any) -> None:
+        """Refuse a value out of range.
+
+        Raises:
+            InputError: it is.
+        """
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not self._is_in_range(value):
             raise InputError(

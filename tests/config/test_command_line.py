@@ -135,6 +135,44 @@ def test_flagfiles_of_any_editor_are_read(encoding, newline, tmp_path):
     assert (config.beta, config.dataset) == (4.0, "mnist_5k")
 
 
+@pytest.mark.parametrize(
+    ("line", "problem", "remedy"),
+    [
+        ('--workdir="my runs"', "has quotes", "write --workdir=my runs"),
+        ("--workdir='runs'", "has quotes", "write --workdir=runs"),
+        ("--workdir=runs --beta=4", "holds two flags", "write --beta=4 in a line"),
+        ("--workdir=runs \\", "ends with a backslash", "leave it out"),
+        ("--workdir=runs # mine", "ends with a comment", "a line of its own"),
+        ("\N{EM DASH}beta=4", "a dash that is no hyphen", "write --beta=4"),
+        ("\N{EN DASH}\N{EN DASH}beta=4", "a dash that is no hyphen", "write --beta=4"),
+    ],
+)
+def test_what_a_shell_or_a_word_processor_reads_is_no_part_of_a_value(
+    line, problem, remedy, tmp_path
+):
+    path = tmp_path / "own.flags"
+    path.write_text(line, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        parse([f"--flagfile={path}"])
+    assert str(caught.value).startswith(f"--flagfile={path}: the line {line} ")
+    assert problem in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+def test_the_flags_of_a_workdir_are_values_as_they_were_given(tmp_path):
+    path = tmp_path / "flags.txt"
+    path.write_text("--dataset=data # 1\n")
+    assert parse([f"--flagfile={path}"]).dataset == "data # 1"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32-be", "latin-1"])
+def test_a_flagfile_in_another_encoding_is_refused_with_the_remedy(encoding, tmp_path):
+    path = tmp_path / "own.flags"
+    path.write_bytes("# caf\u00e9\n--beta=4\n".encode(encoding))
+    with pytest.raises(InputError, match=r"^--flagfile=.*; save it as UTF-8$"):
+        parse([f"--flagfile={path}"])
+
+
 @pytest.mark.parametrize("line", ["--beta = 4", "--beta 4", "--beta= 4", "--beta =4", "-beta  4"])
 def test_spaces_in_a_line_of_a_flagfile_are_refused_with_what_to_write(line, tmp_path):
     path = tmp_path / "own.flags"

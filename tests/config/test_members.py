@@ -1,10 +1,12 @@
 """Flags of members: a hyperparameter that is declared once, outside of the package, is a flag."""
 
+import inspect
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 
+import vae_jax
 from vae_jax.config import build, command_line, sweeps
 from vae_jax.config.command_line import parse
 from vae_jax.config.flags import FLAGS, Config, help_text
@@ -15,6 +17,8 @@ from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.pipeline import results
+from vae_jax.pipeline.study import Study
+from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import real, setting, whole
 
@@ -109,6 +113,12 @@ def test_python_and_the_command_line_have_one_default_for_one_thing():
             config = Config(**{kind: name} if is_named else {})
             assert build.member(member, config) == member(), name
     assert set(REGULARIZERS.values()) <= {member for _, member in Config().members}
+
+
+def test_the_particles_of_an_nll_have_one_default():
+    calls = (vae_jax.ablate, vae_jax.score, Study.evaluate, TrainedRun.log_evidence)
+    found = {inspect.signature(call).parameters["num_particles"].default for call in calls}
+    assert found == {FLAGS["eval_particles"].default}
 
 
 @pytest.mark.parametrize(

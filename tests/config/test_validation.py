@@ -10,6 +10,7 @@ from tests.config.messages import Message, result_or_message
 from vae_jax.config.command_line import parse
 from vae_jax.config.flags import Config
 from vae_jax.config.validation import as_flags
+from vae_jax.pipeline.results import notes_on_free_bits
 from vae_jax.runtime.errors import InputError
 
 
@@ -74,9 +75,17 @@ def test_values_that_exclude_each_other_are_named_with_a_remedy(argv, setting, r
     assert remedy in str(caught.value).partition("; ")[2]
 
 
-@pytest.mark.parametrize("more", ["--prior=vamp", "--posterior=iaf", "--top_latent_size=2"])
+ON_A_SPHERE = "--posterior=von_mises_fisher --prior=uniform_sphere"  # whose KL is no sum
+
+
+@pytest.mark.parametrize(
+    "more", ["--prior=vamp", "--posterior=iaf", "--top_latent_size=2", ON_A_SPHERE]
+)
 def test_free_bits_of_a_sampled_kl_may_be_sampled(more):
-    assert parse(["--kl_penalty=free_bits", "--kl=monte_carlo", more]).kl == "monte_carlo"
+    config = parse(["--kl_penalty=free_bits", "--kl=monte_carlo", *more.split()])
+    assert config.kl == "monte_carlo"
+    (note,) = notes_on_free_bits(config)
+    assert "is a floor of the total KL" in note
 
 
 def test_the_longest_run_that_is_allowed_is_allowed():

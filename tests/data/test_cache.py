@@ -3,7 +3,10 @@
 import dataclasses
 import errno
 import os
+import pwd
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from vae_jax.data import archive_size, load, memory_mapped
 from vae_jax.data import image_folder as image_folder_module
 from vae_jax.data.cache import CacheWarning
 from vae_jax.runtime import compilation_cache
+from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
 
 
@@ -34,6 +38,20 @@ def test_changed_image_makes_a_new_copy(tmp_path, read):
     save_image(folder / "train" / "a" / "0.png", np.full((3, 4), 255, np.uint8))
     os.utime(folder / "train" / "a" / "0.png", ns=(1, 1))
     assert read(str(folder)).train.max() == 255
+
+
+def test_an_image_that_was_replaced_by_one_of_its_size_and_time_makes_a_new_copy(tmp_path, read):
+    """Copies that keep times, as those of `cp -p` and `rsync -a`."""
+    folder = tmp_path / "pictures"
+    for index in range(6):
+        save_image(folder / f"{index}.tif", np.full((3, 4), index, np.uint8))
+    times = {path: path.stat() for path in folder.iterdir()}
+    read(str(folder))
+    for path, status in times.items():
+        save_image(path, np.full((3, 4), 100, np.uint8))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert path.stat().st_size == status.st_size
+    assert read(str(folder)).train.min() == 100
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", None])
@@ -180,6 +198,53 @@ def test_names_that_are_not_utf8(tmp_path, read):
     os.rename(folder + b"/a", folder + b"/caf\xe9")
     data = read(os.fsdecode(folder))
     assert data.class_names == ("b", "caf\\udce9")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x"),
+        ({"XDG_CACHE_HOME": "~/x", "HOME": "/h"}, "/h/x"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache"),
+        ({"HOME": "/h"}, "/h/.cache"),
+        ({"HOME": ""}, "/p/.cache"),
+        ({"HOME": "relative"}, "/p/.cache"),
+        ({}, "/p/.cache"),
+    ],
+    ids=str,
+)
+def test_the_cache_lies_under_an_absolute_path(variables, expected, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir="/p"))
+    assert cache_folder() == Path(expected, "vae_jax")
+
+
+def test_without_a_home_nothing_is_kept_and_that_is_said(tmp_path, monkeypatch):
+    """A container may run as a user without an entry, and without a home."""
+    folder = image_folder(tmp_path / "pictures")
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.warns(CacheWarning, match="the decoded images are not kept"):
+        load(str(folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+def test_labels_of_images_in_files_are_examined(tmp_path, read, monkeypatch):
+    monkeypatch.setattr(image_folder_module, "is_large", lambda shape: True)
+    folder = image_folder(tmp_path / "pictures")
+    (folder / "test" / "b").rename(folder / "test" / "c")
+    said = "2 of 4 test images have labels that no training image has"
+    assert said in read(str(folder)).record.warnings
 
 
 def test_caches_lie_in_one_place(monkeypatch, tmp_path):

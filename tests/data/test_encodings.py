@@ -105,3 +105,25 @@ def test_dimensions_of_very_different_scales_are_named_with_the_remedy(tmp_path,
     warnings = read(str(save_npz(tmp_path, x_train=x))).record.warnings
     assert "1 of 7 dimensions never change" in warnings[0]
     assert "encoding=standardized" in warnings[1]
+
+
+OFFSET = 1.6e9 + 0.5 + 60 * np.arange(12)[:, None] * np.array([1, 2])
+
+
+def test_digits_that_float32_drops_are_said(tmp_path, read):
+    """Times in seconds: float32 knows them to 128 seconds."""
+    warnings = read(str(save_npz(tmp_path, x_train=OFFSET))).record.warnings
+    assert any("float32 rounds 2 of 2 dimensions" in text for text in warnings)
+    x = VECTORS.copy()
+    x[:, 0] = 0.1  # which float32 rounds, but which does not vary
+    few = read(str(save_npz(tmp_path, x_train=x))).record.warnings
+    assert not any("float32 rounds" in text for text in few)
+
+
+def test_standardized_data_keep_the_digits_that_float32_would_drop(tmp_path, read):
+    path = str(save_npz(tmp_path, x_train=OFFSET, x_valid=OFFSET[:2], x_test=OFFSET[:2]))
+    data = read(path, encoding="standardized")
+    expected = (OFFSET - OFFSET.mean(axis=0)) / OFFSET.std(axis=0)
+    np.testing.assert_allclose(data.train, expected, rtol=1e-6, atol=1e-6)
+    assert data.train.dtype == np.float32
+    assert not any("float32 rounds" in text for text in data.record.warnings)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, TiffImagePlugin
 
 from tests.samples import RNG, idx_bytes, numbered, save_image, save_npz, write_files
 from vae_jax.runtime.errors import InputError
@@ -43,6 +44,10 @@ def folder_of(**images: np.ndarray):
     return make
 
 
+def folder_with(content: bytes):
+    return lambda folder: write_files(folder / "images", {"a.png": content})
+
+
 def broken_png(folder: Path) -> Path:
     save_image(folder / "images" / "a.png", RNG.integers(0, 256, (30, 30), np.uint8))
     (folder / "images" / "b.png").write_bytes((folder / "images" / "a.png").read_bytes()[:300])
@@ -61,6 +66,33 @@ def deep_colours(folder: Path) -> Path:
         for name, content in (*parts.items(), (b"IEND", b""))
     )
     return write_files(folder / "images", {"a.png": b"\x89PNG\r\n\x1a\n" + chunks})
+
+
+def tiff(mode: str, size: int, **tags: int):
+    """Return a maker of a TIFF file of 4 x 5 pixels of some bytes, with further tags."""
+
+    def make(folder: Path) -> Path:
+        known = TiffImagePlugin.ImageFileDirectory_v2()
+        for name, value in tags.items():
+            known[int(name.removeprefix("tag"))] = value
+        (folder / "images").mkdir()
+        image = Image.frombytes(mode, (5, 4), bytes(20 * size))
+        image.save(folder / "images" / "a.tif", tiffinfo=known)
+        return folder / "images"
+
+    return make
+
+
+def pages(folder: Path) -> Path:
+    """Write a TIFF file of three pages."""
+    (folder / "images").mkdir()
+    page = Image.fromarray(GRAY)
+    page.save(folder / "images" / "a.tif", save_all=True, append_images=[page, page])
+    return folder / "images"
+
+
+def other_images(folder: Path) -> Path:
+    return write_files(folder / "images", {"a.gif": b"GIF89a", "b.webp": b"RIFF"})
 
 
 def empty_folder(folder: Path) -> Path:
@@ -145,6 +177,23 @@ MALFORMED = {
     "array as npz": (array_named_npz, "cannot be read as .npz", "save it again"),
     "truncated npz": (truncated_npz, "cannot be read as .npz", "save it again"),
     "channels first": (npz_with(x_train=np.zeros((9, 3, 8, 8), "u1")), "channels first", "move"),
+    "examples last": (npz_with(x_train=np.zeros((8, 8, 3, 9), "u1")), "examples last", "move"),
+    "columns": (
+        npz_with(x_train=HALF[0], y_train=np.arange(5)),
+        "labels of shape (5,); the last axis of (4, 5) has as many",
+        "move it to the front",
+    ),
+    "huge factors": (npz_with(x_train=IMAGES, train_factors=np.full((9, 2), 3e9)), "no", "whole"),
+    "more factors": (
+        npz_with(
+            x_train=IMAGES,
+            x_test=IMAGES,
+            train_factors=np.ones((9, 2), int),
+            test_factors=np.ones((9, 3), int),
+        ),
+        "other numbers of factors (train 2, test 3)",
+        "give the same",
+    ),
     "empty train": (npz_with(x_train=numbered(0)), "train is empty", "at least one"),
     "empty test": (npz_with(x_train=IMAGES, x_test=numbered(0)), "test is empty", "at least"),
     "no pixels": (npz_with(x_train=np.zeros((9, 0, 5), "u1")), "train is empty", "at least one"),
@@ -199,9 +248,38 @@ MALFORMED = {
     "image channels": (folder_of(a=GRAY, b=COLOUR), "(4, 5, 1) but b.png (4, 5, 3)", "channels"),
     "stray image": (folder_of(a__x=GRAY, y=GRAY), "y.png lies beside folders of classes", "move"),
     "two depths": (folder_of(a=DEEP, b=GRAY), "a.png and b.png have different depths", "convert"),
+    "pages": (pages, "a.tif holds 3 images", "save each"),
+    "a fifth channel": (tiff("RGBX", 4), "a.tif is not an 8-bit gray or RGB", "convert"),
+    "white is zero": (tiff("I;16", 2, tag262=0), "a.tif is not an 8-bit gray or RGB", "convert"),
+    "no image": (folder_with(b""), "cannot be decoded (it is no PNG, JPEG or TIFF)", "remove"),
+    "other images": (other_images, "(passed over: 2 other files (.gif, .webp))", "give another"),
     "no train": (folder_of(test__x=GRAY), "has a folder test but none called train", "add one"),
     "colours of 16 bits": (deep_colours, "a.png is not an 8-bit gray or RGB", "convert"),
     "stray split": (folder_of(train__x=GRAY, other__y=GRAY), "other/y.png lies beside", "use only"),
+    "stray test": (folder_of(images__x=GRAY, test__y=GRAY), "lies beside the folder test", "use"),
+    "stray holdout": (folder_of(fit__x=GRAY, holdout__y=GRAY), "beside the folder holdout", "use"),
+    "stray others": (
+        folder_of(train_data__x=GRAY, test_data__y=GRAY, extras__z=GRAY),
+        "extras/z.png lies beside the folder test_data",
+        "use only",
+    ),
+    "train and eval": (folder_of(train__x=GRAY, eval__y=GRAY), "may be splits or classes", "call"),
+    "split and class": (
+        folder_of(cat_train__x=GRAY, cat_test__x=GRAY, dog_train__x=GRAY),
+        "cat_test, cat_train, dog_train may be splits or classes",
+        "call splits train",
+    ),
+    "two of valid": (
+        folder_of(train__x=GRAY, val__x=GRAY, validation__x=GRAY),
+        "both val and validation are valid",
+        "keep one",
+    ),
+    "split in a split": (
+        folder_of(train__test__x=GRAY, test__x=GRAY),
+        "train/test/x.png lies in train and in test",
+        "another name",
+    ),
+    "capital x_more": (npz_with(x_train=IMAGES, X_holdout=IMAGES), "X_holdout is none of", "x_va"),
 }  # fmt: skip
 
 

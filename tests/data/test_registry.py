@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.samples import idx_files, image_folder, numbered, save_npz, write_files
 from vae_jax.runtime.errors import InputError
 
 
@@ -51,6 +52,27 @@ def test_unknown_name_is_never_substituted(name, advice, read):
         read(name, offline_dataset="mnist_5k")
     assert str(caught.value).startswith(f"dataset={name}: ")
     assert advice in str(caught.value)
+
+
+def test_a_folder_called_like_a_data_set_is_passed_over_and_said(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image_folder(tmp_path / "digits")
+    said = "passed over: digits here, called ./digits"
+    assert said in read("digits").record.recognised
+    assert said not in read("./digits").record.recognised
+    with pytest.raises(InputError, match=r"^resize=2x2: has no effect on dataset=digits"):
+        read("digits", resize=(2, 2))
+
+
+@pytest.mark.parametrize("name", ["idx", "set.npz"])
+def test_a_preparation_of_images_is_refused_where_there_is_no_folder_of_images(
+    name, read, tmp_path
+):
+    write_files(tmp_path / "idx", idx_files())
+    save_npz(tmp_path, x_train=numbered(9))
+    for settings in (dict(resize=(2, 2)), dict(image_mode="gray")):
+        with pytest.raises(InputError, match=r"has no effect on .*, no folder of images; leave"):
+            read(str(tmp_path / name), **settings)
 
 
 def test_offline_dataset_is_not_touched_when_the_data_are_there(read):

@@ -6,13 +6,15 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from tests.samples import (
     all_numbers,
+    idx_bytes,
     idx_files,
     image_folder,
     numbered,
@@ -51,6 +53,13 @@ def test_idx_folder(is_packed, tmp_path, read):
     assert sorted(numbers(data.train) + numbers(data.valid)) == list(range(12))
     np.testing.assert_array_equal(data.valid_labels, numbers(data.valid))
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])
+
+
+def test_idx_files_of_other_names_are_said_and_val_is_valid(tmp_path, read):
+    files = idx_files() | {"val-images-idx3-ubyte": idx_bytes(numbered(2, 20)), "map.txt": b"0 1"}
+    data = read(str(write_files(tmp_path / "idx", files)))
+    assert numbers(data.valid) == [20, 21]
+    assert "passed over: map.txt" in data.record.recognised
 
 
 def test_idx_wide_values(tmp_path, read):
@@ -126,6 +135,13 @@ def triangle(offset: int) -> Image.Image:
         ("training", "testing"),
         ("archive/train", "archive/test"),
         ("a/b/TRAIN", "a/b/TEST"),
+        ("train_images", "test_images"),
+        ("training_set/training_set", "test_set/test_set"),
+        ("TrainSet", "testset"),
+        ("train2017", "test2017"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train_data/train", "train_data/test"),
+        ("train", "test-photos"),
     ],
     ids=lambda names: names[0],
 )
@@ -139,8 +155,29 @@ def test_splits_are_recognised_in_any_case_and_depth(names, has_classes, tmp_pat
     assert (len(data.train) + len(data.valid), len(data.test)) == (12, 4)
     assert data.class_names == (("a", "b") if has_classes else ())
     said = "; ".join(data.record.recognised)
-    assert f"splits from the folders {names[1].split('/')[-1]}" in said
-    assert ("2 classes from the folders a, b" if has_classes else "no classes") in said
+    assert all(
+        name.split("/")[-1] in said.partition("splits from the folders ")[2] for name in names
+    )
+    assert ("2 classes from the folders a, b" if has_classes else "no labels") in said
+
+
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/")], ids=["no splits", "splits"])
+def test_a_folder_around_those_of_classes_is_no_class(splits, tmp_path, read):
+    for name in (f"{split}Images/{kind}" for split in splits for kind in ("cat", "dog/pug")):
+        for index in range(6):
+            save_image(tmp_path / "f" / name / f"{index}.png", np.full((4, 5), 9 * index, np.uint8))
+    data = read(str(tmp_path / "f"))
+    assert data.class_names == ("cat", "dog")
+    assert "folders inside those of classes are not told apart (pug)" in data.record.recognised
+
+
+def test_a_folder_that_is_only_called_like_a_split_is_none(tmp_path, read):
+    for name in ("val2017/a", "val2017/b"):
+        for index in range(6):
+            save_image(tmp_path / "f" / name / f"{index}.png", np.full((4, 5), 9 * index, np.uint8))
+    data = read(str(tmp_path / "f"))
+    assert data.class_names == ("a", "b")
+    assert "no splits" in data.record.recognised
 
 
 def test_splits_below_the_classes_are_splits(tmp_path, read):
@@ -177,6 +214,97 @@ def test_images_are_turned_as_their_orientation_says(code, turn, tmp_path, read)
     assert "6 of 7 images turned as their EXIF orientation says" in data.record.recognised
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"], ids=["plain", "packed"])
+@pytest.mark.parametrize("is_deep", [False, True], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize(("code", "turn"), [(5, "TRANSPOSE"), (6, "ROTATE_90"), (8, "ROTATE_270")])
+def test_turned_tiff_files_keep_their_pixels_in_place(
+    code, turn, is_deep, compression, tmp_path, read
+):
+    """Pillow scrambles a turned file that it maps into memory."""
+    truth = np.arange(48).reshape(8, 6)
+    upright = Image.fromarray((300 * truth).astype(np.uint16) if is_deep else truth.astype("u1"))
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x0112] = code
+    options = {"compression": compression} if compression else {}
+    (tmp_path / "f").mkdir()
+    for index in range(3):
+        stored = upright.transpose(Image.Transpose[turn])
+        stored.save(tmp_path / "f" / f"{index}.tif", tiffinfo=tags, **options)
+    data = read(str(tmp_path / "f"), encoding="reals")
+    assert "3 of 3 images turned as their EXIF orientation says" in data.record.recognised
+    np.testing.assert_array_equal(data.test[0, :, :, 0], (300 if is_deep else 1) * truth)
+
+
+def saved(folder: Path, change, ending: str = "png", **options) -> str:
+    """Save six images that `change` makes of colour noise."""
+    folder.mkdir()
+    for index in range(6):
+        pixels = np.random.default_rng(index).integers(0, 256, (5, 4, 4), np.uint8)
+        change(Image.fromarray(pixels)).save(folder / f"{index}.{ending}", **options)
+    return str(folder)
+
+
+@pytest.mark.parametrize(("mode", "key", "channels"), [("L", 7, 2), ("RGB", (1, 2, 3), 4)])
+def test_a_colour_that_a_file_calls_transparent_is_an_alpha_channel(
+    mode, key, channels, tmp_path, read
+):
+    path = saved(tmp_path / "f", lambda image: image.convert(mode), transparency=key)
+    assert read(path).event_shape == (5, 4, channels)
+
+
+def test_what_a_conversion_of_colours_loses_is_said(tmp_path, read):
+    path = saved(tmp_path / "f", lambda image: image)
+    said = read(path, image_mode="rgb").record.recognised
+    assert "6 of 6 images lost the transparency that they had" in said
+    assert not any("transparency" in sentence for sentence in read(path).record.recognised)
+
+
+@pytest.mark.parametrize("has_profile", [True, False], ids=["profile", "gamma"])
+def test_colours_that_are_not_those_of_srgb_are_said(has_profile, tmp_path, read):
+    info = PngImagePlugin.PngInfo()
+    info.add(b"gAMA", struct.pack(">I", 100_000))
+    options: dict[str, Any] = {"icc_profile": b"Display P3"} if has_profile else {"pnginfo": info}
+    said = read(saved(tmp_path / "f", lambda i: i, **options)).record.recognised
+    assert any("6 of 6 images have a colour profile or gamma" in sentence for sentence in said)
+    usual = read(saved(tmp_path / "g", lambda i: i, icc_profile=b"sRGB v4")).record.recognised
+    assert not any("colour profile" in sentence for sentence in usual)
+
+
+def test_the_photograph_of_a_file_with_previews_is_taken_and_said(tmp_path, read):
+    """Telephones save JPEG files with further pictures, a format that is called MPO."""
+    others = [Image.new("RGB", (4, 5))]
+    options = dict(format="MPO", save_all=True, append_images=others)
+    data = read(saved(tmp_path / "f", lambda image: image.convert("RGB"), "jpg", **options))
+    assert data.train.max() > 0
+    said = "6 of 6 files hold further pictures, of which the first is taken"
+    assert said in data.record.recognised
+
+
+def test_numbers_of_either_byte_order_are_of_one_depth(tmp_path, read):
+    values = np.arange(20, dtype="<u2").reshape(4, 5) * 3000
+    (tmp_path / "f").mkdir()
+    for index, (mode, order) in enumerate([("I;16", "<u2"), ("I;16B", ">u2"), ("I;16", "<u2")]):
+        image = Image.frombytes(mode, (5, 4), values.astype(order).tobytes())
+        image.save(tmp_path / "f" / f"{index}.tif")
+    data = read(str(tmp_path / "f"), encoding="reals")
+    for split in (data.train, data.valid, data.test):
+        np.testing.assert_array_equal(split[0, :, :, 0], values)
+
+
+def test_images_of_one_name_are_said(tmp_path, read):
+    for name in ("0.png", "1.png", "2.png", "2.jpg"):
+        save_image(tmp_path / "f" / name, np.full((4, 5), 7, np.uint8))
+    said = read(str(tmp_path / "f")).record.recognised
+    assert "called like another but for the ending: 1 of 4 images" in said
+
+
+def test_what_is_passed_over_is_said_as_it_is_now(tmp_path, read):
+    folder = image_folder(tmp_path / "pictures")
+    read(str(folder))
+    (folder / "more.gif").write_text("no")
+    assert "passed over: 1 other files (.gif)" in read(str(folder)).record.recognised
+
+
 def test_gray_images_of_sixteen_bits_are_numbers(tmp_path, read):
     images = np.arange(9 * 20, dtype=np.uint16).reshape(9, 4, 5) * 300
     for index, image in enumerate(images):
@@ -209,6 +337,12 @@ def test_mixed_sizes_and_colours_are_brought_to_one_where_asked(tmp_path, read):
         read(str(tmp_path / "f"))
     with pytest.raises(InputError, match=r"^resize=8x6: has no effect on dataset=digits"):
         read("digits", resize=(8, 6))
+
+
+def test_numbers_are_not_called_colours(tmp_path, read):
+    save_image(tmp_path / "f" / "0.png", np.full((4, 5), 3000, np.uint16))
+    with pytest.raises(InputError, match=r"0.png is gray .* image_mode=rgb has no effect; convert"):
+        read(str(tmp_path / "f"), image_mode="rgb")
 
 
 def test_a_link_to_a_folder_inside_is_followed(tmp_path, read):

@@ -84,6 +84,12 @@ def test_columns_that_are_called_pixels_are_images(style, tmp_path, read):
         (b"y,label,a\n1,2,3\n", "may all be labels"),
         (b"\xff\xfe\x00", "cannot be read as a table"),
         (b"a,b\nnan,2\n3,4\n5,6", "NaN"),
+        (b"1.5,,2\n1,2,3\n4,5,6\n", "may be an example with missing numbers"),
+        (b"1,NA,2\n1,2,3\n4,5,6\n", "may be an example with missing numbers"),
+        (b"a,b\n0,1,2\n1,3,4\n2,5,6\n", "3 cells in line 1 of numbers, 2 in the first"),
+        (b"1,2\n3,4\n5,6,7\n8,9\n", "3 cells in line 3 of numbers, 2 in the first"),
+        (b"label,a\n1,2\n,3\n2,4\n", "1 of 3 labels are missing"),
+        (b"1,5;2,5\n2,5;3,5\n1,1;2,2\n", "numbers with a decimal point"),
     ],
 )
 def test_what_is_no_table_is_refused_in_a_line(content, problem, tmp_path, read):
@@ -93,6 +99,63 @@ def test_what_is_no_table_is_refused_in_a_line(content, problem, tmp_path, read)
     assert str(caught.value).startswith(f"dataset={path}: ")
     assert problem in str(caught.value)
     assert "; " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "start"), [("", 0), ("id", 1), ("Unnamed: 0", None), ("index", 0)], ids=str
+)
+def test_a_column_that_counts_the_lines_is_no_dimension(first, start, tmp_path, read):
+    """Pandas writes its index by default; after a split of the table it is out of order."""
+    counts = RNG.permutation(90)[:12] if start is None else start + np.arange(12)
+    content = lines(f"{first},a,b,c", labels=[str(count) for count in counts])
+    data = read(str(write_files(tmp_path, {"t.csv": content}) / "t.csv"))
+    assert data.event_shape == (3,)
+    assert same_rows(everything(data), ROWS)
+    said = f"passed over: the column {first or 'without a name'}, which counts lines"
+    assert said in data.record.recognised
+
+
+def test_a_counting_column_without_a_header_is_kept_and_said(tmp_path, read):
+    content = lines(labels=[str(count) for count in range(12)])
+    data = read(str(write_files(tmp_path, {"t.csv": content}) / "t.csv"))
+    assert data.event_shape == (4,)
+    assert any("first column counts the lines" in said for said in data.record.recognised)
+
+
+def test_first_or_last_columns_that_may_be_labels_are_said(tmp_path, read):
+    """Widespread tables of MNIST have 785 columns and no header."""
+    for position in (0, 16):
+        pixels = RNG.integers(0, 256, (40, 16))
+        table = np.insert(pixels, position, np.arange(40) % 5, axis=1)
+        content = "\n".join(",".join(map(str, row)) for row in table.tolist()).encode()
+        data = read(str(write_files(tmp_path, {"t.csv": content}) / "t.csv"))
+        said = f"the {'last' if position else 'first'} column may hold labels"
+        assert any(said in sentence for sentence in data.record.recognised)
+
+
+@pytest.mark.parametrize("first", ["0,1,2", "1,2,3", ",0,1,2"])
+def test_numbers_of_the_columns_are_their_names(first, tmp_path, read):
+    """Pandas and R write such a first line, which is no example."""
+    is_counted = first.startswith(",")
+    content = lines(first, labels=[str(i) for i in range(12)] if is_counted else None)
+    data = read(str(write_files(tmp_path, {"t.csv": content}) / "t.csv"))
+    assert same_rows(everything(data), ROWS)
+
+
+def test_two_columns_of_bits_have_no_header(tmp_path, read):
+    data = read(str(write_files(tmp_path, {"t.csv": b"0,1\n1,0\n0,0\n1,1\n"}) / "t.csv"))
+    assert len(everything(data)) == 4
+
+
+def test_pixels_lie_where_their_names_say(tmp_path, read):
+    """Columns in alphabetical order: pixel0, pixel1, pixel10, ..."""
+    images = RNG.integers(0, 256, (12, 16))
+    order = sorted(range(16), key=lambda i: f"pixel{i}")
+    rows = [[f"pixel{i}" for i in order], *images[:, order].tolist()]
+    content = "\n".join(",".join(map(str, row)) for row in rows).encode()
+    data = read(str(write_files(tmp_path, {"t.csv": content}) / "t.csv"))
+    assert same_rows(everything(data).reshape(12, 16), images)
+    assert {tuple(image.ravel()) for image in everything(data)} == set(map(tuple, images))
 
 
 def test_an_array_in_npy_is_train(tmp_path, read):
@@ -108,8 +171,9 @@ def test_an_array_in_npy_is_train(tmp_path, read):
         {"X": numbered(12), "y": np.arange(12)[None]},
         {"train_images": numbered(12), "train_labels": np.arange(12)[:, None]},
         {"images_train": numbered(12), "note": np.zeros(3)},
+        {"data": numbered(12), "target": np.arange(12)},
     ],
-    ids=["arr_0", "X and y", "medmnist", "other arrays"],
+    ids=["arr_0", "X and y", "medmnist", "other arrays", "scikit-learn"],
 )
 @pytest.mark.parametrize("kind", ["npz", "mat"])
 def test_usual_names_of_arrays_are_understood_and_said(arrays, kind, tmp_path, read):
@@ -125,9 +189,12 @@ def test_usual_names_of_arrays_are_understood_and_said(arrays, kind, tmp_path, r
         assert data.record.recognised[-1] == "passed over: note"
 
 
-def test_other_names_of_the_valid_split_are_valid(tmp_path, read):
-    data = read(str(save_npz(tmp_path, x_train=numbered(9), x_val=numbered(3, 9))))
+def test_other_names_of_splits_are_those_splits(tmp_path, read):
+    arrays = {"x_training": numbered(9), "x_val": numbered(3, 9), "testing_images": numbered(2, 12)}
+    data = read(str(save_npz(tmp_path, **arrays)))
     assert numbers(data.valid) == [9, 10, 11]
+    assert numbers(data.test) == [12, 13]
+    assert "testing_images is read as x_test" in data.record.recognised
 
 
 def test_factors_of_an_own_archive_follow_their_examples(tmp_path, read):
@@ -171,14 +238,40 @@ def test_a_file_whose_package_is_missing_is_refused_with_package_and_extra(
 
 @pytest.mark.parametrize("suffix", [".h5", ".hdf5", ".mat"])
 def test_arrays_of_an_hdf5_file_are_those_of_an_npz(suffix, tmp_path, read):
-    """MATLAB 7.3 writes HDF5 behind a text of 512 bytes."""
+    """MATLAB 7.3 writes HDF5 behind a text of 512 bytes, with the axes in reverse order."""
     x = RNG.normal(size=(9, 3)).astype(np.float32)
     path = tmp_path / f"x{suffix}"
     with h5py.File(path, "w", userblock_size=512) as file:
-        file["x_train"], file["y_train"], file["group/z"] = x, np.arange(9) % 2, x
+        file["x_train"] = x.T if suffix == ".mat" else x
+        file["y_train"], file["group/z"] = np.arange(9) % 2, x
     with path.open("r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(512))
+        file.write((b"MATLAB 7.3 MAT-file" if suffix == ".mat" else b"").ljust(512))
     data, same = read(str(path)), read(str(save_npz(tmp_path, x_train=x, y_train=np.arange(9) % 2)))
     np.testing.assert_array_equal(data.train, same.train)
     np.testing.assert_array_equal(data.test_labels, same.test_labels)
     assert "passed over: group" in data.record.recognised
+
+
+def test_the_versions_of_matlab_files_hold_the_same_examples(tmp_path, read):
+    x = RNG.normal(size=(9, 3))
+    savemat(tmp_path / "old.mat", {"X": x, "y": np.arange(9.0)[:, None]})
+    with h5py.File(tmp_path / "new.mat", "w", userblock_size=512) as file:
+        file["X"], file["y"] = x.T, np.arange(9.0)[None]
+    with (tmp_path / "new.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(512))
+    old, new = read(str(tmp_path / "old.mat")), read(str(tmp_path / "new.mat"))
+    np.testing.assert_array_equal(old.train, new.train)
+    np.testing.assert_array_equal(old.train_labels, new.train_labels)
+
+
+def test_texts_of_hdf5_are_names_of_labels(tmp_path, read):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x_train"], file["y_train"] = numbered(6), np.array([b"eel", b"cat"] * 3, object)
+    assert read(str(tmp_path / "x.h5")).class_names == ("cat", "eel")
+
+
+def test_a_file_of_groups_alone_is_refused_with_their_names(tmp_path, read):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["train/x"] = numbered(6)
+    with pytest.raises(InputError, match=r"no arrays but groups \(.*train\); save .* at the root"):
+        read(str(tmp_path / "x.h5"))

@@ -49,6 +49,7 @@ def test_prepared_set_is_read_once(tmp_path, read, monkeypatch):
         monkeypatch, {"train": examples(12), "test": examples(3, 12), "extra": examples(5)}
     )
     data = read("toy")
+    assert "passed over: the split extra" in data.record.recognised
     assert sorted(all_numbers(data)) == list(range(15))
     np.testing.assert_array_equal(data.test_labels, [12, 13, 14])
     monkeypatch.setattr(tfds, "builder_from_directory", lambda f: pytest.fail("read again"))
@@ -140,5 +141,6 @@ def test_the_factors_of_a_prepared_set_follow_their_images(is_mapped, tmp_path, 
         assert own[:, 0].tolist() == [number % 3 for number in found_numbers]
     assert data.train_labels is None
     assert "factors label_a, label_x" in data.record.recognised
+    assert "passed over: the feature value_x" in data.record.recognised
     if not is_mapped:
         np.testing.assert_array_equal(read("toy").test_factors, data.test_factors)

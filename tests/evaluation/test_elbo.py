@@ -27,7 +27,10 @@ from vae_jax.evaluation.elbo import (
     summarize,
 )
 from vae_jax.hparams import HParams
+from vae_jax.models.likelihoods import GaussianLikelihood
+from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import Delta
+from vae_jax.models.vae import VAE
 from vae_jax.objectives.base import sample_posterior
 from vae_jax.training import batches, loop
 from vae_jax.training.optimizers import Adam
@@ -77,6 +80,21 @@ def test_neither_batches_nor_chunks_of_particles_change_a_number(float64, option
     cut = _measured(num_particles=6, **options)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(cut), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"particles_at_once": 50}])
+def test_a_mean_over_many_particles_is_exact_in_float32(options):
+    """Where the decoder reads no z, the mean over particles is the term of any of them."""
+    model = VAE((1, 784, 1), 1, MLP(()), likelihood=GaussianLikelihood())
+    hparams = HParams.of(latent_size=1, scale=0.03)
+    params = jax.tree.map(jnp.zeros_like, model.init(hparams, jnp.zeros((1, 784, 1))))
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 784, 1)).astype(np.uint8)
+    one, many = (
+        _evaluate(EvalSpec(model, num, **options), hparams, params, in_batches(images, 4), 4).terms
+        for num in (1, 3000)
+    )
+    assert one.log_likelihood.max() < -1e5
+    np.testing.assert_allclose(many.log_likelihood, one.log_likelihood, rtol=2e-7)
 
 
 def test_padding_is_counted_nowhere(float64):

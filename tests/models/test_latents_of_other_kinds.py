@@ -12,15 +12,17 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.oracles import tiny_data
 from vae_jax.evaluation.elbo import EvalSpec, evaluate, in_batches, summarize
 from vae_jax.evaluation.evaluators import EVALUATORS, needs
 from vae_jax.evaluation.metrics.ais import AnnealSpec
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParam, HParams
 from vae_jax.models import paths
 from vae_jax.models.latents import apply_mask, pad_latents, prepend_axes
+from vae_jax.models.likelihoods import GaussianLikelihood
 from vae_jax.models.networks import MLP
 from vae_jax.models.posteriors import (
     POSTERIORS,
@@ -36,9 +38,10 @@ from vae_jax.objectives import Elbo, ImportanceWeighted
 from vae_jax.objectives.regularizers import MMD, FactorVAE, TotalCorrelation
 from vae_jax.reporting import diagnostics, figures
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import real
 from vae_jax.training import batches
 from vae_jax.training import step as training_step
-from vae_jax.training.optimizers import AdamW
+from vae_jax.training.optimizers import AdamW, Optimizer
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import Batch, TrainState
 
@@ -253,6 +256,7 @@ def _model(posterior: PosteriorFamily, prior: PriorFamily) -> VAE:
 
 
 CIRCLE, CODED = _model(Circle(), UniformCircle()), _model(Codebook(), UniformCodes())
+SCALED = VAE((3, 4, 1), 2, MLP((5,)), likelihood=GaussianLikelihood(scale_mode="optimal"))
 HPARAMS = HParams.of(latent_size=2, seed=1, learning_rate=0.01)
 MODELS = pytest.mark.parametrize("model", [CIRCLE, CODED], ids=["circle", "codes"])
 
@@ -374,6 +378,36 @@ def test_what_a_posterior_moves_by_itself_does_not_decay():
     for part in ("encoder", "decoder"):
         pairs = zip(*map(jax.tree.leaves, (plain[part], decayed[part])), strict=True)
         assert all((one != other).any() for one, other in pairs if one.ndim > 1)
+
+
+@dataclass(frozen=True)
+class DecayOfAll(Optimizer):
+    """Optimizer from outside that draws every parameter to zero, with or without a gradient."""
+
+    own: ClassVar[tuple[HParam, ...]] = (HParam("decay_of_all", 0.0, real(0.0), "decay"),)
+
+    def rule(self, hparams):
+        return optax.add_decayed_weights(self.value(hparams, "decay_of_all"))
+
+
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [(CODED, ("posterior", "codes")), (SCALED, ("likelihood", "log_scale"))],
+    ids=["posterior", "likelihood"],
+)
+def test_what_a_member_moves_by_itself_no_optimizer_moves(model, own):
+    """One update by an optimizer that decays all parameters leaves what the member moves alone."""
+    spec = TrainSpec(model, optimizer=DecayOfAll(reads_rule=True))
+    hparams = HParams.of(spec, latent_size=2, seed=1, learning_rate=0.01, scale=0.5)
+    state = training_step.init(spec, hparams, X.mean(axis=0), X[:1])
+    state = state._replace(step=jnp.int32(5))  # from when on an average has a memory
+    plain, decayed = (
+        _step(spec, hparams._replace(decay_of_all=jnp.asarray(decay)), state)[0].params
+        for decay in (0.0, 50.0)
+    )
+    part, name = own
+    np.testing.assert_array_equal(plain[part][name], decayed[part][name])
+    assert (plain["output_bias"] != decayed["output_bias"]).all()
 
 
 def test_the_codes_of_a_diverged_run_stay(float64):

@@ -467,3 +467,28 @@ def test_students_t_is_finite_where_its_square_is_not():
         assert np.isfinite([value, slope]).all()
     at_loc = jax.grad(log_prob, argnums=1)(jnp.float32(0.0), outputs, outputs[..., 0])
     np.testing.assert_array_equal(at_loc, 0.0)
+
+
+@pytest.mark.parametrize("degrees", [0.5, 1.0, 4.0, 30.0, 1e5])
+@pytest.mark.parametrize("factor", [0.02, 1.0, 50.0])
+def test_the_best_scale_of_students_t_is_that_of_its_deviations(degrees, factor):
+    """Exact at the scale that fits; elsewhere within the factor 2 that counts as a fit.
+
+    Deviations t(u) at the quantiles u of a grid; their log-likelihood in float64.
+    """
+    u = (np.arange(20_000) + 0.5) / 20_000
+    deviation = 0.3 * stats.t.ppf(u, degrees)
+    scale = 0.3 * factor
+    constant = (
+        special.gammaln((degrees + 1) / 2)
+        - special.gammaln(degrees / 2)
+        - np.log(degrees * np.pi) / 2
+    )
+    terms = -np.log(scale) - (degrees + 1) / 2 * np.log1p((deviation / scale) ** 2 / degrees)
+    best = StudentTLikelihood.best_scale(
+        float(100 * np.mean(constant + terms)), scale, 100, degrees_of_freedom=degrees
+    )
+    if factor == 1:
+        assert best.scale == pytest.approx(0.3, rel=0.01)
+    elif degrees > 2:  # else the tails have no variance
+        assert 0.15 < best.scale < 0.6

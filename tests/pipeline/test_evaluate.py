@@ -2,6 +2,7 @@
 
 import csv
 import json
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -212,6 +213,27 @@ def test_what_the_data_do_not_allow_is_refused_before_training(start, tmp_path):
     status, _, err = start("--evaluate=representation", f"--dataset={bare}")
     assert status == 2
     assert f"--evaluate=representation: --dataset={bare} has no labels; leave" in err
+    assert not start.folder.exists()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("name", "what"), [("representation", "labels"), ("disentanglement", "factors")]
+)
+def test_what_one_split_lacks_is_refused_before_training(name, what, split, start, tmp_path):
+    arrays: dict[str, Any] = {
+        "x_train": gray_images(20, 1),
+        "x_valid": gray_images(5, 3),
+        "x_test": gray_images(9, 2),
+    }
+    for other in {"train", "valid", "test"} - {split}:
+        count = len(arrays[f"x_{other}"])
+        values = np.stack([np.arange(count) % 2, np.arange(count) % 3], axis=1)
+        arrays |= {f"y_{other}": values[:, 0]} if what == "labels" else {f"{other}_factors": values}
+    np.savez(tmp_path / "part.npz", **arrays)
+    status, _, err = start(f"--evaluate={name}", f"--dataset={tmp_path / 'part.npz'}")
+    assert status == 2
+    assert f"part.npz has no {what} of {split}; leave {name} out" in err
     assert not start.folder.exists()
 
 

@@ -2,12 +2,16 @@
 
 import inspect
 import shutil
+from dataclasses import dataclass
+from typing import ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.pipeline.small import SMALL, read_csv, read_json, save_images
 from vae_jax import cli
+from vae_jax.evaluation.columns import Column
 from vae_jax.evaluation.evaluators import EVALUATORS, samples
 from vae_jax.evaluation.evaluators.base import PerRunEvaluator
 from vae_jax.evaluation.metrics.samples import NUM_NEIGHBOURS
@@ -150,6 +154,61 @@ def test_an_evaluation_that_fails_for_one_run_is_made_for_the_others(start, tmp_
     assert [row["mmd_pixels"] for row in read_csv(tmp_path / "run")] == ["0.0", "", "2.0", "3.0"]
 
 
+@dataclass(frozen=True)
+class Undeclared(PerRunEvaluator):
+    columns: ClassVar[tuple[Column, ...]] = (Column("mine", "mine", "1", "mine"),)
+
+    def __call__(self, context, on_progress):
+        return {"mine": 1.0, "others": 2.0}
+
+
+@dataclass(frozen=True)
+class NoRow(Undeclared):
+    def __call__(self, context, on_progress):
+        return None
+
+
+@dataclass(frozen=True)
+class Vector(Undeclared):
+    def __call__(self, context, on_progress):
+        return {"mine": jnp.ones(3)}
+
+
+@dataclass(frozen=True)
+class Raising(Undeclared):
+    def __call__(self, context, on_progress):
+        raise KeyError("no such thing")
+
+
+@dataclass(frozen=True)
+class OnDevice(Undeclared):
+    def __call__(self, context, on_progress):
+        return {"mine": jnp.float32(0.5)}
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "reason"),
+    [
+        (Undeclared, "returns others, which its columns do not declare; declare a Column"),
+        (NoRow, "returns a NoneType; return a row, a dictionary of its columns"),
+        (Vector, "returns mine of shape (3,); return one number"),
+        (Raising, "KeyError: 'no such thing' at test_failures.py:"),
+    ],
+)
+def test_what_is_wrong_with_a_row_from_outside_is_said(start, monkeypatch, evaluator, reason):
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    name = f"{__name__}:{evaluator.__name__}"
+    status, _, lines = start(f"--evaluate={name}")
+    assert status == 1
+    assert lines[0].startswith(f"run.py: evaluation {name} of run 0 is missing ({reason}")
+
+
+def test_a_number_of_jax_is_a_number(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    assert start(f"--evaluate={__name__}:OnDevice")[0] == 0
+    assert [row["mine"] for row in read_csv(tmp_path / "run")] == ["0.5"] * 4
+
+
 def test_without_any_test_term_there_are_results(start, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "run" / "evaluations")
     monkeypatch.setattr(EVALUATORS["nll"], "rows", lambda *_: iter(map(_crash, [0])))
@@ -158,6 +217,41 @@ def test_without_any_test_term_there_are_results(start, tmp_path, monkeypatch):
     assert lines[0].startswith("run.py: evaluation nll of runs 0 to 3 is missing (RuntimeError")
     assert [row["test_elbo"] for row in read_csv(tmp_path / "run")] == [""] * 4
     assert "no run has test terms" in out
+
+
+NOT_OF_THE_DISK = {
+    "a network": ConnectionError("no route"),
+    "a network with a number": ConnectionRefusedError(111, "Connection refused"),
+    "a slow network": TimeoutError("no answer"),
+    "a file of the evaluator's own": FileNotFoundError(2, "No such file", "/opt/inception.npz"),
+    "an error without a number": OSError("not a gzipped file"),
+}
+
+
+@pytest.mark.parametrize("error", NOT_OF_THE_DISK.values(), ids=NOT_OF_THE_DISK.keys())
+def test_an_error_of_the_system_that_is_none_of_the_disk_costs_its_part_alone(
+    start, tmp_path, monkeypatch, error
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    monkeypatch.setattr(samples.Samples, "__call__", fail)
+    status, _, lines = start("--evaluate=samples")
+    assert status == 1
+    assert len(lines) == 4
+    assert f"evaluation samples of run 0 is missing ({type(error).__name__}: " in lines[0]
+    assert len(read_csv(tmp_path / "run")) == 4
+
+
+def test_a_file_of_the_workdir_is_of_the_disk(start, tmp_path, monkeypatch):
+    def fail(*_):
+        raise FileNotFoundError(2, "No such file", str(tmp_path / "run" / "figures"))
+
+    monkeypatch.setattr("vae_jax.pipeline.draw.draw_figures", lambda *_: [])
+    monkeypatch.setattr(samples.Samples, "__call__", fail)
+    status, _, (line,) = start("--evaluate=samples")
+    assert (status, "cannot be written (No such file at " in line) == (2, True)
 
 
 def test_a_full_disk_is_no_failure_of_a_figure(start, monkeypatch):

@@ -5,13 +5,14 @@ import io
 import os
 import sys
 import time
+import zlib
 
 import IPython.display
 from rich.console import Console
 
 import vae_jax
 from tests.oracles import tiny_data
-from tests.pipeline.small import SHORT
+from tests.pipeline.small import SHORT, gray_images
 from vae_jax.pipeline import loggers
 from vae_jax.pipeline.loggers import NotebookPhases, TerminalPhases, phases
 from vae_jax.reporting import figures
@@ -137,7 +138,13 @@ def test_where_nothing_can_be_seen_nobody_watches(monkeypatch):
 
 def test_a_study_tells_of_every_part_that_takes_long(start, monkeypatch):
     monkeypatch.setattr(figures, "draw_study", lambda *_: [])
-    seen = []
+    seen, passes, crc32 = [], [], zlib.crc32
+
+    def counted(content, *begun):
+        passes.append(memoryview(content).nbytes)
+        return crc32(content, *begun)
+
+    monkeypatch.setattr(zlib, "crc32", counted)
     with watched_by(seen.append):
         options = ["--sweep=beta=0.5,1", "--export=latents", "--export_runs=all"]
         status, out, _ = start(*SHORT, *options)
@@ -153,6 +160,7 @@ def test_a_study_tells_of_every_part_that_takes_long(start, monkeypatch):
         assert label in found, label
     assert seen[-1].is_over
     assert "━" not in out
+    assert passes.count(gray_images(80, 1).nbytes) == 1  # of train: one serves all
 
 
 def test_python_tells_a_callback():

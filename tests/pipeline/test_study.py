@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -14,11 +15,13 @@ from tests.oracles import tiny_data
 from tests.pipeline.small import SMALL, read_csv
 from vae_jax import cli
 from vae_jax.config import build, command_line
-from vae_jax.models.likelihoods import LIKELIHOODS
+from vae_jax.hparams import HParam
+from vae_jax.models.likelihoods import LIKELIHOODS, GaussianLikelihood
 from vae_jax.models.posteriors import FullGaussian
 from vae_jax.pipeline.loggers import NotebookProgress
 from vae_jax.reporting import figures
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import real
 
 DATA = tiny_data(80)
 SHAPE = DATA.event_shape
@@ -297,6 +300,26 @@ def test_a_study_that_was_not_evaluated_has_no_rate(scored):
     trained = dataclasses.replace(scored, table=[row | {"test_kl": None} for row in scored.table])
     with pytest.raises(InputError, match="rate_distortion=test_kl: no row has a number"):
         trained.plot.rate_distortion()
+
+
+@dataclasses.dataclass(frozen=True)
+class Heavy(GaussianLikelihood):
+    """Likelihood from outside, with an array of its own."""
+
+    hparams: ClassVar[tuple[HParam, ...]] = (
+        *GaussianLikelihood.hparams,
+        HParam("heaviness", 1.0, real(0.0), "number that nothing depends on"),
+    )
+
+
+def test_the_report_of_a_swept_array_from_outside_is_a_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    data, grid = tiny_data(), vae_jax.grid(Heavy, latent_size=2, heaviness=[1.0, 2.0])
+    model = vae_jax.VAE(data.event_shape, 2, vae_jax.MLP((3,)), likelihood=Heavy())
+    spec = vae_jax.TrainSpec(model, batch_size=4)
+    study = vae_jax.ablate(spec, grid, data, num_steps=1, num_particles=2)
+    page = study.plot.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "heaviness" in page
 
 
 def test_the_report_is_a_page_with_all_figures(scored, tmp_path):

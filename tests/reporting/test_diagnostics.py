@@ -1,12 +1,15 @@
 """A diagnostic follows from its number, names it, and advises only what is not in force already."""
 
 import re
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from vae_jax.config.flags import FLAGS
-from vae_jax.reporting import diagnostics
+from vae_jax.objectives import Elbo
+from vae_jax.reporting import diagnostics, remedies
 
 RUN = {
     "run": 0,
@@ -64,7 +67,9 @@ def test_collapsed_latents_are_named_with_their_kl_and_since_when():
     past = history(active=(3, 4, 2, 2, 1, 2))
     message = found("posterior collapse", past, variance_per_latent=[0.9, 0.8, 0.001, 0.0099])
     holds(message, "z3, z4 (2 of 4)", "0.00 of 25.00 nats", "step 300", "--latent_size=2")
-    holds(message, "--kl_warmup_steps, --kl_penalty=free_bits, or a smaller --beta")
+    holds(
+        message, "--kl_warmup_steps, --kl_penalty=free_bits --free_bits=0.25, or a smaller --beta"
+    )
     message = found("posterior collapse", variance_per_latent=[0.0] * 9, kl_per_latent=[0.0] * 9)
     holds(message, "z1, z2, z3, z4, z5, z6 and 3 others (9 of 9)", "ignores z")
     assert "--latent_size" not in message
@@ -104,9 +109,11 @@ def test_pixels_that_are_drawn_anew_are_advised_where_they_were_drawn_once():
 
 def test_inference_is_poor_where_a_fifth_of_the_kl_is_lost():
     message = found("poor inference", test_nll=92.0)
-    holds(message, "6.00 nats", "24%", "--posterior=iaf, --objective=iwae, or wider")
+    holds(
+        message, "6.00 nats", "24%", "--posterior=iaf, --objective=iwae --num_particles=5, or wider"
+    )
     message = found("poor inference", test_nll=92.0, posterior="iaf")
-    holds(message, "Try --objective=iwae, or wider --hidden_sizes")
+    holds(message, "Try --objective=iwae --num_particles=5, or wider --hidden_sizes")
 
 
 def test_the_split_of_the_gap_decides_what_is_advised_first():
@@ -114,9 +121,11 @@ def test_the_split_of_the_gap_decides_what_is_advised_first():
     low = {"test_nll": 92.0, **errors}
     message = found("poor inference", **low, approximation_gap=1.5, amortization_gap=4.5)
     holds(message, "first 100", "1.50 ± 0.10 nats", "family", "4.50 ± 0.10", "encoder")
-    holds(message, "Try wider --hidden_sizes, --posterior=iaf, or --objective=iwae")
+    holds(
+        message, "Try wider --hidden_sizes, --posterior=iaf, or --objective=iwae --num_particles=5"
+    )
     message = found("poor inference", **low, approximation_gap=5.5, amortization_gap=1.5)
-    holds(message, "Try --posterior=iaf, --objective=iwae, or wider --hidden_sizes")
+    holds(message, "Try --posterior=iaf, --objective=iwae --num_particles=5, or wider")
 
 
 def test_prior_holes_are_samples_that_real_codes_do_not_lose():
@@ -124,7 +133,7 @@ def test_prior_holes_are_samples_that_real_codes_do_not_lose():
     errors = {"precision_pixels_se": 0.01, "precision_aggregate_se": 0.01}
     mmd = {"mmd_pixels": 0.0036, "mmd_aggregate": 0.0004}
     message = found("prior holes", **share, **errors, **mmd, prior="vamp")
-    holds(message, "70%", "from the prior", "90%", "real images", "0.0036 against 0.0004")
+    holds(message, "70%", "from the prior", "90%", "real ones", "0.0036 against 0.0004")
     holds(message, "Try --prior=flow, or a larger --beta")
     wide = {name: 0.11 for name in errors}
     assert not diagnostic("prior holes", **share, **wide, **mmd).is_found
@@ -239,6 +248,96 @@ def test_loose_bounds_are_named_where_they_are_compared():
     assert "encoder" not in found("overfitting", nll_gap=183.0, test_ess_low_share=0.0)
 
 
+def test_the_bounds_that_are_compared_may_be_loose_where_those_of_the_nll_are_not():
+    own = {"nll_gap": 20.0, "test_ess_low_share": 0.0, "eval_particles": 5000}
+    message = found("overfitting", **own, test_ess_median=90.0)
+    holds(message, "K = 100, which are loose", "encoder")
+    assert "encoder" not in found("overfitting", **own, test_ess_median=4000.0)
+    few = found("overfitting", nll_gap=20.0, test_ess_low_share=0.9, eval_particles=20)
+    holds(few, "more --eval_particles (here 20)")
+    many = found("overfitting", nll_gap=20.0, test_ess_low_share=0.9, eval_particles=5000)
+    assert "--eval_particles" not in many  # train and test stay at K = 100
+
+
+def test_a_single_importance_weight_is_said_not_to_be_checked():
+    own = {"eval_particles": 1, "test_nll": 98.1, "test_ess_median": None}
+    for name in ("poor inference", NAME):
+        result = diagnostic(name, **own)
+        assert result.is_found is None
+        holds(result.message, "more --eval_particles (here 1)")
+
+
+def test_a_single_test_example_has_no_error_to_judge_by():
+    own = {"test_log_likelihood": -70.0, "test_log_likelihood_se": None}
+    own |= {"test_bound_gain_se": None, "test_nll": 60.0, "nll_gap_se": None}
+    for name in ("posterior collapse", "poor inference", "overfitting"):
+        result = diagnostic(name, **own, variance_per_latent=[0.0, 0.0])
+        assert result.is_found is None
+        holds(result.message, "2 test examples")
+    assert not diagnostic(NAME, ais_gain=5.0, ais_gain_se=None, eval_particles=100).is_found
+
+
+def test_a_bound_below_the_elbo_is_not_called_a_gap_of_at_least_so_much():
+    message = diagnostic("poor inference", test_nll=98.03, test_bound_gain_se=0.05).message
+    holds(message, "0.03 ± 0.05 nats below the ELBO", "noise")
+
+
+def test_advice_on_the_weights_names_ais_only_where_it_was_not_run():
+    text = "On 30% of the examples ...; raise --eval_particles or compare with AIS."
+    own = {"test_nll_distrust": text, "eval_particles": 100}
+    holds(found(NAME, **own), "(here 100), or --evaluate=nll,ais.")
+    holds(found(NAME, **own, evaluate="nll,gaps"), "--evaluate=nll,gaps,ais")
+    assert "ais" not in found(NAME, **own, evaluate="nll,ais")
+
+
+def test_a_run_that_patience_stopped_is_not_advised_more_updates():
+    past = history([-120.0, -110.0, -105.0, -103.0, -102.0, -101.0])
+    for changes in ({}, {"schedule": "cosine"}, {"kl_warmup_steps": 900}):
+        message = found("unfinished learning", past, stopped=600, patience=2, **changes)
+        holds(message, "Try more --patience")
+        assert "--num_steps" not in message
+
+
+def test_since_when_latents_are_collapsed_is_of_the_weights_that_are_kept():
+    past = history(active=(4, 2, 2, 2, 1, 0))
+    low = {"variance_per_latent": [0.9, 0.8, 0.0, 0.0]}
+    holds(found("posterior collapse", past, **low, best_step=400), "since step 200")
+    holds(found("posterior collapse", past, **low), "since step 600")
+
+
+def test_a_narrow_code_that_varies_little_is_not_collapsed():
+    low = {"variance_per_latent": [0.005, 0.0, 0.9, 0.9]}
+    message = found("posterior collapse", **low, kl_per_latent=[4.0, 4.0, 8.0, 8.0])
+    holds(message, "codes z2 (1 of 4)")  # what does not vary at all carries nothing
+    result = diagnostic("posterior collapse", variance_per_latent=[0.005], kl_per_latent=[4.0])
+    assert result.is_found is False
+    holds(result.message, "1 of them in a narrow range")
+
+
+def test_an_interval_of_evaluations_is_advised_that_gives_a_trend():
+    past = [{"step": 200, "valid_elbo": -98.0}]
+    holds(diagnostic("unfinished learning", past, eval_every=500).message, "--eval_every=20")
+    late = diagnostic("unfinished learning", past, eval_every=500, kl_warmup_steps=150).message
+    holds(late, "after all warm-ups", "--eval_every=5")
+
+
+def test_beta_may_make_up_for_a_scale():
+    own = IMAGES | {"test_log_likelihood": _gaussian_log_likelihood(1.0, 0.2), "beta": 0.04}
+    message = found("a scale that does not fit", **own)
+    holds(message, "beta = 0.04", "as with the scale 0.2, which fits")
+    holds(found("a scale that does not fit", **own | {"beta": 1e-4}), "too little")
+    assert "KL" not in found("a scale that does not fit", **own | {"test_kl": None})
+
+
+def test_the_density_of_another_unit_of_x_gives_the_same_verdict():
+    """x times c adds D ln c to each NLL and changes no difference."""
+    for gap, is_found in ((2.0, False), (9.0, True)):
+        for shift in (0.0, -95.5, 784 * np.log(1e3), -784 * np.log(1e3)):
+            own = IMAGES | {"scale_mode": "learned", "nll_gap": gap, "nll_gap_se": 0.1}
+            result = diagnostic("overfitting", **own, train_nll=95.5 + shift)
+            assert result.is_found == is_found
+
+
 IMAGES = {"likelihood": "gaussian", "scale_mode": "fixed", "scale": 1.0, "num_values": 784}
 
 
@@ -298,3 +397,25 @@ def test_every_flag_that_is_advised_exists():
 def inspect_source() -> str:
     with open(diagnostics.__file__, encoding="utf-8") as file:
         return file.read()
+
+
+OUTSIDE = "tests.models.test_latents_of_other_kinds:Circle"
+
+
+def test_the_traits_of_members_from_outside_decide_too():
+    """Latents of a circle are no coordinates, of which single ones could collapse."""
+    still = {"variance_per_latent": [0.9, 0.0], "prior": "normal"}
+    assert diagnostic("posterior collapse", **still, posterior=OUTSIDE) is None
+    unknown = diagnostic("posterior collapse", **still, posterior="no_such_module:Mine")
+    assert unknown is not None
+    assert unknown.is_found
+    assert remedies.objective_of({"objective": f"{__name__}:Bound"}) is Bound
+
+
+@dataclass(frozen=True)
+class Bound(Elbo):
+    is_elbo: ClassVar[bool] = True
+
+
+def test_an_elbo_from_outside_is_an_elbo():
+    assert found("poor inference", test_nll=80.0, objective=f"{__name__}:Bound")

@@ -54,6 +54,26 @@ def test_samples_of_classes_share_their_noise_and_differ_by_the_label_alone(mode
     assert twos.tolist() == [2] * 4
 
 
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [((), "0 to 2, then"), ((1, 2), "1 to 2, then"), ((0, 2), "0 to 2, without those that no")],
+)
+def test_samples_are_of_the_classes_that_examples_have(classes, said, model, tmp_path, monkeypatch):
+    """Labels from 1 on, or with gaps, leave classes for which nothing was trained."""
+    asked, sample = [], TrainedVAE.sample
+
+    def spy(self, key, num, y):
+        asked.append(np.asarray(y).tolist())
+        return sample(self, key, num, y)
+
+    monkeypatch.setattr(TrainedVAE, "sample", spy)
+    monkeypatch.setattr(plots, "samples", lambda path, images: None)
+    shown = figures.ShownImages(np.zeros((1, 3, 4, 1)), classes=classes)
+    figure = figures._samples(tmp_path, model, shown)
+    assert asked == [np.resize(classes or (0, 1, 2), figures.NUM_SAMPLES).tolist()]
+    assert said in figure.caption
+
+
 def test_a_conditional_model_has_a_row_for_each_class(model, tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(

@@ -1,6 +1,8 @@
 """Files that were cut, changed or lost: undamaged ones are used, with a message, none guessed."""
 
+import contextlib
 import json
+import os
 import random
 import re
 import shutil
@@ -8,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from vae_jax.pipeline import workdir
+from vae_jax.pipeline.load import load_run
 from vae_jax.runtime import checksums
+from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
 
 
@@ -158,3 +163,85 @@ def test_nothing_that_is_loaded_can_run_code():
         assert not words & {"pickle", "marshal", "shelve", "eval", "exec", "allow_pickle=True"}, (
             path
         )
+
+
+def _pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+NO_FILE = {"a pipe": _pipe, "a folder": _folder}
+READ_BY_ALL = ["checkpoints/plan.json", "checkpoints/000/group.json", "checkpoints/study.json"]
+READ_BY_ALL += ["results.json", "metrics.jsonl", "flags.txt", "init_from.json"]
+
+
+@pytest.mark.parametrize("damage", NO_FILE.values(), ids=NO_FILE.keys())
+@pytest.mark.parametrize("name", READ_BY_ALL)
+def test_what_is_no_file_is_not_waited_for_and_is_one_line_in_python_too(study, damage, name):
+    damage(study.workdir / name)
+    problem = ""
+    try:
+        assert len(load_run(study.workdir)) == 2
+    except InputError as error:
+        problem = str(error)
+    assert not problem or (problem.startswith("workdir=") and name in problem)
+
+
+@pytest.mark.parametrize("name", READ_BY_ALL)
+def test_a_device_without_an_end_is_not_read(study, name):
+    (study.workdir / name).unlink(missing_ok=True)
+    (study.workdir / name).symlink_to("/dev/zero")
+    with contextlib.suppress(InputError):
+        assert len(load_run(study.workdir)) == 2
+
+
+JSON = ["", "{", "[]", "null", "5", "[" * 10**5, "9" * 5000, '{"runs": 5}', '{"runs": [{}]}']
+JSON += ['{"runs": [{"run": "0"}]}', '{"swept": [1]}', '{"init_from": {"run": 0}}']
+
+
+@pytest.mark.parametrize("text", JSON, ids=range(len(JSON)))
+def test_results_of_other_types_are_damage(study, text):
+    path = study.workdir / "results.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"results\.json is damaged; start its command again"):
+        load_run(study.workdir)
+    assert study.start()[0] == 0
+    assert len(load_run(study.workdir).table) == 2
+
+
+@pytest.mark.parametrize("text", JSON, ids=range(len(JSON)))
+def test_a_damaged_record_of_an_origin_is_none(tmp_path, text):
+    (tmp_path / "init_from.json").write_text(text)
+    assert workdir.read_origin(tmp_path) == {}
+
+
+TABLES = {
+    "a cell without end": 'run\n"' + "x" * 200_000,
+    "a number without end": "run\n" + "9" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES.keys())
+def test_a_damaged_table_is_written_anew(study, text):
+    (study.workdir / "results.csv").write_text(text)
+    assert study.start()[0] == 0
+    study.assert_whole()
+
+
+def test_the_place_that_an_error_names_is_the_one_to_mend(study):
+    _folder(study.workdir / "results.json")
+    status, _, err = study.start()
+    assert status == 2
+    assert f"cannot be written (Is a directory at {study.workdir / 'results.json'})" in err
+
+
+@pytest.mark.parametrize("content", [bytes(60), b"proc", b"process 7 on elsewh"])
+def test_a_lock_that_a_loss_of_power_left_is_taken_over(study, content):
+    (study.workdir / ".lock").write_bytes(content)
+    assert study.start()[0] == 0
+    study.assert_whole()

@@ -1,5 +1,7 @@
-"""Real file systems in a mount namespace: one that is read-only, one that is too small."""
+"""Real file systems that are read-only or too small, and a process that may open few files."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.processes import ENVIRONMENT, what_is_left
+from tests.robustness.processes import ENVIRONMENT, ROOT, what_is_left
+from vae_jax.training import checkpoint
 
 _MAIN = """
 import shutil, subprocess, sys
@@ -58,3 +61,41 @@ def test_a_read_only_disk_and_a_full_one_are_one_line_and_lose_nothing(straight,
     assert f"--workdir={disk}/run: cannot be written (No space left on device" in full
     assert "free some space" in full
     assert what_is_left(Path(f"{disk}-kept")) == what_is_left(straight / "run")
+
+
+@pytest.mark.parametrize("most_files", [17, 20])
+def test_too_few_files_are_one_line_also_at_the_end_of_the_process(straight, fresh, most_files):
+    """Test with a process of its own, because libraries complain at its end."""
+    limited = ["sh", "-c", f'ulimit -n {most_files}; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*limited, sys.executable, str(ROOT / "run.py"), *fresh.argv, "--explorer=none"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 2)
+    assert len(done.stderr.splitlines()) == (done.returncode == 2), done.stderr
+    assert fresh.start()[0] == 0
+    fresh.assert_whole()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_on_which_nothing_can_be_reserved_is_no_obstacle(fresh, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    status, _, err = fresh.start()
+    assert (status, err) == (0, "")
+    fresh.assert_whole()
+
+
+def test_an_error_of_the_disk_that_orbax_meets_is_that_of_the_system():
+    text = "RESOURCE_EXHAUSTED: [os_error_code='28'] [tensorstore_spec='...']"
+    found = checkpoint._error_of_disk(ValueError(text), Path("12/state"))
+    assert (found.errno, found.strerror, found.filename) == (
+        *(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        "12/state",
+    )
+    assert checkpoint._error_of_disk(ValueError("a\nb"), Path("x")).strerror == "a b"

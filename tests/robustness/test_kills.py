@@ -5,12 +5,14 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.robustness.conftest import Study
-from tests.robustness.processes import Process
+from tests.robustness.processes import ENVIRONMENT, Process
 from vae_jax.pipeline import loggers
 from vae_jax.runtime import lock, signals
 from vae_jax.runtime.errors import InputError
@@ -134,6 +136,29 @@ def _wait(condition, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from vae_jax import __main__
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "vae_jax.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["run.py", "--help"]
+__main__.run()
+"""
+
+
+def test_an_interrupt_during_the_imports_is_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env=ENVIRONMENT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 class TestLock:

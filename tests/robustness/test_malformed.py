@@ -1,7 +1,9 @@
 """Fifty commands that cannot work: exit status 2, one line with the reason, nothing written."""
 
+import gzip
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 
 from tests.robustness.processes import save_images
 from tests.samples import idx_bytes, numbered, save_npz, write_files
-from vae_jax import cli
+from vae_jax import cli, data
+from vae_jax.data import archive_size
 from vae_jax.runtime import checksums
+from vae_jax.runtime.errors import InputError
 
 FLAGS = {
     "unknown flag": (["--betta=1"], "did you mean --beta?"),
@@ -216,3 +220,45 @@ def test_it_is_refused_in_one_line_and_nothing_is_written(
     assert words in err
     assert "Traceback" not in err
     assert _files(tmp_path) == before
+
+
+def _zipped(path: Path) -> None:
+    """Write 64 MB of zeros, packed by gzip to less than a hundredth."""
+    header = struct.pack(">HBB3I", 0, 8, 3, 2**6, 2**10, 2**10)
+    path.write_bytes(gzip.compress(header + bytes(2**26)))
+
+
+def _chunked(path: Path) -> None:
+    """Write the header of an HDF5 file with 4 TB of pixels that are nowhere."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x_train", (2**22, 2**10, 2**10), np.uint8, chunks=(1, 2**10, 2**10))
+
+
+def _matlab(path: Path) -> None:
+    """Write 64 MB of zeros in a MATLAB file, packed to less than a hundredth."""
+    savemat = pytest.importorskip("scipy.io").savemat
+    savemat(path, {"x_train": np.zeros((2**16, 2**10), np.uint8)}, do_compression=True)
+
+
+BOMBS = {"train-images-idx3-ubyte.gz": _zipped, "x.h5": _chunked, "x.mat": _matlab}
+
+
+@pytest.mark.parametrize("name", BOMBS.keys())
+def test_what_unpacks_to_a_hundred_times_its_size_is_refused_before_it_does(
+    tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr(archive_size, "_LARGE", 2**24)
+    (tmp_path / "data").mkdir()
+    BOMBS[name](tmp_path / "data" / name)
+    path = tmp_path / "data" if name.endswith(".gz") else tmp_path / "data" / name
+    with pytest.raises(InputError, match=r"MB that unpack to .* GB, and this machine has"):
+        data.load(str(path), data_dir=str(tmp_path))
+
+
+def test_a_table_without_a_line_end_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "x.csv"
+    path.write_text("0," * 1000)
+    monkeypatch.setattr(archive_size, "_memory", lambda: 1000)
+    with pytest.raises(InputError, match="that unpack to"):
+        data.load(str(path), data_dir=str(tmp_path))

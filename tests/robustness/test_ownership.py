@@ -20,6 +20,7 @@ from tests.robustness.conftest import STOPS_WITHIN, Study
 from tests.robustness.processes import what_is_left
 from vae_jax import cli
 from vae_jax.pipeline import workdir
+from vae_jax.pipeline.load import load_run
 from vae_jax.runtime import lock
 from vae_jax.runtime.errors import InputError
 from vae_jax.training import checkpoint
@@ -97,6 +98,21 @@ def test_what_lies_in_the_folders_of_a_run_or_is_nobodys_is_left_alone(study):
     study.assert_whole()
 
 
+NAMES = ["mine.partial/state/weights", "mine.discarded/seal.json", "x.partial", "5", "12.discarded"]
+NAMES += ["007/state/weights", "000000012/weights", "12.partial.bak/state/weights"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_called_like_a_checkpoint_and_is_none_stays_and_stops_nothing(study, name):
+    path = study.checkpoints / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    for more in ([], ["--num_steps=16"], ["--num_steps=20", "--restart"]):
+        assert study.start(*more)[0] == 0
+    assert path.read_text() == "mine"
+    assert [step for step in checkpoint.steps(study.checkpoints) if step != 5] == [16, 20]
+
+
 LINKS = [".lock", ".lock.held", ".results.csv.tmp", "metrics.jsonl", "tensorboard", "figures"]
 LINKS += ["checkpoints", "evaluations", "results.csv", "report.html", "flags.txt"]
 LINKS += ["checkpoints/000", "checkpoints/000/12/seal.json", "figures/samples.png", "exports"]
@@ -152,6 +168,28 @@ def test_a_workdir_among_the_images_is_refused(fresh, tmp_path):
     status, _, err = fresh.start(*argv)
     assert status == 2
     assert "lies inside of --dataset=" in err
+
+
+@pytest.mark.parametrize("name", ["data_dir", "compilation_cache"])
+def test_no_other_folder_of_the_command_lies_in_the_workdir(fresh, monkeypatch, name):
+    fresh.workdir.mkdir()
+    monkeypatch.chdir(fresh.workdir)
+    status, _, err = fresh.start(f"--{name}=store")
+    assert (status, list(fresh.workdir.iterdir())) == (2, [])
+    assert f"--{name}=store: lies inside of --workdir={fresh.workdir}" in err
+    assert fresh.start("--workdir=.", "--compilation_cache=none")[0] == 0
+
+
+def test_a_folder_whose_name_is_not_utf8_is_one_line(fresh, tmp_path, monkeypatch):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    monkeypatch.chdir(os.fsdecode(folder))
+    status, _, err = fresh.start("--workdir=run")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "whose name is not UTF-8" in err
+    assert os.listdir(folder) == []
+    with pytest.raises(InputError, match="whose name is not UTF-8"):
+        load_run("run")
 
 
 class TestLock:
@@ -240,6 +278,35 @@ class TestWithoutFlock:
         with pytest.raises(InputError, match=r"in use by process 1 on elsewhere; .* 120 s"):
             lock.locked(tmp_path).__enter__()
         os.utime(held, (0, 0))
+        with lock.locked(tmp_path):
+            pass
+
+    def test_a_machine_of_the_same_name_is_another(self, tmp_path):
+        held = tmp_path / lock.HELD_FILE
+        host = f"process {os.getpid()} on {socket.gethostname()}, started 7"
+        held.write_text(f"{host} of another-kernel/1")
+        with pytest.raises(InputError, match="in use by process"):
+            lock.locked(tmp_path).__enter__()
+        held.write_text(f"{host} of {lock._place()}")
+        with lock.locked(tmp_path):
+            assert held.read_text() == lock._own_name()
+
+    def test_a_clock_that_is_set_back_keeps_no_dead_process_alive(self, tmp_path):
+        held = tmp_path / lock.HELD_FILE
+        held.write_text("process 1 on elsewhere, started 7")
+        future = time.time() + 1e9
+        os.utime(held, (future, future))
+        with lock.locked(tmp_path):
+            pass
+
+    def test_whoever_has_flock_looks_for_those_that_have_not(self, tmp_path, monkeypatch):
+        with lock.locked(tmp_path):
+            monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+            words = f"in use by process {os.getpid()} on"
+            with pytest.raises(InputError, match=words), lock.locked(tmp_path):
+                pass
+            with pytest.raises(InputError, match=words):
+                lock.refuse_if_locked(tmp_path)
         with lock.locked(tmp_path):
             pass
 

@@ -1,5 +1,6 @@
 """The plan of a study is written once, whole; what is lost of it costs no group that is whole."""
 
+import dataclasses
 import os
 import shutil
 
@@ -88,6 +89,21 @@ def test_restart_trains_the_damaged_group_alone(two_programs, fresh, tmp_path, c
     assert (folder / "000" / "mine").exists()
     assert (folder / "001.damaged" / "12").exists()
     assert what_is_left(fresh.workdir, 2) == what_is_left(two_programs, 2)
+
+
+def test_a_folder_that_the_plan_does_not_know_is_not_taken_for_new_runs(
+    two_programs, straight, study
+):
+    other = Study(straight, study.workdir.with_name("other"), study._capsys)
+    assert other.start("--learning_rate=0.01")[0] == 0
+    foreign = study.checkpoints.with_name("001")
+    shutil.copytree(other.checkpoints, foreign)
+    before = {path: path.read_bytes() for path in foreign.rglob("*") if path.is_file()}
+    status, _, err = study.start(*INTERLEAVED)
+    assert (status, err) == (0, "")
+    assert {path: path.read_bytes() for path in before} == before
+    assert plan_file.read(study.workdir).runs == [0, 1, 2, 3]
+    assert [group.name for group in plan_file.read(study.workdir).groups] == ["000", "002"]
 
 
 class TestNumbers:
@@ -179,6 +195,23 @@ def test_each_split_and_its_labels_decide_what_the_data_are(straight, tmp_path, 
         return run_groups.facts_of(data.load(str(tmp_path / "d.npz")))["data"]
 
     assert fingerprint(1) != fingerprint(0) == fingerprint(0)
+
+
+@pytest.mark.parametrize("num_columns", [6, 1200])
+def test_statistics_of_standardized_data_are_theirs_however_numpy_prints(tmp_path, num_columns):
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{s}": rng.normal(3.3, 2.7, (9, num_columns)) for s in ("train", "valid", "test")}
+    np.savez(tmp_path / "d.npz", **arrays)
+    dataset = data.load(str(tmp_path / "d.npz"), encoding="standardized")
+    before = run_groups.facts_of(dataset)
+    with np.printoptions(precision=2, suppress=True, threshold=3, edgeitems=1):
+        assert run_groups.facts_of(dataset) == before
+    mean = dataset.standardization.mean.copy()
+    mean[num_columns // 2] += 1
+    other = dataclasses.replace(
+        dataset, standardization=dataset.standardization._replace(mean=mean)
+    )
+    assert run_groups.facts_of(other) != before
 
 
 def test_the_same_data_elsewhere_are_the_same_run(study, tmp_path, monkeypatch):

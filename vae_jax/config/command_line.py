@@ -22,6 +22,9 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.settings import BOOLEAN
 
 FLAGFILE_FOLDER = "experiments"
+_OWN_FILE = "flags.txt"  # of a workdir, see `pipeline.workdir`
+_ANOTHER = re.compile(r"\s(--\w+=.*)")
+_DASHES = ("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212")  # hyphens, dashes, minus
 _SPACED = re.compile(r"(--?\w+)(?:\s+=\s*|=\s+|\s+)(\S.*)")
 
 
@@ -122,7 +125,7 @@ def _flagfile_path(name: str) -> Path:
     for path in (Path(name), folder / name):
         if os.path.isfile(path):  # unlike Path.is_file it accepts a name of any length
             return path
-    if Path(name).name == "flags.txt" and os.path.isfile(Path(name).parent / "runs.txt"):
+    if Path(name).name == _OWN_FILE and os.path.isfile(Path(name).parent / "runs.txt"):
         raise InputError(
             f"--flagfile={name}: no command line gives the runs of this study; continue it in "
             "Python, or train one of them anew, as runs.txt beside it says"
@@ -161,14 +164,18 @@ def _flagfile_lines(path: Path) -> list[str]:
     It may be in UTF-8 or, as editors of Windows write it, begin with a mark of UTF-8 or UTF-16.
 
     Raises:
-        InputError: it is no text, or a line has spaces where a flag has none.
+        InputError: it is no text, or a line is written as a flag of a shell is.
     """
     try:
         content = path.read_bytes()
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--flagfile={path}: cannot be read as text ({error})") from None
+        raise InputError(
+            f"--flagfile={path}: cannot be read as text ({error}); save it as UTF-8"
+        ) from None
+    if "\0" in text:  # as in UTF-16 without a mark
+        raise InputError(f"--flagfile={path}: is not in UTF-8; save it as UTF-8")
     lines = [line for line in map(str.strip, text.splitlines()) if line]
     lines = [line for line in lines if not line.startswith(("#", "//"))]
     for line in lines:
@@ -179,4 +186,28 @@ def _flagfile_lines(path: Path) -> list[str]:
                 f"--flagfile={path}: the line {line} has spaces where = is to stand alone; write "
                 f"{flag}={value}"
             )
+        if path.name != _OWN_FILE:  # there every text is a value as it was given
+            _refuse_habits(line, f"--flagfile={path}: the line {line}")
     return lines
+
+
+def _refuse_habits(line: str, subject: str) -> None:
+    """Refuse what a shell or a word processor reads or writes, and would be part of a value here.
+
+    Raises:
+        InputError: naming what to write.
+    """
+    flag, _, value = line.partition("=")
+    quote, more = value[:1], _ANOTHER.search(value)
+    if line.startswith(_DASHES):
+        name = line.lstrip("".join((*_DASHES, "-")))
+        raise InputError(f"{subject} begins with a dash that is no hyphen; write --{name}")
+    if quote and quote in "\"'" and len(value) > 1 and value.endswith(quote):
+        bare = f"{flag}={value[1:-1]}"
+        raise InputError(f"{subject} has quotes, which no shell takes away; write {bare}")
+    if more:
+        raise InputError(f"{subject} holds two flags; write {more[1]} in a line of its own")
+    if value.endswith(" \\"):
+        raise InputError(f"{subject} ends with a backslash; leave it out, each flag has its line")
+    if " # " in value:
+        raise InputError(f"{subject} ends with a comment; write it in a line of its own")

@@ -380,18 +380,18 @@ def flags_of(members: Chosen = (), known: Chosen = ()) -> Mapping[str, Flag]:
     found = {flag.name: ("", flag) for flag in OWN}
     for kind, member in (*_shipped(), *known):
         for each in declarations(member):
-            found.setdefault(each.name, (kind, _as_flag(each, kind)))
+            found.setdefault(each.name, (kind, as_flag(each, kind)))
     held = {flag.name: flag for flag in OWN}
     for kind, member in (*_SPECS, *members):
         for each in declarations(member):
-            flag = _as_flag(each, kind)
+            flag = as_flag(each, kind)
             if held.setdefault(each.name, flag) != flag:
                 raise InputError(_declared_twice(member, each))
             found[each.name] = (found.get(each.name, (kind,))[0], flag)
     return {name: found[name][1] for name in _ordered({n: k for n, (k, _) in found.items()})}
 
 
-def _as_flag(declared: Setting, kind: str) -> Flag:
+def as_flag(declared: Setting, kind: str) -> Flag:
     """Return a member's setting as a flag; those of evaluators change no run."""
     changes_run = kind != "evaluate"
     own = {each.name: getattr(declared, each.name) for each in dataclasses.fields(Setting)}

@@ -7,7 +7,8 @@ from typing import Any
 
 from vae_jax import contract
 from vae_jax.evaluation.columns import Column
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, columns
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, columns, misdeclared
+from vae_jax.runtime.errors import InputError
 from vae_jax.settings import is_name
 from vae_jax.training.members import BASES, REGISTRIES, SPECS
 
@@ -65,8 +66,11 @@ def find(kind: str, name: str) -> Any:
 @functools.cache
 def _from_outside(kind: str, name: str) -> type:
     """Return the class that ``MODULE:CLASS`` names, which fulfils the contract of its kind."""
-    base = BASES.get(kind, Evaluator)
-    return contract.outside_class(f"{kind}={name}", name, base)
+    base, label = BASES.get(kind, Evaluator), f"{kind}={name}"
+    found = contract.outside_class(label, name, base)
+    for problem in misdeclared(found) if kind == "evaluate" else ():
+        raise InputError(f"{label}: {problem}")
+    return found
 
 
 def columns_of(evaluators: Iterable[str]) -> list[Column]:

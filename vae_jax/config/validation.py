@@ -6,12 +6,13 @@ Both are reported in one line before anything is compiled.
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vae_jax.config.flags import Config, as_text
+from vae_jax.config.flags import Config, as_text, with_dashes
 from vae_jax.config.members import KINDS, SEVERAL, SPECS, find
-from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, needs
+from vae_jax.evaluation.columns import by_name
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, columns, needs
 from vae_jax.hparams import declarations
 from vae_jax.models.combinations import (
     Spelling,
@@ -171,9 +172,9 @@ def check_combination(config: Config) -> None:
 
 
 def _refused_lengths(config: Config) -> Iterator[str]:
-    yield from refused_length(config.num_steps, config.batch_size, "--")
+    yield from map(with_dashes, refused_length(config.num_steps, config.batch_size))
     looks = config.num_steps, config.eval_every, config.keep, config.patience
-    yield from refused_looks(*looks, "--")
+    yield from map(with_dashes, refused_looks(*looks))
 
 
 def _refused_processes(config: Config) -> Iterator[str]:
@@ -269,11 +270,19 @@ def _refused_penalties(config: Config) -> Iterator[str]:
 
 
 def _refused_evaluations(config: Config) -> Iterator[str]:
-    """Yield a message for each need of an evaluator that the model does not meet."""
+    """Yield a message for each need that the model does not meet, and for columns of one name."""
     unmet = _unmet_needs(config)
     for name in config.evaluate:
         for need in sorted(find("evaluate", name).needs & unmet.keys()):
             yield f"--evaluate={name}: needs {unmet[need]}; leave {name} out"
+    for name in [each for each in config.evaluate if each not in EVALUATORS]:
+        others = {*ALWAYS, *config.evaluate} - {name}
+        taken = by_name(columns(find("evaluate", each) for each in others)).keys() | {*config.flags}
+        for own in by_name(find("evaluate", name).columns).keys() & taken:
+            yield (
+                f"--evaluate={name}: its column {own} has the name of a flag or of a column of "
+                "another evaluation; rename it"
+            )
 
 
 def _unmet_needs(config: Config) -> dict[str, str]:
@@ -284,6 +293,55 @@ def _unmet_needs(config: Config) -> dict[str, str]:
         follows_prior=any(family.is_of_prior for family in penalties(config).values()),
         is_conditional=config.conditional,
     )
+
+
+def is_accepted(settings: Mapping[str, Any], changes: Mapping[str, str | None]) -> bool:
+    """Return whether a run's flags may be changed so: in range, with effect, and allowed together.
+
+    True where the flags of the run are not known themselves, as of a member from outside that
+    cannot be imported here.
+
+    Args:
+        settings: values or texts of the run's flags, beside which other things may stand. Those
+            that have their defaults may change with what is chosen, as if they were not given.
+        changes: new texts by the names of the flags, None for one that is left out.
+
+    Example:
+        >>> is_accepted({"kl": "analytic"}, {"prior": "vamp"})
+        False
+        >>> is_accepted({"kl": "analytic"}, {"prior": "vamp", "kl": None})
+        True
+        >>> is_accepted({"scale": 0.5, "likelihood": "gaussian"}, {"scale_mode": "optimal"})
+        False
+    """
+    try:
+        base = _without_idle(_texts_of(settings))
+    except InputError:
+        return True
+    try:
+        given = {name: text for name, text in base.items() if name not in changes}
+        given |= {name: text for name, text in changes.items() if text is not None}
+        config = Config.of_texts(given)
+        check_combination(config)
+    except InputError:
+        return False
+    return not given.keys() & without_effect(config).keys()
+
+
+def _texts_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    known = Config.of_texts({n: as_text(settings[n]) for n in KINDS if settings.get(n)}).flags
+    return {name: as_text(settings[name]) for name in known if settings.get(name) is not None}
+
+
+def _without_idle(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of flags that have an effect and another value than their default."""
+    config = Config.of_texts(texts)
+    idle = without_effect(config)
+    return {
+        name: text
+        for name, text in texts.items()
+        if name not in idle and getattr(config, name) != config.flags[name].default
+    }
 
 
 def as_flags(config: Config) -> dict[str, str]:

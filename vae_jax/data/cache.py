@@ -15,7 +15,7 @@ import numpy as np
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.runtime.errors import InputError
 
-_LAYOUT = "4"  # raise it when the content of a copy, or how a source is decoded, changes
+_LAYOUT = "5"  # raise it when the content of a copy, or how a source is decoded, changes
 
 _WRITING_SECONDS = 3600.0  # a part that was not written to for so long has no writer any more
 

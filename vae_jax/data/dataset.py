@@ -7,16 +7,16 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 
 from vae_jax.data.encodings import ENCODINGS, Standardization
+from vae_jax.data.split_names import SPLITS
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_type, check_value, one_of
 
 MOST_CLASSES = 2**16
 """Bound on the numbers of classes; larger labels are numbers of something else."""
 _ROWS = 4096  # examples that are looked at together
-_SPLITS = ("train", "valid", "test")
 _ARRAYS = (
-    *_SPLITS,
-    *(f"{split}_{kind}" for kind in ("labels", "factors") for split in _SPLITS),
+    *SPLITS,
+    *(f"{split}_{kind}" for kind in ("labels", "factors") for split in SPLITS),
 )
 
 
@@ -48,6 +48,8 @@ class RawDataset(NamedTuple):
         source: one sentence on their origin.
         class_names: names of the labels from 0 on; empty where the source only numbers its classes.
         recognised: sentences on what was guessed about the source, and what was passed over.
+        has_channels: whether an example of two axes is an image, which gets its axis of one
+            channel; False for one that keeps its shape, as a sequence ``[time, channels]``.
 
     Example:
         >>> images = np.zeros((10, 8, 8), np.uint8)
@@ -60,6 +62,7 @@ class RawDataset(NamedTuple):
     source: str
     class_names: tuple[str, ...] = ()
     recognised: tuple[str, ...] = ()
+    has_channels: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Dataset:
         encoding = {"u": "pixels", "i": "counts"}.get(self.train.dtype.kind, "reals")
         object.__setattr__(self, "encoding", self.encoding or encoding)
         check_value("encoding", self.encoding, one_of(*ENCODINGS))
-        for split in _SPLITS:
+        for split in SPLITS:
             _check_split(self, split)
             _check_labels(self, split)
             _check_factors(self, split)
@@ -184,7 +187,7 @@ def _as_array(name: str, value: Any) -> np.ndarray | None:
     Raises:
         InputError: it is none. The numbers of a list could be pixels or counts.
     """
-    if value is None and name not in _SPLITS:
+    if value is None and name not in SPLITS:
         return None
     if np.ma.is_masked(value):
         problem, advice = "masked numbers would be read", "fill them, or leave their examples out"

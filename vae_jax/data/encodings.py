@@ -29,6 +29,8 @@ _WHITE = 255
 _EXACT = 1e-3  # of a level: k / 255 in float32, by either order of its operations
 _ROWS = 4096  # examples that are looked at together
 _LARGEST = 3e38  # of float32
+_CONSTANT = 1e-12  # of the largest number: a deviation that is rounding in float64
+_ROUNDED = 1e-3  # of a standard deviation: an error of numbers in float32 that is said
 
 
 class Encoded(NamedTuple):
@@ -38,11 +40,13 @@ class Encoded(NamedTuple):
         arrays: stored arrays by split.
         encoding: key of :data:`ENCODINGS`.
         sentence: what was recognised, and why.
+        warnings: sentences on what is allowed but suspicious.
     """
 
     arrays: dict[str, np.ndarray]
     encoding: str
     sentence: str
+    warnings: tuple[str, ...] = ()
 
 
 class Standardization(NamedTuple):
@@ -91,14 +95,45 @@ def encode(arrays: Mapping[str, np.ndarray], choice: str, label: str) -> Encoded
         return _pixels(arrays, facts, label)
     if encoding == "counts":
         return _counts(arrays, facts, label)
-    stored = {split: array.astype(np.float32) for split, array in arrays.items()}
+    is_kept = encoding == "reals"
+    stored = {
+        # Moments of large numbers need all their digits: rounded only once they are standardized.
+        split: array.astype(
+            np.float32 if is_kept else np.result_type(array, np.float32), copy=False
+        )
+        for split, array in arrays.items()
+    }
     kept = {
         "auto": "kept as they are",
         "reals": "kept as they are",
         "standardized": "standardized by train's mean and deviation of each dimension",
         "standardized_overall": "standardized by train's mean and deviation of all dimensions",
     }[choice]
-    return Encoded(stored, encoding, f"real numbers from {facts.low:g} to {facts.high:g}, {kept}")
+    sentence = f"real numbers from {facts.low:g} to {facts.high:g}, {kept}"
+    return Encoded(stored, encoding, sentence, _rounded(arrays, stored) if is_kept else ())
+
+
+def _rounded(arrays: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the sentence on dimensions that float32 rounds by much of what they vary by."""
+    errors = [
+        np.abs(block - kept).max(axis=0).ravel()
+        for split, array in arrays.items()
+        if array is not stored[split]
+        for block, kept in zip(_blocks(array), _blocks(stored[split]), strict=True)
+    ]
+    largest = np.max(errors, axis=0) if errors else np.zeros(1)
+    if not largest.any():
+        return ()
+    train = arrays["train"].reshape(len(arrays["train"]), -1)
+    deviations = train.std(axis=0, dtype=np.float64)
+    is_varying = deviations > _CONSTANT * np.abs(train).max(axis=0)
+    count = int((is_varying & (largest > _ROUNDED * deviations)).sum())
+    if not count:
+        return ()
+    return (
+        f"float32 rounds {count:,} of {deviations.size:,} dimensions by more than {_ROUNDED:g} of "
+        "their standard deviation; encoding=standardized takes their mean away first",
+    )
 
 
 def standardize(
@@ -230,12 +265,13 @@ def _pixels(arrays: Mapping[str, np.ndarray], facts: _Facts, label: str) -> Enco
     """Return the gray levels as uint8; numbers that are all 0 and 1 become 0 and 255."""
     whole = [a for a in arrays.values() if a.dtype.kind in "ui"]
     is_binary = max((int(array.max()) for array in whole), default=0) == 1
+    is_bits = is_binary or facts.kinds == {"b"}
     stored = {
         split: _levels(array, is_binary, facts, f"{label}: {split}")
         for split, array in arrays.items()
     }
     if "f" not in facts.kinds:
-        return Encoded(stored, "pixels", "8-bit pixels" + (", 0 and 1" if is_binary else ""))
+        return Encoded(stored, "pixels", "8-bit pixels" + (", 0 and 1" if is_bits else ""))
     lost = max(map(_off_levels, (a for a in arrays.values() if a.dtype.kind == "f")))
     if facts.high > 1 or lost <= _EXACT:
         return Encoded(stored, "pixels", "floats that are 8-bit gray levels, read as such")

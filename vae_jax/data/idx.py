@@ -1,6 +1,5 @@
 """Images from files in IDX, the format of MNIST, packed with gzip or not."""
 
-import gzip
 import math
 import re
 import struct
@@ -10,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax.data.archive_size import unzipped
 from vae_jax.data.dataset import RawDataset, RawSplit
+from vae_jax.data.npz import passed_over
 from vae_jax.data.safe_paths import refuse_outside
+from vae_jax.data.split_names import SPLIT_NAMES, SPLITS
 from vae_jax.runtime.errors import InputError
 
-_SPLITS = ("train", "valid", "test")
+_IDX_SPLIT = {**SPLIT_NAMES, "t10k": "test"}
 _IDX_NAME = re.compile(
-    r"(?:.*[-_.])?(train|valid|validation|t10k|test)-(images|labels)[-.]idx[0-9]-ubyte(\.gz)?"
+    rf"(?:.*[-_.])?({'|'.join(_IDX_SPLIT)})-(images|labels)[-.]idx[0-9]-ubyte(\.gz)?"
 )
-_IDX_SPLIT = {"t10k": "test", "validation": "valid"}
 _MOST_AXES = 32  # of an array of any numpy
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -41,7 +42,9 @@ def read_idx_folder(folder: Path, label: str) -> RawDataset:
     paths = {path.name: path for path in folder.iterdir()}
     for name in filter(_is_idx, paths):
         refuse_outside(folder, name, label)
-    return read_idx(paths, f"IDX files of the folder {folder.name}", label)
+    raw = read_idx(paths, f"IDX files of the folder {folder.name}", label)
+    others = (name for name in sorted(paths) if not _is_idx(name) and not name.startswith("."))
+    return raw._replace(recognised=passed_over(others))
 
 
 def read_idx(paths: Mapping[str, Path], source: str, label: str) -> RawDataset:
@@ -59,7 +62,7 @@ def read_idx(paths: Mapping[str, Path], source: str, label: str) -> RawDataset:
             file that is damaged.
     """
     roles = _idx_roles(paths, label)
-    names = [split for split in _SPLITS if (split, "images") in roles]
+    names = [split for split in SPLITS if (split, "images") in roles]
     if "train" not in names:
         raise InputError(f"{label}: no training images; add train-images-idx3-ubyte(.gz)")
     arrays = {role: _idx_array(paths[name], name, label) for role, name in roles.items()}
@@ -74,7 +77,7 @@ def _idx_roles(names: Iterable[str], label: str) -> dict[tuple[str, str], str]:
         match = _IDX_NAME.fullmatch(name)
         if match is None:
             continue
-        role = (_IDX_SPLIT.get(match[1], match[1]), match[2])
+        role = (_IDX_SPLIT[match[1]], match[2])
         other = roles.setdefault(role, name)
         if name not in (other, f"{other}.gz"):
             raise InputError(f"{label}: both {other} and {name}; keep one of them")
@@ -109,7 +112,8 @@ def _idx_array(path: Path, name: str, label: str) -> np.ndarray:
 def _content(path: Path, name: str, label: str) -> bytes:
     """Return the bytes of a file, unpacked if they are gzip's, whatever the file is called."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        return unzipped(path, label) if is_packed else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{label}: {name} cannot be read ({error}); fetch it again") from None

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
-from vae_jax.data.labels import numbered
+from vae_jax.data.folder_layout import FolderLayout
 from vae_jax.data.memory_mapped import LazyImages, is_large
 from vae_jax.data.safe_paths import files_below, refuse_outside
 from vae_jax.data.splits import permutation
@@ -21,19 +22,16 @@ from vae_jax.runtime.progress import phase
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "TIFF")  # whatever a name says: Pillow hands others, as EPS, to programs
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "dev": "valid",
-    "test": "test",
-    "testing": "test",
-}
 _MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # gray of more than 8 bits, read as numbers
+_WITH_ALPHA = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}  # where a key says transparent
 _ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
+_PHOTOMETRIC, _WHITE_IS_ZERO = 0x0106, 0  # tag of TIFF
+_USUAL_GAMMA = (0.4, 0.5)  # of a PNG: 1 / 2.2, as sRGB has about
+_TURNED = "images turned as their EXIF orientation says"
+_PROFILE = "images have a colour profile or gamma of their own, which is not applied"
+_OPAQUE = "images lost the transparency that they had"
+_FIRST = "files hold further pictures, of which the first is taken"
 IMAGE_MODES = ("as_is", "gray", "rgb")
 """Choices of the channels of image files: as they are, one, or three."""
 
@@ -65,7 +63,7 @@ AS_IS = Preparation()
 def image_files(folder: Path, label: str) -> tuple[list[str], tuple[str, ...]]:
     """Return the sorted relative paths of the image files below a folder, hidden ones not.
 
-    The second part is a sentence on the files that are passed over, if there are some.
+    The second part are sentences on files that are passed over or called like another.
 
     Raises:
         InputError: a file or folder that `safe_paths` refuses, or Pillow is missing.
@@ -75,10 +73,14 @@ def image_files(folder: Path, label: str) -> tuple[list[str], tuple[str, ...]]:
     found = [name for name in everything if name.lower().endswith(_SUFFIXES)]
     for file in found:
         refuse_outside(folder, file, label)
-    others = [Path(name).suffix or name for name in everything if name not in set(found)]
+    known = set(found)
+    others = [Path(name).suffix or name for name in everything if name not in known]
     suffixes = ", ".join(sorted(set(others))[:5])
-    passed = (f"passed over: {len(others):,} other files ({suffixes})",) if others else ()
-    return found, passed
+    passed = [f"passed over: {len(others):,} other files ({suffixes})"] if others else []
+    twice = len(found) - len({os.path.splitext(name)[0] for name in found})
+    if twice:
+        passed.append(f"called like another but for the ending: {twice:,} of {len(found):,} images")
+    return found, tuple(passed)
 
 
 def read_image_folder(
@@ -92,9 +94,8 @@ def read_image_folder(
     """Read an image folder, from its decoded copy after the first time.
 
     Gray images have 1 channel, colour images 3, and one more with alpha; they are turned as their
-    EXIF orientation says. Subfolders `train` (`training`), `valid` (`val`, `validation`, `dev`) and
-    `test` (`testing`), in any case, are splits when there is one to train on, also further down.
-    Other subfolders are classes, numbered in the order of their names.
+    EXIF orientation says. Subfolders called like splits are splits, others classes, numbered in
+    the order of their names, see `folder_layout`.
 
     Args:
         folder: path of the folder.
@@ -116,19 +117,19 @@ def read_image_folder(
         name += "-" + "-".join(map(str, (*(prepare.size or ()), prepare.mode)))
 
     def read() -> RawDataset:
-        layout = _Layout.of(files, label)
+        layout = FolderLayout.of(files, label)
         rows_of, (class_names, labels) = layout.rows_by_split, layout.classes(files, label)
-        first, rows = _first(folder, files, label, prepare), np.arange(len(files))
+        first, rows = _first(folder, files, label, prepare, passed), np.arange(len(files))
         shape = len(files), *first.shape
         decode = functools.partial(_decode, folder, files, label, prepare)
-        turned = "images turned as their EXIF orientation says"
         if is_large(shape) and first.dtype == np.uint8:
             images = LazyImages(
                 lambda own: decode(own)[0], shape, rows, data_dir, name, fingerprint
             )
+            remarks = [_TURNED, "colour profiles and gamma are not applied"]
         else:
-            images, num_turned = decode(rows)
-            turned = f"{num_turned:,} of {len(rows):,} {turned}" if num_turned else ""
+            images, counts = decode(rows)
+            remarks = [f"{count:,} of {len(rows):,} {remark}" for remark, count in counts.items()]
         everything = RawSplit(images, labels)
         # Shuffled, because files sorted by class would show a single class in every figure.
         splits = {
@@ -136,10 +137,11 @@ def read_image_folder(
             for split, own in rows_of.items()
         }
         source = f"{len(files):,} image files of the folder {folder.name}"
-        found = (*layout.sentences(class_names), turned, *prepare.sentences, *passed)
-        return RawDataset(splits, source, class_names, tuple(filter(None, found)))
+        found = (*layout.sentences(class_names), *remarks, *prepare.sentences)
+        return RawDataset(splits, source, class_names, found)
 
-    return cached(data_dir, name, fingerprint, read)
+    raw = cached(data_dir, name, fingerprint, read)
+    return raw._replace(recognised=(*raw.recognised, *passed))
 
 
 def _fingerprint(folder: Path, files: list[str]) -> str:
@@ -148,122 +150,48 @@ def _fingerprint(folder: Path, files: list[str]) -> str:
     with phase("looking for changes", len(files), "files") as advance:
         for done, file in enumerate(files):
             status = os.stat(f"{folder}/{file}")
-            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+            times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"  # copies may keep the former
+            digest.update(os.fsencode(f"{file}\0{status.st_size}\0{times}\n"))
             advance(done + 1)
     return digest.hexdigest()
 
 
-def _first(folder: Path, files: list[str], label: str, prepare: Preparation) -> np.ndarray:
+def _first(
+    folder: Path, files: list[str], label: str, prepare: Preparation, passed: tuple[str, ...] = ()
+) -> np.ndarray:
     """Return the first image.
 
     Raises:
         InputError: no images, or the first cannot be decoded.
     """
     if not files:
-        raise InputError(f"{label}: no PNG, JPEG, TIFF or IDX files in this folder; give another")
+        others = f" ({', '.join(passed)})" if passed else ""
+        raise InputError(
+            f"{label}: no PNG, JPEG, TIFF or IDX files in this folder{others}; give another"
+        )
     return _pixels(folder / files[0], label, prepare)[0]
-
-
-class _Layout(NamedTuple):
-    """Meaning of the subfolders of an image folder.
-
-    Attributes:
-        depth: depth of the folders of splits; None without.
-        skipped: leading folders that all files share, above those of splits.
-        rows_by_split: indices of every split's files.
-        names: names of the folders of splits.
-    """
-
-    depth: int | None
-    skipped: int
-    rows_by_split: dict[str, list[int]]
-    names: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, files: list[str], label: str) -> "_Layout":
-        """Return the meaning of the folders in which the files lie.
-
-        Raises:
-            InputError: some files lie beside the folders of splits, or none is to train on.
-        """
-        folders = [file.split("/")[:-1] for file in files]
-        for depth in range(max(map(len, folders), default=0)):
-            names = [own[depth].lower() if depth < len(own) else "" for own in folders]
-            roles = [_SPLIT_NAMES.get(name) for name in names]
-            if "train" in roles:
-                return cls._of_splits(files, folders, depth, roles, label)
-            if all(roles):
-                raise InputError(
-                    f"{label}: has a folder {folders[0][depth]} but none called train; add one, or "
-                    "give the folder inside"
-                )
-        return cls(None, 0, {"train": list(range(len(files)))})
-
-    @classmethod
-    def _of_splits(
-        cls,
-        files: list[str],
-        folders: list[list[str]],
-        depth: int,
-        roles: list[str | None],
-        label: str,
-    ) -> "_Layout":
-        rows: dict[str, list[int]] = {}
-        for row, (file, split) in enumerate(zip(files, roles, strict=True)):
-            if split is None:
-                raise InputError(
-                    f"{label}: {file} lies beside the folder train; use only train, valid and test"
-                )
-            rows.setdefault(split, []).append(row)
-        is_shared = len({tuple(own[:depth]) for own in folders}) == 1
-        names = tuple(dict.fromkeys(own[depth] for own in folders))
-        return cls(depth, depth if is_shared else 0, rows, names)
-
-    def classes(self, files: list[str], label: str) -> tuple[tuple[str, ...], np.ndarray | None]:
-        """Return the names of class folders and each file's class, or none without such folders.
-
-        Raises:
-            InputError: some files lie beside folders of classes.
-        """
-        folders = [file.split("/")[:-1] for file in files]
-        rest = [[f for i, f in enumerate(own) if i != self.depth] for own in folders]
-        names = [own[self.skipped] if len(own) > self.skipped else "" for own in rest]
-        if not any(names):
-            return (), None
-        if "" in names:
-            stray = files[names.index("")]
-            raise InputError(f"{label}: {stray} lies beside folders of classes; move it into one")
-        labels, class_names, _ = numbered({"all": np.array(names)})
-        return class_names, labels["all"]
-
-    def sentences(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what the folders were taken for."""
-        splits = f"splits from the folders {', '.join(self.names)}" if self.names else "no splits"
-        shown = ", ".join(class_names if len(class_names) < 6 else (*class_names[:4], "..."))
-        classes = f"{len(class_names)} classes from the folders {shown}" if shown else "no classes"
-        return splits, classes
 
 
 def _decode(
     folder: Path, files: list[str], label: str, prepare: Preparation, rows: np.ndarray
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, Counter[str]]:
     """Return the images of the given rows of `files`, `[rows, height, width, channels]`.
 
-    The second part is how many of them lay on a side and were turned.
+    The second part is of how many of them each remark is true.
 
     Raises:
         InputError: an image of another shape than the first of `files`, or one that is damaged.
     """
     first = _first(folder, files, label, prepare)
-    images, num_turned = np.empty((len(rows), *first.shape), first.dtype), 0
+    images, counts = np.empty((len(rows), *first.shape), first.dtype), Counter[str]()
     with phase("decoding", len(rows), "images") as advance:
         for index, row in enumerate(rows):
-            pixels, is_turned = _pixels(folder / files[row], label, prepare)
+            pixels, remarks = _pixels(folder / files[row], label, prepare)
             _refuse_other(pixels, first, files[row], files[0], label)
             images[index] = pixels
-            num_turned += is_turned
+            counts.update(remarks)
             advance(index + 1)
-    return images, num_turned
+    return images, counts
 
 
 def _refuse_other(
@@ -282,30 +210,65 @@ def _refuse_other(
         )
 
 
-def _pixels(path: Path, label: str, prepare: Preparation) -> tuple[np.ndarray, bool]:
+def _pixels(path: Path, label: str, prepare: Preparation) -> tuple[np.ndarray, list[str]]:
     """Return an image upright, `[height, width, channels]`, in 8 bits or as its own numbers.
 
-    The second part is whether it was turned.
+    The second part are remarks on what was done to it, or was not.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            mode, is_turned = _mode(image), False
-            if mode is None or getattr(image, "n_frames", 1) > 1:
-                pixels = None
-            else:
-                is_turned = image.getexif().get(_ORIENTATION, 1) != 1
-                upright = ImageOps.exif_transpose(image) if is_turned else image
-                pixels = np.asarray(_prepared(upright.convert(mode), prepare))
+        # Not by its path: Pillow maps such a file, and turned TIFF files come out scrambled.
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            problem = _problem(image, prepare)
+            pixels, remarks = (None, []) if problem else _upright(image, prepare)
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{label}: {path.name} cannot be decoded (it is no PNG, JPEG or TIFF); remove it"
+        ) from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{label}: {path.name} cannot be decoded ({error}); remove it") from None
     if pixels is None:
-        raise InputError(
-            f"{label}: {path.name} is not an 8-bit gray or RGB image, nor a gray one of more bits; "
-            "convert it"
-        )
-    return pixels if pixels.ndim == 3 else pixels[..., None], is_turned
+        raise InputError(f"{label}: {path.name} {problem}")
+    return pixels if pixels.ndim == 3 else pixels[..., None], remarks
+
+
+def _problem(image: Any, prepare: Preparation) -> str:
+    """Return what in a file would be lost, with the remedy; "" if nothing is."""
+    num_images = getattr(image, "n_frames", 1)
+    if num_images > 1 and image.format != "MPO":  # the first picture of MPO is the photograph
+        return f"holds {num_images} images; save each in a file of its own"
+    mode = _mode(image)
+    if mode is None:
+        return "is not an 8-bit gray or RGB image, nor a gray one of more bits; convert it"
+    if mode in _DEEP_MODES and prepare.mode == "rgb":
+        return "is gray and has more than 8 bits, on which image_mode=rgb has no effect; convert it"
+    return ""
+
+
+def _upright(image: Any, prepare: Preparation) -> tuple[np.ndarray, list[str]]:
+    """Return an image upright and as it was asked for, with the remarks on it."""
+    from PIL import ImageOps
+
+    is_turned = image.getexif().get(_ORIENTATION, 1) != 1
+    has_profile, has_more = _has_profile(image), getattr(image, "n_frames", 1) > 1
+    mode = _mode(image) or image.mode
+    whole: Any = (ImageOps.exif_transpose(image) if is_turned else image).convert(mode)
+    is_opaque = prepare.mode == "as_is" or not mode.endswith("A")
+    lost_alpha = not is_opaque and whole.getchannel("A").getextrema()[0] < 255
+    facts = {_TURNED: is_turned, _PROFILE: has_profile, _OPAQUE: lost_alpha, _FIRST: has_more}
+    pixels = np.asarray(_prepared(whole, prepare))
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return native, [remark for remark, is_true in facts.items() if is_true]
+
+
+def _has_profile(image: Any) -> bool:
+    """Return whether a file says that its numbers are other colours than those of sRGB."""
+    profile = image.info.get("icc_profile") or b""
+    low, high = _USUAL_GAMMA
+    is_usual = b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile
+    has_gamma = "srgb" not in image.info and not low < image.info.get("gamma", 0.4545) < high
+    return bool(profile and not is_usual) or has_gamma
 
 
 def _prepared(image: Any, prepare: Preparation) -> Any:
@@ -323,13 +286,15 @@ def _prepared(image: Any, prepare: Preparation) -> Any:
 def _mode(image: Any) -> str | None:
     """Return the mode that holds an image without loss, or None where there is none.
 
-    Pillow opens colours of 16 bits as if they had 8; only the raw mode of the file tells.
+    Pillow opens colours of 16 bits as if they had 8, and images of more channels than it knows as
+    RGB; only the raw mode of the file tells.
     """
-    raw_mode = str(image.tile[0][3]) if image.tile else ""
+    args = image.tile[0][3] if image.tile else ""
+    raw_mode = args if isinstance(args, str) else str(args[0]) if args else ""
+    has_key = "transparency" in image.info
     if image.mode in _DEEP_MODES:
-        return image.mode
-    if ";16" in raw_mode:
+        is_inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+        return None if has_key or is_inverted else image.mode
+    if ";16" in raw_mode or "X" in raw_mode:
         return None
-    if image.mode == "P" and "transparency" in image.info:
-        return "RGBA"
-    return _MODES.get(image.mode)
+    return _WITH_ALPHA.get(image.mode) if has_key else _MODES.get(image.mode)

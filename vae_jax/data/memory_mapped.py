@@ -20,7 +20,7 @@ from vae_jax.data.cache import writable
 from vae_jax.runtime import files
 from vae_jax.runtime.progress import phase
 
-_LAYOUT = "2"  # raise it when the content of the files, or how a source is decoded, changes
+_LAYOUT = "3"  # raise it when the content of the files, or how a source is decoded, changes
 _FINGERPRINT, _ROWS = "mark.txt", 1024
 
 

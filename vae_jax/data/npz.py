@@ -13,21 +13,21 @@ import numpy as np
 from vae_jax.data.archive_size import refuse_bomb
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.labels import numbered
+from vae_jax.data.split_names import SPLIT_NAMES, SPLITS
 from vae_jax.runtime.errors import InputError
 
-_SPLITS = ("train", "valid", "test")
-_SPLIT_NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in _SPLITS}
 _CONTENTS = {"x": "x", "images": "x", "y": "y", "labels": "y", "factors": "factors"}
 # x_train, train_x, train_images, y_val, val_labels, train_factors, ...
 _NAME = re.compile(
     "(?:(?P<first>x|y|images|labels|factors)_(?P<split>{splits}))|"
     "(?:(?P<split_>{splits})_(?P<last>x|y|images|labels|factors))".format(
-        splits="|".join(_SPLIT_NAMES)
+        splits="|".join(SPLIT_NAMES)
     ),
     re.IGNORECASE,
 )
 _ALONE = ("arr_0", "x", "data", "images")  # names of the only array, or of the examples beside y
-_LABELS_ALONE = ("y", "label", "labels", "arr_1")
+_MOST_LISTED = 8
+_LABELS_ALONE = ("y", "label", "labels", "target", "targets", "arr_1")
 # Errors of numpy and zipfile for bytes that are no archive of arrays, or promise too many of them.
 UNREADABLE = (
     *(OSError, ValueError, EOFError, TypeError, KeyError, RuntimeError, MemoryError),
@@ -63,7 +63,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, label: str) -> Ra
     """Return the data set of named arrays.
 
     Examples, labels and factors of a split are called `x_train`, `y_train` and `train_factors`, or
-    `train_images`, `train_labels`; splits `train`, `valid` (`val`, `validation`, `dev`) and `test`.
+    `train_images`, `train_labels`; splits by any of `SPLIT_NAMES`.
     A single array called `arr_0`, `x`, `data` or `images` is `x_train`.
 
     Args:
@@ -87,7 +87,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], source: str, label: str) -> Ra
             labels.get(split),
             _factors(parts[split], split, label),
         )
-        for split in _SPLITS
+        for split in SPLITS
         if split in parts
     }
     renamed = [
@@ -112,9 +112,9 @@ def roles(names: Iterable[str], label: str) -> dict[str, tuple[str, str]]:
     held = ", ".join(names) or "nothing"
     if ("train", "x") not in known.values():
         raise InputError(f"{label}: holds {held}; save the training examples as x_train")
-    unknown = [name for name in names if name[:2] in ("x_", "y_") and name not in known]
+    unknown = [name for name in names if name[:2].lower() in ("x_", "y_") and name not in known]
     if unknown:
-        standard = ", ".join(f"{letter}_{split}" for letter in "xy" for split in _SPLITS)
+        standard = ", ".join(f"{letter}_{split}" for letter in "xy" for split in SPLITS)
         raise InputError(f"{label}: holds {held}; {unknown[0]} is none of {standard}")
     taken: dict[tuple[str, str], str] = {}
     for name, (split, content) in known.items():
@@ -132,7 +132,7 @@ def _role(name: str) -> tuple[str, str] | None:
     if match is None:
         return None
     split, content = match["split"] or match["split_"], match["first"] or match["last"]
-    return _SPLIT_NAMES[split.lower()], _CONTENTS[content.lower()]
+    return SPLIT_NAMES[split.lower()], _CONTENTS[content.lower()]
 
 
 def _alone(names: list[str]) -> dict[str, tuple[str, str]]:
@@ -149,8 +149,10 @@ def _standard(split: str, content: str) -> str:
 
 
 def passed_over(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the sentence on arrays that are not read, if there are some."""
-    listed = ", ".join(names)
+    """Return the sentence on what is not read, by its names, if there is some."""
+    found = list(names)
+    more = f", ... ({len(found):,} in all)" if len(found) > _MOST_LISTED else ""
+    listed = ", ".join(found[:_MOST_LISTED]) + more
     return (f"passed over: {listed}",) if listed else ()
 
 
@@ -166,12 +168,21 @@ def _factors(part: Mapping[str, np.ndarray], split: str, label: str) -> np.ndarr
     is_whole = factors.dtype.kind in "bui" or (
         factors.dtype.kind == "f" and bool((np.floor(factors) == factors).all())
     )
-    if factors.ndim != 2 or len(factors) != len(part["x"]) or not is_whole or factors.min() < 0:
+    if (
+        factors.ndim != 2
+        or len(factors) != len(part["x"])
+        or not is_whole
+        or not _in_range(factors)
+    ):
         raise InputError(
             f"{label}: {split}_factors of shape {factors.shape} and dtype {factors.dtype} are no "
             f"factors of {len(part['x'])} examples; give whole numbers from 0 on, [n, factors]"
         )
     return factors.astype(np.int32)
+
+
+def _in_range(factors: np.ndarray) -> bool:
+    return bool(factors.size and factors.min() >= 0 and factors.max() < 2**31)
 
 
 def _array(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:

@@ -11,11 +11,14 @@ A new data set is a function that returns a `RawDataset` and a row in `DATASETS`
 """
 
 import functools
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vae_jax import contract
 from vae_jax.data import checks, encodings
@@ -34,6 +37,7 @@ from vae_jax.data.image_folder import (
 from vae_jax.data.memory_mapped import LazyImages, memory_mapped
 from vae_jax.data.npz import read_npz
 from vae_jax.data.packaged import read_digits, read_mnist_5k
+from vae_jax.data.split_names import SPLITS
 from vae_jax.data.splits import with_all_splits
 from vae_jax.data.sprites import is_sprites, read_sprites
 from vae_jax.data.table import read_table
@@ -165,22 +169,37 @@ def _load_substitute(
 
 def _read(name: str, data_dir: Path, label: str, prepare: Preparation = AS_IS) -> RawDataset:
     """Read a data set from the first source that knows its name."""
-    if prepare != AS_IS and not os.path.isdir(os.path.expanduser(name)):
-        setting = (
-            f"resize={'x'.join(map(str, prepare.size))}"
-            if prepare.size
-            else (f"image_mode={prepare.mode}")
-        )
-        raise InputError(f"{setting}: has no effect on {label}, no folder of images; leave it out")
+    if not _is_known(name) and _is_path(name):
+        return _read_path(name, data_dir, label, prepare)
+    if prepare != AS_IS:
+        _refuse_preparation(prepare, label)
+    raw = _read_known(name, data_dir, label)
+    is_source = os.path.abspath(name) == os.path.abspath(data_dir / name)  # prepared by tfds
+    if is_source or not os.path.exists(name):
+        return raw
+    return raw._replace(recognised=(*raw.recognised, f"passed over: {name} here, called ./{name}"))
+
+
+def _is_known(name: str) -> bool:
+    """Return whether a name is one of a data set, whatever files there are."""
+    is_outside = is_name({}, name) and not os.path.exists(name)
+    return name in DATASETS or is_sprites(name) or is_outside or name in DOWNLOADABLE
+
+
+def _read_known(name: str, data_dir: Path, label: str) -> RawDataset:
     if name in DATASETS:
         return _called(DATASETS[name], label)
     if is_sprites(name):
         return read_sprites(name, label)
-    if is_name({}, name) and not os.path.exists(name):
+    if is_name({}, name):
         return _called(contract.outside(label, name), label)
-    if name not in DOWNLOADABLE and _is_path(name):
-        return _read_path(name, data_dir, label, prepare)
     return read_named(name, data_dir, label, list(DATASETS))
+
+
+def _refuse_preparation(prepare: Preparation, label: str) -> None:
+    size = prepare.size
+    setting = f"resize={'x'.join(map(str, size))}" if size else f"image_mode={prepare.mode}"
+    raise InputError(f"{setting}: has no effect on {label}, no folder of images; leave it out")
 
 
 def _called(source: Any, label: str) -> RawDataset:
@@ -191,11 +210,28 @@ def _called(source: Any, label: str) -> RawDataset:
     """
     if not callable(source) or isinstance(source, type):
         raise InputError(f"{label}: is no function; name one that takes the label of its errors")
-    raw = source(label)
+    try:
+        raw = source(label)
+    except (InputError, UnavailableError):
+        raise
+    except Exception as error:
+        problem = contract.reason(error, getattr(inspect.getmodule(source), "__file__", ""))
+        raise InputError(f"{label}: fails with {problem}") from None
     if not isinstance(raw, RawDataset) or "train" not in raw.splits:
         what = "no split train" if isinstance(raw, RawDataset) else f"a {type(raw).__name__}"
         raise InputError(f"{label}: returns {what}; return a RawDataset with a split train")
-    return raw
+    for split, part in raw.splits.items():
+        if split not in SPLITS or not isinstance(part, RawSplit):
+            problem = f"has the split {split} of a {type(part).__name__}"
+            raise InputError(f"{label}: {problem}; give a RawSplit each of {', '.join(SPLITS)}")
+    return raw._replace(splits={split: _in_memory(part) for split, part in raw.splits.items()})
+
+
+def _in_memory(part: RawSplit) -> RawSplit:
+    """Return a split whose examples, labels and factors are arrays of NumPy, or stay in files."""
+    if isinstance(part.images, LazyImages):
+        return part
+    return RawSplit(*(None if each is None else np.asarray(each) for each in part))
 
 
 def _is_path(name: str) -> bool:
@@ -214,6 +250,8 @@ def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> R
         )
     if path.is_dir():
         return _read_folder(path, data_dir, label, prepare)
+    if prepare != AS_IS:
+        _refuse_preparation(prepare, label)
     reader = READERS.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise InputError(
@@ -226,6 +264,8 @@ def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> R
 def _read_folder(folder: Path, data_dir: Path, label: str, prepare: Preparation) -> RawDataset:
     try:
         if has_idx(folder):
+            if prepare != AS_IS:
+                _refuse_preparation(prepare, label)
             return read_idx_folder(folder, label)
         files, passed = image_files(folder, label)
     except OSError as error:
@@ -240,8 +280,8 @@ def build_dataset(
 
     Args:
         raw: splits whose arrays are `[n, *event]` (`[n, height, width]` is an image of one
-            channel), see `encodings`; or `LazyImages` of pixels, which stay in files and for which
-            no warnings are looked for.
+            channel), see `encodings`; or `LazyImages` of pixels, which stay in files and of which
+            only the labels are looked at for warnings.
         record: record of the data; `splits`, `warnings` and `recognised` are filled in here.
         label: `name=value`, which begins every error.
         num_valid: examples to cut from train for a valid split; 0 for the customary share.
@@ -263,9 +303,9 @@ def build_dataset(
     if any(isinstance(part.images, LazyImages) for part in raw.splits.values()):
         return _mapped(raw, record, label, num_valid, encoding)
     with phase("checking the data"):
-        stored, encoded = checks.checked(raw.splits, label, encoding)
+        stored, encoded = checks.checked(raw.splits, label, encoding, has_channels=raw.has_channels)
         splits, sentence = with_all_splits(stored, label, num_valid)
-        warnings = checks.warnings(splits)
+        warnings = (*encoded.warnings, *checks.warnings(splits))
     statistics = None
     if encoded.encoding == "standardized":
         arrays = {split: part.images for split, part in splits.items()}
@@ -273,7 +313,7 @@ def build_dataset(
         arrays, statistics = encodings.standardize(arrays, is_overall=is_overall)
         splits = {s: part._replace(images=arrays[s]) for s, part in splits.items()}
         warnings = tuple(text for text in warnings if "encoding=standardized" not in text)
-    guesses = (encoded.sentence, *raw.recognised)
+    guesses = (encoded.sentence, *checks.known_of(splits), *raw.recognised)
     record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, encoded.encoding, statistics)
 
@@ -293,8 +333,9 @@ def _mapped(
         split: RawSplit(arrays[split], checks.checked_labels(part, label), part.factors)
         for split, part in lazy.items()
     }
-    guesses = ("8-bit pixels, in files", *raw.recognised)
-    record = replace(record, splits=sentence, recognised=guesses)
+    guesses = ("8-bit pixels, in files", *checks.known_of(splits), *raw.recognised)
+    warnings = checks.warnings_of_labels(splits)
+    record = replace(record, splits=sentence, warnings=warnings, recognised=guesses)
     return _joined(splits, raw.class_names, record, "pixels", None)
 
 

@@ -17,11 +17,11 @@ from vae_jax.data.cache import cached
 from vae_jax.data.dataset import RawDataset, RawSplit
 from vae_jax.data.download import DOWNLOADABLE, download
 from vae_jax.data.memory_mapped import LazyImages, is_large
+from vae_jax.data.npz import passed_over
+from vae_jax.data.split_names import SPLIT_NAMES
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
-
-_SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
 
 
 def read_named(name: str, data_dir: Path, label: str, others: Sequence[str]) -> RawDataset:
@@ -77,14 +77,23 @@ def _read_prepared(
     builder: Any = tfds.builder_from_directory(folder)
     if "image" not in builder.info.features:
         raise InputError(f"{label}: has no feature `image`; give a data set of images")
-    sources = _by_split(builder.as_data_source(), label)
+    opened = builder.as_data_source()
+    sources = _by_split(opened, label)
     bare = _by_split(builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()}), label)
     origin = f"{builder.info.full_name} as tensorflow-datasets prepared it"
     names = tuple(getattr(builder.info.features.get("label"), "names", None) or ())
+    names_read = ("image", "label", "id")
+    passed = [f"the split {name}" for name in opened if name not in SPLIT_NAMES]
+    passed += [
+        f"the feature {name}"
+        for name in builder.info.features
+        if name not in names_read and not name.startswith("label_")
+    ]
+    told = (*_factor_names(builder), *passed_over(passed))
     shape = sources["train"][0]["image"].shape
     if not is_large((sum(map(len, sources.values())), *shape)):
         splits = {split: RawSplit(_images(source, label)) for split, source in sources.items()}
-        return RawDataset(_with_labels(splits, bare), origin, names, _factor_names(builder))
+        return RawDataset(_with_labels(splits, bare), origin, names, told)
 
     def read_labels() -> RawDataset:
         no_images = RawSplit(np.empty(0, np.uint8))
@@ -98,7 +107,7 @@ def _read_prepared(
         rows = np.arange(len(source))
         images = LazyImages(decode, (len(rows), *shape), rows, data_dir, copy, fingerprint)
         splits[split] = RawSplit(images, known[split].labels, known[split].factors)
-    return RawDataset(splits, origin, names, _factor_names(builder))
+    return RawDataset(splits, origin, names, told)
 
 
 def _factor_names(builder: Any) -> tuple[str, ...]:
@@ -109,7 +118,7 @@ def _factor_names(builder: Any) -> tuple[str, ...]:
 
 def _by_split(sources: Any, label: str) -> dict[str, Any]:
     """Return the data sources of tfds by this project's names of splits, without empty ones."""
-    known = {ours: sources[theirs] for theirs, ours in _SPLIT_NAMES.items() if theirs in sources}
+    known = {SPLIT_NAMES[name]: found for name, found in sources.items() if name in SPLIT_NAMES}
     if "train" not in known:
         raise InputError(f"{label}: has splits {', '.join(sources)} but no `train`; give another")
     return {split: source for split, source in known.items() if len(source)}

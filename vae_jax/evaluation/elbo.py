@@ -27,9 +27,13 @@ from vae_jax.models.likelihoods import bits_per_dim
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
+from vae_jax.training import sums
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Examples, Split, as_observations
+from vae_jax.training.sums import Sum
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, default_float
 
+NUM_PARTICLES = 100
+"""K of an NLL where none is given, on the command line and in Python."""
 ACTIVE_THRESHOLD = 0.01
 """Variance of the posterior mean over the data above which a latent is active (Burda et al.)."""
 
@@ -220,31 +224,32 @@ def example_terms(
         return decoder_dist.log_prob(encoded.x), encoded.p.log_prob(z) - log_q
 
     def body(
-        chunk: Int[Array, ""], carry: tuple[Array, Array, WeightSums]
-    ) -> tuple[Array, Array, WeightSums]:
-        total, total_ratio, sums = carry
+        chunk: Int[Array, ""], carry: tuple[Sum, Sum, WeightSums]
+    ) -> tuple[Sum, Sum, WeightSums]:
+        total, total_ratio, weights = carry
         particles = chunk * at_once + jnp.arange(at_once)
         log_likelihood, log_ratio = jax.vmap(weigh)(particles)
         is_real = jnp.broadcast_to((particles < num_particles)[:, None], log_ratio.shape)
         log_w = jnp.where(is_real, log_likelihood + log_ratio, -jnp.inf)
         return (
-            total + jnp.sum(jnp.where(is_real, log_likelihood, 0.0), axis=0),
-            total_ratio + jnp.sum(jnp.where(is_real, log_ratio, 0.0), axis=0),
-            evidence.add_weights(sums, log_w, chunk * at_once),
+            sums.add_all(total, jnp.where(is_real, log_likelihood, 0.0)),
+            sums.add_all(total_ratio, jnp.where(is_real, log_ratio, 0.0)),
+            evidence.add_weights(weights, log_w, chunk * at_once),
         )
 
     zeros = jnp.zeros(len(examples), default_float())
     num_chunks = -(-num_particles // at_once)
-    start = (zeros, zeros, evidence.no_weights(num_particles, zeros.shape))
-    total, total_ratio, sums = jax.lax.fori_loop(0, num_chunks, body, start)
+    empty = sums.zero_like(zeros)
+    start = (empty, empty, evidence.no_weights(num_particles, zeros.shape))
+    total, total_ratio, weights = jax.lax.fori_loop(0, num_chunks, body, start)
     closed = encoded.p.kl(encoded.q)
-    kl = -total_ratio / num_particles if closed is None else closed.total
+    kl = -total_ratio.total / num_particles if closed is None else closed.total
     return ExampleTerms(
-        total / num_particles,
+        total.total / num_particles,
         kl,
-        evidence.bound(sums, num_particles),
-        evidence.effective_sample_size(sums, num_particles),
-        evidence.jackknife_bias(sums, num_particles),
+        evidence.bound(weights, num_particles),
+        evidence.effective_sample_size(weights, num_particles),
+        evidence.jackknife_bias(weights, num_particles),
     )
 
 

@@ -39,7 +39,7 @@ def score(
     data: Dataset,
     split: Split = "test",
     *,
-    num_particles: int = 1,
+    num_particles: int = elbo.NUM_PARTICLES,
     layout: Layout | None = None,
     on_progress: OnPhase | None = None,
 ) -> list[Row]:

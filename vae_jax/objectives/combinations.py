@@ -66,7 +66,7 @@ def refused_objectives(
             f"{spell('prior')}; give {spell('kl', 'auto')}"
         )
     is_sampled = kl == "monte_carlo" or estimator not in (None, "standard")
-    is_floored = spell.values.get("kl_penalty") == "free_bits"
+    is_floored = spell.values.get("kl_penalty") == "free_bits" and posterior.has_coordinates
     if is_floored and is_sampled and has_closed_form_kl(posterior, prior):
         yield (
             f"{spell('kl' if kl == 'monte_carlo' else 'estimator')}: has no effect with "

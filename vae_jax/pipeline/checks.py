@@ -13,7 +13,7 @@ from vae_jax.data import Dataset
 from vae_jax.reporting.diagnostics import LARGEST_MISFIT
 from vae_jax.runtime import libraries
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import compatibility
+from vae_jax.training import compatibility, dry_run
 
 
 def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
@@ -39,6 +39,7 @@ def check_data(config: Config, configs: list[Config], dataset: Dataset) -> None:
             compatibility.training_problems(spec, dataset, _flag, vars(own)),
         ):
             raise InputError(problem)
+        dry_run.check_members(spec, dataset.encoding, len(dataset.train))
     for problem in _evaluation_problems(config, dataset):
         raise InputError(problem)
 
@@ -49,28 +50,37 @@ def _flag(name: str, value: object) -> str:
 
 
 def scale_note(config: Config, dataset: Dataset) -> str:
-    """Return a warning of a fixed scale that is wider than the pixels vary; "" where it is not.
+    """Return a warning of a fixed scale that is wider than the data vary; "" where it is not.
 
     A density that wide leaves little to gain over the mean image, which is what is then learned.
     """
     is_swept = any(text.startswith(("scale=", "scale_mode=")) for text in config.sweep)
     is_fixed = "scale_mode" not in without_effect(config) and config.scale_mode == "fixed"
-    if not is_fixed or is_swept or dataset.encoding != "pixels":
+    if not is_fixed or is_swept:
         return ""
-    some = dataset.train[:1000] / 255.0
+    is_pixels = dataset.encoding == "pixels"
+    some = dataset.train[:1000].astype(np.float64) / (255.0 if is_pixels else 1.0)
     deviation = float(np.sqrt(np.mean((some - some.mean(axis=0)) ** 2)))
-    if config.scale <= LARGEST_MISFIT * deviation:
+    if not deviation or config.scale <= LARGEST_MISFIT * deviation:
         return ""
+    what, mean = ("pixels", "mean image") if is_pixels else ("numbers", "mean")
+    has_optimum = config.flags["scale_mode"].type.is_valid("optimal")
+    modes = "optimal or learned" if has_optimum else "learned"
+    alone = " (without --scale)" if has_optimum and config.scale != 1 else ""
+    unit = "" if is_pixels else ", --encoding=standardized"
     return (
-        f"--scale={config.scale:g} is fixed, and pixels deviate by {deviation:.2g} from their "
-        "mean: so wide a density gives little more than the mean image; give "
-        "--scale_mode=optimal or learned, or a --scale of about the noise of a pixel"
+        f"--scale={config.scale:g} is fixed, and {what} deviate by {deviation:.2g} from their "
+        f"mean: so wide a density gives little more than the {mean}; give "
+        f"--scale_mode={modes}{alone}{unit}, or a --scale of about the noise of {what}"
     )
 
 
 def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
     """Yield the reasons why data or installed libraries allow no evaluation, or no export."""
-    lacks = {"labels": dataset.train_labels is None, "factors": dataset.train_factors is None}
+    lacks = {
+        what: [split for split in ("train", "test") if getattr(dataset, f"{split}_{what}") is None]
+        for what in ("labels", "factors")
+    }
     has = {"labels": "labels", "factors": "factors of variation; --dataset=sprites has"}
     if "stablehlo" in config.export and (
         problem := libraries.refusal("flatbuffers", "--export=stablehlo")
@@ -82,11 +92,11 @@ def _evaluation_problems(config: Config, dataset: Dataset) -> Iterator[str]:
         if problem and "sklearn" in find("evaluate", name).needs:
             yield f"{problem}, or leave {name} out"
         for need in sorted(find("evaluate", name).needs):
-            if lacks.get(need):
-                yield (
-                    f"--evaluate={name}: --dataset={config.dataset} has no {has[need]}; leave "
-                    f"{name} out"
-                )
+            if splits := lacks.get(need):
+                where = "" if len(splits) > 1 else f" of {splits[0]}"
+                what = need + where if where else has[need]
+                dataset_flag = f"--dataset={config.dataset}"
+                yield f"--evaluate={name}: {dataset_flag} has no {what}; leave {name} out"
 
 
 def _too_few(name: str, config: Config, dataset: Dataset) -> Iterator[str]:

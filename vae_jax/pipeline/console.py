@@ -1,5 +1,6 @@
 """Lines that a run prints before training and at its end; progress is in ``loggers``."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax
 from vae_jax.config import build
 from vae_jax.config.flags import Config
 from vae_jax.data import Dataset
+from vae_jax.models.combinations import enumeration
 from vae_jax.pipeline import checks
 from vae_jax.reporting import table
 from vae_jax.runtime import libraries, provenance
@@ -50,12 +52,29 @@ def closing(rows: list[Row], results: dict[str, Any]) -> list[str]:
     if best is None and any(row["diverged"] == "" for row in rows):
         lines = ["no run has test terms"]
     elif best is None:
-        lines = ["every run diverged; try a smaller --learning_rate or --clip_norm=1"]
+        lines = [f"every run diverged; {_against_divergence(rows, results)}"]
     else:
         which = f"best is run {best['run']}: " if len(rows) > 1 else ""
         notes = [f"NOTE: {note}" for note in results["notes"]]
         lines = [which + format_result(best), *notes, *results["diagnosis"][best["run"]]]
     return lines + (["the study:", *results["reading"]] if results["reading"] else [])
+
+
+def _against_divergence(rows: list[Row], results: dict[str, Any]) -> str:
+    """Return what to try where every run diverged, without what is in force already.
+
+    What diverges before it has learned anything does so of the size of its numbers: of real ones
+    the unit is arbitrary.
+    """
+    is_at_once = all(row["diverged"] == 0 for row in rows)
+    unit = ["--encoding=standardized"] if results["dataset"]["encoding"] == "reals" else []
+    remedies = [*unit, *([] if is_at_once and unit else ["a smaller --learning_rate"])]
+    flags = results["flags"]
+    if any(float(row.get("clip_norm") or math.inf) > 1 for row in rows) and not is_at_once:
+        remedies.append("--clip_norm=1")
+    if flags.get("compute_dtype") != "float64":
+        remedies.append("--compute_dtype=float64")
+    return f"try {enumeration(remedies)}"
 
 
 def format_result(row: Row) -> str:

@@ -22,20 +22,22 @@ from vae_jax.config import build
 from vae_jax.config.flags import Config, as_text
 from vae_jax.config.members import find, from_outside
 from vae_jax.data import Dataset
-from vae_jax.evaluation.evaluators import ALWAYS, Evaluator, Runs
+from vae_jax.evaluation import columns
+from vae_jax.evaluation.evaluators import ALWAYS, EVALUATORS, Evaluator, Runs
 from vae_jax.evaluation.evaluators.base import PerRunEvaluator
 from vae_jax.hparams import HParams
 from vae_jax.pipeline import loggers, results, workdir
 from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.runtime import checksums, distributed, files
 from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
 from vae_jax.runtime.progress import phase
 from vae_jax.training import divergence, vectorized
 from vae_jax.types import Params, Row
 
-FORMAT = 4
+FORMAT = 5
 """Version of the kept numbers, raised with every change of a measure so that none older is used."""
 
 Dependencies = dict[str, Any]
@@ -61,14 +63,15 @@ def evaluate(
         failures: takes the evaluations that fail; their columns stay empty.
     """
     print(f"evaluating {len(dataset.test):,} test images, K={config.eval_particles}", flush=True)
-    metrics = loggers.read(Path(config.workdir) / workdir.METRICS_FILE)
+    lines = results.by_run(loggers.read(Path(config.workdir) / workdir.METRICS_FILE))
     measured = _measure(config, trained, dataset, lock, failures)
     rows = []
     num_runs = sum(len(done.group.runs) for done in trained)
     with phase("gathering results", num_runs, "runs") as advance:
         for done in trained:
             group, diverged = done.group, done.state.diverged.tolist()
-            last = results.learned(metrics, done.state, group.runs)
+            own_lines = results.of_runs(lines, group.runs)
+            last = results.learned(own_lines, done.state, group.runs)
             for i, (run, own) in enumerate(zip(group.runs, group.configs, strict=True)):
                 settings = results.settings_of(own, swept)
                 row = results.table_row(settings, last[run], measured[run], diverged[i])
@@ -92,14 +95,12 @@ def _measure(
 ) -> dict[int, Row]:
     """Return the numbers of each run; a diverged run has those of :data:`ALWAYS` alone."""
     found: dict[int, Row] = {run: {} for done in trained for run in done.group.runs}
-    with phase("checksums of the data"):
-        data_checksum = checksum_of_data(dataset)
     for name in build.evaluations(config):
         with loggers.EvaluationProgress(name, len(found)) as progress:
             finished = 0
             for done in trained:
                 evaluation = _Evaluation(
-                    *(name, config, done, dataset, data_checksum),
+                    *(name, config, done, dataset),
                     *(progress, finished, lock, failures),
                 )
                 for run, row in evaluation.numbers():
@@ -117,7 +118,6 @@ class _Evaluation:
         config: flags of the study.
         done: the group.
         dataset: data that it was trained on.
-        data_checksum: checksum of all its arrays.
         progress: bar in the terminal, shared by all groups.
         finished: number of runs in the groups before this one.
         lock: lock of the workdir.
@@ -128,7 +128,6 @@ class _Evaluation:
     config: Config
     done: TrainedGroup
     dataset: Dataset
-    data_checksum: int
     progress: loggers.EvaluationProgress
     finished: int
     lock: Lock
@@ -175,6 +174,7 @@ class _Evaluation:
             is_by_run = isinstance(self._evaluator, PerRunEvaluator)
             failed = finished + 1 if is_by_run else len(left)
             left, before = left[failed:], before + failed
+            self.progress.advance(float(before))
 
     def _rows(self, left: list[int], before: int) -> Iterator[Row]:
         """Yield what the evaluator gives for each run; what is no row of numbers is an error."""
@@ -194,7 +194,8 @@ class _Evaluation:
         runs = [self.done.group.runs[i] for i in (left[:1] if is_by_run else left)]
         names = f"run {runs[0]}" if len(runs) == 1 else f"runs {runs[0]} to {runs[-1]}"
         with self.failures.caught(f"evaluation {self.name} of {names}"):
-            return next(rows)
+            row = next(rows)
+            return row if self.name in EVALUATORS else checked_row(type(self._evaluator), row)
         return None
 
     @functools.cached_property
@@ -248,7 +249,7 @@ class _Evaluation:
             "settings": {name: as_text(value) for name, value in values.items()},
             "step": int(self.done.state.eval_step[i]),
             "model": checksum(vectorized.take(self._model, i)),
-            "data": zlib.crc32(self.done.spec.binarize.encode(), self.data_checksum),
+            "data": data_of(self.done),
             **self._outside,
         }
 
@@ -273,7 +274,34 @@ def checksum(tree: Any) -> int:
     return total
 
 
-def checksum_of_data(dataset: Dataset) -> int:
-    """Return the CRC-32 of all arrays of the data."""
-    fields = [getattr(dataset, field.name) for field in dataclasses.fields(dataset)]
-    return checksum([field for field in fields if isinstance(field, np.ndarray)])
+def checked_row(evaluator: Any, row: Any) -> Row:
+    """Return what an evaluator from outside gave as numbers by the names of its columns.
+
+    Raises:
+        InputError: it is no row, has a column that is not declared, or a value that is no number.
+
+    Example:
+        >>> checked_row(EVALUATORS["gaps"], {"inference_gap": np.float32(0.5)})
+        {'inference_gap': 0.5}
+    """
+    if not isinstance(row, dict):
+        kind = type(row).__name__
+        raise InputError(f"returns a {kind}; return a row, a dictionary of its columns")
+    known = columns.counts_not_finite([row], evaluator.columns) | columns.by_name(evaluator.columns)
+    for name in row.keys() - known.keys():
+        raise InputError(f"returns {name}, which its columns do not declare; declare a Column")
+    return {name: _number(name, value) for name, value in row.items()}
+
+
+def _number(name: str, value: Any) -> Any:
+    """Return a value of a row in the types of Python."""
+    number = value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+    if number is not None and not isinstance(number, bool | int | float | str):
+        kind = f"shape {np.shape(value)}" if np.shape(value) else f"a {type(value).__name__}"
+        raise InputError(f"returns {name} of {kind}; return one number")
+    return number
+
+
+def data_of(done: TrainedGroup) -> str:
+    """Return the content of the data of some runs, as their pixels are binarized."""
+    return f"{done.group.data}, binarize={done.spec.binarize}"

@@ -82,7 +82,6 @@ def export(
     """
     if not config.export:
         return []
-    data_checksum = evaluate.checksum_of_data(data)
     ranked = table.ranking(rows)
     chosen = {row["run"]: row for row in (ranked if config.export_runs == "all" else ranked[:1])}
     written, num_done = [], 0
@@ -100,7 +99,7 @@ def export(
                     "format": FORMAT,
                     "jax": jax.__version__,
                     "model": evaluate.checksum(tuple(one)),
-                    "data": zlib.crc32(binarize.encode(), data_checksum),
+                    "data": evaluate.data_of(done),
                     "texts": _checksum_of_texts(flags, chosen[run]),
                     **evaluate.checksums_of_outside(own),
                 }

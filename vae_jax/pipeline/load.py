@@ -6,7 +6,8 @@ checkpoint; weights are read when they are first asked for.
 
 import functools
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vae_jax.pipeline.run_groups import Recorded
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_part import StudyPart
 from vae_jax.reporting import table
+from vae_jax.runtime import files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
@@ -58,12 +60,22 @@ def load_run(folder: str | Path) -> Study:
         ...     loaded.select(beta=4.0).codes(data, "test").shape
         (180, 2)
     """
-    with loggers.shown(), phase("opening the workdir"):
-        return _load_run(as_path("workdir", folder))
+    try:
+        with loggers.shown(), phase("opening the workdir"):
+            return _load_run(as_path("workdir", folder))
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem=f"cannot be read ({error.strerror}{where})",
+            advice="mend that, or give another workdir",
+        ) from None
 
 
 def _load_run(folder: Path) -> Study:
-    recorded = run_groups.recorded(folder) if workdir.is_ours(folder) else []
+    workdir.refuse_name(folder)
+    recorded = run_groups.recorded(folder) if folder.is_dir() and workdir.is_ours(folder) else []
     if not recorded:
         raise InputError(
             setting="workdir",
@@ -142,13 +154,35 @@ def _newest_weights(group: Recorded) -> TrainState:
     Raises:
         InputError: there is none.
     """
+    return _newest(group, lambda step: checkpoint.restore_weights(group.folder, step))
+
+
+def _newest(group: Recorded, read: Callable[[int], TrainState]) -> TrainState:
+    """Return what is read of the newest whole checkpoint; a later one that is damaged is warned of.
+
+    Args:
+        group: the runs.
+        read: reads a checkpoint by its step.
+
+    Raises:
+        InputError: none can be read.
+    """
     problems: dict[int, str] = {}
     for _ in range(_TRIES):
         for step in reversed(checkpoint.steps(group.folder)):
             try:
-                return checkpoint.restore_weights(group.folder, step)
+                found = read(step)
             except (DamagedError, OSError) as error:
                 problems[step] = str(error)
+                continue
+            for later in sorted(problems.keys() & set(checkpoint.steps(group.folder))):
+                if later > step:
+                    warnings.warn(
+                        f"workdir={group.folder.parents[1]}: checkpoint at step {later:,}: "
+                        f"{problems[later]}; the weights are those of step {step:,}",
+                        stacklevel=2,
+                    )
+            return found
     listed = "; ".join(f"step {step:,}: {problem}" for step, problem in problems.items())
     raise InputError(
         setting="workdir",
@@ -162,8 +196,9 @@ def _whole_state(group: Recorded, spec: TrainSpec, hparams: Any, dataset: Datase
     """Return the newest state with that of the optimizer, for training on."""
     layout = memory.layout_for(spec, hparams)
     like = loop.initial_state(spec, hparams, dataset, layout)
-    steps = checkpoint.steps(group.folder)
-    return Checkpoints(group.folder).restore(steps[-1], like) if steps else like
+    if not checkpoint.steps(group.folder):
+        return like
+    return _newest(group, lambda step: Checkpoints(group.folder).restore(step, like))
 
 
 def _table(
@@ -176,12 +211,10 @@ def _table(
 ) -> list[Row]:
     """Return a row per run: with its results where they are those of its newest checkpoint."""
     known = {row["run"]: row for row in tested}
-    lines: dict[int, list[Row]] = {}
-    for line in metrics:
-        lines.setdefault(line["run"], []).append(line)
+    lines = results.by_run(metrics)
     rows = []
     for group, part, settled in zip(recorded, parts, configs, strict=True):
-        step = max(checkpoint.steps(group.folder), default=0)
+        step = checkpoint.newest_described(group.folder)
         for run, config in zip(group.runs, settled, strict=True):
             settings = {"run": run} | results.settings_of(config, swept)
             own = known.get(run, {})
@@ -215,26 +248,44 @@ def _results(folder: Path) -> dict[str, Any]:
     Without it a study that is saved anew would claim to come from its seeds.
     """
     path = folder / workdir.RESULTS_FILE
+    found: Any = {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_bytes(path))
     except FileNotFoundError:
-        found = {}
-    except ValueError:
+        pass
+    except (ValueError, RecursionError):
+        found = None
+    if not _are_results(found):
         raise InputError(
             setting="workdir",
             value=folder,
             problem=f"{path.name} is damaged",
             advice="start its command again, which writes it anew",
-        ) from None
+        )
     if results.ORIGIN not in found and (origin := workdir.read_origin(folder)):
         found[results.ORIGIN] = origin
     return found
 
 
+def _are_results(found: Any) -> bool:
+    """Return whether an object of JSON has rows, names and an origin as ``results.json`` has."""
+    if not isinstance(found, dict):
+        return False
+    rows, swept = found.get("runs", []), found.get("swept", [])
+    origin = found.get(results.ORIGIN)
+    return (
+        isinstance(rows, list)
+        and all(isinstance(row, dict) and type(row.get("run")) is int for row in rows)
+        and isinstance(swept, list)
+        and all(isinstance(name, str) for name in swept)
+        and (origin is None or workdir.is_origin(origin))
+    )
+
+
 def _lines(folder: Path) -> list[tuple[str, str]]:
     """Return names and texts of the lines of ``flags.txt``."""
     path = folder / workdir.FLAGS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = files.read_text(path).splitlines() if path.exists() else []
     pairs = (line.removeprefix("--").partition("=") for line in lines if line.startswith("--"))
     return [(name, text) for name, _, text in pairs]
 

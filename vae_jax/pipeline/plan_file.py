@@ -143,8 +143,7 @@ def read(workdir: Path) -> Plan | None:
     Raises:
         InputError: it was written in another format.
     """
-    folder = workdir / CHECKPOINTS
-    names = sorted(path.name for path in _numbered_folders(folder))
+    folder, names = workdir / CHECKPOINTS, folders(workdir)
     try:
         plan = _checked(_read_plan(workdir, folder / PLAN_FILE))
     except DamagedError as error:
@@ -158,16 +157,21 @@ def read(workdir: Path) -> Plan | None:
     return _from_copies(problem, copies, lost)
 
 
-def _numbered_folders(folder: Path) -> list[Path]:
-    """Return the folders of groups, without those that hold no finished checkpoint and no record.
+def folders(workdir: Path) -> list[str]:
+    """Return the names of the folders of groups that a workdir has, whether its plan knows them.
 
     What a process leaves there that writes after its workdir was removed is no group.
     """
+    return sorted(path.name for path in _numbered_folders(workdir / CHECKPOINTS))
+
+
+def _numbered_folders(folder: Path) -> list[Path]:
+    """Return the folders of groups; one without a record and a finished checkpoint is none."""
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()]
-    unfinished = checkpoint.UNFINISHED
-    return [path for path in found if any(e.suffix not in unfinished for e in path.iterdir())]
+    is_unfinished = checkpoint.is_unfinished
+    return [path for path in found if not all(is_unfinished(e.name) for e in path.iterdir())]
 
 
 def _read_plan(workdir: Path, path: Path) -> Plan:

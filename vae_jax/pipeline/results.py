@@ -1,6 +1,7 @@
 """Contents of ``results.csv`` and ``results.json``: rows of numbers, and what describes them."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,8 @@ def notes_on_free_bits(config: Config) -> list[str]:
         []
     """
     is_used = config.kl_penalty == "free_bits" and "kl_penalty" not in without_effect(config)
-    if not is_used or has_closed_form(config):
+    has_terms = has_closed_form(config) and find("posterior", config.posterior).has_coordinates
+    if not is_used or has_terms:
         return []
     return [
         f"There is no closed form of the KL of each latent with --posterior={config.posterior} and "
@@ -268,6 +270,44 @@ def settings_of(config: Config, swept: Sequence[str]) -> Row:
     """Return the settings in a run's row: every array of ``HParams``, and what was swept."""
     names = dict.fromkeys([*config.arrays, *swept])
     return {name: _plain(getattr(config, name)) for name in names}
+
+
+def by_run(lines: Iterable[Row]) -> dict[int, list[Row]]:
+    """Return rows of ``metrics.jsonl`` by the number of their run, in their order.
+
+    Example:
+        >>> by_run([{"run": 0, "step": 4}, {"run": 1, "step": 4}, {"run": 0, "step": 8}])[0]
+        [{'run': 0, 'step': 4}, {'run': 0, 'step': 8}]
+    """
+    found: dict[int, list[Row]] = {}
+    for line in lines:
+        found.setdefault(line["run"], []).append(line)
+    return found
+
+
+def of_runs(
+    lines: Mapping[int, Sequence[Row]], runs: Iterable[int], step: int | float = math.inf
+) -> list[Row]:
+    """Return the rows of some runs up to a step.
+
+    Those of a workdir may be ahead of its checkpoints, which are written after them.
+
+    Args:
+        lines: rows by the number of their run.
+        runs: numbers of the runs.
+        step: last step.
+    """
+    return [row for run in runs for row in lines.get(run, ()) if row["step"] <= step]
+
+
+def up_to(lines: Iterable[Row], reached: Mapping[int, int]) -> list[Row]:
+    """Return the rows of ``metrics.jsonl`` that are not ahead of the states of their runs.
+
+    Args:
+        lines: all rows.
+        reached: updates of each run; rows of others are left out.
+    """
+    return [line for line in lines if line["step"] <= reached.get(line["run"], -1)]
 
 
 def learned(lines: Sequence[Row], state: TrainState, runs: Sequence[int]) -> dict[int, Row | None]:

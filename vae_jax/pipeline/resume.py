@@ -6,6 +6,7 @@ Nothing is changed before the choice is made for every group.
 """
 
 import bisect
+import contextlib
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from vae_jax.pipeline import loggers, workdir
 from vae_jax.pipeline.run_groups import RunGroup
+from vae_jax.runtime import files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import LostError
 from vae_jax.runtime.progress import phase
@@ -22,6 +24,7 @@ from vae_jax.types import Row
 
 FROM_SEEDS = -1
 """Step of a group that has no checkpoint and starts from its seeds."""
+_MOST_DIGITS = 10  # of the number of a run, which a damaged table may not hold
 
 
 class ResumePoint(NamedTuple):
@@ -185,8 +188,12 @@ def _tested_runs(folder: Path) -> set[int]:
     path = folder / workdir.RESULTS_TABLE
     if not path.exists():
         return set()
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {int(row["run"]) for row in csv.DictReader(lines) if (row.get("run") or "").isdecimal()}
+    runs = set()
+    with contextlib.suppress(csv.Error):  # it is damaged: what comes before tells enough
+        for row in csv.DictReader(files.read_text(path).splitlines()):
+            text = row.get("run") or ""
+            runs |= {int(text)} if text.isdecimal() and len(text) < _MOST_DIGITS else set()
+    return runs
 
 
 def _lost(folder: Path, group: RunGroup, point: ResumePoint) -> str:

@@ -14,6 +14,7 @@ import jax
 
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config
+from vae_jax.config.validation import is_accepted
 from vae_jax.data import Dataset
 from vae_jax.data.cache import CacheWarning
 from vae_jax.pipeline import (
@@ -102,7 +103,8 @@ def _publish(
     folder, rows, swept, clock = Path(config.workdir), found["runs"], found["swept"], Clock()
     found |= {"diagnosis": [[] for _ in rows], "reading": []}
     with failures.caught("conclusions on the runs"), phase("diagnosing the runs"):
-        found |= conclusions.conclude(found, loggers.read(folder / workdir.METRICS_FILE))
+        metrics = loggers.read(folder / workdir.METRICS_FILE)
+        found |= conclusions.conclude(found, metrics, is_accepted)
     lock.check()
     results.write(config, rows, swept, found)
 
@@ -193,6 +195,16 @@ def _refuse_workdir(config: Config) -> None:
             f"--workdir={folder}: lies inside of --dataset={config.dataset}, whose images its "
             "figures would join; give another folder"
         )
+    workdir.refuse_name(folder)
+    for name in ("data_dir", "compilation_cache"):
+        value = getattr(config, name)
+        if value in ("", compilation_cache.OFF):
+            continue
+        if Path(os.path.expanduser(value)).resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"--{name}={value}: lies inside of --workdir={folder}, which belongs to its runs "
+                "alone; give another folder"
+            )
     workdir.refuse_foreign(folder)
     refuse_if_locked(folder)
 

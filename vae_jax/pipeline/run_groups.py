@@ -52,6 +52,7 @@ FACTS = ("data", WEIGHTS)
 """Names of the facts of a run that are no flags."""
 _NOT_READ = ("record", "class_names")
 """Fields of a data set that name and describe it."""
+_MOST_WRITTEN = 1000  # numbers of an array that NumPy writes out
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class RunGroup:
         fingerprint: text by which checkpoints of these runs are known.
         most_steps: bound on the updates of a chunk, measured at the first start and then fixed;
             None before it.
+        data: content of the data that the runs are trained on, see :func:`facts_of`: one checksum
+            a start, on which evaluations and exports depend too.
     """
 
     folder: Path
@@ -74,6 +77,7 @@ class RunGroup:
     max_parallel_runs: int
     fingerprint: str = ""
     most_steps: int | None = None
+    data: str = ""
 
     def spec(self, dataset: Dataset) -> TrainSpec:
         """Return the specification that the runs share."""
@@ -161,7 +165,7 @@ def plan(
             "--sweep that made them, or another --workdir"
         )
     plan_file.write(workdir, plan_file.set_aside(workdir, whole))
-    return [*old, *new]
+    return [dataclasses.replace(group, data=facts["data"]) for group in (*old, *new)]
 
 
 def _known_plan(workdir: Path, *, may_restart: bool) -> Plan:
@@ -283,12 +287,23 @@ def fingerprint_of(dataset: Dataset) -> str:
         if field.name in _NOT_READ or value is None:
             continue
         is_array = isinstance(value, np.ndarray)
-        content = f"{value.dtype.str}{value.shape}" if is_array else repr(value)
+        content = f"{value.dtype.str}{value.shape}" if is_array else _repr(value)
         checksum = zlib.crc32(f"{field.name} {content}".encode(), checksum)
-        if is_array:
-            checksum = zlib.crc32(np.ascontiguousarray(value).view(np.uint8).data, checksum)
+        parts = value if isinstance(value, tuple) else ()
+        whole = [value] if is_array else [own for own in parts if np.size(own) > _MOST_WRITTEN]
+        for array in whole:
+            checksum = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, checksum)
     sizes = ", ".join(f"{len(getattr(dataset, split))} {split}" for split in SPLITS)
     return f"{sizes}, crc32 {checksum:08x}"
+
+
+def _repr(value: object) -> str:
+    """Return ``repr`` with arrays as NumPy writes them by itself, not as a notebook has set it."""
+    options: dict[str, Any] = {"precision": 8, "floatmode": "maxprec", "sign": "-"}
+    options |= {"edgeitems": 3, "threshold": _MOST_WRITTEN, "linewidth": 75, "suppress": False}
+    options |= {"nanstr": "nan", "infstr": "inf", "formatter": None, "legacy": False}
+    with np.printoptions(**options):
+        return repr(value)
 
 
 def _key(identity: Identity) -> str:
@@ -322,7 +337,10 @@ def _grouped(
             {n: v for n, v in flags.items() if n not in config.arrays} | _structure(config)
         )
         members.setdefault(program, []).append((run, config))
-    held = {record.name for record in known.groups}
+    # A folder that the plan does not know may hold checkpoints of another study. Those of lost
+    # groups are renamed before anything is written.
+    held = {record.name for record in known.groups} | set(plan_file.folders(workdir))
+    held -= {name for name, _ in known.lost}
     names = (name for i in itertools.count() if (name := f"{i:03d}") not in held)
     groups = []
     for name, rows in zip(names, members.values(), strict=False):

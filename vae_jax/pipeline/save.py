@@ -1,13 +1,15 @@
 """Writing of a study that was trained from Python, as a workdir like those of the command line."""
 
-import collections
+import contextlib
 import itertools
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_jax.config import build, sweeps
 from vae_jax.config.flags import Config, as_text
+from vae_jax.config.validation import is_accepted
 from vae_jax.data import Dataset
 from vae_jax.pipeline import loggers, results, run_groups, workdir
 from vae_jax.pipeline.run_groups import RunGroup
@@ -15,7 +17,6 @@ from vae_jax.pipeline.study_part import StudyPart, looks_every
 from vae_jax.reporting import conclusions, table
 from vae_jax.runtime import files, mesh
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import NON_EMPTY, check_value
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.step import TrainState
 from vae_jax.types import Row
@@ -49,49 +50,87 @@ def write(
     Raises:
         InputError: the folder holds something, or a model is not one that flags can name.
     """
-    check_value("workdir", str(folder), NON_EMPTY)
-    with workdir.writing(folder):
-        is_taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if is_taken:
-        raise InputError(
-            setting="workdir",
-            value=folder,
-            problem="is not an empty folder",
-            advice="give the name of a new one",
-        )
+    workdir.refuse_name(folder)
+    with _writing(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(
+                setting="workdir",
+                value=folder,
+                problem="is not an empty folder",
+                advice="give the name of a new one",
+            )
     states = [part.read_state(data) for part in parts]
+    steps = [int(mesh.to_host(state.step)[0]) for state in states]
+    reached = {run: step for part, step in zip(parts, steps, strict=True) for run in part.runs}
+    metrics = results.up_to(metrics, reached)
+    lines = results.by_run(metrics)
     configs = [
-        configs_of(part, int(mesh.to_host(state.step)[0]), folder, data, metrics, origin)
-        for part, state in zip(parts, states, strict=True)
+        configs_of(part, step, folder, data, results.of_runs(lines, part.runs), origin)
+        for part, step in zip(parts, steps, strict=True)
     ]
-    workdir.make(folder)
     groups = [
         RunGroup(folder / workdir.CHECKPOINTS / f"{number:03d}", part.runs, own, 1)
         for number, (part, own) in enumerate(zip(parts, configs, strict=True))
     ]
     facts = {run_groups.WEIGHTS: origin["weights"]} if origin else {}
-    recorded = run_groups.record(folder, groups, data, facts)
-    for group, state in zip(recorded, states, strict=True):
-        _write_state(group, state, metrics)
-    if origin:
-        files.write_json(folder / workdir.ORIGIN_FILE, origin)
-    loggers.JSONLinesLogger(folder).log(metrics)
-    if study_id:
-        workdir.write_study_id(folder, study_id)
     runs = [number for part in parts for number in part.runs]
     ordered = [
         own for _, own in sorted(zip(runs, itertools.chain(*configs), strict=True), key=_by_run)
     ]
-    config = _swept_config(ordered, swept)
-    if config is None:
-        workdir.write_runs(folder, ordered)
-        return folder
-    workdir.write_flags(folder, config)
-    if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
-        found = results.describe(config, data, list(rows), swept, origin)
-        found |= conclusions.conclude(found, metrics)
-        results.write(config, list(rows), swept, found)
+    workdir.make(folder)
+    with _writing(folder), _whole(folder):
+        recorded = run_groups.record(folder, groups, data, facts)
+        for group, state in zip(recorded, states, strict=True):
+            _write_state(group, state, [len(lines.get(run, ())) for run in group.runs])
+        if origin:
+            files.write_json(folder / workdir.ORIGIN_FILE, origin)
+        loggers.JSONLinesLogger(folder).log(metrics)
+        if study_id:
+            workdir.write_study_id(folder, study_id)
+        config = _swept_config(ordered, swept)
+        if config is None:
+            workdir.write_runs(folder, ordered)
+            return folder
+        workdir.write_flags(folder, config)
+        if any(table.is_number(row.get("test_log_likelihood")) for row in rows):
+            found = results.describe(config, data, list(rows), swept, origin)
+            found |= conclusions.conclude(found, metrics, is_accepted)
+            results.write(config, list(rows), swept, found)
     return folder
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn a refusal of the file system into an error that the user can mend.
+
+    Raises:
+        InputError: in place of an ``OSError`` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = error.filename2 or error.filename
+        raise InputError(
+            setting="workdir",
+            value=folder,
+            problem=f"cannot be written ({error.strerror}{f' at {name}' if name else ''})",
+            advice="mend that or give another folder, then save again",
+        ) from None
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Leave a folder that was empty as empty as it was where the block fails."""
+    try:
+        yield
+    except BaseException:
+        for path in map(folder.joinpath, workdir.CONTENTS):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+        raise
 
 
 def _by_run(numbered: tuple[int, Config]) -> int:
@@ -132,11 +171,9 @@ def _shortest(value: Any) -> Any:
     return float(str(value)) if value.dtype.kind == "f" else value.item()
 
 
-def _write_state(group: RunGroup, state: TrainState, metrics: Sequence[Row]) -> None:
+def _write_state(group: RunGroup, state: TrainState, num_lines: list[int]) -> None:
     """Write a checkpoint, which knows the number of its log lines."""
-    counts = collections.Counter(row["run"] for row in metrics)
-    lines = [counts[run] for run in group.runs]
-    metadata: dict[str, Any] = {"lines": lines, "runs": group.fingerprint}
+    metadata: dict[str, Any] = {"lines": num_lines, "runs": group.fingerprint}
     if state.record:
         metadata["stopped"] = mesh.to_host(state.record.stopped).tolist()
     with Checkpoints(group.folder) as checkpoints:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vae_jax.config.flags import as_text
+from vae_jax.config.flags import FLAGS, as_flag, as_text
 from vae_jax.data import Dataset
+from vae_jax.evaluation.elbo import NUM_PARTICLES
 from vae_jax.evaluation.evaluators import Runs
 from vae_jax.evaluation.evaluators.nll import ImportanceWeightedNLL
-from vae_jax.hparams import HParams
+from vae_jax.hparams import HParams, declared_by
 from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import fitting, loggers, notebook, results, save, tracking
 from vae_jax.pipeline.fitting import OnProgress
@@ -254,6 +255,8 @@ class Study:
     @property
     def plot(self) -> StudyPlots:
         """Figures of the report, as figures of matplotlib: ``study.plot.samples()``."""
+        own = [declared_by(part.spec) for part in self.parts]
+        flags = {name: as_flag(each, "") for one in own for name, each in one.items()}
         return StudyPlots(
             runs=self.__getitem__,
             best=lambda: self.best,
@@ -262,6 +265,7 @@ class Study:
             swept=self.swept,
             results={"title": self.name, "flags": _texts(self.flags)} | self.results,
             data=lambda: self.data,
+            flags={**flags, **FLAGS},
         )
 
     def fit(
@@ -312,14 +316,20 @@ class Study:
         log: Sequence[Logger],
     ) -> "Study":
         """Train on, as :meth:`fit` does, with loggers that were told of the study."""
-        parts, rows = [], list(self.metrics)
+        parts: list[StudyPart] = []
+        rows: list[Row] = []
+        reached: dict[int, int] = {}
+        lines = results.by_run(self.metrics)
         for part in self.parts:
-            old = [row for row in self.metrics if row["run"] in part.runs]
+            state = part.read_state(data)
+            step = int(mesh.to_host(state.step)[0])
+            reached |= dict.fromkeys(part.runs, step)
+            old = results.of_runs(lines, part.runs, step)
             trained, new = fitting.train(
                 part.spec,
                 part.hparams,
                 data,
-                part.read_state(data),
+                state,
                 num_steps,
                 runs=part.runs,
                 seconds=max((row["seconds"] for row in old), default=0.0),
@@ -330,9 +340,11 @@ class Study:
             )
             parts.append(part.with_state(trained))
             rows += new
+        rows = results.up_to(self.metrics, reached) + rows
         last: dict[int, Row | None] = {}
+        lines = results.by_run(rows)
         for part in parts:
-            last |= results.learned(rows, part.state, part.runs)
+            last |= results.learned(results.of_runs(lines, part.runs), part.state, part.runs)
         settings = {row["run"]: row for part in parts for row in settings_of(part)}
         diverged = {
             run: step
@@ -353,7 +365,11 @@ class Study:
         )
 
     def evaluate(
-        self, data: Dataset, *, num_particles: int = 100, on_progress: OnPhase | None = None
+        self,
+        data: Dataset,
+        *,
+        num_particles: int = NUM_PARTICLES,
+        on_progress: OnPhase | None = None,
     ) -> "Study":
         """Return the study with its results on test in the table, as ``--evaluate=nll`` has them.
 

@@ -6,13 +6,15 @@ Each returns a figure of matplotlib, which ``savefig`` writes; a notebook shows 
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vae_jax import rng
+from vae_jax.config.flags import FLAGS, Flag
+from vae_jax.config.validation import is_accepted
 from vae_jax.data import Dataset
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import Column
@@ -47,6 +49,7 @@ class StudyPlots:
         swept: names of what differs between the runs.
         results: contents of ``results.json``, or as much of them as is known.
         data: returns the data that the study was trained on.
+        flags: declarations of the settings, those of members from outside among them.
     """
 
     runs: Callable[[int], TrainedRun]
@@ -56,6 +59,7 @@ class StudyPlots:
     swept: Sequence[str]
     results: Mapping[str, Any]
     data: Callable[[], Dataset]
+    flags: Mapping[str, Flag] = field(default_factory=lambda: FLAGS)
 
     def samples(self, num: int = 100, run: int | None = None, y: Any = None) -> "Figure":
         """Draw mean images of z from the prior; of a conditional model the classes alternate."""
@@ -194,7 +198,7 @@ class StudyPlots:
             facts = {"used": data.record.used, "source": data.record.source}
             found["dataset"] = facts | {"event_shape": list(data.event_shape)}
         if "diagnosis" not in found:
-            found |= conclusions.conclude(found, self.metrics)
+            found |= conclusions.conclude(found, self.metrics, is_accepted)
         best, failures = table.best(self.rows), Failures(tell=_warn)
         _plots()  # refuses without matplotlib
         with tempfile.TemporaryDirectory() as folder:
@@ -266,7 +270,9 @@ class StudyPlots:
     def _columns(self) -> dict[str, Column]:
         """Return the declarations of the columns: those of the results, also from outside."""
         recorded = self.results.get("columns")
-        return columns.read(recorded) if recorded else results.declared(self.swept)
+        if recorded:
+            return columns.read(recorded)
+        return results.declared(self.swept, flags=self.flags)
 
     def _run(self, run: int | None) -> TrainedRun:
         return self.best() if run is None else self.runs(run)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from vae_jax import rng
 from vae_jax.data import Dataset
 from vae_jax.evaluation import elbo
-from vae_jax.evaluation.elbo import EncodedBatch, EvalSpec, ExampleTerms
+from vae_jax.evaluation.elbo import NUM_PARTICLES, EncodedBatch, EvalSpec, ExampleTerms
 from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.evaluation.evaluators.base import concatenate_batches, fixed_pixels, index_batches
 from vae_jax.hparams import HParams
@@ -285,7 +285,7 @@ class TrainedRun:
         return np.asarray(terms.log_likelihood - terms.kl)
 
     def log_evidence(
-        self, x: Any, key: PRNGKey, y: Any = None, *, num_particles: int = 100
+        self, x: Any, key: PRNGKey, y: Any = None, *, num_particles: int = NUM_PARTICLES
     ) -> Float[np.ndarray, "*batch"]:
         """Return the importance-weighted bound on log p(x) of each example, in nats.
 

@@ -100,6 +100,20 @@ def refuse_foreign(workdir: Path) -> None:
         )
 
 
+def refuse_name(workdir: Path) -> None:
+    """Refuse a folder whose whole path is not UTF-8, which the library of checkpoints cannot open.
+
+    Raises:
+        InputError: one of the folders above it has such a name.
+    """
+    path = os.path.abspath(workdir)
+    if files.encoded(path) != os.fsencode(path):
+        raise InputError(
+            f"workdir={workdir}: lies in {files.encoded(path).decode()}, whose name is not UTF-8; "
+            "rename that folder, or give a workdir elsewhere"
+        )
+
+
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
@@ -111,8 +125,7 @@ def is_ours(workdir: Path) -> bool:
     try:
         if any(checkpoints.glob(PLAN_FILE)) or any(checkpoints.glob(f"[0-9]*/{GROUP_FILE}")):
             return True
-        with (workdir / FLAGS_FILE).open(encoding="utf-8", errors="replace") as file:
-            lines = file.read(2**16).splitlines()
+        lines = files.read_text(workdir / FLAGS_FILE).splitlines()
     except OSError:
         return False
     starts = ("--workdir=", "--dataset=", "--num_steps=")
@@ -129,7 +142,7 @@ def _holds_files(path: Path) -> bool:
         return True
     files = (each for each in path.rglob("[!.]*") if not each.is_dir() or each.is_symlink())
     return any(
-        checkpoint.UNFINISHED.isdisjoint(parent.suffix for parent in f.parents) for f in files
+        not any(checkpoint.is_unfinished(parent.name) for parent in f.parents) for f in files
     )
 
 
@@ -177,7 +190,8 @@ def writing(workdir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        where = f" at {error.filename}" if error.filename else ""
+        name = error.filename2 or error.filename  # where a file was to be put, or is
+        where = f" at {name}" if name else ""
         is_full = error.errno in _FULL
         remedy = "free some space" if is_full else "mend that or give another workdir"
         raise InputError(
@@ -210,9 +224,8 @@ def study_id(workdir: Path) -> str:
 
 def read_study_id(workdir: Path) -> str:
     """Return the identifier of a study, "" where it has none."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        text = (workdir / CHECKPOINTS / STUDY_FILE).read_text(encoding="utf-8")
-        found = json.loads(text)["id"]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = json.loads(files.read_bytes(workdir / CHECKPOINTS / STUDY_FILE))["id"]
         return found if re.fullmatch(r"[0-9a-f]{12}", found) else ""
     return ""
 
@@ -223,11 +236,31 @@ def write_study_id(workdir: Path, study_id: str) -> None:
 
 
 def read_origin(workdir: Path) -> dict[str, Any]:
-    """Return what a workdir holds of the origin of its weights; nothing where there is none."""
-    try:
-        return json.loads((workdir / ORIGIN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    """Return what a workdir holds of the origin of its weights; nothing where there is none.
+
+    A file that is damaged counts as none.
+    """
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(files.read_bytes(workdir / ORIGIN_FILE))
+        return found if is_origin(found) else {}
+    return {}
+
+
+def is_origin(found: Any) -> bool:
+    """Return whether an object of JSON is a record of where weights came from.
+
+    Example:
+        >>> is_origin({"given": "runs/a", "weights": "crc32 01"}), is_origin({"given": "runs/a"})
+        (True, False)
+    """
+    texts, numbers = ["given", "weights"], []
+    if isinstance(found, dict) and "run" in found:
+        texts, numbers = [*texts, "checksum"], ["run", "step"]
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), str) for name in texts)
+        and all(type(found.get(name)) is int for name in numbers)
+    )
 
 
 def write_runs(workdir: Path, configs: Sequence[Config]) -> None:
@@ -241,7 +274,7 @@ def changes(workdir: Path, config: Config) -> list[str]:
     path = workdir / FLAGS_FILE
     if not path.exists():
         return []
-    old = _values(path.read_text(encoding="utf-8", errors="replace").splitlines())
+    old = _values(files.read_text(path).splitlines())
     new = _values(as_lines(config))
     names = [name for name in old | new if old.get(name) != new.get(name)]
     return [f"{n} {old.get(n, '(none)')} -> {new.get(n, '(none)')}" for n in names]

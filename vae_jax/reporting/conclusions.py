@@ -1,20 +1,30 @@
 """Conclusions of a finished run or study: what is wrong with each run, and what the study shows."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vae_jax.reporting import diagnostics, summary, table
+from vae_jax.reporting import diagnostics, remedies, summary, table
 from vae_jax.types import Row
 
+Changes = Mapping[str, str | None]
+"""New texts of settings by their names, None for one that is left out."""
 
-def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
+
+def conclude(
+    results: dict[str, Any],
+    metrics: Sequence[Row],
+    is_accepted: Callable[[Row, Changes], bool] = lambda settings, changes: True,
+) -> dict[str, Any]:
     """Return the sentences that ``results.json`` holds as ``diagnosis`` and ``reading``.
 
     Args:
         results: contents of ``results.json`` with ``runs``, ``flags``, ``dataset`` and
             ``swept``.
         metrics: rows of ``metrics.jsonl``.
+        is_accepted: says whether settings of a run, which stand among the columns of its row, may
+            be changed so; nothing else is advised.
 
     Returns:
         ``diagnosis``: for each run, in the order of the rows, sentences on its problems.
@@ -29,7 +39,10 @@ def conclude(results: dict[str, Any], metrics: Sequence[Row]) -> dict[str, Any]:
         diagnostics.NUM_VALUES: math.prod(results["dataset"]["event_shape"])
     }
     found = [
-        diagnostics.diagnose_run(facts | row, history)
+        diagnostics.diagnose_run(
+            facts | row | {remedies.IS_ACCEPTED: functools.partial(is_accepted, facts | row)},
+            history,
+        )
         for row, history in zip(rows, histories, strict=True)
     ]
     reading = []

@@ -107,7 +107,7 @@ def draw(
         "reconstructions": lambda: _reconstructions(folder, trained, first),
     }
     if trained.model.posterior.has_density:
-        makers["samples"] = lambda: _samples(folder, trained, shown.view)
+        makers["samples"] = lambda: _samples(folder, trained, shown)
     if conditional:
         makers["samples_by_class"] = lambda: _samples_by_class(folder, trained, shown)
     makers |= _walks(folder, trained, shown, variance, kl if has_kl else None)
@@ -184,7 +184,7 @@ def draw_study(
 
     makers: dict[str, Maker] = {
         "samples_over_axes": lambda: drawn_over_axes(
-            "Samples", lambda model: _sample(model, CELL_IMAGES), None
+            "Samples", lambda model: _sample(model, CELL_IMAGES, shown), None
         ),
         "reconstructions_over_axes": lambda: drawn_over_axes(
             "Reconstructions", lambda model: _reconstruct(model, first), first.images
@@ -231,7 +231,8 @@ def _tiles(trained: TrainedVAE, shown: ShownImages, row: Row) -> list[Tiles]:
     caption = f"Test {view.noun}s x, and E[x'|z] at the center of q(z|x)."
     found = [Tiles("Reconstructions", caption, view.pictures(pairs))]
     if trained.model.posterior.has_density:
-        samples = _sample(trained, SMALL_SAMPLES).reshape(SMALL_LINES, -1, *first.images.shape[1:])
+        samples = _sample(trained, SMALL_SAMPLES, shown)
+        samples = samples.reshape(SMALL_LINES, -1, *first.images.shape[1:])
         caption = "E[x|z] for z drawn from the prior."
         found.append(Tiles("Samples", caption, view.pictures(samples)))
     if "traversals" not in left_out(trained.model):
@@ -330,10 +331,16 @@ def _decode(trained: TrainedVAE, z: Latents, labels: np.ndarray | None = None) -
     return np.asarray(trained.generate(z, y))
 
 
-def _sample(trained: TrainedVAE, num_samples: int) -> np.ndarray:
+def _classes(trained: TrainedVAE, shown: ShownImages) -> tuple[int, ...]:
+    """Return the classes that a conditional model was trained on; none without labels."""
+    num_classes = trained.model.num_classes
+    return (shown.classes or tuple(range(num_classes))) if num_classes else ()
+
+
+def _sample(trained: TrainedVAE, num_samples: int, shown: ShownImages) -> np.ndarray:
     """Return E[x|z] for z from the prior, by the run's stream ``generate``; classes alternate."""
     key = rng.stream(trained.hparams.seed, "generate")
-    y = _labels(trained, np.arange(num_samples) % max(trained.model.num_classes, 1))
+    y = _labels(trained, np.resize(_classes(trained, shown) or (0,), num_samples))
     return np.asarray(trained.sample(key, num_samples, y))
 
 
@@ -367,18 +374,22 @@ def _scaled(caption: str, view: plots.View) -> str:
     return f"{caption} {view.caption}".strip()
 
 
-def _samples(folder: Path, trained: TrainedVAE, view: plots.View) -> Figure:
-    path = folder / "samples.png"
-    plots.samples(path, view.pictures(_sample(trained, NUM_SAMPLES)))
+def _samples(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
+    path, view, classes = folder / "samples.png", shown.view, _classes(trained, shown)
+    plots.samples(path, view.pictures(_sample(trained, NUM_SAMPLES, shown)))
     caption = "E[x|z] for z drawn from the prior."
-    if trained.model.num_classes:
-        caption += f" Classes alternate: 0 to {trained.model.num_classes - 1}, then from 0 again."
+    if classes:
+        has_gaps = len(classes) <= classes[-1] - classes[0]
+        which = ", without those that no example has" if has_gaps else ""
+        caption += (
+            f" Classes alternate: {classes[0]} to {classes[-1]}{which}, then from the first again."
+        )
     return Figure(path, "Samples", _scaled(caption, view))
 
 
 def _samples_by_class(folder: Path, trained: TrainedVAE, shown: ShownImages) -> Figure:
     path = folder / "samples_by_class.png"
-    classes = (shown.classes or tuple(range(trained.model.num_classes)))[:MOST_CLASSES]
+    classes = _classes(trained, shown)[:MOST_CLASSES]
     rows = [_sample_class(trained, label, SAMPLES_OF_CLASS) for label in classes]
     pictures = shown.view.pictures(np.stack(rows))
     plots.samples_by_class(path, pictures, [shown.name_of(label) for label in classes])

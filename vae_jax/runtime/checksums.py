@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vae_jax.runtime.files import write_json
+from vae_jax.runtime.files import NoFileError, read_bytes, write_json
 
 CHECKSUM_FILE = "seal.json"
 """Name of the file of checksums in a folder; part of the format on disk."""
@@ -47,11 +47,11 @@ def read(path: Path) -> dict[str, Any]:
         {'step': 3}
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
         digest = content.pop("digest", None)
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedError(f"{path.name} is missing") from None
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError, NoFileError):
         raise DamagedError(f"{path.name} is not what was written") from None
     if digest != _digest_of_json(content):
         raise DamagedError(f"{path.name} is not what was written")

@@ -118,13 +118,14 @@ def leave(status: int) -> int:
     return status
 
 
-def leave_if_stopped(status: int) -> int:
-    """Return an exit status, or end this process with it at once if it is that of a signal.
+def leave_at_once(status: int) -> int:
+    """Return an exit status, or end this process with it at once unless it is 0.
 
-    All is saved then. The clean-up of libraries would take seconds of the time that is left, in
-    which another signal would end the process with another status. Several processes need it.
+    All is saved and said then. The clean-up of libraries would take seconds, in which another
+    signal would end the process with another status, and after an error of the disk it fails in its
+    turn, with many lines. Several processes need it.
     """
-    if status > 128 and not jax.distributed.is_initialized():
+    if status and not jax.distributed.is_initialized():
         os._exit(status)
     return status
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,8 +14,12 @@ import jax
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.signals import StoppedError
 
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
-_PACKAGE = Path(__file__).parent.parent.name
+_OF_A_FILE = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
+_LIBRARIES = {"site-packages", "dist-packages", Path(traceback.__file__).parent.name}
+"""Folders of code that is neither of the package nor of its user."""
 
 
 class Failures:
@@ -44,12 +50,24 @@ class Failures:
         self.sentences: list[str] = []
         self._folder, self._tell = folder, tell or _print
 
+    def _is_of_disk(self, error: Exception) -> bool:
+        """Return whether an error is one of the disk, not of a network or of a file elsewhere."""
+        if not isinstance(error, OSError) or error.errno is None:
+            return False
+        if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+            return False
+        if self._folder is None or not isinstance(error.filename, str | os.PathLike):
+            return True
+        path, folder = Path(os.path.abspath(error.filename)), Path(os.path.abspath(self._folder))
+        return path.is_relative_to(folder) or error.errno not in _OF_A_FILE
+
     @contextlib.contextmanager
     def caught(self, part: str) -> Iterator[None]:
         """Note an error of the block, and tell of it in one line.
 
-        Not caught are errors of the folder's disk, which concern all parts, and signals. With
-        several processes nothing is caught, because the others would wait for this one.
+        Not caught are errors of the disk on which the parts are written, which concern all of them,
+        and signals. With several processes nothing is caught, because the others would wait for
+        this one.
 
         Args:
             part: what the block makes, with its kind, such as ``figure samples``.
@@ -64,18 +82,6 @@ class Failures:
             self.sentences.append(f"{part} is missing ({reason(error)})")
             self._tell(self.sentences[-1])
 
-    def _is_of_disk(self, error: Exception) -> bool:
-        """Return whether an error is one of the disk: of a file there, or of no file that is named.
-
-        A file elsewhere, as weights that an evaluator from outside reads, concerns that part alone.
-        """
-        if not isinstance(error, OSError):
-            return False
-        if error.errno in _OF_DISKS or self._folder is None:
-            return error.errno in _OF_DISKS
-        names = [name for name in (error.filename, error.filename2) if isinstance(name, str | Path)]
-        return any(Path(name).absolute().is_relative_to(self._folder.absolute()) for name in names)
-
 
 def _print(sentence: str) -> None:
     print(f"run.py: {sentence}", file=sys.stderr, flush=True)
@@ -87,6 +93,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(message)
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parts] or frames
+    own = [frame for frame in frames if not _LIBRARIES & {*Path(frame.filename).parts}] or frames
     place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
     return f"{type(error).__name__}{f': {message}' if message else ''}{place}"

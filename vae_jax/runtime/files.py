@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import math
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -83,6 +85,37 @@ def open_to_append(path: Path) -> IO[bytes]:
     """Open a file to append to it, which is made if need be; not through a link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o666), "ab")
+
+
+class NoFileError(OSError):
+    """Error of a path at which there is a folder, a pipe, a socket or a device, and no file."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file; what is no file is refused, because it might have no end.
+
+    Raises:
+        NoFileError: there is a folder, a pipe, a socket or a device.
+
+    Example:
+        >>> try:
+        ...     read_bytes(Path("/dev/zero"))
+        ... except NoFileError as error:
+        ...     print(error.strerror)
+        Not a file
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise NoFileError(errno.EINVAL, "Not a file", str(path))
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, with a mark in place of bytes that are none.
+
+    Raises:
+        NoFileError: there is a folder, a pipe, a socket or a device.
+    """
+    return read_bytes(path).decode("utf-8", "replace")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,8 +2,10 @@
 
 The lock is the kernel's (``flock`` of the file ``.lock``) and is released however its process ends.
 Where the file system has no ``flock`` (Lustre, some network drives), a file ``.lock.held`` names
-the process, which touches it every few seconds: its heartbeat. A process of the same host that is
-gone, and one of another host whose heart has stopped, have released it.
+the process, which touches it every few seconds: its heartbeat. A process of the same machine that
+is gone, and one of another whose heart has stopped, have released it. A machine is known by what
+its kernel drew at its start and by the namespace of the process, because containers share names.
+Whoever has ``flock`` looks at that file too: of two machines one may have it.
 
 A lock protects a file, not a path. Who removes a workdir that is in use, or its lock, and uses the
 path again, has two processes that both hold a lock. So the holder looks at every interval whether
@@ -13,6 +15,7 @@ what it holds is still what the path names (:meth:`Lock.check`), and ends if it 
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import socket
@@ -35,7 +38,9 @@ DEAD_SECONDS = 120.0
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_BYTES = 4096  # of a lock file that this module wrote
-_HOLDER = re.compile(r"process (?P<pid>\d+) on (?P<host>\S+?)(?:, started (?P<start>\S+))?$")
+_HOLDER = re.compile(
+    r"process (?P<pid>\d+) on (?P<host>\S+?)(?:, started (?P<start>\S+))?(?: of (?P<place>\S+))?$"
+)
 
 
 class _FileId(NamedTuple):
@@ -106,6 +111,7 @@ class Lock:
             file = stack.enter_context(_closing(_open_lock(self.workdir)))
             path = self.workdir / LOCK_FILE
             if _flock(file, self.workdir):
+                _refuse_if_held(self.workdir)
                 os.truncate(file, 0)
                 os.pwrite(file, _own_name().encode(), 0)
                 stack.callback(_empty, file)
@@ -164,9 +170,8 @@ def refuse_if_locked(workdir: Path) -> None:
     """
     with contextlib.suppress(OSError):
         with _closing(os.open(workdir / LOCK_FILE, _OPEN & ~os.O_RDWR)) as file:
-            has_flock = _flock(file, workdir)
-        if not has_flock and _is_alive(workdir / HELD_FILE):
-            raise _in_use(workdir, _content(workdir / HELD_FILE))
+            _flock(file, workdir)
+        _refuse_if_held(workdir)
 
 
 @contextlib.contextmanager
@@ -204,9 +209,12 @@ def _empty(file: int) -> None:
 
 
 def _is_own(file: int) -> bool:
-    """Return whether the content of an open lock file is one that this module writes."""
-    content = os.pread(file, _MOST_BYTES, 0)
-    return not content or content.startswith(b"process ")
+    """Return whether the content of an open lock file is one that this module writes.
+
+    A loss of power may have left zero bytes in place of it, and a full disk the first part.
+    """
+    content = os.pread(file, _MOST_BYTES, 0).strip(b"\0")
+    return content.startswith(b"process ") or b"process ".startswith(content)
 
 
 def _foreign(workdir: Path) -> InputError:
@@ -237,6 +245,17 @@ def _in_use(workdir: Path, holder: str, advice: str = "") -> InputError:
         f"workdir={workdir}: in use by {holder.split(', started ')[0] or 'another process'}; "
         f"wait for it, stop it or give another workdir{advice}"
     )
+
+
+def _refuse_if_held(workdir: Path) -> None:
+    """Refuse a folder whose lock a process holds that has no ``flock``.
+
+    Raises:
+        InputError: there is one at work.
+    """
+    held = workdir / HELD_FILE
+    if os.path.lexists(held) and _is_alive(held):
+        raise _in_use(workdir, _content(held))
 
 
 def _hold_file(path: Path, workdir: Path) -> int:
@@ -278,17 +297,21 @@ def _is_alive(path: Path) -> bool:
     holder = _HOLDER.match(content)
     if not content or holder is None:  # empty between creation and writing
         return _age(path) < HEARTBEAT_SECONDS
-    if holder["host"] == socket.gethostname():
+    is_here = holder["place"] in (None, _place()) and holder["host"] == socket.gethostname()
+    if is_here:
         return _start_time(int(holder["pid"])) == (holder["start"] or "")
     return _age(path) < DEAD_SECONDS
 
 
 def _age(path: Path) -> float:
-    """Return the seconds since the last heartbeat, by the clock of the file system."""
+    """Return the seconds since the last heartbeat, or until it where the clock was set back.
+
+    The clock is that of the file system.
+    """
     probe = path.with_name(f"{HELD_FILE}.{uuid.uuid4().hex}")
     try:
         with _closing(os.open(probe, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)) as file:
-            return os.fstat(file).st_mtime - os.lstat(path).st_mtime
+            return abs(os.fstat(file).st_mtime - os.lstat(path).st_mtime)
     except FileNotFoundError:
         return float("inf")
     finally:
@@ -307,7 +330,21 @@ def _content(path: Path) -> str:
 def _own_name() -> str:
     """Return the text by which this process is known in a lock file."""
     pid = os.getpid()
-    return f"process {pid} on {socket.gethostname()}, started {_start_time(pid)}"
+    place = f" of {_place()}" if _place() else ""
+    return f"process {pid} on {socket.gethostname()}, started {_start_time(pid)}{place}"
+
+
+@functools.cache
+def _place() -> str:
+    """Return the machine, since its start, in which numbers of processes have a meaning.
+
+    It is empty where the operating system does not tell (it does on Linux).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
 
 
 def _start_time(pid: int) -> str:

@@ -8,14 +8,19 @@ here. No other module imports orbax.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
+import re
 import shutil
+import sys
 import tempfile
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -34,10 +39,11 @@ WRITER = f"vae_jax with orbax-checkpoint {ocp.__version__}"
 NUM_KEPT = 2
 """Number of the newest checkpoints that are kept."""
 
+_STEP = re.compile("0|[1-9][0-9]*")
+_NO_RESERVATION = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENODEV)
 _STATE = "state"
 _PARTIAL, _DISCARDED = ".partial", ".discarded"
-UNFINISHED = frozenset({_PARTIAL, _DISCARDED})
-"""Suffixes of the folders of checkpoints that are being written or deleted."""
+_UNFINISHED = re.compile(r"[0-9]+(\.[0-9a-f]+)?\.(partial|discarded)")
 
 
 class _StateOfLast(NamedTuple):
@@ -61,7 +67,26 @@ def _stored(state: TrainState) -> TrainState | _StateOfLast:
 def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a folder, complete or damaged, in ascending order."""
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
+
+def newest_described(folder: Path) -> int:
+    """Return the newest step whose record can be read, without a look at its arrays; 0 for none."""
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(checksums.DamagedError, OSError):
+            checksums.names(folder / str(step))
+            return step
+    return 0
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a name is that of a checkpoint which is being written or deleted.
+
+    Example:
+        >>> is_unfinished("12.partial"), is_unfinished("mine.partial"), is_unfinished("12")
+        (True, False, False)
+    """
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 def unused(path: Path) -> Path:
@@ -164,7 +189,7 @@ class Checkpoints:
         if distributed.is_first():
             self._check()
             for path in list(self._folder.iterdir()):
-                if path.suffix in UNFINISHED:
+                if is_unfinished(path.name) and path.is_dir():
                     _remove(path)
         return self
 
@@ -280,6 +305,8 @@ class Checkpoints:
         self._check()
         os.rename(partial, self._folder / str(step))
         for old in self.steps[:-NUM_KEPT]:
+            if not (self._folder / str(old)).is_dir():
+                continue  # a file was put there by somebody else
             discarded = self._folder / f"{old}.{uuid.uuid4().hex}{_DISCARDED}"
             os.rename(self._folder / str(old), discarded)
             _remove(discarded)
@@ -318,7 +345,11 @@ def _reserve(folder: Path, num_bytes: int) -> None:
     if not hasattr(os, "posix_fallocate"):
         return
     with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, num_bytes)
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except OSError as error:
+            if error.errno not in _NO_RESERVATION:  # then orbax finds out
+                raise
 
 
 def _write_arrays(path: Path, state: TrainState) -> None:
@@ -327,13 +358,65 @@ def _write_arrays(path: Path, state: TrainState) -> None:
     Raises:
         OSError: the write failed.
     """
-    with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
-        try:
+    _silence_callbacks()
+    try:
+        with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
             writer.save(path, args=ocp.args.StandardSave(_stored(state)))
-        except ValueError as error:  # what tensorstore raises when a write fails
-            if distributed.is_loss(error):
-                raise
-            raise OSError(errno.EIO, " ".join(str(error).split())) from None
+    except ValueError as error:  # what tensorstore raises when a write fails
+        _silence_log()
+        if distributed.is_loss(error):
+            raise
+        raise _error_of_disk(error, path) from None
+    except BaseException:
+        _silence_log()
+        raise
+
+
+def _error_of_disk(error: ValueError, path: Path) -> OSError:
+    """Return the error of the operating system behind one of tensorstore, whose text is a page."""
+    found = re.search(r"os_error_code='([0-9]+)'", str(error))
+    if found is None:
+        return OSError(errno.EIO, " ".join(str(error).split()))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path))
+
+
+def _silence_log() -> None:
+    """Silence what orbax's threads say of a write that failed, some of it long after that.
+
+    They log and give up coroutines. The error itself is raised, and says enough.
+    """
+    logging.getLogger("absl").addFilter(_is_not_of_orbax)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname
+
+
+@functools.cache
+def _silence_callbacks() -> None:
+    """Silence what tensorstore's threads answer, when a write fails, to a loop that is closed.
+
+    These tracebacks, a hundred of them, have frames of asyncio alone, as no other error has.
+    """
+    show, show_ignored = sys.excepthook, sys.unraisablehook
+
+    def is_answer(error: BaseException | None, frames: Any) -> bool:
+        names = [frame.f_code.co_filename for frame, _ in walk_tb(frames)]
+        return "Event loop is closed" in str(error) and {Path(n).parent.name for n in names} == {
+            "asyncio"
+        }
+
+    def show_others(kind: type[BaseException], error: BaseException, frames: Any) -> None:
+        if not is_answer(error, frames):
+            show(kind, error, frames)
+
+    def show_others_ignored(ignored: Any) -> None:
+        is_loop = "EventLoop" in repr(ignored.object)
+        if not is_loop and not is_answer(ignored.exc_value, ignored.exc_traceback):
+            show_ignored(ignored)
+
+    sys.excepthook, sys.unraisablehook = show_others, show_others_ignored
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from vae_jax.models.priors import PRIORS, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
 from vae_jax.settings import check_type
+from vae_jax.training import dry_run
 from vae_jax.training.batches import SPLITS
 from vae_jax.training.selection import LAST
 from vae_jax.training.spec import TrainSpec
@@ -72,9 +73,11 @@ def check_data(spec: TrainSpec, data: Dataset, *, is_trained: bool = False) -> N
     rules = (data_problems,) if is_trained else (data_problems, training_problems)
     for problem in itertools.chain.from_iterable(rule(spec, data, spell) for rule in rules):
         raise InputError(problem, setting=problem.partition("=")[0])
+    if not is_trained:
+        dry_run.check_members(spec, data.encoding, len(data.train))
 
 
-def refused_length(num_steps: int, batch_size: int, prefix: str = "") -> Iterator[str]:
+def refused_length(num_steps: int, batch_size: int) -> Iterator[str]:
     """Yield the reason why a training is too long for its 32-bit counters, with a remedy.
 
     Example:
@@ -84,14 +87,12 @@ steps']
     """
     if num_steps * batch_size >= 2**31:
         yield (
-            f"{prefix}num_steps={num_steps}: times {prefix}batch_size={batch_size} exceeds 2^31 "
+            f"num_steps={num_steps}: times batch_size={batch_size} exceeds 2^31 "
             f"examples; give at most {(2**31 - 1) // batch_size} steps"
         )
 
 
-def refused_looks(
-    num_steps: int, eval_every: int, keep: str, patience: int, prefix: str = ""
-) -> Iterator[str]:
+def refused_looks(num_steps: int, eval_every: int, keep: str, patience: int) -> Iterator[str]:
     """Yield the reason why a training cannot choose on valid: its end is no look of its own.
 
     A look at the last update alone would be missing from a longer training, which would then not
@@ -106,11 +107,11 @@ multiple; give multiples']
     """
     if keep == LAST and not patience:
         return
-    given = f"{prefix}patience={patience}" if keep == LAST else f"{prefix}keep={keep}"
+    given = f"patience={patience}" if keep == LAST else f"keep={keep}"
     if num_steps % eval_every:
         yield (
-            f"{given}: looks at valid every {prefix}eval_every={eval_every} updates, of which "
-            f"{prefix}num_steps={num_steps} is no multiple; give multiples"
+            f"{given}: looks at valid every eval_every={eval_every} updates, of which "
+            f"num_steps={num_steps} is no multiple; give multiples"
         )
 
 

@@ -28,6 +28,8 @@ from vae_jax.runtime.errors import InputError
 from vae_jax.settings import one_of, real, setting, whole
 from vae_jax.types import Bool, Params, Scalar, default_float
 
+Transformation = optax.GradientTransformation
+"""Type of what a rule returns."""
 SCHEDULES = ("constant", "cosine")
 """Names of the schedules of the learning rate after the warm-up."""
 SomeOptimizer = TypeVar("SomeOptimizer", bound="Optimizer")
@@ -87,8 +89,10 @@ class Optimizer(ABC):
     hparams: ClassVar[tuple[HParam, ...]] = common
 
     def __init_subclass__(cls) -> None:
-        """Declare the common hyperparameters and those of the rule."""
+        """Declare the common hyperparameters and those of the rule, by either name."""
         super().__init_subclass__()
+        if isinstance(declared := vars(cls).get("hparams"), tuple):
+            cls.own = tuple(each for each in declared if each not in cls.common)
         cls.hparams = (*cls.common, *cls.own)
 
     @abstractmethod

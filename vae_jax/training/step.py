@@ -24,10 +24,11 @@ from vae_jax.objectives import ObjectiveOutput
 from vae_jax.objectives.base import Noise
 from vae_jax.objectives.regularizers import Context
 from vae_jax.runtime import mesh
-from vae_jax.training import batches, selection
+from vae_jax.training import batches, selection, sums
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.selection import ValidRecord
 from vae_jax.training.spec import TrainSpec
+from vae_jax.training.sums import Sum
 from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
 
 
@@ -254,8 +255,8 @@ def train_step(
     transformation = spec.optimizer.transformation(hparams, state.step, is_held)
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    params = _update_likelihood(spec, params, value, batch.x, state.step, is_held)
-    params = _update_posterior(spec, hparams, params, value, is_held)
+    params = _update_likelihood(spec, state, params, value, batch.x, is_held)
+    params = _update_posterior(spec, hparams, state, params, value, is_held)
     average = _update_average(spec, hparams, state, params, is_frozen)
     return TrainState(state.step + 1, params, opt_state, diverged, average, state.valid), terms
 
@@ -302,10 +303,10 @@ def regularized_objective(
 
 def _update_likelihood(
     spec: TrainSpec,
+    state: TrainState,
     params: Params,
     value: ObjectiveOutput,
     x: Observations,
-    step: Int[Array, ""],
     is_held: Bool[Array, ""],
 ) -> Params:
     """Return the parameters after the update of those that the likelihood computes by itself.
@@ -317,13 +318,18 @@ def _update_likelihood(
         return params
     repeated = jnp.broadcast_to(x, (*value.samples.z.shape[:-1], *x.shape[1:]))
     decoder_dist = value.samples.decoder_dist
-    moved = spec.model.likelihood.update(params["likelihood"], decoder_dist, repeated, step)
-    return params | {"likelihood": _unless_held(is_held, moved, params["likelihood"])}
+
+    def update(own: Params) -> Params:
+        return spec.model.likelihood.update(own, decoder_dist, repeated, state.step)
+
+    old, moved = _moved_by(update, state.params["likelihood"], params["likelihood"])
+    return params | {"likelihood": _unless_held(is_held, moved, old)}
 
 
 def _update_posterior(
     spec: TrainSpec,
     hparams: HParams,
+    state: TrainState,
     params: Params,
     value: ObjectiveOutput,
     is_held: Bool[Array, ""],
@@ -333,11 +339,39 @@ def _update_posterior(
     A codebook's moving average for example. A run whose update is held keeps its own; a family that
     moves nothing adds nothing to the program.
     """
-    old = params.get("posterior", {})
-    moved = spec.model.posterior.update(hparams, old, value.samples.q, value.samples.z)
-    if moved is old:
+
+    def update(own: Params) -> Params:
+        return spec.model.posterior.update(hparams, own, value.samples.q, value.samples.z)
+
+    after = params.get("posterior", {})
+    old, moved = _moved_by(update, state.params.get("posterior", {}), after)
+    if moved is after:
         return params
     return params | {"posterior": _unless_held(is_held, moved, old)}
+
+
+def _moved_by(
+    update: Callable[[Params], Params], before: Params, after: Params
+) -> tuple[Params, Params]:
+    """Return parameters before and after an update of a member's own.
+
+    Those that it moves are none of the optimizer's, whatever that does to parameters without a
+    gradient, as a decay does: the update is given them as they were before the optimizer's.
+
+    Args:
+        update: update of the member's own, which returns what it does not move as it is.
+        before: parameters before the optimizer's update.
+        after: parameters after it.
+    """
+    moved = update(after)
+    if moved is after:
+        return after, after
+
+    def untouched(new: Array, old: Array, first: Array) -> Array:
+        return old if new is old else first
+
+    kept = jax.tree.map(untouched, moved, after, before)
+    return kept, update(kept)
 
 
 def _unless_held(is_held: Bool[Array, ""], new: Params, old: Params) -> Params:
@@ -412,27 +446,26 @@ def train_chunk(
     steps = state.step + jnp.arange(max_steps)
     all_keys = jax.vmap(lambda step: BatchKeys.at(hparams, step))(steps)
 
-    def body(
-        index: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
-    ) -> tuple[TrainState, TrainTerms]:
-        state, sums = carry
+    def body(index: Int[Array, ""], carry: tuple[TrainState, Sum]) -> tuple[TrainState, Sum]:
+        state, totals = carry
         keys = jax.tree.map(lambda key: key[index], all_keys)
         batch = draw_batch(spec, keys, *examples_of(index, state.step))
         # Without the barrier XLA draws the batch again in each of the five loops that read it.
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
         batch = batch._replace(x=x, noise=noise).split()
         state, terms = train_step(spec, hparams, state, batch, num_examples)
-        return state, jax.tree.map(jnp.add, sums, terms)
+        return state, sums.add(totals, terms)
 
     zero = jnp.zeros((), default_float())
-    start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
+    empty = TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None)
+    start = state, sums.zero_like(empty)
     num_done, end = num_steps, state.step + num_steps
     if is_skipped and state.record:
         num_done = jnp.where(state.record.stopped >= 0, 0, num_steps)
-    state, sums = jax.lax.fori_loop(0, num_done, body, start)
+    state, totals = jax.lax.fori_loop(0, num_done, body, start)
     if is_skipped:
         state = state._replace(step=end)
-    return state, jax.tree.map(lambda total: total / num_steps, sums)
+    return state, jax.tree.map(lambda total: total / num_steps, totals.total)
 
 
 def _example_picker(

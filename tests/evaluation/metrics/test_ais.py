@@ -46,6 +46,17 @@ def assert_sign(values, sign):
     assert values.mean() > -4 * values.std(ddof=1) / math.sqrt(values.size), values.mean()
 
 
+@pytest.mark.parametrize("level", [-5_000.3, -34_163.72])
+def test_log_weights_in_float32_are_exact_at_any_level(level):
+    """Chains that start at the posterior have the log-weight log p(x), however many steps."""
+    at = jnp.zeros((2, 3), jnp.float32)
+    state = hmc.ChainState(at[..., None], at, at + level, at[..., None], at[..., None])
+    for schedule in ais.SCHEDULES:
+        t = ais.temperatures(2000, schedule)
+        log_w, _ = ais.anneal(t, state, lambda index, state: (state, at + 1.0))
+        np.testing.assert_allclose(log_w, np.float32(level), rtol=2e-7)
+
+
 # --- exact transitions: z ~ N(0, 1), x|z ~ N(z, 0.1), x = 2 ---------------------------------------
 
 X, NOISE_VARIANCE = 2.0, 0.1

@@ -300,6 +300,43 @@ def test_irs_of_a_sum_is_what_the_other_factor_moves():
 # All together, on the factors of sprites.
 
 
+def scores_of(factors_fn, sizes, monkeypatch):
+    """All scores of perfect codes, from few votes."""
+    monkeypatch.setattr(intervention, "NUM_TRAIN", 200)
+    monkeypatch.setattr(intervention, "NUM_EVAL", 100)
+    rng = np.random.default_rng(0)
+    train, test = (factors_fn(rng.integers(0, sizes, (600, len(sizes)))) for _ in range(2))
+    grid = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1)
+    used = np.array(sizes) > 1 if max(sizes) > 1 else np.ones(len(sizes), bool)
+    codes_at = grid_lookup(identity(grid[:, used]), sizes)
+    codes = (Coded(identity(factors[:, used]), factors) for factors in (train, test))
+    return disentanglement.scores(*codes, codes_at, sizes, (True,) * len(sizes))
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 5), (4, 5, 1), (4,), (1, 4)])
+def test_a_factor_of_one_value_is_left_out_of_every_score(sizes, monkeypatch):
+    """As the color of dSprites, which is white: perfect codes of the others are perfect."""
+    scores = scores_of(lambda factors: factors, sizes, monkeypatch)
+    assert len(scores) == 10
+    assert min(scores.values()) > 0.98
+
+
+def test_without_a_factor_that_varies_there_are_no_scores(monkeypatch):
+    assert scores_of(lambda factors: factors, (1, 1), monkeypatch) == {}
+
+
+def test_a_factor_that_varies_in_one_split_alone_is_left_out(monkeypatch):
+    """As the shape within the first 5,000 of images that lie in the order of their factors."""
+    draws = iter((0, 1))
+
+    def drawn(factors):
+        return factors * np.array([next(draws), 1, 1])
+
+    scores = scores_of(drawn, (3, 4, 5), monkeypatch)
+    assert scores["explicitness"] > 0.98
+    assert scores["mig"] > 0.98
+
+
 def test_all_scores_of_perfect_codes_on_sprites():
     """With 20 bins the information of 40 and 32 values is ln 20: that bounds the MIG."""
     rng, grid = np.random.default_rng(2), (3, 6, 5, 4, 4)

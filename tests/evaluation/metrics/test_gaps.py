@@ -89,3 +89,15 @@ def test_other_families_are_refused_in_words():
     model = VAE((1, PIXELS, 1), LATENTS, MLP(()), Delta())
     with pytest.raises(ValueError, match="deterministic"):
         gaps.refine(RefineSpec(model), EvalBatch(*[None] * 6))
+
+
+def test_elbos_in_float32_are_exact_where_all_samples_are_alike():
+    """With the prior as the exact posterior of a decoder that reads no z both ELBOs are log p."""
+    model = VAE((1, 784, 1), 1, MLP(()), likelihood=GaussianLikelihood())
+    hparams = HParams.of(latent_size=1, scale=0.1)
+    params = jax.tree.map(jnp.zeros_like, model.init(hparams, jnp.zeros((1, 784, 1))))
+    x = np.random.default_rng(0).uniform(size=(NUM, 1, 784, 1)).astype(np.float32)
+    deviations = x.reshape(NUM, -1).astype(np.float64) / np.float32(0.1)
+    exact = -0.5 * (deviations**2).sum(1) - 784 * (math.log(0.1) + 0.5 * math.log(2 * math.pi))
+    elbos = _refined(RefineSpec(model, num_steps=1), hparams, params, jnp.asarray(x))
+    np.testing.assert_allclose(elbos.optimal, exact, rtol=5e-7)

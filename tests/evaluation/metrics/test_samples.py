@@ -77,9 +77,20 @@ def test_the_error_of_mmd_is_that_of_repetitions():
     assert np.mean([estimate.se for estimate in estimates]) / spread == pytest.approx(1, abs=0.35)
 
 
+def test_mmd_of_rows_that_are_equal_is_a_number():
+    """As blank images, or samples of a collapsed model: kernels of width 0 would be 0 / 0."""
+    blank, other = np.zeros((30, 4)), np.ones((30, 4))
+    assert samples.mmd(blank, blank) == pytest.approx((0, 0), abs=1e-12)
+    # The only distance is that of the two: k = 1 within and the mean of exp(-1 / 2 s^2) between.
+    between = np.mean([math.exp(-1 / (2 * width**2)) for width in samples.BANDWIDTHS])
+    assert samples.mmd(blank, other) == pytest.approx((2 - 2 * between, 0), abs=1e-12)
+    mostly = np.vstack([np.zeros((28, 4)), normal(2, columns=4)])
+    assert np.isfinite(samples.mmd(mostly, normal(30, columns=4))).all()
+
+
 def test_widths_come_from_the_reference_alone():
     x = np.array([[0.0], [1.0], [3.0]])
-    assert samples._median_distance(x) == pytest.approx(2)
+    assert samples._scale(x, 9 + x) == pytest.approx(2)
     assert samples.mmd(x, 9 + x) == samples._mmd(x, 9 + x, np.array([1.0, 2.0, 4.0]))
 
 
@@ -108,6 +119,34 @@ def test_neighbourhoods_are_those_of_brute_force(monkeypatch):
     real, fake = normal(40), normal(30, 0.7, seed=1)
     found = samples.neighbourhoods(real, fake, 3)
     np.testing.assert_allclose([share.mean for share in found], brute_force(real, fake, 3))
+
+
+@pytest.mark.parametrize("num_pixels", [8, 16])
+def test_balls_hold_what_lies_on_their_surface(num_pixels):
+    """Gray levels have many equal distances; in whole numbers they are equal without rounding."""
+    rng = np.random.default_rng(num_pixels)
+    real, fake = (85 * rng.integers(0, 4, (2, 200, num_pixels))).astype(np.int64)
+
+    def squares(a, b):
+        return ((a[:, None] - b[None]) ** 2).sum(-1)
+
+    def radii(rows):
+        return np.sort(squares(rows, rows), axis=1)[:, samples.NUM_NEIGHBOURS]  # after itself
+
+    holds = squares(real, fake) <= radii(real)[:, None]
+    is_reached = squares(real, fake) <= radii(fake)
+    expected = holds.any(0), is_reached.any(1), holds.sum(0) / samples.NUM_NEIGHBOURS, holds.any(1)
+    rows = (levels.astype(np.float32) / np.float32(255) for levels in (real, fake))
+    found = samples.neighbourhoods(*rows)
+    assert [each.mean for each in found] == pytest.approx([each.mean() for each in expected])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_one_row_lie_in_one_anothers_balls(seed):
+    """The distance of two equal rows, |x|^2 + |y|^2 - 2 xy under a root, is not always zero."""
+    row = 10 * np.random.default_rng(seed).normal(size=(1, 3072)).astype(np.float32)
+    shares = samples.neighbourhoods(np.repeat(row, 12, axis=0), np.repeat(row, 12, axis=0))
+    assert [shares.precision.mean, shares.recall.mean, shares.coverage.mean] == [1, 1, 1]
 
 
 def test_the_errors_of_shares_are_not_too_small():

@@ -19,10 +19,11 @@ Example:
     ['density', 'latent_densities']
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vae_jax.evaluation.columns import Column
+from vae_jax.evaluation.columns import CORE, Column, by_name
+from vae_jax.evaluation.evaluators import needs
 from vae_jax.evaluation.evaluators.annealing import AIS_STARTS, AnnealedImportance, Bidirectional
 from vae_jax.evaluation.evaluators.base import EvalContext, Evaluator, OnProgress, Runs
 from vae_jax.evaluation.evaluators.decomposition import Decomposition
@@ -46,6 +47,34 @@ EVALUATORS: dict[str, type[Evaluator]] = {
 
 ALWAYS = ("nll",)
 """Evaluators that always run, because runs are ranked by their numbers."""
+
+
+FIGURES = frozenset().union(*(each.figures for each in EVALUATORS.values()))
+"""Names of the figures that an evaluator may ask for."""
+
+
+def misdeclared(evaluator: Any) -> Iterator[str]:
+    """Yield what is wrong with the traits and columns of an evaluator's class from outside.
+
+    Example:
+        >>> class Mine(Gaps):
+        ...     needs = frozenset({"densities"})
+        >>> next(misdeclared(Mine))[:42]
+        'needs of Mine names densities, which is no'
+    """
+    name = evaluator.__name__
+    for trait, known in (("needs", needs.NEEDS), ("figures", FIGURES)):
+        for unknown in sorted(getattr(evaluator, trait) - known):
+            yield (
+                f"{trait} of {name} names {unknown}, which is none of them; give some of "
+                f"{', '.join(sorted(known))}"
+            )
+    declared = evaluator.columns
+    if not isinstance(declared, tuple) or not all(isinstance(each, Column) for each in declared):
+        yield f"columns of {name} must be a tuple of Column; declare them so"
+        return
+    for taken in [each for each in by_name(declared) if each in CORE]:
+        yield f"the column {taken} of {name} is one that every run has; rename it"
 
 
 def columns(evaluators: Iterable[Any]) -> list[Column]:

@@ -33,7 +33,7 @@ class Disentanglement(PerRunEvaluator):
     (Locatello et al. 2019). Measures that draw factors take their examples from a grid of up to
     ``factor_values`` values of each, evenly spread: of sprites they are drawn, of other data those
     of all splits are taken, and where some are missing these measures are left out. Factors of
-    other data than sprites are taken for quantities.
+    other data than sprites are taken for quantities. A factor of a single value is left out.
 
     Attributes:
         factor_values: largest number of values of each factor in the grid.

@@ -5,6 +5,13 @@ from vae_jax.models.posteriors import POSTERIORS, PosteriorFamily
 from vae_jax.objectives.regularizers import REGULARIZERS
 from vae_jax.training.spec import TrainSpec
 
+NEEDS = frozenset(
+    (
+        *("density", "latent_densities", "reals", "coordinates", "local", "prior"),
+        *("unconditional", "labels", "factors", "sklearn"),
+    )
+)
+"""Names of all needs: of the model (:func:`unmet`), of the data and of the installation."""
 PRIOR_STRENGTHS = [
     strength
     for family in REGULARIZERS.values()

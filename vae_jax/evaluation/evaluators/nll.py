@@ -8,6 +8,7 @@ import numpy as np
 
 from vae_jax.evaluation import scoring
 from vae_jax.evaluation.columns import MEASURED, NATS, NOT_FINITE, TEST, Column
+from vae_jax.evaluation.elbo import NUM_PARTICLES
 from vae_jax.evaluation.evaluators.base import (
     Evaluator,
     ExampleSubset,
@@ -39,7 +40,7 @@ class ImportanceWeightedNLL(Evaluator):
         eval_particles: K, importance samples for each example.
     """
 
-    eval_particles: int = setting(100, whole(1), "importance samples K of the test NLL")
+    eval_particles: int = setting(NUM_PARTICLES, whole(1), "importance samples K of the test NLL")
 
     needs: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[Column, ...]] = (

@@ -33,6 +33,8 @@ from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
+from vae_jax.training import sums
+from vae_jax.training.sums import Sum
 from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, default_float
 
 STARTS = ("prior", "posterior")
@@ -56,7 +58,7 @@ PerExample = Float[Array, " batch"]
 ChainKeys = Key[Array, "chains batch"]
 NoiseFn = Callable[[Int[Array, ""]], TransitionNoise]
 """Function from the index of a transition to its random numbers."""
-WeightedChains = tuple[ChainState, Float[Array, "chains batch"], PerExample]
+WeightedChains = tuple[ChainState, Sum, PerExample]
 """State of the chains, their log-weights so far, and a sum of acceptance probabilities."""
 Transition = Callable[[Int[Array, ""], ChainState], tuple[ChainState, Float[Array, "chains batch"]]]
 """Function from the index of a temperature and a state to the next state and its acceptance."""
@@ -181,14 +183,14 @@ def anneal(
     def body(carry: WeightedChains, level: tuple[Array, Array]) -> tuple[WeightedChains, None]:
         state, log_w, accepted = carry
         index, width = level
-        log_w += width * (state.log_target - state.log_start)
+        log_w = sums.add(log_w, width * (state.log_target - state.log_start))
         state, acceptance = transition(index, state)
         return (state, log_w, accepted + jnp.mean(acceptance, axis=0)), None
 
-    zeros = jnp.zeros_like(state.log_target)
-    carry = (state, zeros, zeros[0])
+    empty = sums.zero_like(state.log_target)
+    carry = (state, empty, empty.total[0])
     (state, log_w, accepted), _ = jax.lax.scan(body, carry, (levels[1:-1], widths[:-1]))
-    log_w += widths[-1] * (state.log_target - state.log_start)
+    log_w = sums.add(log_w, widths[-1] * (state.log_target - state.log_start)).total
     return log_w, accepted / (len(t) - 2) if len(t) > 2 else jnp.full_like(accepted, jnp.nan)
 
 
@@ -345,9 +347,9 @@ def _annealed(
         return hmc.transition(path, t[index], step, spec.num_leapfrog, state, noise)
 
     log_w, acceptance = anneal(t, state, move, is_reversed=end is not None)
-    sums = evidence.add_weights(evidence.no_weights(len(log_w), log_w.shape[1:]), log_w)
-    bound = evidence.bound(sums, spec.num_chains)
-    effective = evidence.effective_sample_size(sums, len(log_w))
+    weights = evidence.add_weights(evidence.no_weights(len(log_w), log_w.shape[1:]), log_w)
+    bound = evidence.bound(weights, spec.num_chains)
+    effective = evidence.effective_sample_size(weights, len(log_w))
     return Annealed(bound if end is None else -bound, effective, acceptance)
 
 

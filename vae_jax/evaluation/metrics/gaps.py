@@ -29,6 +29,8 @@ from vae_jax.models.posteriors import (
 )
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
+from vae_jax.training import sums
+from vae_jax.training.sums import Sum
 from vae_jax.types import Scalar
 
 Heads = dict[str, Array]
@@ -158,8 +160,8 @@ def _log_weight(
 def _evaluated(spec: RefineSpec, batch: EvalBatch, p: Prior, q: Posterior) -> PerExample:
     """Return the mean log-weight over fresh particles, computed one at a time."""
 
-    def add(particle: Int[Array, ""], total: PerExample) -> PerExample:
-        return total + _log_weight(spec.model, batch, p, q, particle)
+    def add(particle: Int[Array, ""], total: Sum) -> Sum:
+        return sums.add(total, _log_weight(spec.model, batch, p, q, particle))
 
-    zeros = jnp.zeros_like(_log_weight(spec.model, batch, p, q, jnp.int32(0)))
-    return jax.lax.fori_loop(0, spec.eval_particles, add, zeros) / spec.eval_particles
+    empty = sums.zero_like(_log_weight(spec.model, batch, p, q, jnp.int32(0)))
+    return jax.lax.fori_loop(0, spec.eval_particles, add, empty).total / spec.eval_particles

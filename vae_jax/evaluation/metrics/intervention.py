@@ -115,6 +115,8 @@ def _mean_distances(
 
 
 def _linear_accuracy(distances: Float[np.ndarray, "votes latents"], fixed: Fixed) -> float:
+    if len(np.unique(fixed)) < 2:
+        return 1.0  # chance: there is a single factor to name
     features = standardized(distances, distances[:NUM_TRAIN])
     model = LogisticRegression(max_iter=_MOST_ITERATIONS)
     model.fit(features[:NUM_TRAIN], fixed[:NUM_TRAIN])

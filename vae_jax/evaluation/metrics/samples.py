@@ -20,6 +20,9 @@ NUM_NEIGHBOURS = 5
 BANDWIDTHS = (0.5, 1.0, 2.0)
 """Widths of the kernels of `mmd`, in median distances between reference rows."""
 
+_ROUNDING = 1e-6
+"""Part of the lengths of rows below which distances count as equal: gray levels are rounded to
+float32, and the distance of two equal rows need not come out as zero."""
 _ROWS_AT_ONCE = 500
 _ROWS_FOR_MEDIAN = 1000
 
@@ -51,23 +54,40 @@ def mmd(reference: Rows, samples: OtherRows) -> Estimate:
     """Return the squared maximum mean discrepancy, unbiased (Gretton et al. 2012, lemma 6, m = n).
 
     The kernel is the mean of three Gaussians exp(-d^2 / 2 s^2), s = 1/2, 1 and 2 times the median
-    distance within the first 1,000 reference rows. Zero in expectation for equal distributions,
-    where it may be negative; at most 2. The longer set is cut. The error is that of the
-    U-statistic's first-order term; for equal distributions it is conservative, by a factor of
-    about 1.4.
+    distance within the first 1,000 reference rows; the median of those that are not zero where most
+    rows are equal, and of those from the reference to the samples where all of them are. Zero in
+    expectation for equal distributions, where it may be negative; at most 2. The longer set is cut.
+    The error is that of the U-statistic's first-order term; for equal distributions it is
+    conservative, by a factor of about 1.4.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(20, 2))
         >>> mmd(rows, rows + 100).mean > mmd(rows, rows + 1).mean > 0
         True
     """
-    return _mmd(reference, samples, _median_distance(reference) * np.array(BANDWIDTHS))
+    return _mmd(reference, samples, _scale(reference, samples) * np.array(BANDWIDTHS))
 
 
-def _median_distance(rows: Rows) -> float:
-    some = rows[:_ROWS_FOR_MEDIAN]
-    distances = euclidean_distances(some)
-    return float(np.median(distances[np.triu_indices(len(some), 1)]))
+def _scale(reference: Rows, samples: OtherRows) -> float:
+    """Return the median distance that the widths of the kernels are multiples of."""
+    some, others = _centred(reference[:_ROWS_FOR_MEDIAN], samples[:_ROWS_FOR_MEDIAN])
+    rounding = _ROUNDING * np.linalg.norm(np.vstack([some, others]), axis=1).max()
+    within = euclidean_distances(some)[np.triu_indices(len(some), 1)]
+    median = float(np.median(within))
+    if median > rounding:
+        return median
+    for distances in (within, euclidean_distances(some, others)):
+        if (distances > rounding).any():
+            return float(np.median(distances[distances > rounding]))
+    return 1.0  # all rows are equal, which no kernel can tell apart
+
+
+def _centred(
+    reference: Rows, samples: OtherRows
+) -> tuple[Float64[np.ndarray, "n columns"], Float64[np.ndarray, "m columns"]]:
+    """Return both sets in float64 about the mean of the reference, where distances are exact."""
+    mean = reference.mean(axis=0, dtype=np.float64)
+    return reference - mean, samples - mean
 
 
 def _mmd(x: Rows, y: OtherRows, widths: Float64[np.ndarray, " widths"]) -> Estimate:
@@ -124,8 +144,9 @@ def neighbourhoods(
 ) -> Neighbourhoods:
     """Return precision and recall, density and coverage of balls up to the k-th neighbour.
 
-    Kynkaanniemi et al. 2019 and Naeem et al. 2020. Outliers make large balls, which raise precision
-    and recall more than density and coverage.
+    Kynkaanniemi et al. 2019 and Naeem et al. 2020. A ball holds what is as far as its k-th
+    neighbour, as a copy of that. Outliers make large balls, which raise precision and recall more
+    than density and coverage.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(20, 2))
@@ -133,6 +154,7 @@ def neighbourhoods(
         >>> shares.precision.mean, shares.coverage.mean
         (1.0, 1.0)
     """
+    reference, samples = _centred(reference, samples)
     (of_reference, wide_reference), (of_samples, wide_samples) = (
         _radii(rows, num_neighbours) for rows in (reference, samples)
     )
@@ -187,8 +209,12 @@ def _both(
 
 
 def _radii(rows: Rows, num_neighbours: int) -> Float[np.ndarray, "2 n"]:
-    """Return the distances of each row to its k-th and to its (k + 1)-th nearest other row."""
+    """Return the distances of each row to its k-th and to its (k + 1)-th nearest other row.
+
+    They are raised by what rounding may add to the distance of a row that is as far.
+    """
     cores.count_quietly()
     most = min(num_neighbours + 1, len(rows) - 1)
     index = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(rows)
-    return index.kneighbors()[0][:, [num_neighbours - 1, most - 1]].T
+    radii = index.kneighbors()[0][:, [num_neighbours - 1, most - 1]].T
+    return radii + _ROUNDING * (radii + np.linalg.norm(rows, axis=1))

@@ -54,10 +54,12 @@ class BestScale(NamedTuple):
     Attributes:
         scale: scale.
         log_likelihood: log p(x|z) with it, in nats.
+        power: power of the deviation, over the scale, in -log p(x|z).
     """
 
     scale: float
     log_likelihood: float
+    power: float
 
 
 D = TypeVar("D", bound=Distribution)
@@ -115,15 +117,18 @@ class Likelihood(ABC, Generic[D]):
         ...
 
     @classmethod
-    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale | None:
+    def best_scale(
+        cls, log_likelihood: float, scale: float, num_values: int, **settings: float
+    ) -> BestScale | None:
         """Return the best scale, given a mean log-likelihood under a fixed one; None without scale.
 
         Args:
             log_likelihood: mean of log p(x|z) with ``scale``, in nats.
             scale: scale of all pixels.
             num_values: pixels times channels.
+            **settings: the other hyperparameters of the family.
         """
-        del log_likelihood, scale, num_values
+        del log_likelihood, scale, num_values, settings
         return None
 
     def with_optimal_scale(self, distribution: D, x: Observations) -> D:
@@ -147,7 +152,8 @@ class Likelihood(ABC, Generic[D]):
         """Return the parameters with those that have no gradient moved to the batch's optimum.
 
         Args:
-            params: parameters from :meth:`init`, after the optimizer's update.
+            params: parameters from :meth:`init`, after the optimizer's update, which leaves alone
+                what this method moves; return what is not moved as it is given.
             distribution: distribution p(x|z) of the batch, with or without the optimal scale.
             x: batch of examples.
             step: number of updates before this one.

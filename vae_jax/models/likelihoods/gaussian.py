@@ -77,14 +77,17 @@ class GaussianLikelihood(LocationScale[IndependentGaussian]):
         return IndependentGaussian(loc, log_scale, event)
 
     @classmethod
-    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale:
+    def best_scale(
+        cls, log_likelihood: float, scale: float, num_values: int, **settings: float
+    ) -> BestScale:
         """Return the root of the mean squared error, from log p = -D/2 (ln 2 pi s^2 + MSE / s^2).
 
         Example:
             >>> GaussianLikelihood.best_scale(-HALF_LOG_2PI - 0.125, 1.0, 1).scale  # MSE = 1/4
             0.5
         """
+        del settings
         constant = 2 * (HALF_LOG_2PI + math.log(scale))
         square = scale**2 * max(-2 * log_likelihood / num_values - constant, 1e-12)
         best = -0.5 * num_values * (2 * HALF_LOG_2PI + math.log(square) + 1)
-        return BestScale(math.sqrt(square), best)
+        return BestScale(math.sqrt(square), best, power=2.0)

@@ -77,12 +77,15 @@ class LaplaceLikelihood(LocationScale[IndependentLaplace]):
         return IndependentLaplace(loc, log_scale, event)
 
     @classmethod
-    def best_scale(cls, log_likelihood: float, scale: float, num_values: int) -> BestScale:
+    def best_scale(
+        cls, log_likelihood: float, scale: float, num_values: int, **settings: float
+    ) -> BestScale:
         """Return the mean absolute error, from log p = -D (ln 2 s + MAE / s).
 
         Example:
             >>> LaplaceLikelihood.best_scale(-math.log(2) - 0.25, 1.0, 1).scale
             0.25
         """
+        del settings
         deviation = scale * max(-log_likelihood / num_values - math.log(2 * scale), 1e-12)
-        return BestScale(deviation, -num_values * (math.log(2 * deviation) + 1))
+        return BestScale(deviation, -num_values * (math.log(2 * deviation) + 1), power=1.0)

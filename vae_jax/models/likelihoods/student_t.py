@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vae_jax.hparams import HParam, HParams
-from vae_jax.models.likelihoods.base import IMAGE_AXES, Outputs, flat
+from vae_jax.models.likelihoods.base import IMAGE_AXES, BestScale, Outputs, flat
 from vae_jax.models.likelihoods.location_scale import LocationScale, LogScales
 from vae_jax.settings import one_of, real, setting
 from vae_jax.types import EventAxes, Observations, Params, PRNGKey, Scalar
@@ -71,6 +71,15 @@ def _log_constant(nu: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return gammas - 0.5 * jnp.log(nu) - 0.5 * math.log(math.pi)
 
 
+def _half_step_of_digamma(x: float) -> float:
+    """Return psi(x + 1/2) - psi(x), by the recurrence of psi and its asymptotic series."""
+    total = 0.0
+    while x < 20:
+        total += 0.5 / (x * (x + 0.5))
+        x += 1
+    return total + 1 / (2 * x) + 1 / (8 * x**2) - 1 / (64 * x**4)
+
+
 @dataclass(frozen=True)
 class StudentTLikelihood(LocationScale[IndependentStudentT]):
     """Student's t with ``hparams.degrees_of_freedom``, an array that a study sweeps.
@@ -102,6 +111,32 @@ class StudentTLikelihood(LocationScale[IndependentStudentT]):
             "degrees of freedom of Student's t: the smaller, the heavier its tails",
         ),
     )
+
+    @classmethod
+    def best_scale(
+        cls, log_likelihood: float, scale: float, num_values: int, **settings: float
+    ) -> BestScale:
+        """Return the scale under which deviations that are t-distributed give the log-likelihood.
+
+        With l the log-likelihood lost per dimension against a deviation of 0, E[log(1 + t^2 / nu)]
+        = 2 l / (nu + 1) is psi((nu + 1) / 2) - psi(nu / 2) at the scale that fits. Elsewhere a
+        single deviation stands for all, d^2 = nu s^2 (exp(2 l / (nu + 1)) - 1), as it may where the
+        scale is far too wide or too narrow.
+
+        Example:
+            >>> wide = StudentTLikelihood.best_scale(-1.2, 1.0, 1, degrees_of_freedom=4.0)
+            >>> round(wide.scale, 2), wide.log_likelihood > -1.2
+            (0.53, True)
+        """
+        nu = settings.get("degrees_of_freedom", 4.0)
+        gammas = math.lgamma(0.5 * (nu + 1)) - math.lgamma(0.5 * nu)
+        constant = gammas - 0.5 * math.log(nu * math.pi)
+        lost = max(constant - math.log(scale) - log_likelihood / num_values, 1e-12)
+        exponent = min(2 * lost / (nu + 1), 700.0)  # beyond that the square is infinite
+        fitting = _half_step_of_digamma(0.5 * nu)
+        best = scale * math.sqrt(math.expm1(exponent) / math.expm1(fitting))
+        log_likelihood = constant - math.log(best) - 0.5 * (nu + 1) * fitting
+        return BestScale(best, num_values * log_likelihood, power=2.0)
 
     def __call__(
         self, hparams: HParams, params: Params, outputs: Outputs, event: EventAxes = IMAGE_AXES

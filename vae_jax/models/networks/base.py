@@ -11,6 +11,9 @@ import flax.linen as nn
 
 from vae_jax.models.networks.layers import Decoder, EventShape
 
+Module = nn.Module
+"""Type of the bodies that a network builds."""
+
 
 class Network(ABC):
     """Architecture of encoder and decoder: a frozen dataclass that builds their linen modules.

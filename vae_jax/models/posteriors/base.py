@@ -250,7 +250,8 @@ class PosteriorFamily(ABC):
 
         Args:
             hparams: hyperparameters of one run.
-            params: parameters from :meth:`init`, after the optimizer's update.
+            params: parameters from :meth:`init`, after the optimizer's update, which leaves alone
+                what this method moves; return what is not moved as it is given.
             q: posterior of each example of the batch, with the parameters before that update.
             z: its samples, ``[particles, batch, latents]``.
         """

@@ -109,7 +109,7 @@ def read_whole(path: Path) -> list[Row]:
 
 def _parsed(path: Path) -> list[Row | None]:
     """Return the row of each line, None where a line is damaged."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = files.read_text(path).splitlines()
     return [_parse(line) for line in lines]
 
 
