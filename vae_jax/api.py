@@ -26,6 +26,7 @@ from vae_jax.pipeline.loggers import Logger
 from vae_jax.pipeline.study import Study
 from vae_jax.pipeline.study_plots import show_images
 from vae_jax.pipeline.trained_run import TrainedRun
+from vae_jax.settings import check_type
 from vae_jax.training.spec import TrainSpec
 
 __all__ = ["Study", "TrainedRun", "ablate", "fit", "load", "load_run", "score", "show_images"]
@@ -154,6 +155,9 @@ def _start(
     """Return the weights that runs start from, by name, and where they came from."""
     if init_from is None:
         return None, None
+    check_type("spec", spec, TrainSpec, "give a vae_jax.TrainSpec")
+    check_type("hparams", hparams, HParams, "make them with HParams.of or grid")
+    check_type("data", data, Dataset, "give a data set, as vae_jax.load returns one")
     is_run = isinstance(init_from, TrainedRun)
     source = origin.of_run(init_from) if is_run else origin.opened(str(init_from))
     found = origin.fitted(source, spec.specialized(hparams.as_study()), data.encoding)

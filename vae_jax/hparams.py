@@ -68,8 +68,8 @@ class HParam(Setting):
         Raises:
             InputError: a value that is known, as no traced one is, lies out of range.
         """
-        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)):
-            for value in np.ravel(np.asarray(values)):
+        if not _is_traced(values):
+            for value in _as_array(self.name, values).ravel():
                 self.check(value.item() if isinstance(value, np.generic) else value)
         whole = jnp.int32 if self.type.parse is int else default_float()
         return jnp.asarray(values, self.dtype or whole)
@@ -135,16 +135,7 @@ class HParams:
             raise InputError(_unknown(name, known))
         given: dict[str, Any] = {name: each.default for name, each in known.items()} | values
         arrays = [each.array(given[name]) for name, each in known.items()]
-        shapes = {array.shape for array in arrays if array.shape}
-        if len(shapes) > 1 or any(len(shape) > 1 or 0 in shape for shape in shapes):
-            wrong = {n: a.shape for n, a in zip(known, arrays, strict=True) if a.shape}
-            raise InputError(
-                setting=" and ".join(wrong),
-                value=" and ".join(map(str, wrong.values())),
-                problem="values of several runs are lists of one length",
-                advice="give an entry per run in each, or a number for all runs",
-            )
-        return cls(**dict(zip(known, jnp.broadcast_arrays(*arrays), strict=True)))
+        return cls(**_of_one_length(dict(zip(known, arrays, strict=True))))
 
     @property
     def _fields(self) -> tuple[str, ...]:
@@ -156,15 +147,33 @@ class HParams:
         return dict(self._values)
 
     def _replace(self, **values: Values) -> "HParams":
-        """Return the same with other values of some hyperparameters, in the type that they have."""
+        """Return the same with other values of some hyperparameters, in the type that they have.
+
+        Their ranges are checked by what reads them (:meth:`TrainSpec.specialized`).
+
+        Raises:
+            InputError: an unknown name, or a value that the type could not hold as it is.
+        """
         for name in values.keys() - self._values.keys():
             raise InputError(_unknown(name, self._values))
-        changed = {n: jnp.asarray(v, self._values[n].dtype) for n, v in values.items()}
+        changed = {n: _in_type(n, v, self._values[n].dtype) for n, v in values.items()}
         return HParams(**self._values | changed)
 
     def as_study(self) -> "HParams":
-        """Return the same values with every field ``[runs]``: a single run is a study of one."""
-        return jax.tree.map(jnp.atleast_1d, self)
+        """Return the same values with every field ``[runs]``: a single run is a study of one.
+
+        Raises:
+            InputError: fields are missing, or of different lengths.
+        """
+        for name in sorted(shipped().keys() - self._values.keys()):
+            raise InputError(
+                setting=name,
+                value=None,
+                problem="is missing from the hyperparameters",
+                advice="make them with HParams.of or grid",
+            )
+        arrays = {name: jnp.asarray(value) for name, value in self._values.items()}
+        return HParams(**_of_one_length(arrays, or_scalars=False))
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any], ...], tuple[str, ...]]:
         """Return the arrays with their names as keys, for JAX."""
@@ -196,6 +205,65 @@ class HParams:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return HParams.tree_unflatten, (self._fields, tuple(self._values.values()))
+
+
+def _is_traced(values: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+def _as_array(name: str, values: Any) -> np.ndarray:
+    """Return the values of a hyperparameter as an array of NumPy."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists of different lengths
+        raise InputError(
+            setting=name,
+            value=values,
+            problem="values of several runs are lists of one length",
+            advice="give a number for each run",
+        ) from None
+
+
+def _in_type(name: str, values: Any, dtype: Any) -> jax.Array:
+    """Return values in the type of a hyperparameter, where no value changes by that.
+
+    Raises:
+        InputError: truth values, texts, or numbers that are not whole where they must be.
+    """
+    if not _is_traced(values):
+        array = _as_array(name, values)
+        is_whole = np.issubdtype(dtype, np.integer)
+        is_number = array.dtype.kind in "iuf"
+        low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if is_whole else (-np.inf, np.inf)
+        is_kept = is_number and not (is_whole and ((array < low) | (array > high)).any())
+        if not is_kept or (is_whole and (array != np.floor(array)).any()):
+            problem = f"must be {'a whole number' if is_whole else 'a number'} of {dtype}"
+            raise InputError(f"{name}={values}: {problem}", setting=name, value=values)
+    return jnp.asarray(values, dtype)
+
+
+def _of_one_length(
+    arrays: dict[str, jax.Array], *, or_scalars: bool = True
+) -> dict[str, jax.Array]:
+    """Return arrays ``[runs]``; scalars where all are, unless ``or_scalars`` is false.
+
+    Raises:
+        InputError: they have different lengths, no entry, or more axes.
+    """
+    shapes = {array.shape for array in arrays.values() if array.shape}
+    if len(shapes) > 1 or any(len(shape) > 1 or 0 in shape for shape in shapes):
+        wrong: dict[tuple[int, ...], str] = {}
+        for name, array in arrays.items():
+            if array.shape:
+                wrong.setdefault(array.shape, name)
+        raise InputError(
+            setting=" and ".join(wrong.values()),
+            value=" and ".join(map(str, wrong)),
+            problem="values of several runs are lists of one length",
+            advice="give an entry per run in each, or a number for all runs",
+        )
+    shape = next(iter(shapes), () if or_scalars else (1,))
+    return {name: jnp.broadcast_to(array, shape) for name, array in arrays.items()}
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

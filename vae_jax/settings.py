@@ -7,9 +7,11 @@ as :class:`vae_jax.hparams.HParam`.
 
 import dataclasses
 import math
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from vae_jax.runtime.errors import InputError
@@ -94,13 +96,23 @@ def whole(low: int, high: int = 2**31 - 1) -> ValueType:
     return ValueType(int, lambda value: low <= value <= high, description)
 
 
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number and no truth value, which Python counts as one.
+
+    Example:
+        >>> is_whole(3), is_whole(3.0), is_whole(True)
+        (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _parse_boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"
 
 
-BOOLEAN = ValueType(_parse_boolean, lambda value: True, "true or false")
+BOOLEAN = ValueType(_parse_boolean, lambda value: isinstance(value, bool), "true or false")
 """Type of truth values."""
 
 
@@ -116,7 +128,8 @@ def sizes(low: int) -> ValueType:
         return tuple(int(part) for part in text.split(",")) if text else ()
 
     def is_valid(value: tuple[int, ...]) -> bool:
-        return len(value) >= low and all(1 <= n < 2**31 for n in value)
+        is_list = isinstance(value, tuple) and len(value) >= low
+        return is_list and all(is_whole(n) and 1 <= n < 2**31 for n in value)
 
     description = "whole numbers of at least 1, separated by commas"
     return ValueType(parse, is_valid, description + ("" if low else " (or nothing)"))
@@ -128,7 +141,7 @@ def _parse_image_size(text: str) -> tuple[int, ...]:
 
 IMAGE_SIZE = ValueType(
     _parse_image_size,
-    lambda value: len(value) in (0, 2) and all(1 <= n < 2**16 for n in value),
+    lambda value: len(value) in (0, 2) and all(is_whole(n) and 1 <= n < 2**16 for n in value),
     "HEIGHTxWIDTH in pixels (or nothing)",
 )
 """Type of sizes of images, as 64x48."""
@@ -323,18 +336,85 @@ def check_settings(*members: Any) -> None:
 def check_value(name: str, value: Any, value_type: ValueType) -> None:
     """Refuse a value that is not of a type.
 
+    Several values are a tuple, as a static setting decides which program is compiled, and a list
+    could change after that.
+
     Raises:
         InputError: it is not.
+
+    Example:
+        >>> check_value("hidden_sizes", [400], sizes(0))
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: hidden_sizes=[400]: is no tuple; give (400,)
     """
+    is_array = hasattr(value, "tolist") and not isinstance(value, type)
+    listed = value.tolist() if is_array else value
+    if isinstance(listed, list) and _is_valid(value_type, tuple(listed)):
+        raise InputError(
+            setting=name, value=value, problem="is no tuple", advice=f"give {tuple(listed)}"
+        )
     if not _is_valid(value_type, value):
         problem = f"must be {value_type.description}"
         raise InputError(f"{name}={value}: {problem}", setting=name, value=value, problem=problem)
 
 
+def check_type(name: str, value: Any, wanted: Any, advice: str) -> None:
+    """Refuse an argument that is no instance of a class.
+
+    Args:
+        name: name of the argument.
+        value: what was given.
+        wanted: class that it must be of, or a union of classes.
+        advice: remedy, as an imperative clause.
+
+    Raises:
+        InputError: it is of another class.
+
+    Example:
+        >>> check_type("grid", {"beta": 1.0}, tuple, "give grid(beta=1.0)")
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: grid=dict: is no tuple; give grid(beta=1.0)
+    """
+    if not isinstance(value, wanted):
+        given = value.__name__ if isinstance(value, type) else type(value).__name__
+        names = [each.__name__ for each in typing.get_args(wanted) or (wanted,)]
+        problem = f"is no {' or '.join(name for name in names if name != 'NoneType')}"
+        raise InputError(setting=name, value=given, problem=problem, advice=advice)
+
+
+def as_path(name: str, value: Any) -> Path:
+    """Return a path that was given as text or as a path.
+
+    Args:
+        name: name of the argument.
+        value: what was given.
+
+    Raises:
+        InputError: it is neither, or empty.
+
+    Example:
+        >>> as_path("workdir", "runs/mnist").name
+        'mnist'
+        >>> as_path("workdir", None)
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: workdir=None: is no path; give a text or a pathlib.Path
+    """
+    if not isinstance(value, str | Path) or not str(value):
+        raise InputError(
+            setting=name,
+            value=value,
+            problem="is no path",
+            advice="give a text or a pathlib.Path",
+        )
+    return Path(value)
+
+
 def _is_valid(value_type: ValueType, value: Any) -> bool:
     """Return whether a value is in range; one of another type is not."""
-    if value_type.parse is int and (isinstance(value, bool) or not isinstance(value, Integral)):
+    if value_type.parse is int and not is_whole(value):
         return False
+    if isinstance(value, list):
+        return False  # check_value names the tuple
     try:
         return bool(value_type.is_valid(value))
     except (TypeError, AttributeError):

@@ -17,11 +17,11 @@ from vae_jax.runtime.mesh import Devices
 from vae_jax.training import batches, input_pipeline, loop
 from vae_jax.training.intervals import Intervals
 from vae_jax.training.spec import TrainSpec
-from vae_jax.training.vectorized import Layout, grid
+from vae_jax.training.vectorized import Layout
 
 DATA = tiny_data(50)
 SPEC = TrainSpec(tiny_vae(), batch_size=16, binarize="dynamic")
-GRID = grid(seed=[3, 0, 3], latent_size=4)
+GRID = HParams.of(seed=[3, 0, 3], latent_size=4)
 ALONE = Layout()
 INTERVALS = Intervals(13, chunk_steps=5, eval_every=13, checkpoint_every=13)
 

@@ -146,7 +146,7 @@ def test_a_study_over_devices_has_no_collective():
 @pytest.mark.parametrize("layout", [Layout(), Layout(max_parallel_runs=3)])
 def test_a_run_that_diverges_moves_no_bit_of_its_neighbours(layout):
     spec = _spec(4)
-    calm = grid(learning_rate=[1e-3, 1e-2, 1e-3], latent_size=4)
+    calm = HParams.of(learning_rate=[1e-3, 1e-2, 1e-3], latent_size=4)
     wild = calm._replace(learning_rate=jnp.array([1e-3, 1e30, 1e-3]))
     state, rows = _trained(spec, wild, 8, layout)
     _, expected = _trained(spec, calm, 8, layout)

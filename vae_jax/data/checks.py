@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Int32
 
 from vae_jax.data import encodings
-from vae_jax.data.dataset import RawSplit
+from vae_jax.data.dataset import MOST_CLASSES, RawSplit
 from vae_jax.data.encodings import Encoded
 from vae_jax.runtime.errors import InputError
 
-MOST_CLASSES = 2**16
 _ROWS = 4096  # examples that are looked at together
 _DARK = 128  # a brightest pixel below this suggests data on another scale
 _UNEVEN = 100  # standard deviations that differ by this factor suggest data to be standardized

@@ -9,9 +9,15 @@ from jaxtyping import Int32, Shaped
 from vae_jax.data.encodings import ENCODINGS, Standardization
 from vae_jax.data.split_names import SPLITS
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_value, one_of
+from vae_jax.settings import check_type, check_value, one_of
 
+MOST_CLASSES = 2**16
+"""Bound on the numbers of classes; larger labels are numbers of something else."""
 _ROWS = 4096  # examples that are looked at together
+_ARRAYS = (
+    *SPLITS,
+    *(f"{split}_{kind}" for kind in ("labels", "factors") for split in SPLITS),
+)
 
 
 class RawSplit(NamedTuple):
@@ -131,13 +137,23 @@ class Dataset:
         """Take the encoding that the dtype of train says where none is given, and check it.
 
         Raises:
-            InputError: splits of other shapes, or numbers that the encoding or labels do not allow.
+            InputError: splits of other shapes, or numbers that the encoding, labels or factors do
+                not allow.
         """
+        check_type("record", self.record, Provenance, "give a vae_jax.data.Provenance")
+        for name in _ARRAYS:
+            object.__setattr__(self, name, _as_array(name, getattr(self, name)))
+        if self.standardization is not None:
+            words = "leave it out, or give the one of standardize"
+            check_type("standardization", self.standardization, Standardization, words)
         encoding = {"u": "pixels", "i": "counts"}.get(self.train.dtype.kind, "reals")
         object.__setattr__(self, "encoding", self.encoding or encoding)
         check_value("encoding", self.encoding, one_of(*ENCODINGS))
         for split in SPLITS:
             _check_split(self, split)
+            _check_labels(self, split)
+            _check_factors(self, split)
+        object.__setattr__(self, "class_names", _checked_names(self.class_names, self.num_classes))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -165,15 +181,39 @@ class Dataset:
         return max((int(own.max()) + 1 for own in labels if own is not None), default=0)
 
 
+def _as_array(name: str, value: Any) -> np.ndarray | None:
+    """Return an array of NumPy; labels and factors may be None.
+
+    Raises:
+        InputError: it is none. The numbers of a list could be pixels or counts.
+    """
+    if value is None and name not in SPLITS:
+        return None
+    if np.ma.is_masked(value):
+        problem, advice = "masked numbers would be read", "fill them, or leave their examples out"
+        raise InputError(setting=name, value="masked array", problem=problem, advice=advice)
+    if not hasattr(value, "__array__"):
+        problem, advice = "is no array", "give numpy.array(..., dtype)"
+        raise InputError(setting=name, value=type(value).__name__, problem=problem, advice=advice)
+    return np.asarray(value) if not isinstance(value, np.ndarray) else value
+
+
 def _check_split(data: Dataset, split: str) -> None:
-    """Refuse a split that is not as its encoding, the training examples and its labels say."""
-    x, labels = getattr(data, split), data.labels_of(split)
-    if x.shape[1:] != data.event_shape or not len(x):
+    """Refuse a split that is not as its encoding and the training examples say."""
+    x = getattr(data, split)
+    if x.ndim < 2 or 0 in x.shape:
+        raise InputError(
+            setting=split,
+            value=f"array of shape {x.shape}",
+            problem="holds no examples of numbers",
+            advice="give [n, d] for vectors, or [n, height, width, channels] for images",
+        )
+    if x.shape[1:] != data.event_shape:
         wanted = ", ".join(map(str, data.event_shape))
         raise InputError(
             setting=split,
             value=f"array of shape {x.shape}",
-            problem="each split holds at least one example of the shape of train's",
+            problem="each split holds examples of the shape of train's",
             advice=f"give [n, {wanted}]",
         )
     if not _is_stored(x, data.encoding):
@@ -183,16 +223,58 @@ def _check_split(data: Dataset, split: str) -> None:
             problem=f"does not hold {data.encoding}: {ENCODINGS[data.encoding]}",
             advice="give such numbers, or another encoding",
         )
+
+
+def _check_labels(data: Dataset, split: str) -> None:
+    """Refuse labels that do not number the classes of the examples."""
+    labels, num = data.labels_of(split), len(getattr(data, split))
     if labels is None:
         return
-    is_class = labels.shape == (len(x),) and labels.dtype.kind in "iu" and (labels >= 0).all()
+    is_class = labels.shape == (num,) and labels.dtype.kind in "iu" and (labels >= 0).all()
     if not is_class:
         raise InputError(
             setting=f"{split}_labels",
             value=f"array of {labels.dtype} and shape {labels.shape}",
             problem="labels are whole numbers from 0 on",
-            advice=f"give one for each of the {len(x)} examples",
+            advice=f"give one for each of the {num} examples",
         )
+    if labels.max() >= MOST_CLASSES:
+        raise InputError(
+            setting=f"{split}_labels",
+            value=f"numbers up to {labels.max()}",
+            problem="are no numbers of classes",
+            advice=f"number the classes from 0, at most to {MOST_CLASSES - 1}",
+        )
+
+
+def _check_factors(data: Dataset, split: str) -> None:
+    """Refuse factors that are not those of the examples."""
+    factors, num = getattr(data, f"{split}_factors"), len(getattr(data, split))
+    if factors is None:
+        return
+    train = data.train_factors
+    is_factor = factors.ndim == 2 and len(factors) == num and factors.dtype.kind in "iu"
+    is_factor = is_factor and bool((factors >= 0).all())
+    if not is_factor or (train is not None and train.shape[1:] != factors.shape[1:]):
+        raise InputError(
+            setting=f"{split}_factors",
+            value=f"array of {factors.dtype} and shape {factors.shape}",
+            problem="factors are whole numbers from 0 on, the same ones in each split",
+            advice=f"give a row for each of the {num} examples",
+        )
+
+
+def _checked_names(names: Any, num_classes: int) -> tuple[str, ...]:
+    """Return the names of the classes: texts, none or one for each class at least."""
+    is_listed = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    if not is_listed or 0 < len(names) < num_classes:
+        raise InputError(
+            setting="class_names",
+            value=names,
+            problem=f"are no names of {num_classes} classes",
+            advice="give a text for each class from 0 on, or leave them out",
+        )
+    return tuple(names)
 
 
 def _is_stored(x: np.ndarray, encoding: str) -> bool:

@@ -46,7 +46,7 @@ from vae_jax.runtime.cache_folder import cache_folder
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.files import encoded
 from vae_jax.runtime.progress import phase
-from vae_jax.settings import IMAGE_SIZE, check_value, is_name, one_of, whole
+from vae_jax.settings import IMAGE_SIZE, as_path, check_value, is_name, one_of, whole
 
 DEFAULT_DATA_DIR = ""
 """Stands for `vae_jax.runtime.cache_folder`, which also holds compiled programs."""
@@ -75,10 +75,10 @@ READERS: dict[str, Callable[[Path, str], RawDataset]] = {
 
 
 def load(
-    name: str,
+    name: str | Path,
     *,
-    data_dir: str = DEFAULT_DATA_DIR,
-    offline_dataset: str = "",
+    data_dir: str | Path = DEFAULT_DATA_DIR,
+    offline_dataset: str | Path = "",
     num_valid: int = 0,
     encoding: str = "auto",
     resize: tuple[int, int] | None = None,
@@ -114,10 +114,15 @@ def load(
         >>> data.record.source
         '1,797 digits of 8 x 8 pixels that ship inside the package scikit-learn'
     """
+    name, offline_dataset = (
+        _name(setting, given)
+        for setting, given in (("dataset", name), ("offline_dataset", offline_dataset))
+    )
     check_value("num_valid", num_valid, whole(0))
     check_value("resize", resize or (), IMAGE_SIZE)
     check_value("image_mode", image_mode, one_of(*IMAGE_MODES))
-    folder, label = Path(os.path.expanduser(data_dir or cache_folder())), f"dataset={name}"
+    given = as_path("data_dir", data_dir or cache_folder())
+    folder, label = Path(os.path.expanduser(given)), f"dataset={name}"
     prepare = Preparation(resize, image_mode)
     try:
         with phase(f"reading {name}"):
@@ -133,6 +138,18 @@ def load(
             "connect to a network or give offline_dataset=mnist_5k"
         )
     return _load_substitute(name, offline_dataset, folder, reason, num_valid, encoding)
+
+
+def _name(setting: str, given: Any) -> str:
+    """Return the name or path of a data set as a text."""
+    if not isinstance(given, str | Path):
+        raise InputError(
+            setting=setting,
+            value=type(given).__name__,
+            problem="is neither a name nor a path",
+            advice=f"give one, as {next(iter(DATASETS))}",
+        )
+    return str(given)
 
 
 def _load_substitute(

@@ -61,7 +61,10 @@ def _prepared_folder(name: str, data_dir: Path, label: str) -> Path | None:
 
 def _tfds_folders(name: str, data_dir: Path) -> list[Path]:
     base, _, version = name.partition(":")
-    found = [path.parent for path in sorted((data_dir / base).rglob("dataset_info.json"))]
+    try:
+        found = [path.parent for path in sorted((data_dir / base).rglob("dataset_info.json"))]
+    except OSError:  # a name that is too long for a file
+        return []
     return [folder for folder in found if version in ("", folder.name)]
 
 

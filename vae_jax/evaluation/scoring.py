@@ -23,14 +23,14 @@ from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import OnPhase, phase, watched_by
-from vae_jax.settings import check_value, one_of, whole
+from vae_jax.settings import check_type, check_value, one_of, whole
 from vae_jax.training import batches, compatibility, divergence, memory, vectorized
 from vae_jax.training.batches import Examples
 from vae_jax.training.input_pipeline import labels_given
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
 from vae_jax.training.vectorized import Layout
-from vae_jax.types import Params, Row
+from vae_jax.types import Params, Row, default_float
 
 
 def score(
@@ -80,11 +80,20 @@ def score(
         >>> bool(abs(row["test_elbo"] - row["test_log_likelihood"] + row["test_kl"]) < 1e-9)
         True
     """
+    check_type("hparams", hparams, HParams, "make them with HParams.of or grid")
+    check_type("state", state, TrainState, "give study.state")
     hparams = hparams.as_study()
     check_value("split", split, one_of(*SPLITS))
     check_value("num_particles", num_particles, whole(1))
     compatibility.check_data(spec, data, is_trained=True)
     spec.specialized(hparams)  # refuses what the model cannot have
+    if np.ndim(state.step) != 1:
+        raise InputError(
+            setting="state",
+            value="that of one run",
+            problem="every array of a state leads with the runs",
+            advice="give study.state",
+        )
     if len(hparams.seed) != len(state.step):
         raise InputError(
             setting="hparams",
@@ -92,6 +101,8 @@ def score(
             problem=f"the state is of {len(state.step)}",
             advice="give those that the runs were trained with",
         )
+    check_type("layout", layout, Layout | None, "give a Layout, or None for the best")
+    _refuse_other_weights(spec, hparams, state)
     pixels = batches.stored_pixels(spec.binarize, split, getattr(data, split))
     watched = watched_by(on_progress) if on_progress else contextlib.nullcontext()
     with watched, phase(f"evaluating {split}, {len(pixels):,} examples"):
@@ -106,6 +117,22 @@ def score(
             layout=layout or memory.layout_for(spec, hparams),
             block_size=len(pixels),
         )
+
+
+def _refuse_other_weights(spec: TrainSpec, hparams: HParams, state: TrainState) -> None:
+    """Refuse weights of another model than the specification's, by their names and shapes."""
+    mean = jax.ShapeDtypeStruct(spec.model.event_shape, default_float())
+    wanted = jax.eval_shape(spec.model.init, vectorized.take(hparams, 0), mean)
+    found = {path: np.shape(a)[1:] for path, a in jax.tree.leaves_with_path(state.eval_params)}
+    for path, leaf in jax.tree.leaves_with_path(wanted):
+        if found.get(path) != leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise InputError(
+                setting="state",
+                value=f"weights with {name} of shape {found.get(path, 'none')}",
+                problem=f"the model has {name} of shape {leaf.shape}",
+                advice="give the specification that the runs were trained with",
+            )
 
 
 def score_examples(

@@ -11,10 +11,12 @@ from typing import Any
 
 import jax
 import jax.core
+import jax.dtypes
 import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import LARGEST_REAL
 from vae_jax.types import Labels, Latents, Observations, default_float
 
 _ROUNDING = 1e-6  # floats may leave [0, 1] by so much
@@ -41,7 +43,7 @@ def as_x(x: Any, event_shape: Sequence[int], encoding: str = "") -> Observations
         vae_jax.runtime.errors.InputError: x=floats from 255 to 255: outside of [0, 1]; give uint8
         pixels, or divide by 255 once
     """
-    x, wanted = _as_array(x), tuple(event_shape)
+    x, wanted = _as_array("x", x), tuple(event_shape)
     if x.ndim < len(wanted) or x.shape[x.ndim - len(wanted) :] != wanted:
         raise InputError(
             setting="x",
@@ -49,6 +51,7 @@ def as_x(x: Any, event_shape: Sequence[int], encoding: str = "") -> Observations
             problem=f"the model's x has the shape {wanted}",
             advice=f"give [*batch, {', '.join(map(str, wanted))}]",
         )
+    _refuse_none("x", x)
     if x.dtype == np.uint8 and encoding in ("pixels", ""):
         return jnp.asarray(x, default_float()) / 255
     if x.dtype != np.bool_ or encoding not in ("pixels", ""):
@@ -99,7 +102,7 @@ def as_z(z: Any, widths: Collection[int]) -> Latents:
         widths: numbers of columns that the model takes, first that of the latents in use.
 
     Raises:
-        InputError: another number of columns, or not numbers.
+        InputError: another number of columns, not numbers, or not finite.
 
     Example:
         >>> as_z(np.ones((2, 3)), (3, 48)).shape
@@ -109,7 +112,7 @@ def as_z(z: Any, widths: Collection[int]) -> Latents:
         vae_jax.runtime.errors.InputError: z=array of shape (2, 7): the run uses 3 latents; give 3
         columns
     """
-    z, used = _as_array(z), next(iter(widths))
+    z, used = _as_array("z", z), next(iter(widths))
     if not z.ndim or z.shape[-1] not in widths:
         raise InputError(
             setting="z",
@@ -117,7 +120,51 @@ def as_z(z: Any, widths: Collection[int]) -> Latents:
             problem=f"the run uses {used} latents",
             advice=f"give {used} columns",
         )
+    _refuse_none("z", z)
+    is_number = jnp.issubdtype(z.dtype, jnp.floating) or jnp.issubdtype(z.dtype, jnp.integer)
+    if not is_number:
+        raise InputError(
+            setting="z",
+            value=f"array of {z.dtype}",
+            problem="latents are real numbers",
+            advice="give floats",
+        )
+    if not isinstance(z, jax.core.Tracer):
+        low, high = float(z.min()), float(z.max())
+        if not (low >= -LARGEST_REAL and high <= LARGEST_REAL):  # NaN fails too
+            raise InputError(
+                setting="z",
+                value=f"numbers from {low:g} to {high:g}",
+                problem="not finite",
+                advice="give finite floats",
+            )
     return jnp.asarray(z, default_float())
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is no single key of random numbers.
+
+    Raises:
+        InputError: another type, or several keys.
+
+    Example:
+        >>> check_key(jax.random.key(0))
+        >>> check_key(0)
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: key=int: is no key of random numbers; give
+        jax.random.key(0), or another seed
+    """
+    is_array = isinstance(key, jax.Array | np.ndarray)
+    is_typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    is_raw = is_array and key.dtype == np.uint32 and key.ndim == 1
+    if not is_raw and not (is_typed and not key.shape):
+        is_several = is_typed or (is_array and key.dtype == np.uint32 and key.ndim > 1)
+        raise InputError(
+            setting="key",
+            value=f"array of shape {key.shape}" if is_array else type(key).__name__,
+            problem="are several keys" if is_several else "is no key of random numbers",
+            advice="give one of them" if is_several else "give jax.random.key(0), or another seed",
+        )
 
 
 def as_y(y: Any, num_classes: int, batch: tuple[int, ...]) -> Labels | None:
@@ -150,7 +197,7 @@ def as_y(y: Any, num_classes: int, batch: tuple[int, ...]) -> Labels | None:
         raise InputError(
             setting="y", value=None, problem="the model is given labels", advice=f"give {known}"
         )
-    y = _as_array(y)
+    y = _as_array("y", y)
     if not jnp.issubdtype(y.dtype, jnp.integer) or not _broadcasts(y.shape, batch):
         raise InputError(
             setting="y",
@@ -174,6 +221,27 @@ def _broadcasts(shape: tuple[int, ...], batch: tuple[int, ...]) -> bool:
     return len(own) <= len(batch) and all(n in (1, m) for n, m in zip(own, batch[::-1]))  # noqa: B905
 
 
-def _as_array(values: Any) -> Any:
+def _as_array(name: str, values: Any) -> Any:
     """Return an array of JAX as it is, anything else as one of NumPy."""
-    return values if isinstance(values, jax.Array) else np.asarray(values)
+    if isinstance(values, jax.Array):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(
+            setting=name,
+            value=type(values).__name__,
+            problem="has parts of different lengths",
+            advice="give an array",
+        ) from None
+
+
+def _refuse_none(name: str, values: Any) -> None:
+    """Refuse an array without any example."""
+    if 0 in values.shape:
+        raise InputError(
+            setting=name,
+            value=f"array of shape {values.shape}",
+            problem="holds no example",
+            advice="give at least one",
+        )

@@ -31,7 +31,7 @@ from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_settings, check_value, sizes, whole
+from vae_jax.settings import BOOLEAN, check_settings, check_value, one_of, sizes, whole
 from vae_jax.types import (
     Labels,
     LatentMask,
@@ -102,7 +102,10 @@ class VAE:
         check_value("event_shape", self.event_shape, _SHAPE)
         check_value("max_latents", self.max_latents, whole(1))
         check_value("num_classes", self.num_classes, whole(0))
+        check_value("starts_at_mean", self.starts_at_mean, BOOLEAN)
         contract.check("network", self.network, Network)
+        if self.network.dtype is not None:
+            check_value("dtype", self.network.dtype, one_of("float32", "bfloat16", "float64"))
         contract.check("posterior", self.posterior, PosteriorFamily)
         contract.check("prior", self.prior, PriorFamily)
         contract.check("likelihood", self.likelihood, Likelihood)
@@ -371,6 +374,7 @@ class TrainedVAE(NamedTuple):
 
     def sample(self, key: PRNGKey, num: int, y: Any = None) -> Observations:
         """Return the means E[x|z] of ``num`` latents z drawn from the prior."""
+        inputs.check_key(key)
         check_value("num", num, whole(1))
         y = inputs.as_y(y, self.model.num_classes, (num,))
         return self.generate(_sample_prior(*self, key, num, y), y)

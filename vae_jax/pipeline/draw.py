@@ -1,9 +1,13 @@
 """Figures of a run or study: of all runs together, of the best run, and small ones of each run."""
 
+import contextlib
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -26,6 +30,7 @@ from vae_jax.types import Row
 if TYPE_CHECKING:
     from vae_jax.reporting.figures import ShownImages
 
+_MISSING_GLYPH = r"Glyph (\d+) "  # beginning of matplotlib's warning, with the character's number
 NUM_IMAGES = 100
 """Test images from which the figures choose."""
 
@@ -51,9 +56,35 @@ def draw_figures(
         failures: takes the figures that fail.
     """
     drawn: list[Figure] = []
-    with failures.caught("figures"):
+    with failures.caught("figures"), _missing_glyphs_noted():
         drawn += _draw(config, trained, dataset, rows, swept, failures)
     return drawn
+
+
+@contextlib.contextmanager
+def _missing_glyphs_noted() -> Iterator[None]:
+    """Say in one line which characters of names the font of the figures of the block lacks.
+
+    Matplotlib draws a box for each, and warns of each at every resolution that is tried.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", _MISSING_GLYPH)
+        yield
+    numbers: dict[str, None] = {}
+    for warning in caught:
+        found = re.match(_MISSING_GLYPH, str(warning.message))
+        if found:
+            numbers[f"U+{int(found[1]):04X}"] = None
+        else:
+            place = warning.filename, warning.lineno
+            warnings.warn_explicit(warning.message, warning.category, *place)
+    if numbers:
+        more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+        print(
+            "NOTE: the font of the figures lacks characters of names, which are drawn as boxes: "
+            f"{', '.join(list(numbers)[:10])}{more}",
+            flush=True,
+        )
 
 
 def draw_pictures(
@@ -79,7 +110,7 @@ def draw_pictures(
     with failures.caught("pictures of the runs"):
         models = {run: model for done in trained for run, model in done.models.items()}
         shown = shown_images(trained[0].spec.binarize, dataset)
-        return figures.draw_pictures(models, shown, rows, swept)
+        return figures.draw_pictures(models, shown, rows, swept, failures)
     return {}
 
 
@@ -115,7 +146,9 @@ def _draw(
     if "embedding" in wanted and not best.get(f"codes{NOT_FINITE}"):
         binarize = next(done.spec.binarize for done in trained if best["run"] in done.group.runs)
         with failures.caught("figure embedding"):
-            yield figures.embedding(target, EvalContext(model, dataset, binarize))
+            hparams = jax.tree.map(jnp.asarray, model.hparams)  # its arrays are on the host
+            context = EvalContext(model._replace(hparams=hparams), dataset, binarize)
+            yield figures.embedding(target, context)
 
 
 def shown_images(binarize: str, dataset: Dataset) -> "ShownImages":

@@ -45,6 +45,7 @@ from vae_jax.pipeline.train import TrainedGroup
 from vae_jax.reporting import table
 from vae_jax.runtime import checksums, files, libraries, safetensors
 from vae_jax.runtime.checksums import DamagedError
+from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.progress import phase
 from vae_jax.training import batches, vectorized
 from vae_jax.types import Labels, Params, Row, Stored, default_float
@@ -60,7 +61,11 @@ _NO_PARAMETERS = ("mean", "log_var", "latent_mask")
 
 
 def export(
-    config: Config, trained: Sequence[TrainedGroup], data: Dataset, rows: Sequence[Row]
+    config: Config,
+    trained: Sequence[TrainedGroup],
+    data: Dataset,
+    rows: Sequence[Row],
+    failures: Failures,
 ) -> list[Path]:
     """Write what ``--export`` names of the best run, or of all that did not diverge.
 
@@ -72,6 +77,7 @@ def export(
         trained: all groups.
         data: data that they were trained on.
         rows: rows of ``results.csv``.
+        failures: takes the kinds of files that fail.
 
     Returns:
         The files that were written.
@@ -100,7 +106,7 @@ def export(
                     **evaluate.checksums_of_outside(own),
                 }
                 for kind in (each for each in EXPORTS if each in config.export):
-                    with phase(f"writing {kind}"):
+                    with failures.caught(f"export {kind} of run {run}"), phase(f"writing {kind}"):
                         written += _kept_or_written(folder, kind, facts, writers[kind])
                 num_done += 1
                 advance(num_done)
@@ -203,6 +209,23 @@ def write_weights(
     texts = {name: json.dumps(files.finite(value), default=str) for name, value in facts.items()}
     safetensors.save(path, named_arrays(trained.params), texts | {"format": "vae_jax"})
     return path
+
+
+def is_weights(path: Path) -> bool:
+    """Return whether a file is one that :func:`write_weights` wrote."""
+    found = safetensors.metadata(path)
+    return isinstance(found, dict) and found.get("format") == "vae_jax"
+
+
+def is_function(path: Path) -> bool:
+    """Return whether a file is a serialized ``jax.export`` artifact."""
+    try:
+        jax.export.deserialize(bytearray(path.read_bytes()))
+    except OSError:
+        raise
+    except Exception:  # flatbuffers raise whatever the bytes lead to
+        return False
+    return True
 
 
 def named_arrays(params: Params) -> dict[str, np.ndarray]:

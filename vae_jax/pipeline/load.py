@@ -23,6 +23,7 @@ from vae_jax.runtime import files
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
+from vae_jax.settings import as_path
 from vae_jax.training import checkpoint, loop, memory, selection
 from vae_jax.training.checkpoint import Checkpoints
 from vae_jax.training.spec import TrainSpec
@@ -61,7 +62,7 @@ def load_run(folder: str | Path) -> Study:
     """
     try:
         with loggers.shown(), phase("opening the workdir"):
-            return _load_run(Path(folder))
+            return _load_run(as_path("workdir", folder))
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""
         raise InputError(
@@ -74,7 +75,7 @@ def load_run(folder: str | Path) -> Study:
 
 def _load_run(folder: Path) -> Study:
     workdir.refuse_name(folder)
-    recorded = run_groups.recorded(folder) if folder.is_dir() else []
+    recorded = run_groups.recorded(folder) if folder.is_dir() and workdir.is_ours(folder) else []
     if not recorded:
         raise InputError(
             setting="workdir",
@@ -121,7 +122,9 @@ def _part(group: Recorded, configs: Sequence[Config]) -> StudyPart:
 
     encoding = group.shapes.get("encoding", "pixels")  # older versions knew no other
     read_weights = functools.partial(_newest_weights, group)
-    return StudyPart(group.runs, spec, hparams, read_weights, read_state, flags, encoding)
+    return StudyPart(
+        *(group.runs, spec, hparams, read_weights, read_state, flags, encoding), data=group.data
+    )
 
 
 def _shapes(group: Recorded, config: Config) -> tuple[tuple[int, ...], int]:

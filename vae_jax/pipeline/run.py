@@ -122,9 +122,7 @@ def _publish(
     if config.explorer == "auto":
         with failures.caught(workdir.EXPLORER_FILE), phase("writing the explorer"):
             explore.write(config, trained, dataset, found)
-    exported: list[Path] = []
-    with failures.caught("exports"):
-        exported = export.export(config, trained, dataset, rows)
+    exported = export.export(config, trained, dataset, rows, failures)
     for logger in further:
         with phase(f"results in {logger.name}"):
             logger.finish(found, drawn)

@@ -186,12 +186,14 @@ class Recorded(NamedTuple):
         runs: numbers of the runs in the study.
         flags: flags of each run that decide what is trained, as text, with the data's checksum.
         shapes: shape of x and number of classes, see :func:`_shapes`.
+        data: fingerprint of the data, see :func:`fingerprint_of`.
     """
 
     folder: Path
     runs: tuple[int, ...]
     flags: tuple[Identity, ...]
     shapes: dict[str, Any]
+    data: str = ""
 
 
 def recorded(workdir: Path) -> list[Recorded]:
@@ -203,9 +205,18 @@ def recorded(workdir: Path) -> list[Recorded]:
     """
     known = plan_file.read(workdir) or Plan.new()
     if known.lost:
-        raise LostError(_lost(workdir, "; ".join(reason for _, reason in known.lost)))
+        reasons = "; ".join(reason for _, reason in known.lost)
+        raise LostError(
+            setting="workdir",
+            value=workdir,
+            problem=f"{reasons}, so its runs cannot be opened",
+            advice="restore it from a copy",
+        )
     return [
-        Recorded(workdir / CHECKPOINTS / own.name, own.runs, _flags(own), own.shapes)
+        Recorded(
+            *(workdir / CHECKPOINTS / own.name, own.runs, _flags(own), own.shapes),
+            str(own.identities[0].get("data", "")),
+        )
         for own in known.groups
     ]
 
@@ -265,10 +276,10 @@ def facts_of(dataset: Dataset) -> Identity:
 
     The data are their content, wherever they lie and whatever they are called.
     """
-    return {"data": _fingerprint(dataset), _RANDOM_BITS: rng.fingerprint()}
+    return {"data": fingerprint_of(dataset), _RANDOM_BITS: rng.fingerprint()}
 
 
-def _fingerprint(dataset: Dataset) -> str:
+def fingerprint_of(dataset: Dataset) -> str:
     """Return sizes and checksum of all that training or evaluation reads of the data."""
     checksum = 0
     for field in dataclasses.fields(dataset):

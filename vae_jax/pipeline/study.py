@@ -32,6 +32,7 @@ from vae_jax.reporting import table
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import OnPhase, phase
+from vae_jax.settings import as_path, check_type, is_whole
 from vae_jax.training import compatibility, memory, vectorized
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
@@ -104,16 +105,8 @@ class Study:
         Raises:
             InputError: there is no such run.
         """
-        places = self._places
-        index = run if run in places else run + len(places)
-        if isinstance(run, bool) or index not in places:
-            raise InputError(
-                setting="run",
-                value=run,
-                problem=f"the study has {len(places)} runs, 0 to {len(places) - 1}",
-                advice="give the number of one, or study.select(name=value)",
-            )
-        row, part, i = places[index]
+        index = self._number(run)
+        row, part, i = self._places[index]
         state = part.state
         hparams, params = vectorized.take((part.hparams, state.eval_params), i)
         return TrainedRun(
@@ -133,6 +126,19 @@ class Study:
         """Row of each run by its number, the part that it is in, and its index there."""
         places = {run: (part, i) for part in self.parts for i, run in enumerate(part.runs)}
         return {row["run"]: (row, *places[row["run"]]) for row in self.table}
+
+    def _number(self, run: int) -> int:
+        """Return the number of a run, which may be counted from the end."""
+        places = self._places
+        number = run if not is_whole(run) or run in places else run + len(places)
+        if not is_whole(run) or number not in places:
+            raise InputError(
+                setting="run",
+                value=run,
+                problem=f"the study has {len(places)} runs, 0 to {len(places) - 1}",
+                advice="give the number of one, or study.select(name=value)",
+            )
+        return int(number)
 
     def take(self, run: int) -> TrainedRun:
         """Return a run by its number: the same as ``study[run]``."""
@@ -192,9 +198,9 @@ class Study:
             run: number of the run; None for the best.
 
         Raises:
-            InputError: no row has such a term.
+            InputError: there is no such run, or no row has such a term.
         """
-        number = self.best.run if run is None else run
+        number = self.best.run if run is None else self._number(run)
         points = [
             (row["step"], row[term]) for row in self.metrics if row["run"] == number and term in row
         ]
@@ -240,14 +246,17 @@ class Study:
         """Data that the study was trained on, loaded when first asked for.
 
         Raises:
-            InputError: they cannot be loaded here.
+            InputError: they cannot be loaded here, or are others by now.
         """
         return self._data
 
     @functools.cached_property
     def _data(self) -> Dataset:
         assert self.read_data is not None
-        return self.read_data()
+        data = self.read_data()
+        for part in self.parts:
+            part.check_data(data)
+        return data
 
     @property
     def plot(self) -> StudyPlots:
@@ -288,6 +297,9 @@ class Study:
             on_progress: is called with the rows of each interval; None for a bar in a terminal or
                 notebook, and nothing elsewhere.
             loggers: names as those of ``--loggers``, or loggers.
+
+        Raises:
+            InputError: other data, fewer updates than are done, or what cannot be trained.
         """
         return train_and_score(
             self,
@@ -372,12 +384,18 @@ class Study:
             num_particles: K of the importance-weighted bound behind ``test_nll``.
             on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as runs are
                 done; None for a bar in a terminal or notebook, and nothing elsewhere.
+
+        Raises:
+            InputError: other data than the study was trained on, which
+                :func:`vae_jax.score` scores.
         """
         fitting.check_numbers(num_particles=num_particles)
+        _check_callback(on_progress)
         measured: dict[int, Row] = {}
         with loggers.shown(on_progress), phase("evaluating", len(self), "runs") as advance:
             for part in self.parts:
                 compatibility.check_data(part.spec, data, is_trained=True)
+                part.check_data(data)
                 layout = memory.layout_for(part.spec, part.hparams)
                 runs = Runs(part.spec, part.hparams, part.state, data, layout)
                 before = len(measured)
@@ -410,7 +428,14 @@ class Study:
                 can name.
         """
         return save.write(
-            *(Path(workdir), self.parts, self.table, self.metrics, self.swept, self.data),
+            *(
+                as_path("workdir", workdir),
+                self.parts,
+                self.table,
+                self.metrics,
+                self.swept,
+                self.data,
+            ),
             origin=self._origin.get(results.ORIGIN),
             study_id=self.id,
         )
@@ -444,9 +469,13 @@ def train_and_score(
     fitting.check_numbers(
         num_steps=num_steps, eval_every=eval_every, max_parallel_runs=max_parallel_runs
     )
+    _check_callback(on_progress)
+    check_type("loggers", loggers, list | tuple, 'give a list, as ["wandb"]')
     for part in study.parts:
         fitting.check(part.spec, part.hparams, data, num_steps, eval_every)
+        part.check_data(data)
         _check_looks(part, study.metrics, eval_every)
+    _check_length(study, num_steps)
     _refuse_loggers_of_workdirs(loggers)
     with opened(loggers) as log:
         if log:
@@ -502,14 +531,20 @@ def begin(
         InputError: what the model and its hyperparameters do not allow together. The data are
             checked by :meth:`Study.fit`.
     """
+    check_type("spec", spec, TrainSpec, "give a vae_jax.TrainSpec")
+    check_type("hparams", hparams, HParams, "make them with HParams.of or grid")
+    check_type("data", data, Dataset, "give a data set, as vae_jax.load returns one")
     hparams = hparams.as_study()
     spec = spec.specialized(hparams)
+    _refuse_idle_regularizers(spec, hparams)
 
     def state(data: Dataset) -> TrainState:
         return fitting.initial_state(spec, hparams, data, given)
 
     numbers = tuple(range(len(hparams.seed)))
-    part = StudyPart(numbers, spec, hparams, lambda: state(data), state, encoding=data.encoding)
+    part = StudyPart(
+        *(numbers, spec, hparams, lambda: state(data), state), encoding=data.encoding, data=data
+    )
     rows = settings_of(part)
     swept = [name for name in hparams._fields if len({row[name] for row in rows}) > 1]
     table = [results.table_row(own, None, {}, -1) for own in rows]
@@ -518,6 +553,42 @@ def begin(
         results={} if origin is None else {results.ORIGIN: origin},
         read_data=lambda: data,
     )
+
+
+def _check_callback(on_progress: Any) -> None:
+    """Refuse what cannot be called, before anything is trained."""
+    if on_progress is not None and not callable(on_progress):
+        raise InputError(
+            setting="on_progress",
+            value=on_progress,
+            problem="cannot be called",
+            advice="give a function of what is told, or None",
+        )
+
+
+def _check_length(study: Study, num_steps: int) -> None:
+    """Refuse fewer updates than are done."""
+    done = max((row["step"] for row in study.table), default=0)
+    if done > num_steps:
+        raise InputError(
+            setting="num_steps",
+            value=num_steps,
+            problem=f"the study already holds {done} updates",
+            advice="give at least that many, or train anew",
+        )
+
+
+def _refuse_idle_regularizers(spec: TrainSpec, hparams: HParams) -> None:
+    """Refuse a regularizer whose weights are zero in all runs, as one that was forgotten."""
+    for penalty in spec.regularizers:
+        strengths = type(penalty).strengths()
+        if not any(mesh.to_host(getattr(hparams, name)).any() for name in strengths):
+            raise InputError(
+                setting="regularizers",
+                value=type(penalty).__name__,
+                problem=f"has no effect without {' or '.join(strengths)}",
+                advice="give a weight, or leave it out",
+            )
 
 
 def _check_looks(part: StudyPart, metrics: Sequence[Row], eval_every: int) -> None:

@@ -4,14 +4,15 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vae_jax.data import Dataset
 from vae_jax.hparams import HParams
-from vae_jax.pipeline import loggers
+from vae_jax.pipeline import loggers, run_groups
 from vae_jax.reporting import format
 from vae_jax.runtime import mesh
+from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import phase
 from vae_jax.training.spec import TrainSpec
 from vae_jax.training.step import TrainState
@@ -31,6 +32,8 @@ class StudyPart:
         read_state: returns the whole state, with which training can go on.
         flags: flags of each run that decide what is trained; empty where they are not known.
         encoding: encoding of the data.
+        data: data that they are trained on, or their fingerprint
+            (:func:`vae_jax.pipeline.run_groups.fingerprint_of`); "" where it is not known.
     """
 
     runs: tuple[int, ...]
@@ -40,6 +43,25 @@ class StudyPart:
     read_state: Callable[[Dataset], TrainState]
     flags: tuple[dict[str, Any], ...] = ()
     encoding: str = "pixels"
+    data: Dataset | str = field(default="", repr=False)
+
+    def check_data(self, data: Dataset) -> None:
+        """Refuse other data than those that the runs are trained on; what decides is the content.
+
+        Raises:
+            InputError: they are others.
+        """
+        own = self.data
+        if own is data or own == "":
+            return
+        own = own if isinstance(own, str) else run_groups.fingerprint_of(own)
+        if (given := run_groups.fingerprint_of(data)) != own:
+            raise InputError(
+                setting="data",
+                value=data.record.used,
+                problem=f"is not what the study was trained on ({own} there but {given} now)",
+                advice="give the same data; vae_jax.score scores others",
+            )
 
     @functools.cached_property
     def state(self) -> TrainState:

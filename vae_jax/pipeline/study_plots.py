@@ -4,6 +4,7 @@ Each returns a figure of matplotlib, which ``savefig`` writes; a notebook shows 
 """
 
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,13 @@ from vae_jax.evaluation.evaluators import EvalContext
 from vae_jax.models import inputs, paths
 from vae_jax.pipeline import draw, loggers, results
 from vae_jax.pipeline.trained_run import TRAVERSED, TrainedRun
-from vae_jax.reporting import conclusions, explorer, report, table
+from vae_jax.reporting import conclusions, explorer, html, report, table
 from vae_jax.reporting.study_page import Material
-from vae_jax.runtime import libraries
+from vae_jax.runtime import files, libraries
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.progress import OnPhase, phase
-from vae_jax.settings import check_value, whole
+from vae_jax.settings import as_path, check_type, check_value, whole
 from vae_jax.types import Row
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class StudyPlots:
     def samples(self, num: int = 100, run: int | None = None, y: Any = None) -> "Figure":
         """Draw mean images of z from the prior; of a conditional model the classes alternate."""
         one = self._run(run)
+        check_value("num", num, whole(1))
         if one.model.num_classes and y is None:
             y = np.arange(num) % one.model.num_classes
         key = rng.stream(one.hparams.seed, "generate")
@@ -85,7 +88,7 @@ class StudyPlots:
         """Draw the latents of the largest KL, each moved from the code of x, or from zero."""
         one = self._run(run)
         y = 0 if one.model.num_classes and y is None else y
-        latents = one.informative_latents[:8] if latents is None else list(latents)
+        latents = one.informative_latents[:8] if latents is None else latents
         images = one.traverse(x, latents, values, y)
         kl = one.row.get("kl_per_latent")
         known = None if kl is None or None in kl else np.asarray(kl, float)
@@ -142,7 +145,8 @@ class StudyPlots:
 
     def curves(self, run: int | None = None) -> "Figure":
         """Draw ELBO, log-likelihood and KL of one run against the step, train and valid."""
-        number = run if run is not None else (table.leading(self.rows) or self.rows[0])["run"]
+        leading = table.leading(self.rows) or self.rows[0]
+        number = leading["run"] if run is None else self._run(run).run
         return _plots().training_curves(None, self.metrics, number)
 
     def heat(self, across: str, down: str, term: str = "test_elbo") -> "Figure":
@@ -169,10 +173,21 @@ class StudyPlots:
             path: path of the HTML file.
             on_progress: is called with a :class:`vae_jax.runtime.progress.Progress` as figures are
                 drawn; None for a bar in a terminal or notebook, and nothing elsewhere.
+
+        Raises:
+            InputError: the path is that of a file of others, or cannot be written.
+
+        Warns:
+            UserWarning: a figure is missing, because drawing it failed.
         """
-        with loggers.shown(on_progress), phase("writing the report"):
-            self._write_report(Path(path))
-        return Path(path)
+        target = as_path("path", path)
+        with (
+            files.replacing("path", target, html.is_own),
+            loggers.shown(on_progress),
+            phase("writing the report"),
+        ):
+            self._write_report(target)
+        return target
 
     def _write_report(self, path: Path) -> None:
         from vae_jax.reporting import figures
@@ -184,7 +199,7 @@ class StudyPlots:
             found["dataset"] = facts | {"event_shape": list(data.event_shape)}
         if "diagnosis" not in found:
             found |= conclusions.conclude(found, self.metrics, is_accepted)
-        best = table.best(self.rows)
+        best, failures = table.best(self.rows), Failures(tell=_warn)
         _plots()  # refuses without matplotlib
         with tempfile.TemporaryDirectory() as folder:
             drawn, pictures = [], {}
@@ -196,32 +211,49 @@ class StudyPlots:
                     drawn = figures.draw_study(
                         *(Path(folder), models, shown, self.rows, list(self.swept)),
                         evaluated=self._columns().values(),
+                        failures=failures,
                     )
-                    pictures = figures.draw_pictures(models, shown, self.rows, list(self.swept))
-                drawn += figures.draw(Path(folder), one.trained, shown, self.metrics, best)
+                    with failures.caught("pictures of the runs"):
+                        pictures = figures.draw_pictures(
+                            *(models, shown, self.rows, list(self.swept), failures)
+                        )
+                drawn += figures.draw(
+                    *(Path(folder), one.trained, shown, self.metrics, best, failures)
+                )
+            found["missing"] = [*found.get("missing", ()), *failures.sentences]
             report.write(path, found, drawn, Material(self.metrics, pictures))
 
     def explorer(self, path: str | Path) -> Path:
-        """Write the explorer, one page in which the decoders of the runs run; return its path."""
+        """Write the explorer, one page in which the decoders of the runs run; return its path.
+
+        Raises:
+            InputError: the path is that of a file of others, or cannot be written.
+        """
+        target = as_path("path", path)
         found = {"runs": list(self.rows), "swept": list(self.swept)} | dict(self.results)
 
         def context_of(run: int) -> EvalContext:
             one = self.runs(run)
             return EvalContext(one.trained, self.data(), one.binarize)
 
-        with loggers.shown(), phase("writing the explorer"):
-            explorer.write(Path(path), found, context_of)
-        return Path(path)
+        with (
+            files.replacing("path", target, html.is_own),
+            loggers.shown(),
+            phase("writing the explorer"),
+        ):
+            explorer.write(target, found, context_of)
+        return target
 
     def _check_swept(self, figure: str, names: Sequence[str]) -> None:
-        """Refuse settings that are the same in all runs."""
+        """Refuse settings that are the same in all runs, and one that is named twice."""
         for name in names:
-            if name not in self.swept:
+            is_twice = list(names).count(name) > 1
+            if is_twice or name not in self.swept:
                 raise InputError(
                     setting=figure,
                     value=name,
-                    problem="does not differ between the runs",
-                    advice=f"give two of {', '.join(self.swept) or 'nothing'}",
+                    problem="is named twice" if is_twice else "does not differ between the runs",
+                    advice=f"give what differs: {', '.join(self.swept) or 'nothing'}",
                 )
 
     def _check_evaluated(self, figure: str, term: str) -> None:
@@ -252,7 +284,15 @@ class StudyPlots:
             x = np.asarray(x)
             x = x[None] if x.shape == tuple(event) else x
             x = np.asarray(inputs.as_x(x, event, one.encoding))
-            return x[:num], None if y is None else np.broadcast_to(y, len(x))[:num]
+            y = inputs.as_y(y, one.model.num_classes, x.shape[:1])
+            return x[:num], None if y is None else np.asarray(y)[:num]
+        if y is not None:
+            raise InputError(
+                setting="y",
+                value="labels",
+                problem="those of the first examples of test are read",
+                advice="give their x too, or leave them out",
+            )
         shown = draw.shown_images(one.binarize, self.data()).take(slice(num))
         return shown.images, shown.labels if one.model.num_classes else None
 
@@ -278,6 +318,7 @@ def show_images(rows: Mapping[str, Any], title: str = "") -> "Figure":
         >>> figure.axes[0].get_title(loc="left")
         'Digits'
     """
+    check_type("rows", rows, Mapping, "give arrays [n, height, width, channels] by name")
     arrays = {name: np.asarray(images) for name, images in rows.items()}
     shapes = {images.shape for images in arrays.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 4 or 0 in next(iter(shapes)):
@@ -287,11 +328,23 @@ def show_images(rows: Mapping[str, Any], title: str = "") -> "Figure":
             problem="are no rows of equally many images of one shape",
             advice="give arrays [n, height, width, channels] by name",
         )
+    for name, images in arrays.items():
+        if images.dtype != np.uint8 and images.dtype.kind not in "bf":
+            raise InputError(
+                setting=f"rows[{name!r}]",
+                value=f"array of {images.dtype}",
+                problem="is not known to be of 0 to 255 or of 0 to 1",
+                advice="give uint8, or floats in [0, 1]",
+            )
     scaled = [
         images / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
         for images in arrays.values()
     ]
     return _plots().image_rows(None, np.stack(scaled), list(arrays), title)
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, UserWarning, stacklevel=2)
 
 
 def _pictures(one: TrainedRun, images: Any) -> np.ndarray:

@@ -23,6 +23,7 @@ from vae_jax.pipeline.run_groups import RunGroup
 from vae_jax.runtime import distributed, libraries, mesh, timing
 from vae_jax.runtime.checksums import DamagedError
 from vae_jax.runtime.errors import InputError
+from vae_jax.runtime.failures import Failures
 from vae_jax.runtime.lock import Lock
 from vae_jax.runtime.progress import phase
 from vae_jax.runtime.signals import Stop
@@ -340,12 +341,14 @@ class _Training:
             state = mesh.addressable(state)
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
             if old < 0 <= new:
-                with phase(f"looking why run {self.group.runs[i]} diverged"):
-                    reason = divergence.explain(
-                        *(self.spec, self.group.hparams, state, self.dataset, i),
-                        by_operation=self.config.debug_nans,
-                    )
-                progress.message(f"run {self.group.runs[i]} diverged: {reason}")
+                name, unknown = f"run {self.group.runs[i]}", Failures(tell=progress.message)
+                with unknown.caught(f"reason why {name} diverged"):
+                    with phase(f"looking why {name} diverged"):
+                        reason = divergence.explain(
+                            *(self.spec, self.group.hparams, state, self.dataset, i),
+                            by_operation=self.config.debug_nans,
+                        )
+                    progress.message(f"{name} diverged: {reason}")
         return after
 
     def _stopped(self, state: TrainState) -> list[int]:

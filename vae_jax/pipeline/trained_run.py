@@ -29,9 +29,19 @@ from vae_jax.models.posteriors import LatentDensities, Posterior
 from vae_jax.models.vae import VAE, TrainedVAE
 from vae_jax.pipeline import export, loggers
 from vae_jax.pipeline.fitting import check_numbers
+from vae_jax.runtime import files
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.progress import OnPhase, phase
-from vae_jax.settings import check_value, one_of, whole
+from vae_jax.settings import (
+    BOOLEAN,
+    LARGEST_REAL,
+    as_path,
+    check_type,
+    check_value,
+    is_whole,
+    one_of,
+    whole,
+)
 from vae_jax.training import batches
 from vae_jax.training.batches import EVAL_BATCH_SIZE
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row
@@ -163,9 +173,18 @@ class TrainedRun:
             y: labels of a conditional model.
         """
         check_value("num", num, whole(2))
+        check_value("is_spherical", is_spherical, BOOLEAN)
         walk = self._of_support(paths.PATHS)
         walk = paths.spherical if is_spherical else walk
-        z = walk(self._center(x0, y), self._center(x1, y), num)
+        start, end = self._center(x0, y), self._center(x1, y)
+        if start.shape != end.shape and 1 not in (start.ndim, end.ndim):
+            raise InputError(
+                setting="x1",
+                value=f"{end.shape[:-1]} examples",
+                problem=f"x0 has {start.shape[:-1]}",
+                advice="give as many ends as starts, or a single one",
+            )
+        z = walk(start, end, num)
         return self.generate(z, y if np.ndim(y) == 0 else np.asarray(y)[..., None])
 
     def traverse(
@@ -193,13 +212,7 @@ class TrainedRun:
             raise InputError(
                 setting="x", value=None, problem="z = 0 is no code", advice="give an example"
             )
-        if not len(values) or not np.isfinite(np.asarray(values, np.float64)).all():
-            raise InputError(
-                setting="values",
-                value=list(values),
-                problem="no values that a latent can take",
-                advice="give finite numbers",
-            )
+        moved = _checked_values(values)
         origin = jnp.zeros(self.latent_size)
         center = origin if x is None else self._center(x, y)
         if center.ndim > 1:
@@ -210,7 +223,7 @@ class TrainedRun:
                 problem="a traversal starts from one example",
                 advice=f"give one of shape {shape}",
             )
-        z = move(center, chosen, np.asarray(values, np.float64))
+        z = move(center, chosen, moved)
         return self.generate(z, y)
 
     def _of_support(self, known: Mapping[str, T]) -> T:
@@ -233,15 +246,22 @@ class TrainedRun:
 
     def _checked(self, latents: Sequence[int]) -> list[int]:
         """Return the latents to be moved, all of which the run has."""
-        wrong = [latent for latent in latents if latent not in range(self.latent_size)]
-        if wrong or not len(latents):
+        known = f"the run has the latents 0 to {self.latent_size - 1}"
+        try:
+            given = list(np.asarray(latents) if hasattr(latents, "__array__") else latents)
+        except TypeError:
+            raise InputError(
+                setting="latents", value=latents, problem=known, advice="give a list of them"
+            ) from None
+        wrong = [each for each in given if not is_whole(each) or not 0 <= each < self.latent_size]
+        if wrong or not given:
             raise InputError(
                 setting="latents",
-                value=list(latents),
-                problem=f"the run has the latents 0 to {self.latent_size - 1}",
-                advice=f"leave out {wrong[0]}" if wrong else "give at least one, or None for all",
+                value=given,
+                problem=known,
+                advice=f"leave out {wrong[0]!r}" if wrong else "give at least one, or None for all",
             )
-        return list(latents)
+        return [int(each) for each in given]
 
     def elbo(
         self, x: Any, key: PRNGKey, y: Any = None, *, num_particles: int = 1
@@ -313,6 +333,13 @@ class TrainedRun:
         """
         if isinstance(data, Dataset):
             self._check_data(data, split)
+            if y is not None:
+                raise InputError(
+                    setting="y",
+                    value="labels",
+                    problem="those of the data set are read",
+                    advice="leave them out",
+                )
             context = EvalContext(self.trained, data, self.binarize)
             return context.codes(context.subset(split))
         center = self._center(data, y)
@@ -325,8 +352,13 @@ class TrainedRun:
 
         Returns:
             The path.
+
+        Raises:
+            InputError: the path is that of a file of others, or cannot be written.
         """
-        return export.write_weights(Path(path), self.trained, self.flags, self.row)
+        target = as_path("path", path)
+        with files.replacing("path", target, export.is_weights):
+            return export.write_weights(target, self.trained, self.flags, self.row)
 
     def export(
         self, path: str | Path, function: export.Function, *, on_progress: OnPhase | None = None
@@ -341,13 +373,22 @@ class TrainedRun:
 
         Returns:
             The path.
+
+        Raises:
+            InputError: no such function, or the path is that of a file of others.
         """
         check_value("function", function, one_of(*export.FUNCTIONS))
-        with loggers.shown(on_progress), phase(f"exporting {function}"):
-            return export.write_function(Path(path), self.trained, function)
+        target = as_path("path", path)
+        with (
+            files.replacing("path", target, export.is_function),
+            loggers.shown(on_progress),
+            phase(f"exporting {function}"),
+        ):
+            return export.write_function(target, self.trained, function)
 
     def _check_data(self, data: Dataset, split: str) -> None:
         """Refuse data of another kind than those that the run was trained on."""
+        check_type("data", data, Dataset, "give a data set, as vae_jax.load returns one")
         check_value("split", split, one_of(*SPLITS))
         own = f"{self.model.event_shape}, {self.encoding}"
         given = f"{data.event_shape}, {data.encoding}"
@@ -370,6 +411,7 @@ class TrainedRun:
     def _terms(self, x: Any, key: PRNGKey, y: Any, num_particles: int) -> ExampleTerms:
         """Return the terms of each example, computed in batches."""
         model = self.model
+        inputs.check_key(key)
         check_numbers(num_particles=num_particles)
         if not model.posterior.has_density:
             raise InputError(
@@ -402,6 +444,24 @@ class TrainedRun:
                 problem=f"the run was trained on binary ones (binarize={self.binarize})",
                 advice="give run.inputs(data, split), or x > 0.5",
             )
+
+
+def _checked_values(values: Any) -> Float[np.ndarray, " values"]:
+    """Return the values that a latent takes, a list of finite numbers."""
+    try:
+        array = np.asarray(values)
+        found = array.astype(np.float64) if array.dtype.kind in "iuf" else None
+    except ValueError:
+        found = None
+    is_list = found is not None and found.ndim == 1 and found.size > 0
+    if found is None or not is_list or not (np.abs(found) <= LARGEST_REAL).all():  # NaN fails too
+        raise InputError(
+            setting="values",
+            value=values,
+            problem="no values that a latent can take",
+            advice="give a list of finite numbers",
+        )
+    return found
 
 
 @functools.partial(jax.jit, static_argnames="spec")

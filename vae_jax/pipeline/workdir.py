@@ -76,14 +76,14 @@ def refuse_foreign(workdir: Path) -> None:
         names = sorted(entry.name for entry in os.scandir(workdir))
     except OSError:  # none, or one that cannot be read, which is reported when it is written
         return
-    is_ours = _is_ours(workdir)
+    is_known = is_ours(workdir)
     present = [name for name in names if not name.startswith(".") and name not in _OF_DISKS]
     foreign = [
         name
         for name in present
-        if name not in CONTENTS or (not is_ours and _holds_files(workdir / name))
+        if name not in CONTENTS or (not is_known and _holds_files(workdir / name))
     ]
-    if foreign and is_ours:
+    if foreign and is_known:
         raise InputError(
             f"workdir={workdir}: holds {_listed(foreign)} beside the files of its runs, to which "
             "it belongs alone; move that elsewhere and start the same command again"
@@ -119,12 +119,12 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _is_ours(workdir: Path) -> bool:
+def is_ours(workdir: Path) -> bool:
     """Return whether a folder has a file that only this project writes."""
     checkpoints = workdir / CHECKPOINTS
-    if any(checkpoints.glob(PLAN_FILE)) or any(checkpoints.glob(f"[0-9]*/{GROUP_FILE}")):
-        return True
     try:
+        if any(checkpoints.glob(PLAN_FILE)) or any(checkpoints.glob(f"[0-9]*/{GROUP_FILE}")):
+            return True
         lines = files.read_text(workdir / FLAGS_FILE).splitlines()
     except OSError:
         return False

@@ -123,10 +123,14 @@ def _all_drawn(label: str, makers: Mapping[str, Maker], failures: Failures | Non
     drawn = []
     with phase(label, len(makers), "figures") as advance:
         for done, (name, maker) in enumerate(makers.items()):
-            with failures.caught(f"figure {name}") if failures else contextlib.nullcontext():
+            with _caught(failures, f"figure {name}"):
                 drawn.append(maker())
             advance(done + 1)
     return drawn
+
+
+def _caught(failures: Failures | None, part: str) -> contextlib.AbstractContextManager[None]:
+    return failures.caught(part) if failures else contextlib.nullcontext()
 
 
 def left_out(model: VAE) -> dict[str, str]:
@@ -194,6 +198,7 @@ def draw_pictures(
     shown: ShownImages,
     rows: Sequence[Row],
     swept: Sequence[str],
+    failures: Failures | None = None,
 ) -> dict[int, list[Picture]]:
     """Return small pictures of the runs of a study, by their numbers: of as many as a page holds.
 
@@ -202,14 +207,20 @@ def draw_pictures(
         shown: test examples that are reconstructed and traversed.
         rows: rows of test results.
         swept: names of the swept flags.
+        failures: takes the runs whose pictures fail; None where an error shall be raised.
     """
     runs, found = pictures.chosen(rows, swept), {}
     by_number = {row["run"]: row for row in rows}
-    tiles = lambda run: _tiles(trained[run], shown, by_number[run])  # noqa: E731
+
+    def tiles(run: int) -> list[Tiles]:
+        with _caught(failures, f"pictures of run {run}"):
+            return _tiles(trained[run], shown, by_number[run])
+        return []
+
     with phase("drawing pictures of all runs", len(runs), "runs") as advance:
-        for run, own in pictures.encoded(runs, tiles):
-            found[run] = own
-            advance(len(found))
+        for done, (run, own) in enumerate(pictures.encoded(runs, tiles)):
+            found |= {run: own} if own else {}
+            advance(done + 1)
     return found
 
 

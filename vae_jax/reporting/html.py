@@ -24,6 +24,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="vae_jax">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src $allowed">
 <link rel="icon" href="data:,">
@@ -151,6 +152,12 @@ def paragraphs(sentences: Iterable[str]) -> str:
     """
     lines = (re.sub(_FLAG, r"<code>\g<0></code>", escape(sentence)) for sentence in sentences)
     return "".join(f"<p>{line}</p>" for line in lines)
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file is a page that this project wrote."""
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="vae_jax">' in file.read(1024)
 
 
 def box(style: Literal["notice", "note"], body: str) -> str:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -26,7 +26,9 @@ class Failures:
     """Sentences on parts of a result that failed, in the order of their failures.
 
     Args:
-        folder: folder in which the parts are written; None for any.
+        folder: folder that the parts are written to, whose disk concerns all of them.
+        tell: is called with each sentence; None prints it on standard error, as the command line
+            does.
 
     Attributes:
         sentences: one line each.
@@ -42,9 +44,11 @@ class Failures:
         True
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, tell: Callable[[str], object] | None = None
+    ) -> None:
         self.sentences: list[str] = []
-        self._folder = folder
+        self._folder, self._tell = folder, tell or _print
 
     def _is_of_disk(self, error: Exception) -> bool:
         """Return whether an error is one of the disk, not of a network or of a file elsewhere."""
@@ -59,7 +63,7 @@ class Failures:
 
     @contextlib.contextmanager
     def caught(self, part: str) -> Iterator[None]:
-        """Note an error of the block, and print it in one line on standard error.
+        """Note an error of the block, and tell of it in one line.
 
         Not caught are errors of the disk on which the parts are written, which concern all of them,
         and signals. With several processes nothing is caught, because the others would wait for
@@ -76,7 +80,11 @@ class Failures:
             if jax.process_count() > 1 or self._is_of_disk(error):
                 raise
             self.sentences.append(f"{part} is missing ({reason(error)})")
-            print(f"run.py: {self.sentences[-1]}", file=sys.stderr, flush=True)
+            self._tell(self.sentences[-1])
+
+
+def _print(sentence: str) -> None:
+    print(f"run.py: {sentence}", file=sys.stderr, flush=True)
 
 
 def reason(error: Exception) -> str:

@@ -8,11 +8,13 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from vae_jax.runtime.errors import InputError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -40,6 +42,36 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replacing(name: str, path: Path, is_own: Callable[[Path], bool]) -> Iterator[None]:
+    """Refuse to replace what this project did not write; make errors of the disk one line.
+
+    Args:
+        name: name of the argument that is the path.
+        path: file that the block writes.
+        is_own: returns whether a file that is there was written by this project.
+
+    Raises:
+        InputError: there is a folder, a link, or a file of others, or it cannot be written.
+    """
+    try:
+        there = "a link" if path.is_symlink() else "a folder" if path.is_dir() else ""
+        if not there and path.exists() and not is_own(path):
+            there = "a file that vae_jax did not write"
+        if there:
+            raise InputError(
+                setting=name, value=path, problem=f"is {there}", advice="give another name"
+            )
+        yield
+    except OSError as error:
+        raise InputError(
+            setting=name,
+            value=path,
+            problem=f"cannot be written ({error.strerror or error})",
+            advice="give another name, or mend that",
+        ) from None
 
 
 def _create(path: Path) -> IO[bytes]:

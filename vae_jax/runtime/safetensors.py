@@ -50,6 +50,18 @@ def save(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> 
     write_bytes(path, struct.pack("<Q", len(text)) + text + b"".join(body))
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """Return the texts of a file; none where it is no file of this format."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        text = file.read(size) if 0 < size <= path.stat().st_size - 8 else b""
+    try:
+        return json.loads(text)["__metadata__"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the arrays of a file by their names, and its texts."""
     data = path.read_bytes()

@@ -18,6 +18,7 @@ from vae_jax.models.networks import NETWORKS
 from vae_jax.models.priors import PRIORS, StackedPrior
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
+from vae_jax.settings import check_type
 from vae_jax.training import dry_run
 from vae_jax.training.selection import LAST
 from vae_jax.training.spec import TrainSpec
@@ -55,6 +56,8 @@ def check_data(spec: TrainSpec, data: Dataset, *, is_trained: bool = False) -> N
         ...     print(str(error)[:65])
         likelihood=bernoulli: takes pixels, but the data are reals; give
     """
+    check_type("spec", spec, TrainSpec, "give a vae_jax.TrainSpec")
+    check_type("data", data, Dataset, "give a data set, as vae_jax.load returns one")
     shape = spec.model.event_shape
     if shape != data.event_shape:
         raise InputError(

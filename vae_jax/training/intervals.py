@@ -1,7 +1,10 @@
 """Intervals after which the host takes over; no trained number depends on them."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from vae_jax.settings import check_value, whole
 
 SHARED_STEPS = 500
 """Least number of updates for which a program is built, so that short trainings share one."""
@@ -31,6 +34,15 @@ class Intervals:
     eval_every: int = 500
     checkpoint_every: int = 1000
     most_steps: int = 2**31 - 1
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of updates.
+
+        Raises:
+            InputError: a length or an interval that is not a whole number of at least 1.
+        """
+        for field in dataclasses.fields(self):
+            check_value(field.name, getattr(self, field.name), whole(1))
 
     def after(self, start: int) -> Iterator[int]:
         """Yield the steps after ``start`` at which a chunk ends.

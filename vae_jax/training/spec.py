@@ -20,7 +20,16 @@ from vae_jax.objectives.combinations import (
 from vae_jax.objectives.regularizers import Regularizer
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import check_settings, one_of, real, setting, whole
+from vae_jax.settings import (
+    BOOLEAN,
+    check_settings,
+    check_type,
+    check_value,
+    one_of,
+    real,
+    setting,
+    whole,
+)
 from vae_jax.training import batches, selection
 from vae_jax.training.optimizers import Adam, Optimizer
 
@@ -100,10 +109,20 @@ class TrainSpec:
                 value is out of range, or the traits of objective, regularizers and posterior do not
                 fit (:mod:`vae_jax.objectives.combinations`).
         """
+        check_type("model", self.model, VAE, "give a vae_jax.VAE")
+        check_type(
+            *("regularizers", self.regularizers, tuple),
+            "give a tuple of regularizers, as (TotalCorrelation(),)",
+        )
+        for name in ("is_averaged", "is_patient"):
+            check_value(name, getattr(self, name), BOOLEAN)
         contract.check("objective", self.objective, Objective)
         contract.check("optimizer", self.optimizer, Optimizer)
         for penalty in self.regularizers:
             contract.check("regularizers", penalty, Regularizer)
+        check_value("num_steps", self.optimizer.num_steps, whole(0))
+        for name in ("is_clipped", "skips", "reads_rule"):
+            check_value(name, getattr(self.optimizer, name), BOOLEAN)
         posterior, objective = self.model.posterior, self.objective
         check_settings(self, objective, *self.regularizers, self.optimizer)
         own = {"objective": type(objective).__name__} | vars(objective)
@@ -153,7 +172,15 @@ class TrainSpec:
 
     def _check(self, hparams: HParams) -> None:
         """Refuse hyperparameters that this specification cannot use."""
+        check_type("hparams", hparams, HParams, "make them with HParams.of or grid")
         declared, shipped_ones = declared_by(self), shipped()
+        for name in sorted(declared.keys() - set(hparams._fields)):
+            raise InputError(
+                setting=name,
+                value=None,
+                problem="is missing from the hyperparameters",
+                advice="give HParams.of or grid the specification as well",
+            )
         read = declared.keys() - unread_by(self)
         for name, array in hparams._asdict().items():
             values = mesh.to_host(array)

@@ -5,20 +5,24 @@ the runs ``Layout.max_parallel_runs`` at a time inside one compiled program, and
 :func:`vae_jax.runtime.mesh.over_devices` splits them over devices.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
+import jax.core
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vae_jax.hparams import HParams
 from vae_jax.runtime import mesh
 from vae_jax.runtime.errors import InputError
 from vae_jax.runtime.mesh import Devices
+from vae_jax.settings import is_whole
 from vae_jax.training import selection, step
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.selection import ValidRecord
@@ -66,14 +70,33 @@ def grid(*readers: Any, **values: Any) -> HParams:
         >>> runs.beta.tolist(), runs.seed.tolist()
         ([0.5, 0.5, 0.5, 1.0, 1.0, 1.0], [0, 1, 2, 0, 1, 2])
     """
-    lists = [list(v) if hasattr(v, "__iter__") else [v] for v in values.values()]
+    lists = [_as_list(v) for v in values.values()]
     for name, several in zip(values, lists, strict=True):
         if not several:
             raise InputError(
                 setting=name, value="[]", problem="gives no run", advice="give at least one value"
             )
+        _refuse_repeated(name, several)
     columns = zip(*itertools.product(*lists), strict=True)
     return HParams.of(*readers, **dict(zip(values, map(list, columns), strict=True)))
+
+
+def _as_list(values: Any) -> list[Any]:
+    """Return the values of a hyperparameter; a single one is a list of one."""
+    if isinstance(values, jax.Array) and not isinstance(values, jax.core.Tracer):
+        values = np.asarray(values)
+    return list(values) if np.iterable(values) else [values]
+
+
+def _refuse_repeated(name: str, values: Sequence[Any]) -> None:
+    """Refuse a value that occurs twice, which would train the same run again."""
+    numbers = [v.item() if isinstance(v, np.generic) else v for v in values]
+    counts = collections.Counter(v for v in numbers if isinstance(v, int | float))
+    for value, count in counts.items():
+        if count > 1:
+            raise InputError(
+                setting=name, value=value, problem="occurs twice", advice="give each value once"
+            )
 
 
 def over_runs(fn: Callable[..., T], layout: Layout) -> Callable[..., T]:
@@ -223,8 +246,28 @@ def look(
 def take(tree: Any, run: int) -> Any:
     """Return one run of a study's pytree ``[runs, ...]``: hyperparameters, a state, parameters.
 
+    Args:
+        tree: pytree of arrays, all of which lead with ``runs``.
+        run: index of the run; negative numbers count from the end.
+
+    Raises:
+        InputError: there is no such run.
+
     Example:
         >>> float(take(grid(beta=[0.5, 4.0]), 1).beta)
         4.0
+        >>> take(grid(beta=[0.5, 4.0]), 7)
+        Traceback (most recent call last):
+        vae_jax.runtime.errors.InputError: run=7: the arrays are of 2 runs, 0 to 1; give the number
+        of one
     """
+    num_runs = min((len(a) if np.ndim(a) else 0 for a in jax.tree.leaves(tree)), default=0)
+    if not is_whole(run) or not -num_runs <= run < num_runs:
+        known = f"{num_runs} runs, 0 to {num_runs - 1}" if num_runs else "no study"
+        raise InputError(
+            setting="run",
+            value=run,
+            problem=f"the arrays are of {known}",
+            advice="give the number of one" if num_runs else "give arrays that lead with the runs",
+        )
     return jax.tree.map(lambda a: a[run], tree)
