@@ -24,7 +24,7 @@ from typing import Any
 
 from vae_jax.hparams import HParam, declarations
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import Setting, check_value
+from vae_jax.settings import Setting, check_settings, check_value
 
 VALUES = (bool, str, tuple, frozenset)
 """Types of traits."""
@@ -131,7 +131,7 @@ def reason(error: BaseException, path: str = "") -> str:
 
 
 def check(setting: str, member: Any, base: type) -> None:
-    """Refuse an object that is no member of a kind.
+    """Refuse an object that is no member of a kind, or has a setting out of its range.
 
     Args:
         setting: name of the argument, for the error.
@@ -139,7 +139,7 @@ def check(setting: str, member: Any, base: type) -> None:
         base: base class of the kind.
 
     Raises:
-        InputError: naming what it lacks.
+        InputError: naming what it lacks, or the setting.
 
     Example:
         >>> from vae_jax.models.networks import MLP, Network
@@ -152,7 +152,10 @@ def check(setting: str, member: Any, base: type) -> None:
         name = member.__name__
         raise InputError(f"{setting}={name}: is a class; give an instance, as {name}()")
     name = type(member).__name__
-    for problem in (*_problems(type(member), base, True), *_unhashable(name, member)):
+    for problem in _problems(type(member), base, True):
+        raise InputError(f"{setting}={name}: {problem}")
+    check_settings(member)
+    for problem in _unhashable(name, member):
         raise InputError(f"{setting}={name}: {problem}")
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.pipeline.small import gray_images, read_csv, read_json
 from vae_jax import cli
 from vae_jax.config import flags
+from vae_jax.evaluation.columns import NUMBER, Column
 from vae_jax.evaluation.evaluators import EVALUATORS
 from vae_jax.evaluation.evaluators.base import PerRunEvaluator
 from vae_jax.pipeline import export
@@ -162,7 +163,7 @@ def test_an_unknown_reason_of_a_divergence_costs_that_sentence(start, tmp_path, 
 class Odd(PerRunEvaluator):
     """Evaluator from outside that gives what is no row of numbers, or reads a file that is gone."""
 
-    columns = EVALUATORS["samples"].columns
+    columns = (Column("odd", "a number", NUMBER, "odd"),)
     gives: ClassVar[object] = None
 
     def __call__(self, context, on_progress):
@@ -174,8 +175,8 @@ class Odd(PerRunEvaluator):
 ODD = {
     "nothing": None,
     "a list": [1.0],
-    "an array of JAX": {"mmd_pixels": jnp.ones(2)},
-    "an object": {"mmd_pixels": object()},
+    "an array of JAX": {"odd": jnp.ones(2)},
+    "an object": {"odd": object()},
     "a file that is gone": FileNotFoundError(2, "No such file or directory", "/weights.npz"),
     "no connection": ConnectionError("no route to host"),
     "no permission": PermissionError(13, "Permission denied", "/dev/shm/x"),

@@ -31,7 +31,7 @@ from vae_jax.models.networks import MLP, Decoder, Encoder, Network
 from vae_jax.models.posteriors import DiagonalGaussian, Posterior, PosteriorFamily
 from vae_jax.models.priors import Prior, PriorFamily, PriorInit, StandardNormal
 from vae_jax.runtime.errors import InputError
-from vae_jax.settings import BOOLEAN, check_settings, check_value, one_of, sizes, whole
+from vae_jax.settings import BOOLEAN, check_value, one_of, sizes, whole
 from vae_jax.types import (
     Labels,
     LatentMask,
@@ -109,7 +109,6 @@ class VAE:
         contract.check("posterior", self.posterior, PosteriorFamily)
         contract.check("prior", self.prior, PriorFamily)
         contract.check("likelihood", self.likelihood, Likelihood)
-        check_settings(self.network, self.posterior, self.prior, self.likelihood)
         priors = refused_priors(self.posterior, self.prior, self.spelling)
         sizes = refused_size(self.posterior, "max_latents", self.max_latents, self.spelling)
         for message in itertools.chain(priors, sizes):

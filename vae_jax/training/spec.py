@@ -124,7 +124,7 @@ class TrainSpec:
         for name in ("is_clipped", "skips", "reads_rule"):
             check_value(name, getattr(self.optimizer, name), BOOLEAN)
         posterior, objective = self.model.posterior, self.objective
-        check_settings(self, objective, *self.regularizers, self.optimizer)
+        check_settings(self)
         own = {"objective": type(objective).__name__} | vars(objective)
         spell = Spelling(own | dict(self.model.spelling.values))
         refused = refused_objectives(posterior, self.model.prior, objective, spell)
