@@ -41,11 +41,6 @@ def test_a_study_killed_after_its_rows_and_before_their_checkpoint_goes_on_witho
     assert _arrays(longer) == _arrays(undisturbed)
 
 
-def test_fewer_updates_than_are_done_change_nothing(straight, images):
-    found = vae_jax.load_run(straight / "run")
-    assert _steps(found.fit(images, 8, eval_every=4)) == [4, 8, 12]
-
-
 @pytest.mark.parametrize("name", ["seal.json", "state/manifest.ocdbt"])
 def test_a_damaged_newest_checkpoint_is_warned_of_and_the_one_before_is_used(study, images, name):
     _flip(study.checkpoints / "12" / name)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,10 @@ class _Evaluation:
         left = due
         while left:
             finished = 0
-            rows = self._rows(left, before)
+            rows = self._evaluator.rows(
+                self._runs.take(np.array(left, int)),
+                lambda num_runs, first=before: self.progress.advance(float(first + num_runs)),
+            )
             while finished < len(left):
                 row = self._attempt(rows, left[finished:])
                 if row is None:
@@ -175,18 +178,6 @@ class _Evaluation:
             failed = finished + 1 if is_by_run else len(left)
             left, before = left[failed:], before + failed
             self.progress.advance(float(before))
-
-    def _rows(self, left: list[int], before: int) -> Iterator[Row]:
-        """Yield what the evaluator gives for each run; what is no row of numbers is an error."""
-        rows = self._evaluator.rows(
-            self._runs.take(np.array(left, int)),
-            lambda num_runs: self.progress.advance(float(before + num_runs)),
-        )
-        for row in rows:
-            if not isinstance(row, Mapping):
-                raise TypeError(f"{self.name} gives {type(row).__name__} in place of a row")
-            files.json_line(row)  # raises on what is no number
-            yield dict(row)
 
     def _attempt(self, rows: Iterator[Row], left: list[int]) -> Row | None:
         """Return the numbers of the first of some runs, None where its evaluation fails."""
