@@ -1,5 +1,6 @@
 """Files that were cut, changed or lost: undamaged ones are used, with a message, none guessed."""
 
+import ast
 import contextlib
 import json
 import os

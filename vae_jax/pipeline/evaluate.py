@@ -164,10 +164,7 @@ class _Evaluation:
         left = due
         while left:
             finished = 0
-            rows = self._evaluator.rows(
-                self._runs.take(np.array(left, int)),
-                lambda num_runs, first=before: self.progress.advance(float(first + num_runs)),
-            )
+            rows = self._rows(left, before)
             while finished < len(left):
                 row = self._attempt(rows, left[finished:])
                 if row is None:
@@ -178,6 +175,13 @@ class _Evaluation:
             failed = finished + 1 if is_by_run else len(left)
             left, before = left[failed:], before + failed
             self.progress.advance(float(before))
+
+    def _rows(self, left: list[int], before: int) -> Iterator[Row]:
+        """Yield what the evaluator gives for each run; it is called when the first is asked for."""
+        yield from self._evaluator.rows(
+            self._runs.take(np.array(left, int)),
+            lambda num_runs: self.progress.advance(float(before + num_runs)),
+        )
 
     def _attempt(self, rows: Iterator[Row], left: list[int]) -> Row | None:
         """Return the numbers of the first of some runs, None where its evaluation fails."""
