@@ -315,12 +315,35 @@ def is_accepted(settings: Mapping[str, Any], changes: Mapping[str, str | None]) 
         False
     """
     try:
-        base = _without_idle(_texts_of(settings))
+        kinds = {name: as_text(settings[name]) for name in KINDS if settings.get(name)}
+        known = _names_of(frozenset(kinds.items()))
+    except InputError:
+        return True
+    texts = {name: as_text(settings[name]) for name in known if settings.get(name) is not None}
+    return _is_accepted(frozenset(texts.items()), frozenset(changes.items()))
+
+
+_Texts = frozenset[tuple[str, str]]
+"""Names of flags with their texts, as a key of a cache."""
+
+
+@functools.lru_cache
+def _names_of(kinds: _Texts) -> tuple[str, ...]:
+    """Return the flags of the chosen members but the seed, whose value excludes nothing."""
+    return tuple(name for name in Config.of_texts(dict(kinds)).flags if name != "seed")
+
+
+@functools.lru_cache(maxsize=2**12)
+def _is_accepted(texts: _Texts, changes: frozenset[tuple[str, str | None]]) -> bool:
+    """Return what :func:`is_accepted` does; asked once for runs that differ by the seed alone."""
+    changed = dict(changes)
+    try:
+        base = _without_idle(texts)
     except InputError:
         return True
     try:
-        given = {name: text for name, text in base.items() if name not in changes}
-        given |= {name: text for name, text in changes.items() if text is not None}
+        given = {name: text for name, text in base.items() if name not in changed}
+        given |= {name: text for name, text in changed.items() if text is not None}
         config = Config.of_texts(given)
         check_combination(config)
     except InputError:
@@ -328,18 +351,14 @@ def is_accepted(settings: Mapping[str, Any], changes: Mapping[str, str | None]) 
     return not given.keys() & without_effect(config).keys()
 
 
-def _texts_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    known = Config.of_texts({n: as_text(settings[n]) for n in KINDS if settings.get(n)}).flags
-    return {name: as_text(settings[name]) for name in known if settings.get(name) is not None}
-
-
-def _without_idle(texts: Mapping[str, str]) -> dict[str, str]:
+@functools.lru_cache(maxsize=2**6)
+def _without_idle(texts: _Texts) -> Mapping[str, str]:
     """Return the texts of flags that have an effect and another value than their default."""
-    config = Config.of_texts(texts)
+    config = Config.of_texts(dict(texts))
     idle = without_effect(config)
     return {
         name: text
-        for name, text in texts.items()
+        for name, text in texts
         if name not in idle and getattr(config, name) != config.flags[name].default
     }
 
