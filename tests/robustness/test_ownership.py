@@ -417,6 +417,11 @@ def _fight(fresh, other, monkeypatch, number):
         status, _, err = fresh.start(OTHER)
         assert status == 0, (number, err)
         assert what_is_left(fresh.workdir) == what_is_left(other)
+    elif act is _unlock and moment == 1:  # the first had recorded nothing, and the second takes it
+        assert statuses in ([0], []), number
+        assert fresh.start()[0] == 2
+        assert fresh.start(OTHER)[0] == 0
+        assert what_is_left(fresh.workdir) == what_is_left(other)
     else:  # the second one found another study in a workdir that was in use or not
         assert statuses in ([2], []), (number, act, moment)
         assert fresh.start()[0] == 0
