@@ -281,7 +281,7 @@ class _Spread(NamedTuple):
 
     @property
     def is_bounded(self) -> bool:
-        """Return whether the extremes are no outliers, so that another sample has nearly the same."""
+        """Return whether the extremes are no outliers: another sample has nearly the same."""
         return self.high - self.low <= _BOUNDED * self.deviation
 
     def is_of_another_scale(self, other: "_Spread") -> bool:
