@@ -24,11 +24,10 @@ from vae_jax.objectives import ObjectiveOutput
 from vae_jax.objectives.base import Noise
 from vae_jax.objectives.regularizers import Context
 from vae_jax.runtime import mesh
-from vae_jax.training import batches, selection, sums
+from vae_jax.training import batches, selection
 from vae_jax.training.batches import Examples, PrefetchedBatches
 from vae_jax.training.selection import ValidRecord
 from vae_jax.training.spec import TrainSpec
-from vae_jax.training.sums import Sum
 from vae_jax.types import Labels, Observations, Params, PRNGKey, Scalar, Stored, default_float
 
 
@@ -448,7 +447,9 @@ def train_chunk(
     steps = state.step + jnp.arange(max_steps)
     all_keys = jax.vmap(lambda step: BatchKeys.at(hparams, step))(steps)
 
-    def body(index: Int[Array, ""], carry: tuple[TrainState, Sum]) -> tuple[TrainState, Sum]:
+    def body(
+        index: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
+    ) -> tuple[TrainState, TrainTerms]:
         state, totals = carry
         keys = jax.tree.map(lambda key: key[index], all_keys)
         batch = draw_batch(spec, keys, *examples_of(index, state.step))
@@ -456,18 +457,18 @@ def train_chunk(
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
         batch = batch._replace(x=x, noise=noise).split()
         state, terms = train_step(spec, hparams, state, batch, num_examples)
-        return state, sums.add(totals, terms)
+        return state, jax.tree.map(jnp.add, totals, terms)
 
     zero = jnp.zeros((), default_float())
     empty = TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None)
-    start = state, sums.zero_like(empty)
+    start = state, empty
     num_done, end = num_steps, state.step + num_steps
     if is_skipped and state.record:
         num_done = jnp.where(state.record.stopped >= 0, 0, num_steps)
     state, totals = jax.lax.fori_loop(0, num_done, body, start)
     if is_skipped:
         state = state._replace(step=end)
-    return state, jax.tree.map(lambda total: total / num_steps, totals.total)
+    return state, jax.tree.map(lambda total: total / num_steps, totals)
 
 
 def _example_picker(
