@@ -153,11 +153,11 @@ def _start(
     spec: TrainSpec, hparams: HParams, data: Dataset, init_from: TrainedRun | str | Path | None
 ) -> tuple[Mapping[str, np.ndarray] | None, dict[str, Any] | None]:
     """Return the weights that runs start from, by name, and where they came from."""
-    if init_from is None:
-        return None, None
     check_type("spec", spec, TrainSpec, "give a vae_jax.TrainSpec")
     check_type("hparams", hparams, HParams, "make them with HParams.of or grid")
     check_type("data", data, Dataset, "give a data set, as vae_jax.load returns one")
+    if init_from is None:
+        return None, None
     is_run = isinstance(init_from, TrainedRun)
     source = origin.of_run(init_from) if is_run else origin.opened(str(init_from))
     found = origin.fitted(source, spec.specialized(hparams.as_study()), data.encoding)

@@ -171,8 +171,7 @@ def _read(name: str, data_dir: Path, label: str, prepare: Preparation = AS_IS) -
     """Read a data set from the first source that knows its name."""
     if not _is_known(name) and _is_path(name):
         return _read_path(name, data_dir, label, prepare)
-    if prepare != AS_IS:
-        _refuse_preparation(prepare, label)
+    _refuse_preparation(prepare, label)
     raw = _read_known(name, data_dir, label)
     is_source = os.path.abspath(name) == os.path.abspath(data_dir / name)  # prepared by tfds
     if is_source or not os.path.exists(name):
@@ -197,6 +196,9 @@ def _read_known(name: str, data_dir: Path, label: str) -> RawDataset:
 
 
 def _refuse_preparation(prepare: Preparation, label: str) -> None:
+    """Refuse settings of images for data that come from no folder of image files."""
+    if prepare == AS_IS:
+        return
     size = prepare.size
     setting = f"resize={'x'.join(map(str, size))}" if size else f"image_mode={prepare.mode}"
     raise InputError(f"{setting}: has no effect on {label}, no folder of images; leave it out")
@@ -250,8 +252,7 @@ def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> R
         )
     if path.is_dir():
         return _read_folder(path, data_dir, label, prepare)
-    if prepare != AS_IS:
-        _refuse_preparation(prepare, label)
+    _refuse_preparation(prepare, label)
     reader = READERS.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise InputError(
@@ -264,8 +265,7 @@ def _read_path(name: str, data_dir: Path, label: str, prepare: Preparation) -> R
 def _read_folder(folder: Path, data_dir: Path, label: str, prepare: Preparation) -> RawDataset:
     try:
         if has_idx(folder):
-            if prepare != AS_IS:
-                _refuse_preparation(prepare, label)
+            _refuse_preparation(prepare, label)
             return read_idx_folder(folder, label)
         files, passed = image_files(folder, label)
     except OSError as error:

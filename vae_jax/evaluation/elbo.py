@@ -21,16 +21,15 @@ from vae_jax import rng
 from vae_jax.data.split_names import Split
 from vae_jax.evaluation import columns
 from vae_jax.evaluation.columns import NOT_FINITE
-from vae_jax.evaluation.metrics import evidence
+from vae_jax.evaluation.metrics import evidence, sums
 from vae_jax.evaluation.metrics.evidence import WeightSums
+from vae_jax.evaluation.metrics.sums import Sum
 from vae_jax.hparams import HParams
 from vae_jax.models.likelihoods import bits_per_dim
 from vae_jax.models.posteriors import Posterior
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
-from vae_jax.training import sums
 from vae_jax.training.batches import EVAL_BATCH_SIZE, Examples, as_observations
-from vae_jax.training.sums import Sum
 from vae_jax.types import Labels, Latents, Observations, Params, PRNGKey, Row, default_float
 
 NUM_PARTICLES = 100

@@ -64,11 +64,10 @@ def load_run(folder: str | Path) -> Study:
         with loggers.shown(), phase("opening the workdir"):
             return _load_run(as_path("workdir", folder))
     except OSError as error:
-        where = f" at {error.filename}" if error.filename else ""
         raise InputError(
             setting="workdir",
             value=folder,
-            problem=f"cannot be read ({error.strerror}{where})",
+            problem=f"cannot be read ({files.reason(error)})",
             advice="mend that, or give another workdir",
         ) from None
 

@@ -196,8 +196,7 @@ def notes_on_free_bits(config: Config) -> list[str]:
         []
     """
     is_used = config.kl_penalty == "free_bits" and "kl_penalty" not in without_effect(config)
-    has_terms = has_closed_form(config) and find("posterior", config.posterior).has_coordinates
-    if not is_used or has_terms:
+    if not is_used or has_closed_form(config):
         return []
     return [
         f"There is no closed form of the KL of each latent with --posterior={config.posterior} and "

@@ -109,11 +109,10 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = error.filename2 or error.filename
         raise InputError(
             setting="workdir",
             value=folder,
-            problem=f"cannot be written ({error.strerror}{f' at {name}' if name else ''})",
+            problem=f"cannot be written ({files.reason(error)})",
             advice="mend that or give another folder, then save again",
         ) from None
 

@@ -24,7 +24,7 @@ from vae_jax.models.vae import TrainedVAE
 from vae_jax.pipeline import fitting, loggers, notebook, results, save, tracking
 from vae_jax.pipeline.fitting import OnProgress
 from vae_jax.pipeline.loggers import ALWAYS, Logger, TensorBoardLogger, opened
-from vae_jax.pipeline.study_part import StudyPart, looks_every, settings_of
+from vae_jax.pipeline.study_part import StudyPart, check_data, looks_every, settings_of
 from vae_jax.pipeline.study_plots import StudyPlots
 from vae_jax.pipeline.trained_run import TrainedRun
 from vae_jax.pipeline.workdir import new_study_id
@@ -254,8 +254,7 @@ class Study:
     def _data(self) -> Dataset:
         assert self.read_data is not None
         data = self.read_data()
-        for part in self.parts:
-            part.check_data(data)
+        check_data(self.parts, data)
         return data
 
     @property
@@ -391,11 +390,12 @@ class Study:
         """
         fitting.check_numbers(num_particles=num_particles)
         _check_callback(on_progress)
+        for part in self.parts:
+            compatibility.check_data(part.spec, data, is_trained=True)
+        check_data(self.parts, data)
         measured: dict[int, Row] = {}
         with loggers.shown(on_progress), phase("evaluating", len(self), "runs") as advance:
             for part in self.parts:
-                compatibility.check_data(part.spec, data, is_trained=True)
-                part.check_data(data)
                 layout = memory.layout_for(part.spec, part.hparams)
                 runs = Runs(part.spec, part.hparams, part.state, data, layout)
                 before = len(measured)
@@ -473,7 +473,8 @@ def train_and_score(
     check_type("loggers", loggers, list | tuple, 'give a list, as ["wandb"]')
     for part in study.parts:
         fitting.check(part.spec, part.hparams, data, num_steps, eval_every)
-        part.check_data(data)
+    check_data(study.parts, data)
+    for part in study.parts:
         _check_looks(part, study.metrics, eval_every)
     _check_length(study, num_steps)
     _refuse_loggers_of_workdirs(loggers)
@@ -531,9 +532,6 @@ def begin(
         InputError: what the model and its hyperparameters do not allow together. The data are
             checked by :meth:`Study.fit`.
     """
-    check_type("spec", spec, TrainSpec, "give a vae_jax.TrainSpec")
-    check_type("hparams", hparams, HParams, "make them with HParams.of or grid")
-    check_type("data", data, Dataset, "give a data set, as vae_jax.load returns one")
     hparams = hparams.as_study()
     spec = spec.specialized(hparams)
     _refuse_idle_regularizers(spec, hparams)

@@ -45,24 +45,6 @@ class StudyPart:
     encoding: str = "pixels"
     data: Dataset | str = field(default="", repr=False)
 
-    def check_data(self, data: Dataset) -> None:
-        """Refuse other data than those that the runs are trained on; what decides is the content.
-
-        Raises:
-            InputError: they are others.
-        """
-        own = self.data
-        if own is data or own == "":
-            return
-        own = own if isinstance(own, str) else run_groups.fingerprint_of(own)
-        if (given := run_groups.fingerprint_of(data)) != own:
-            raise InputError(
-                setting="data",
-                value=data.record.used,
-                problem=f"is not what the study was trained on ({own} there but {given} now)",
-                advice="give the same data; vae_jax.score scores others",
-            )
-
     @functools.cached_property
     def state(self) -> TrainState:
         """State of the runs; every array leads with ``runs``."""
@@ -96,3 +78,26 @@ def settings_of(part: StudyPart) -> list[Row]:
         {"run": run} | {name: values[i].item() for name, values in arrays.items()}
         for i, run in enumerate(part.runs)
     ]
+
+
+def check_data(parts: Sequence[StudyPart], data: Dataset) -> None:
+    """Refuse other data than those that a study is trained on; what decides is the content.
+
+    Args:
+        parts: all runs of the study.
+        data: data that were given; their checksum is taken once for all parts.
+
+    Raises:
+        InputError: they are others.
+    """
+    given = ""
+    for own in (part.data for part in parts if part.data is not data and part.data != ""):
+        given = given or run_groups.fingerprint_of(data)
+        known = own if isinstance(own, str) else run_groups.fingerprint_of(own)
+        if given != known:
+            raise InputError(
+                setting="data",
+                value=data.record.used,
+                problem=f"is not what the study was trained on ({known} there but {given} now)",
+                advice="give the same data; vae_jax.score scores others",
+            )

@@ -125,7 +125,7 @@ def is_ours(workdir: Path) -> bool:
     try:
         if any(checkpoints.glob(PLAN_FILE)) or any(checkpoints.glob(f"[0-9]*/{GROUP_FILE}")):
             return True
-        lines = files.read_text(workdir / FLAGS_FILE).splitlines()
+        lines = files.read_text(workdir / FLAGS_FILE, 2**16).splitlines()
     except OSError:
         return False
     starts = ("--workdir=", "--dataset=", "--num_steps=")
@@ -190,12 +190,10 @@ def writing(workdir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        name = error.filename2 or error.filename  # where a file was to be put, or is
-        where = f" at {name}" if name else ""
         is_full = error.errno in _FULL
         remedy = "free some space" if is_full else "mend that or give another workdir"
         raise InputError(
-            f"workdir={workdir}: cannot be written ({error.strerror}{where}); {remedy}, then "
+            f"workdir={workdir}: cannot be written ({files.reason(error)}); {remedy}, then "
             "start the same command again: what was saved before is whole"
         ) from None
 

@@ -91,8 +91,12 @@ class NoFileError(OSError):
     """Error of a path at which there is a folder, a pipe, a socket or a device, and no file."""
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int = -1) -> bytes:
     """Return the bytes of a file; what is no file is refused, because it might have no end.
+
+    Args:
+        path: path of the file.
+        most: number of bytes after which the rest is left out; -1 for all.
 
     Raises:
         NoFileError: there is a folder, a pipe, a socket or a device.
@@ -106,16 +110,32 @@ def read_bytes(path: Path) -> bytes:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise NoFileError(errno.EINVAL, "Not a file", str(path))
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(most)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = -1) -> str:
     """Return the text of a file in UTF-8, with a mark in place of bytes that are none.
+
+    Args:
+        path: path of the file.
+        most: number of bytes after which the rest is left out; -1 for all.
 
     Raises:
         NoFileError: there is a folder, a pipe, a socket or a device.
     """
-    return read_bytes(path).decode("utf-8", "replace")
+    return read_bytes(path, most).decode("utf-8", "replace")
+
+
+def reason(error: OSError) -> str:
+    """Return what the system refused, and at which file: where one was to be put, or is.
+
+    Example:
+        >>> reason(OSError(28, "No space left on device", "runs/a"))
+        'No space left on device at runs/a'
+    """
+    name = error.filename2 or error.filename
+    return f"{error.strerror}{f' at {name}' if name else ''}"
 
 
 def write_text(path: Path, text: str) -> None:

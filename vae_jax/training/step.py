@@ -450,25 +450,24 @@ def train_chunk(
     def body(
         index: Int[Array, ""], carry: tuple[TrainState, TrainTerms]
     ) -> tuple[TrainState, TrainTerms]:
-        state, totals = carry
+        state, sums = carry
         keys = jax.tree.map(lambda key: key[index], all_keys)
         batch = draw_batch(spec, keys, *examples_of(index, state.step))
         # Without the barrier XLA draws the batch again in each of the five loops that read it.
         x, noise = jax.lax.optimization_barrier((batch.x, batch.noise))
         batch = batch._replace(x=x, noise=noise).split()
         state, terms = train_step(spec, hparams, state, batch, num_examples)
-        return state, jax.tree.map(jnp.add, totals, terms)
+        return state, jax.tree.map(jnp.add, sums, terms)
 
     zero = jnp.zeros((), default_float())
-    empty = TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None)
-    start = state, empty
+    start = (state, TrainTerms(zero, zero, zero, zero if spec.optimizer.skips else None))
     num_done, end = num_steps, state.step + num_steps
     if is_skipped and state.record:
         num_done = jnp.where(state.record.stopped >= 0, 0, num_steps)
-    state, totals = jax.lax.fori_loop(0, num_done, body, start)
+    state, sums = jax.lax.fori_loop(0, num_done, body, start)
     if is_skipped:
         state = state._replace(step=end)
-    return state, jax.tree.map(lambda total: total / num_steps, totals)
+    return state, jax.tree.map(lambda total: total / num_steps, sums)
 
 
 def _example_picker(

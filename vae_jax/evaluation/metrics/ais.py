@@ -27,14 +27,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vae_jax.evaluation.metrics import evidence, hmc
+from vae_jax.evaluation.metrics import evidence, hmc, sums
 from vae_jax.evaluation.metrics.hmc import ChainState, Path, TransitionNoise
+from vae_jax.evaluation.metrics.sums import Sum
 from vae_jax.hparams import HParams
 from vae_jax.models.latents import apply_mask
 from vae_jax.models.vae import VAE
 from vae_jax.runtime.errors import InputError
-from vae_jax.training import sums
-from vae_jax.training.sums import Sum
 from vae_jax.types import Images, Labels, Latents, Params, PRNGKey, default_float
 
 STARTS = ("prior", "posterior")

@@ -22,15 +22,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from vae_jax.evaluation.elbo import example_noise
+from vae_jax.evaluation.metrics import sums
 from vae_jax.evaluation.metrics.ais import EvalBatch
+from vae_jax.evaluation.metrics.sums import Sum
 from vae_jax.models.posteriors import (
     Posterior,
     PosteriorFamily,
 )
 from vae_jax.models.priors import Prior
 from vae_jax.models.vae import VAE
-from vae_jax.training import sums
-from vae_jax.training.sums import Sum
 from vae_jax.types import Scalar
 
 Heads = dict[str, Array]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax.training import sums
+from vae_jax.evaluation.metrics import sums
 
 
 @pytest.mark.parametrize("level", [-0.3, -105.3, -34_163.72, -1e6])
